@@ -1,0 +1,198 @@
+//! What crosses the ring. Every record starts with a [`Header`]; some have a variable tail.
+
+use crate::{
+    limits::{MAX_SERVICE_NAME, MAX_SPAN_NAME},
+    wire::record,
+};
+
+/// Kinds of records, in [`Header::kind`].
+pub mod kind {
+    /// [`super::SampleRecord`], then kernel addresses, native addresses, Python frames.
+    pub const SAMPLE: u32 = 1;
+    /// [`super::CodeRecord`], then name, file name and line table.
+    pub const CODE: u32 = 2;
+    /// [`super::SpanStartRecord`].
+    pub const SPAN_START: u32 = 3;
+    /// [`super::SpanEndRecord`].
+    pub const SPAN_END: u32 = 4;
+    /// [`super::ProcessRecord`].
+    pub const PROCESS: u32 = 5;
+    /// [`super::ResourceRecord`].
+    pub const RESOURCE: u32 = 6;
+}
+
+/// What happened to a process, in [`ProcessRecord::what`].
+pub mod process {
+    /// It replaced its program.
+    pub const EXEC: u32 = 1;
+    /// Its last thread is gone.
+    pub const EXIT: u32 = 2;
+    /// It was forked from `parent`.
+    pub const FORK: u32 = 3;
+}
+
+record! {
+    /// The start of every record.
+    Header: 24 bytes {
+        /// One of [`kind`].
+        kind: u32,
+        /// Bytes of the whole record, this header and the tail included.
+        size: u32,
+        /// When, in nanoseconds of `CLOCK_BOOTTIME`.
+        time: u64,
+        /// Process (host thread group id).
+        tgid: u32,
+        /// Thread (host thread id).
+        tid: u32,
+    }
+
+    /// One hit of the sampling clock. Tail: `kernel_frames` × u64, `native_frames` × u64,
+    /// `python_frames` × [`PythonFrame`], each leaf first.
+    SampleRecord: 104 bytes {
+        /// Kind [`kind::SAMPLE`].
+        header: Header,
+        /// When the process started, in clock ticks since boot, as `/proc/PID/stat` has it.
+        process_start: u64,
+        /// Name of the thread (`comm`), NUL-padded.
+        thread_name: [u8; 16],
+        /// High half of the trace id of the active span.
+        trace_id_high: u64,
+        /// Low half of the trace id.
+        trace_id_low: u64,
+        /// The active span, 0 where none is known.
+        span_id: u64,
+        /// Its local root.
+        local_root_id: u64,
+        /// How the span was found, or why there is none: one of [`crate::span::state`].
+        span_state: u32,
+        /// How the Python walk ended: an [`crate::outcome::Outcome`] as a number.
+        python_outcome: u32,
+        /// How the native walk ended: an [`crate::outcome::Outcome`] as a number.
+        native_outcome: u32,
+        /// Kernel addresses in the tail.
+        kernel_frames: u16,
+        /// Native addresses in the tail.
+        native_frames: u16,
+        /// Python frames in the tail.
+        python_frames: u32,
+        /// Always 0.
+        reserved: u32,
+    }
+
+    /// One Python frame of a sample.
+    PythonFrame: 16 bytes {
+        /// Address of the code object.
+        code: u64,
+        /// Mix of the code object's fields: tells a reused address from the same code.
+        checksum: u32,
+        /// Offset of the current instruction in the code, in bytes; negative before the first.
+        instruction: i32,
+    }
+
+    /// A code object seen for the first time. Tail: name, file name and line table, in that order,
+    /// as many bytes as the fields say.
+    CodeRecord: 64 bytes {
+        /// Kind [`kind::CODE`].
+        header: Header,
+        /// As in [`SampleRecord::process_start`].
+        process_start: u64,
+        /// Address of the code object.
+        code: u64,
+        /// As in [`PythonFrame::checksum`].
+        checksum: u32,
+        /// `co_firstlineno`.
+        first_line: i32,
+        /// Bytes of the qualified name (of the name before 3.11).
+        name_size: u16,
+        /// Bytes of the file name.
+        file_size: u16,
+        /// Bytes of the line table.
+        table_size: u32,
+        /// Bytes a character has in the name: 1, 2 or 4; 0 where it could not be read.
+        name_kind: u8,
+        /// Bytes a character has in the file name; 0 where it could not be read.
+        file_kind: u8,
+        /// What was cut, [`code_flags`].
+        flags: u8,
+        /// The layout's [`crate::python::PythonLayout::line_table_format`].
+        line_table_format: u8,
+        /// Always 0.
+        reserved: u32,
+    }
+
+    /// A span has started (probe `span_start`, see `python/ABI.md`).
+    SpanStartRecord: 208 bytes {
+        /// Kind [`kind::SPAN_START`].
+        header: Header,
+        /// High half of the trace id.
+        trace_id_high: u64,
+        /// Low half of the trace id.
+        trace_id_low: u64,
+        /// Span id.
+        span_id: u64,
+        /// The parent's span id, 0 where there is none.
+        parent_id: u64,
+        /// The local root's span id.
+        local_root_id: u64,
+        /// Bit 0 sampled, bit 1 remote parent.
+        flags: u64,
+        /// Bytes the name has in the application.
+        name_length: u32,
+        /// Bytes of it in `name`: less than `name_length` where it was cut, 0 where unreadable.
+        name_size: u32,
+        /// The name's first bytes; UTF-8, but a character may be cut.
+        name: [u8; MAX_SPAN_NAME],
+    }
+
+    /// A span has ended (probe `span_end`).
+    SpanEndRecord: 32 bytes {
+        /// Kind [`kind::SPAN_END`].
+        header: Header,
+        /// Span id.
+        span_id: u64,
+    }
+
+    /// A process has come, changed or gone.
+    ProcessRecord: 32 bytes {
+        /// Kind [`kind::PROCESS`].
+        header: Header,
+        /// One of [`process`].
+        what: u32,
+        /// For a fork: the parent (host thread group id).
+        parent: u32,
+    }
+
+    /// The OpenTelemetry resource of a process, as its hook knows it: shipped once per process.
+    ResourceRecord: 544 bytes {
+        /// Kind [`kind::RESOURCE`].
+        header: Header,
+        /// The hook's process block.
+        block: HookProcess,
+    }
+
+    /// The process block of the hook, as `python/ABI.md` lays it out.
+    HookProcess: 520 bytes {
+        /// The ABI's version: 1.
+        abi_version: u32,
+        /// Bytes of `service_name` in use.
+        service_name_size: u16,
+        /// Bytes of `service_namespace` in use.
+        service_namespace_size: u16,
+        /// `service.name`, UTF-8.
+        service_name: [u8; MAX_SERVICE_NAME],
+        /// `service.namespace`, UTF-8.
+        service_namespace: [u8; MAX_SERVICE_NAME],
+    }
+}
+
+/// Bits of [`CodeRecord::flags`].
+pub mod code_flags {
+    /// The name was longer than [`crate::limits::MAX_CODE_NAME`].
+    pub const NAME_CUT: u8 = 1;
+    /// The file name was longer than [`crate::limits::MAX_CODE_FILE`].
+    pub const FILE_CUT: u8 = 2;
+    /// The line table was longer than [`crate::limits::MAX_LINE_TABLE`].
+    pub const TABLE_CUT: u8 = 4;
+    /// The line table could not be read.
+    pub const TABLE_UNREADABLE: u8 = 8;
+}

@@ -1,0 +1,14 @@
+//! The border between the kernel programs and the agent.
+//!
+//! Compiled twice, for the BPF target and for the host: nothing here may allocate, panic or know
+//! an operating system. Everyone depends on this crate; it depends on no room of ours.
+#![no_std]
+
+pub mod counter;
+pub mod event;
+pub mod limits;
+pub mod outcome;
+pub mod python;
+pub mod span;
+pub mod walk;
+mod wire;

@@ -1,0 +1,36 @@
+//! Budgets. Each is a bound the verifier or the memory of the agent relies on.
+
+/// Python frames in one sample.
+pub const MAX_PYTHON_FRAMES: usize = 256;
+/// Native (user) frames in one sample.
+pub const MAX_NATIVE_FRAMES: usize = 64;
+/// Kernel frames in one sample: what `bpf_get_stack` may fill.
+pub const MAX_KERNEL_FRAMES: usize = 64;
+/// Spans one thread may have open at once before deeper ones are no longer told apart.
+pub const MAX_SPAN_DEPTH: usize = 64;
+/// Bytes of a span's name that cross the ring.
+pub const MAX_SPAN_NAME: usize = 128;
+/// Bytes of a service's name and of its namespace in the hook's process block (`python/ABI.md`).
+pub const MAX_SERVICE_NAME: usize = 256;
+/// Bytes of a code object's qualified name, as stored (1, 2 or 4 bytes a character).
+pub const MAX_CODE_NAME: usize = 512;
+/// Bytes of a code object's file name, as stored.
+pub const MAX_CODE_FILE: usize = 1024;
+/// Bytes of a code object's line table. Longer tables are cut: lines past the cut are unknown.
+pub const MAX_LINE_TABLE: usize = 16 * 1024;
+/// Code objects one sample may ship; the rest follow with the next samples.
+pub const MAX_CODES_PER_SAMPLE: usize = 256;
+/// Interpreters (main and sub) searched for the current thread.
+pub const MAX_INTERPRETERS: usize = 4;
+/// Thread states searched in one interpreter.
+pub const MAX_THREADS: usize = 256;
+/// Frame layouts the agent may load: one per distinct interpreter layout on the host.
+pub const MAX_LAYOUTS: u32 = 64;
+
+/// Bytes of frame read at once; every frame offset must leave room for a `u64` below it.
+pub const FRAME_BLOCK: usize = 128;
+/// Bytes of code object read at once.
+pub const CODE_BLOCK: usize = 256;
+
+const _: () = assert!(FRAME_BLOCK.is_power_of_two() && CODE_BLOCK.is_power_of_two());
+const _: () = assert!(MAX_LINE_TABLE.is_power_of_two());

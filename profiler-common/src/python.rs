@@ -1,0 +1,105 @@
+//! What the agent tells the walker about an interpreter: offsets and flags, never a version.
+
+use crate::wire::record;
+
+record! {
+    /// Where CPython keeps what the walk needs. One per interpreter build, found by the agent
+    /// (`profiler/src/targets/python/`), followed blindly but within bounds by the walker.
+    /// Offsets are in bytes from the start of the named structure.
+    PythonLayout: 60 bytes {
+        /// `_PyRuntimeState.interpreters.head`.
+        runtime_interpreters: u32,
+        /// `PyInterpreterState.next`.
+        interpreter_next: u32,
+        /// `PyInterpreterState.threads.head` (`tstate_head` before 3.11).
+        interpreter_threads: u32,
+        /// `PyThreadState.next`.
+        thread_next: u16,
+        /// `PyThreadState.thread_id`: what `pthread_self()` returns.
+        thread_id: u16,
+        /// `PyThreadState.frame`, `.cframe` or `.current_frame`, see [`flags::FRAME_IN_CFRAME`].
+        thread_frame: u16,
+        /// `_PyCFrame.current_frame`.
+        cframe_frame: u16,
+        /// `f_code` or `f_executable`.
+        frame_code: u16,
+        /// `f_back` or `previous`.
+        frame_previous: u16,
+        /// `f_lasti`, `prev_instr` or `instr_ptr`.
+        frame_instruction: u16,
+        /// `owner`, where [`flags::FRAME_HAS_OWNER`].
+        frame_owner: u16,
+        /// `co_firstlineno`.
+        code_first_line: u16,
+        /// `co_filename`.
+        code_file: u16,
+        /// `co_qualname`, or `co_name` before 3.11.
+        code_name: u16,
+        /// `co_linetable`, or `co_lnotab` before 3.10.
+        code_line_table: u16,
+        /// `co_code_adaptive`: where the instructions start, where they are in the code object.
+        code_instructions: u16,
+        /// `PyASCIIObject.length`.
+        string_length: u16,
+        /// `PyASCIIObject.state`: the bit field, as a `u32`.
+        string_state: u16,
+        /// `sizeof(PyASCIIObject)`: where the characters of a compact ASCII string start.
+        string_ascii_data: u16,
+        /// `sizeof(PyCompactUnicodeObject)`: where those of other compact strings start.
+        string_compact_data: u16,
+        /// `PyVarObject.ob_size` of a `bytes`.
+        bytes_size: u16,
+        /// `PyBytesObject.ob_sval`.
+        bytes_data: u16,
+        /// Value of `owner` that marks a C-stack trampoline.
+        owner_trampoline: u8,
+        /// Bit of `kind` in the string state (3 bits wide).
+        string_kind_shift: u8,
+        /// Bit of `compact` in the string state.
+        string_compact_bit: u8,
+        /// Bit of `ascii` in the string state.
+        string_ascii_bit: u8,
+        /// One of [`line_table`].
+        line_table_format: u8,
+        /// Bits of [`flags`].
+        flags: u8,
+        /// `PyObject.ob_type`.
+        object_type: u16,
+        /// Always 0.
+        reserved: u16,
+    }
+
+    /// A process whose samples are taken: value of the map of processes, keyed by thread group.
+    /// Written by the agent; copied to the child at fork, stripped at exec and deleted at exit by
+    /// the kernel programs.
+    Process: 32 bytes {
+        /// Start time in clock ticks since boot.
+        start_time: u64,
+        /// Address of `_PyRuntime`, 0 while no interpreter is known: native frames only.
+        runtime: u64,
+        /// Address of `PyCode_Type`: what a code object's type must be.
+        code_type: u64,
+        /// Index of the layout in the map of layouts.
+        layout: u32,
+        /// Always 0.
+        reserved: u32,
+    }
+}
+
+/// Bits of [`PythonLayout::flags`].
+pub mod flags {
+    /// The current frame hangs below `PyThreadState.cframe` (3.11, 3.12).
+    pub const FRAME_IN_CFRAME: u8 = 1;
+    /// The frame holds an index of code units (`f_lasti`, 3.10) instead of an instruction pointer.
+    pub const INSTRUCTION_IS_INDEX: u8 = 2;
+    /// The frame has an owner, which may mark a trampoline (3.12 and later).
+    pub const FRAME_HAS_OWNER: u8 = 4;
+}
+
+/// Formats of line tables.
+pub mod line_table {
+    /// PEP 626, 3.10: pairs of (start delta, line delta).
+    pub const PEP626: u8 = 1;
+    /// The location table of 3.11 and later.
+    pub const LOCATIONS: u8 = 2;
+}

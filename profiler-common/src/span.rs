@@ -1,0 +1,78 @@
+//! Span identifiers as they sit in maps and records.
+
+use crate::{limits::MAX_SPAN_DEPTH, wire::record};
+
+record! {
+    /// A span that has started and not ended, in the map of live spans.
+    ///
+    /// Carries its own key: preallocated hash elements are recycled without a grace period, so a
+    /// reader checks that what it found is what it asked for.
+    LiveSpan: 48 bytes {
+        /// Process (host thread group id): half of the key.
+        tgid: u32,
+        /// The thread that started it (host thread id).
+        tid: u32,
+        /// Span id, as the number whose 16 hex digits are the W3C id: half of the key.
+        span_id: u64,
+        /// High half of the trace id.
+        trace_id_high: u64,
+        /// Low half of the trace id.
+        trace_id_low: u64,
+        /// The parent's span id, 0 where there is none.
+        parent_id: u64,
+        /// The local root's span id; the span's own where it is the local root.
+        local_root_id: u64,
+    }
+
+    /// Key of the map of live spans.
+    LiveSpanKey: 16 bytes {
+        /// Span id.
+        span_id: u64,
+        /// Process (host thread group id).
+        tgid: u32,
+        /// Always 0: makes the padding explicit.
+        reserved: u32,
+    }
+
+    /// One entry of a thread's span stack.
+    OpenSpan: 16 bytes {
+        /// Span id.
+        span_id: u64,
+        /// Index of the entry where the unbroken chain of parents that ends in this entry begins:
+        /// 0 says that every span below is an ancestor.
+        chain_start: u32,
+        /// Always 0: makes the padding explicit.
+        reserved: u32,
+    }
+
+    /// The spans a thread has started and not ended, outermost first. Only the thread itself
+    /// writes it; a span ended by another thread stays until the thread touches its stack, and
+    /// readers ask the map of live spans whether an entry is still open.
+    SpanStack: 1040 bytes {
+        /// The thread (host thread id): the key, again.
+        tid: u32,
+        /// Its process (host thread group id).
+        tgid: u32,
+        /// Entries in use.
+        depth: u32,
+        /// Spans opened beyond `MAX_SPAN_DEPTH` and not yet ended.
+        overflow: u32,
+        /// The entries.
+        open: [OpenSpan; MAX_SPAN_DEPTH],
+    }
+}
+
+/// What a thread's span stack said at sample time. Stored in [`crate::event::SampleRecord`].
+pub mod state {
+    /// The thread has no stack, or nothing on it: it is in no span that the hook has seen.
+    pub const NONE: u32 = 0;
+    /// The record's span is the innermost open one, and all others open are its ancestors.
+    pub const ACTIVE: u32 = 1;
+    /// Spans are open that are not nested in one another: an event loop, or a span started without
+    /// being made current. Nobody can tell from outside which one is running.
+    pub const NOT_NESTED: u32 = 2;
+    /// Everything left on the stack has ended, on other threads, or was evicted.
+    pub const ENDED: u32 = 3;
+    /// More spans are open than `MAX_SPAN_DEPTH`.
+    pub const TOO_DEEP: u32 = 4;
+}
