@@ -1,1 +1,21 @@
-//! The agent.
+//! The agent of spanprof: which lines of Python burn the CPU of which trace span.
+//!
+//! Data flows one way, one type per stage, and each room imports the type it eats:
+//!
+//! ```text
+//!  kernel ──ring──▶ events ──Event──▶ join ──SpanSample──▶ symbolize ──NamedSample──▶ profile ──Profile──▶ export
+//!     ▲                │ process notices                        ▲
+//!     │ offsets, probes▼                                        │ snapshot
+//!     └──────────── targets ────────────────────────────────────┘          health: every loss, from every room
+//! ```
+
+pub mod events;
+pub mod export;
+pub mod health;
+pub mod id;
+pub mod join;
+pub mod kernel;
+pub mod profile;
+pub mod symbolize;
+pub mod targets;
+pub mod time;

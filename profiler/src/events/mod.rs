@@ -1,0 +1,210 @@
+//! Bytes of the ring → [`Event`].
+//!
+//! In: records as the kernel programs wrote them. Out: checked, owned values, in ring order.
+//! Must not know: which processes matter, what a span means, what an address is called.
+
+use profiler_common::outcome::Outcome;
+
+use crate::{
+    id::{Pid, ProcessKey, SpanId, Tid, TraceId},
+    time::BootNanos,
+};
+
+/// One thing that happened on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The sampling clock hit a thread.
+    Sample(Sample),
+    /// A code object was seen for the first time.
+    Code(Code),
+    /// A span has started.
+    SpanStart(SpanStart),
+    /// A span has ended.
+    SpanEnd(SpanEnd),
+    /// A process has come, changed or gone.
+    Process(ProcessNotice),
+    /// A process has told its OpenTelemetry resource.
+    Resource(Resource),
+}
+
+/// One hit of the sampling clock on one thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// When.
+    pub time: BootNanos,
+    /// Where.
+    pub process: ProcessKey,
+    /// The thread.
+    pub tid: Tid,
+    /// The thread's name.
+    pub thread_name: ThreadName,
+    /// What the thread's span stack said.
+    pub span: SpanStamp,
+    /// Kernel addresses, leaf first.
+    pub kernel: Vec<u64>,
+    /// Native (user) addresses, leaf first.
+    pub native: Vec<u64>,
+    /// How the native walk ended.
+    pub native_outcome: Outcome,
+    /// Python frames, leaf first.
+    pub python: Vec<PythonFrame>,
+    /// How the Python walk ended.
+    pub python_outcome: Outcome,
+}
+
+/// A thread's name as the kernel keeps it: up to 15 bytes, NUL-padded, of any encoding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ThreadName(pub [u8; 16]);
+
+impl ThreadName {
+    /// The name as text, anything that is not UTF-8 replaced.
+    pub fn to_text(self) -> String {
+        let end = self
+            .0
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(self.0.len());
+        String::from_utf8_lossy(self.0.get(..end).unwrap_or_default()).into_owned()
+    }
+}
+
+/// What a thread's span stack said when the sample was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanStamp {
+    /// No span is open in the thread.
+    None,
+    /// This span is the innermost open one, all others are its ancestors.
+    Active {
+        /// The active span.
+        span: SpanId,
+        /// Its local root.
+        local_root: SpanId,
+        /// Its trace.
+        trace: Option<TraceId>,
+    },
+    /// Spans are open that are not nested in one another.
+    NotNested,
+    /// All that is left on the stack has ended elsewhere, or was evicted.
+    Ended,
+    /// More spans are open than are kept.
+    TooDeep,
+}
+
+/// One Python frame, not yet named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PythonFrame {
+    /// Which code object.
+    pub code: CodeId,
+    /// Offset of the current instruction in bytes; negative before the first.
+    pub instruction: i32,
+}
+
+/// A code object within one process: its address, and a checksum that tells it from another one
+/// that took the address over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CodeId {
+    /// Address of the code object.
+    pub address: u64,
+    /// Mix of its fields.
+    pub checksum: u32,
+}
+
+/// A code object as the kernel program read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Code {
+    /// Whose.
+    pub process: ProcessKey,
+    /// Which.
+    pub id: CodeId,
+    /// `co_firstlineno`.
+    pub first_line: i32,
+    /// `co_qualname`, or `co_name` before 3.11.
+    pub name: PythonString,
+    /// `co_filename`.
+    pub file: PythonString,
+    /// The line table's format, one of [`profiler_common::python::line_table`].
+    pub line_table_format: u8,
+    /// The line table; `None` where it could not be read.
+    pub line_table: Option<Vec<u8>>,
+    /// Whether the line table lacks its end.
+    pub line_table_cut: bool,
+}
+
+/// A Python string as stored: characters of 1 (Latin-1), 2 or 4 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PythonString {
+    /// Bytes a character has; 0 where the string could not be read.
+    pub kind: u8,
+    /// The characters, in the machine's byte order.
+    pub bytes: Vec<u8>,
+    /// Whether the end is missing.
+    pub cut: bool,
+}
+
+/// A span has started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpanStart {
+    /// When.
+    pub time: BootNanos,
+    /// In which process.
+    pub pid: Pid,
+    /// On which thread.
+    pub tid: Tid,
+    /// The span.
+    pub span: SpanId,
+    /// Its trace.
+    pub trace: Option<TraceId>,
+    /// Its parent, where it has one.
+    pub parent: Option<SpanId>,
+    /// Its local root: itself, where it is one.
+    pub local_root: SpanId,
+    /// Its name, cut to what crosses the ring; `None` where it could not be read.
+    pub name: Option<Box<str>>,
+}
+
+/// A span has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanEnd {
+    /// When.
+    pub time: BootNanos,
+    /// In which process.
+    pub pid: Pid,
+    /// The span.
+    pub span: SpanId,
+}
+
+/// A process has come, changed or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessNotice {
+    /// When.
+    pub time: BootNanos,
+    /// The process.
+    pub pid: Pid,
+    /// What happened.
+    pub what: ProcessChange,
+}
+
+/// What happened to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessChange {
+    /// It was forked from another.
+    Fork {
+        /// The parent.
+        parent: Pid,
+    },
+    /// It replaced its program.
+    Exec,
+    /// Its last thread is gone.
+    Exit,
+}
+
+/// The OpenTelemetry resource of a process, as far as profiles need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// The process.
+    pub pid: Pid,
+    /// `service.name`; empty where the application gives none.
+    pub service_name: String,
+    /// `service.namespace`; empty where there is none.
+    pub service_namespace: String,
+}

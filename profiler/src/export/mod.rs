@@ -1,0 +1,1 @@
+//! Profiles → files and servers.

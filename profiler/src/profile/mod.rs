@@ -1,0 +1,1 @@
+//! [`NamedSample`](crate::symbolize::NamedSample) → profile. Pure.

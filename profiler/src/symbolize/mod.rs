@@ -1,0 +1,80 @@
+//! [`SpanSample`](crate::join::SpanSample) → [`NamedSample`]: what the addresses are called.
+//!
+//! Must not know how samples are summed, encoded or sent.
+
+use std::sync::Arc;
+
+use crate::{
+    events::ThreadName,
+    id::{Pid, Tid},
+    join::Attribution,
+    time::BootNanos,
+};
+
+/// A sample whose frames have names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedSample {
+    /// When.
+    pub time: BootNanos,
+    /// Whose CPU it is.
+    pub service: Arc<Service>,
+    /// The process.
+    pub pid: Pid,
+    /// The thread.
+    pub tid: Tid,
+    /// The thread's name.
+    pub thread_name: ThreadName,
+    /// The span it belongs to, or why none.
+    pub attribution: Attribution,
+    /// The stack, leaf first: kernel, native and Python frames. Equal frames share one allocation
+    /// as far as the caches reach.
+    pub stack: Vec<Arc<Frame>>,
+}
+
+/// Who owns a process's CPU, in OpenTelemetry's terms.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Service {
+    /// `service.name`; never empty.
+    pub name: String,
+    /// `service.namespace`; empty where there is none.
+    pub namespace: String,
+}
+
+/// One code location, named.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// What runs it.
+    pub kind: FrameKind,
+    /// Function name: `co_qualname`, a symbol, or a marker such as `[truncated]`.
+    pub name: Arc<str>,
+    /// Source file as the code object has it; empty where unknown.
+    pub file: Arc<str>,
+    /// Current line, from 1; 0 where unknown.
+    pub line: u32,
+    /// First line of the function; 0 where unknown.
+    pub start_line: u32,
+    /// The mapped file the code belongs to.
+    pub mapping: Arc<MappedFile>,
+}
+
+/// What runs a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FrameKind {
+    /// CPython's bytecode.
+    Python,
+    /// Machine code in user space.
+    Native,
+    /// The kernel.
+    Kernel,
+    /// Nothing: it says what is missing here.
+    Marker,
+}
+
+/// A file with code: an executable, a library, the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MappedFile {
+    /// Its path as the process sees it, or a bracketed name (`[kernel]`).
+    pub path: String,
+    /// GNU build id in lower-case hex; empty where there is none.
+    pub build_id: String,
+}
