@@ -1,1 +1,60 @@
-//! The only room that talks BPF.
+//! The only room that talks to the kernel's BPF side, and the only one that imports aya.
+//!
+//! In: settings, layouts, processes, probe sites. Out: the ring, the counters.
+//! Must not know how interpreters are found or what records mean.
+
+use std::path::Path;
+
+use profiler_common::python::{Process, PythonLayout};
+
+use crate::id::Pid;
+
+/// What the control plane may ask of the kernel side.
+pub trait Control: Send {
+    /// Makes a layout known under an index below [`profiler_common::limits::MAX_LAYOUTS`].
+    fn set_layout(&mut self, index: u32, layout: &PythonLayout) -> Result<(), ControlError>;
+
+    /// Takes samples of a process from now on, or changes what is known of it.
+    fn set_process(&mut self, pid: Pid, process: &Process) -> Result<(), ControlError>;
+
+    /// Takes no more samples of a process. Forgetting one that is not there is no error.
+    fn remove_process(&mut self, pid: Pid) -> Result<(), ControlError>;
+
+    /// Puts the span programs on the probe sites of one file, for every process that maps it now
+    /// or later, until the file's probes are detached or the agent ends.
+    fn attach_span_probes(
+        &mut self,
+        file: &Path,
+        sites: &SpanProbeSites,
+    ) -> Result<(), ControlError>;
+}
+
+/// Where a file has its span probes: file offsets of the probe instructions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpanProbeSites {
+    /// Sites of `span_start`.
+    pub span_start: Vec<u64>,
+    /// Sites of `span_end`.
+    pub span_end: Vec<u64>,
+}
+
+/// The kernel refused something.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// A map refused an update.
+    #[error("cannot update the BPF map `{map}`: {reason}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// A probe could not be attached.
+    #[error("cannot attach the span probes of {file}: {reason}")]
+    Probe {
+        /// The file.
+        file: String,
+        /// What the kernel said.
+        reason: String,
+    },
+}

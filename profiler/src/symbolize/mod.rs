@@ -8,6 +8,7 @@ use crate::{
     events::ThreadName,
     id::{Pid, Tid},
     join::Attribution,
+    targets::Service,
     time::BootNanos,
 };
 
@@ -29,15 +30,6 @@ pub struct NamedSample {
     /// The stack, leaf first: kernel, native and Python frames. Equal frames share one allocation
     /// as far as the caches reach.
     pub stack: Vec<Arc<Frame>>,
-}
-
-/// Who owns a process's CPU, in OpenTelemetry's terms.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Service {
-    /// `service.name`; never empty.
-    pub name: String,
-    /// `service.namespace`; empty where there is none.
-    pub namespace: String,
 }
 
 /// One code location, named.
