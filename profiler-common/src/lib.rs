@@ -4,6 +4,8 @@
 //! an operating system. Everyone depends on this crate; it depends on no room of ours.
 #![no_std]
 
+pub mod code;
+pub mod config;
 pub mod counter;
 pub mod event;
 pub mod limits;

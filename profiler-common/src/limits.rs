@@ -18,8 +18,6 @@ pub const MAX_CODE_NAME: usize = 512;
 pub const MAX_CODE_FILE: usize = 1024;
 /// Bytes of a code object's line table. Longer tables are cut: lines past the cut are unknown.
 pub const MAX_LINE_TABLE: usize = 16 * 1024;
-/// Code objects one sample may ship; the rest follow with the next samples.
-pub const MAX_CODES_PER_SAMPLE: usize = 256;
 /// Interpreters (main and sub) searched for the current thread.
 pub const MAX_INTERPRETERS: usize = 4;
 /// Thread states searched in one interpreter.
@@ -32,5 +30,6 @@ pub const FRAME_BLOCK: usize = 128;
 /// Bytes of code object read at once.
 pub const CODE_BLOCK: usize = 256;
 
+const _: () = assert!(FRAME_BLOCK <= 255 && CODE_BLOCK <= 256);
 const _: () = assert!(FRAME_BLOCK.is_power_of_two() && CODE_BLOCK.is_power_of_two());
 const _: () = assert!(MAX_LINE_TABLE.is_power_of_two());

@@ -65,8 +65,11 @@ record! {
         flags: u8,
         /// `PyObject.ob_type`.
         object_type: u16,
-        /// Always 0.
-        reserved: u16,
+        /// Bytes of a frame to read: up to the end of the last field used, at most
+        /// [`crate::limits::FRAME_BLOCK`].
+        frame_size: u8,
+        /// Bytes of a code object to read, at most [`crate::limits::CODE_BLOCK`].
+        code_size: u8,
     }
 
     /// A process whose samples are taken: value of the map of processes, keyed by thread group.
@@ -81,8 +84,9 @@ record! {
         code_type: u64,
         /// Index of the layout in the map of layouts.
         layout: u32,
-        /// Always 0.
-        reserved: u32,
+        /// Which incarnation of the process's memory this is: set anew by the agent's kernel room
+        /// whenever it writes the entry, so that code objects shipped before an exec do not count.
+        generation: u32,
     }
 }
 

@@ -1,1 +1,378 @@
-//! The CPython frame walk.
+//! The CPython frame walk, and the walk of native frames by frame pointer.
+//!
+//! Generic over the memory it reads, so that the same code runs in the kernel program and in tests
+//! on any memory image. It follows [`PythonLayout`] and knows no version. Every loop is bounded,
+//! every address may be garbage: other threads change what is not this thread's own, so nothing is
+//! believed without a check (a thread state carries its thread's id, a code object its type).
+//!
+//! Walks are taken step by step, with all state in one structure: in the kernel that lives in a
+//! map, where the verifier does not track values, so every step looks the same to it.
+
+use crate::{
+    event::PythonFrame,
+    limits::{
+        CODE_BLOCK, FRAME_BLOCK, MAX_INTERPRETERS, MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES,
+        MAX_THREADS,
+    },
+    outcome::Outcome,
+    python::{Process, PythonLayout, flags},
+};
+
+/// Bytes copied out of a target, aligned for the fields in it.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub struct Block<const N: usize> {
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Block<N> {
+    /// A block of zeros.
+    pub const fn zeroed() -> Self {
+        Self { bytes: [0; N] }
+    }
+
+    /// The block's first byte, to fill it.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.bytes.as_mut_ptr()
+    }
+
+    /// The `u64` at an offset, rounded down to its alignment and wrapped into the block: the
+    /// agent has checked the offset, the mask is what lets the verifier believe it.
+    #[inline(always)]
+    pub fn u64_at(&self, offset: u16) -> u64 {
+        let offset = usize::from(offset) & (N - 8);
+        // SAFETY: N is a power of two of at least 8, so the masked offset is a multiple of 8 that
+        // leaves 8 bytes in the block, and the block is aligned to 8.
+        unsafe { self.bytes.as_ptr().add(offset).cast::<u64>().read() }
+    }
+
+    /// The `u32` at an offset, as [`Self::u64_at`].
+    #[inline(always)]
+    pub fn u32_at(&self, offset: u16) -> u32 {
+        let offset = usize::from(offset) & (N - 4);
+        // SAFETY: as in `u64_at`, with 4 in place of 8.
+        unsafe { self.bytes.as_ptr().add(offset).cast::<u32>().read() }
+    }
+
+    /// The byte at an offset, as [`Self::u64_at`].
+    #[inline(always)]
+    pub fn u8_at(&self, offset: u16) -> u8 {
+        let offset = usize::from(offset) & (N - 1);
+        // SAFETY: N is a power of two, so the masked offset is in the block.
+        unsafe { self.bytes.as_ptr().add(offset).read() }
+    }
+}
+
+/// Reads memory of the target.
+pub trait ReadUser {
+    /// Copies `size` bytes (at most `N`) at `address` to the start of the block; false where they
+    /// cannot be read, and then the block holds anything.
+    fn read<const N: usize>(&self, address: u64, size: u32, block: &mut Block<N>) -> bool;
+
+    /// The `u64` at an address.
+    fn read_u64(&self, address: u64) -> Option<u64>;
+}
+
+/// A Python walk under way: where it stands, and what it reads.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PythonWalk {
+    /// The frame to look at next; 0 behind the outermost.
+    pub next: u64,
+    /// Frames filled in so far.
+    pub count: u32,
+    /// How it ended, as a number of [`Outcome`], once [`step`] has returned false.
+    pub outcome: u32,
+    /// The frame looked at.
+    pub frame: Block<FRAME_BLOCK>,
+    /// Its code object.
+    pub code: Block<CODE_BLOCK>,
+}
+
+impl PythonWalk {
+    /// A walk that starts at a frame.
+    pub const fn from_frame(frame: u64) -> Self {
+        Self {
+            next: frame,
+            count: 0,
+            outcome: Outcome::Truncated as u32,
+            frame: Block::zeroed(),
+            code: Block::zeroed(),
+        }
+    }
+
+    /// Starts anew at a frame; the blocks keep what was in them.
+    #[inline(always)]
+    pub fn restart(&mut self, frame: u64) {
+        self.next = frame;
+        self.count = 0;
+        self.outcome = Outcome::Truncated as u32;
+    }
+
+    #[inline(always)]
+    fn end(&mut self, outcome: Outcome) -> bool {
+        self.outcome = outcome as u32;
+        false
+    }
+}
+
+/// Steps a walk may take: trampolines take steps too, a quarter more of them than frames.
+pub const MAX_STEPS: u32 = (MAX_PYTHON_FRAMES + MAX_PYTHON_FRAMES / 4) as u32;
+
+/// Whether a thread state belongs to the thread whose thread pointer is given.
+#[inline(always)]
+pub fn owns<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    thread_state: u64,
+    thread_pointer: u64,
+) -> bool {
+    reader.read_u64(thread_state.wrapping_add(u64::from(layout.thread_id))) == Some(thread_pointer)
+}
+
+/// A search for the state of one thread under way, through all interpreters of the process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadSearch {
+    /// The interpreter whose threads are searched; 0 behind the last.
+    pub interpreter: u64,
+    /// The thread state to look at next; 0 behind the interpreter's last.
+    pub thread: u64,
+    /// What `pthread_self()` returns in the thread: its thread pointer, on glibc and musl.
+    pub thread_pointer: u64,
+    /// How it ended, as a number of [`Outcome`]; [`Outcome::Complete`] where `thread` was found.
+    pub outcome: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// Steps a search may take: one for each thread, and one for each interpreter.
+pub const MAX_SEARCH_STEPS: u32 = (MAX_THREADS * MAX_INTERPRETERS) as u32;
+
+impl ThreadSearch {
+    /// Starts at the process's main interpreter; false where that cannot be read.
+    #[inline(always)]
+    pub fn start<R: ReadUser>(
+        &mut self,
+        reader: &R,
+        layout: &PythonLayout,
+        process: &Process,
+        thread_pointer: u64,
+    ) -> bool {
+        self.thread_pointer = thread_pointer;
+        self.outcome = Outcome::TooManyThreads as u32;
+        let head = process
+            .runtime
+            .wrapping_add(u64::from(layout.runtime_interpreters));
+        match reader.read_u64(head) {
+            Some(interpreter) => self.enter(reader, layout, interpreter),
+            None => self.end(Outcome::Unreadable),
+        }
+    }
+
+    /// Looks at one thread state; false where the search has ended and `outcome` says how.
+    #[inline(always)]
+    pub fn step<R: ReadUser>(&mut self, reader: &R, layout: &PythonLayout) -> bool {
+        if self.interpreter == 0 {
+            return self.end(Outcome::NoThreadState);
+        }
+        if self.thread == 0 {
+            let next = self
+                .interpreter
+                .wrapping_add(u64::from(layout.interpreter_next));
+            return match reader.read_u64(next) {
+                Some(interpreter) => self.enter(reader, layout, interpreter),
+                None => self.end(Outcome::Unreadable),
+            };
+        }
+        if owns(reader, layout, self.thread, self.thread_pointer) {
+            return self.end(Outcome::Complete);
+        }
+        match reader.read_u64(self.thread.wrapping_add(u64::from(layout.thread_next))) {
+            Some(next) => {
+                self.thread = next;
+                true
+            }
+            None => self.end(Outcome::Unreadable),
+        }
+    }
+
+    #[inline(always)]
+    fn enter<R: ReadUser>(&mut self, reader: &R, layout: &PythonLayout, interpreter: u64) -> bool {
+        self.interpreter = interpreter;
+        if interpreter == 0 {
+            return self.end(Outcome::NoThreadState);
+        }
+        let threads = interpreter.wrapping_add(u64::from(layout.interpreter_threads));
+        match reader.read_u64(threads) {
+            Some(thread) => {
+                self.thread = thread;
+                true
+            }
+            None => self.end(Outcome::Unreadable),
+        }
+    }
+
+    #[inline(always)]
+    fn end(&mut self, outcome: Outcome) -> bool {
+        self.outcome = outcome as u32;
+        false
+    }
+}
+
+/// The thread's innermost frame; 0 where it runs no Python code.
+#[inline(always)]
+pub fn current_frame<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    thread_state: u64,
+) -> Option<u64> {
+    let frame = reader.read_u64(thread_state.wrapping_add(u64::from(layout.thread_frame)))?;
+    if layout.flags & flags::FRAME_IN_CFRAME == 0 || frame == 0 {
+        return Some(frame);
+    }
+    reader.read_u64(frame.wrapping_add(u64::from(layout.cframe_frame)))
+}
+
+/// Takes one step outwards: at most one frame, handed to `put` with its index. False where the walk
+/// has ended and `walk.outcome` says how; a walk that uses up [`MAX_STEPS`] was truncated.
+#[inline(always)]
+pub fn step<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    code_type: u64,
+    walk: &mut PythonWalk,
+    put: impl FnOnce(u32, PythonFrame),
+) -> bool {
+    let address = walk.next;
+    if address == 0 {
+        return walk.end(Outcome::Complete);
+    }
+    if !reader.read(address, u32::from(layout.frame_size), &mut walk.frame) {
+        return walk.end(Outcome::Unreadable);
+    }
+    walk.next = walk.frame.u64_at(layout.frame_previous);
+    if layout.flags & flags::FRAME_HAS_OWNER != 0
+        && walk.frame.u8_at(layout.frame_owner) == layout.owner_trampoline
+    {
+        return true;
+    }
+    let code = walk.frame.u64_at(layout.frame_code);
+    if !reader.read(code, u32::from(layout.code_size), &mut walk.code) {
+        return walk.end(Outcome::Unreadable);
+    }
+    if walk.code.u64_at(layout.object_type) != code_type {
+        return walk.end(Outcome::NotCode);
+    }
+    let count = walk.count;
+    if count >= MAX_PYTHON_FRAMES as u32 {
+        return walk.end(Outcome::Truncated);
+    }
+    let frame = PythonFrame {
+        code,
+        checksum: checksum(layout, &walk.code),
+        instruction: instruction(layout, &walk.frame, code),
+    };
+    put(count, frame);
+    walk.count = count + 1;
+    true
+}
+
+/// Mixes the fields of a code object that name it. A code object that took over the address of a
+/// dead one differs in at least one of them, since their strings and tables are other objects.
+#[inline(always)]
+pub fn checksum(layout: &PythonLayout, code: &Block<CODE_BLOCK>) -> u32 {
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut mix = u64::from(code.u32_at(layout.code_first_line)).wrapping_add(1);
+    mix = (mix ^ code.u64_at(layout.code_name)).wrapping_mul(MULTIPLIER);
+    mix = (mix ^ (mix >> 29) ^ code.u64_at(layout.code_file)).wrapping_mul(MULTIPLIER);
+    mix = (mix ^ (mix >> 31) ^ code.u64_at(layout.code_line_table)).wrapping_mul(MULTIPLIER);
+    (mix >> 32) as u32
+}
+
+/// Offset of the frame's instruction in its code, in bytes.
+#[inline(always)]
+fn instruction(layout: &PythonLayout, frame: &Block<FRAME_BLOCK>, code: u64) -> i32 {
+    if layout.flags & flags::INSTRUCTION_IS_INDEX != 0 {
+        // Two bytes a code unit, 3.6 to this day (`_Py_CODEUNIT`).
+        return frame
+            .u32_at(layout.frame_instruction)
+            .cast_signed()
+            .wrapping_mul(2);
+    }
+    let start = code.wrapping_add(u64::from(layout.code_instructions));
+    let offset = frame.u64_at(layout.frame_instruction).wrapping_sub(start);
+    (offset as u32).cast_signed()
+}
+
+/// Registers of an interrupted thread, as far as frame pointers need them.
+#[derive(Clone, Copy, Debug)]
+pub struct Registers {
+    /// Instruction pointer.
+    pub instruction: u64,
+    /// Stack pointer.
+    pub stack: u64,
+    /// Frame pointer, in code built with one; anything in other code.
+    pub frame: u64,
+}
+
+/// A walk of native frames by frame pointer under way: each frame points to its caller's, and the
+/// return address lies above it. In code built without frame pointers the chain breaks, or skips
+/// frames: who reads it must know how far to trust it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct NativeWalk {
+    /// The frame to look at next.
+    pub frame: u64,
+    /// Below this address no caller's frame can lie: the stack grows down.
+    pub lowest: u64,
+    /// Addresses put so far.
+    pub count: u32,
+    /// How it ended, as a number of [`Outcome`], once [`Self::step`] has returned false.
+    pub outcome: u32,
+    /// The frame looked at: its caller's frame, and the return address.
+    pub pair: Block<16>,
+}
+
+impl NativeWalk {
+    /// Starts behind the interrupted instruction itself, which the caller puts at index 0.
+    #[inline(always)]
+    pub fn start(&mut self, registers: Registers) {
+        self.frame = registers.frame;
+        self.lowest = registers.stack;
+        self.count = 1;
+        self.outcome = Outcome::Truncated as u32;
+    }
+
+    /// Takes one step outwards: at most one return address, handed to `put` with its index. False
+    /// where the walk has ended.
+    #[inline(always)]
+    pub fn step<R: ReadUser>(&mut self, reader: &R, put: impl FnOnce(u32, u64)) -> bool {
+        let frame = self.frame;
+        if frame == 0 {
+            return self.end(Outcome::Complete);
+        }
+        if frame < self.lowest || frame & 7 != 0 || !reader.read(frame, 16, &mut self.pair) {
+            return self.end(Outcome::BrokenChain);
+        }
+        let caller = self.pair.u64_at(8);
+        if caller == 0 {
+            return self.end(Outcome::Complete);
+        }
+        let count = self.count;
+        if count >= MAX_NATIVE_FRAMES as u32 {
+            return self.end(Outcome::Truncated);
+        }
+        put(count, caller);
+        self.count = count + 1;
+        self.lowest = frame.wrapping_add(16);
+        self.frame = self.pair.u64_at(0);
+        true
+    }
+
+    #[inline(always)]
+    fn end(&mut self, outcome: Outcome) -> bool {
+        self.outcome = outcome as u32;
+        false
+    }
+}

@@ -3,10 +3,26 @@
 //! In: settings, layouts, processes, probe sites. Out: the ring, the counters.
 //! Must not know how interpreters are found or what records mean.
 
+mod btf;
+mod control;
+mod counters;
+mod load;
+mod log;
+mod ring;
+mod support;
+
 use std::path::Path;
 
 use profiler_common::python::{Process, PythonLayout};
 
+pub use self::{
+    btf::BtfError,
+    control::KernelControl,
+    counters::Counters,
+    load::{LoadError, Loaded, Settings, load},
+    ring::Ring,
+    support::{Support, ask},
+};
 use crate::id::Pid;
 
 /// What the control plane may ask of the kernel side.

@@ -1,0 +1,30 @@
+//! Which code objects have been shipped.
+
+use crate::wire::record;
+
+record! {
+    /// Key of the map of shipped code objects.
+    CodeKey: 32 bytes {
+        /// Address of the code object.
+        code: u64,
+        /// Start time of its process.
+        process_start: u64,
+        /// Process (host thread group id).
+        tgid: u32,
+        /// [`crate::python::Process::generation`].
+        generation: u32,
+        /// Mix of its fields.
+        checksum: u32,
+        /// Always 0.
+        reserved: u32,
+    }
+
+    /// The state of a thread, remembered from its last sample. Checked on each use: a thread
+    /// state carries the id of its thread.
+    ThreadState: 16 bytes {
+        /// Address of the `PyThreadState`.
+        address: u64,
+        /// Address of `_PyRuntime` it was found from.
+        runtime: u64,
+    }
+}

@@ -1,0 +1,256 @@
+//! Shipping code objects: each crosses the ring once, read while its thread is stopped under it.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use profiler_common::{
+    code::CodeKey,
+    counter::Counter,
+    event::{CodeRecord, Header, PythonFrame, code_flags, kind},
+    limits::{MAX_CODE_FILE, MAX_CODE_NAME, MAX_LINE_TABLE, MAX_PYTHON_FRAMES},
+    python::{Process, PythonLayout},
+    walk::{ReadUser as _, checksum},
+};
+
+use crate::{
+    count::bump,
+    emit,
+    maps::{CODE_SCRATCH, CODES},
+    scratch::{CodeScratch, SampleScratch},
+    user::CurrentProcess,
+    verifier::{masked, repeat},
+};
+
+/// What shipping the code objects of one sample shares: pointers only, so that every step looks
+/// the same to the verifier.
+struct Shipping {
+    layout: *const PythonLayout,
+    process: *const Process,
+    sample: *mut SampleScratch,
+    code: *mut CodeScratch,
+}
+
+/// Ships the code objects of the sample's Python frames that have not been shipped yet.
+#[inline(always)]
+pub(crate) fn ship_new(layout: &PythonLayout, process: &Process, sample: &mut SampleScratch) {
+    let Some(code) = CODE_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    let count = sample.walk.count;
+    let mut shipping = Shipping {
+        layout,
+        process,
+        sample,
+        code,
+    };
+    // SAFETY: the body gets the `Shipping` it expects.
+    unsafe {
+        repeat::<{ MAX_PYTHON_FRAMES as u32 }>(count, ship_frame, (&raw mut shipping).cast());
+    }
+}
+
+/// Ships the code object of one frame if that is new; always 0, to go on, as `bpf_loop` has it.
+extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
+    // SAFETY: the caller passes its `Shipping`, whose pointers are valid for the program's run and
+    // point apart: the scratches are this CPU's, and the sampling interrupt does not nest.
+    let (layout, process, sample, code) = unsafe {
+        let shipping = &*shipping.cast::<Shipping>();
+        (
+            &*shipping.layout,
+            &*shipping.process,
+            &mut *shipping.sample,
+            &mut *shipping.code,
+        )
+    };
+    // SAFETY: the slot is in the scratch.
+    let frame = unsafe { *sample.python_frame(index as u32) };
+    let key = CodeKey {
+        code: frame.code,
+        process_start: process.start_time,
+        tgid: sample.record.header.tgid,
+        generation: process.generation,
+        checksum: frame.checksum,
+        reserved: 0,
+    };
+    if CODES.get_ptr(&key).is_none() && ship(layout, process, &frame, sample, code) {
+        // Where the kernel refuses the update, the code object is shipped once more.
+        let _ = CODES.insert(&key, &1, 0);
+    }
+    0
+}
+
+/// Ships one code object; false where it should be tried again.
+#[inline(always)]
+fn ship(
+    layout: &PythonLayout,
+    process: &Process,
+    frame: &PythonFrame,
+    sample: &mut SampleScratch,
+    scratch: &mut CodeScratch,
+) -> bool {
+    let code = &mut sample.walk.code;
+    if !CurrentProcess.read(frame.code, u32::from(layout.code_size), code)
+        || checksum(layout, code) != frame.checksum
+    {
+        bump(Counter::CodeUnreadable);
+        return false;
+    }
+    let name = code.u64_at(layout.code_name);
+    let name = read_string::<MAX_CODE_NAME>(layout, name, 0, scratch);
+    let name_size = masked::<MAX_CODE_NAME>(name.size as usize);
+    let file = code.u64_at(layout.code_file);
+    let file = read_string::<MAX_CODE_FILE>(layout, file, name_size, scratch);
+    if name.kind == 0 || file.kind == 0 {
+        bump(Counter::CodeUnreadable);
+        return false;
+    }
+    let offset = name_size + masked::<MAX_CODE_FILE>(file.size as usize);
+    let table = read_bytes(layout, code.u64_at(layout.code_line_table), offset, scratch);
+    let table_size = masked::<MAX_LINE_TABLE>(table.size as usize);
+    let size = (size_of::<CodeRecord>() + offset + table_size) as u32;
+    scratch.record = CodeRecord {
+        header: Header {
+            kind: kind::CODE,
+            size,
+            ..sample.record.header
+        },
+        process_start: process.start_time,
+        code: frame.code,
+        checksum: frame.checksum,
+        first_line: code.u32_at(layout.code_first_line).cast_signed(),
+        name_size: name_size as u16,
+        file_size: (offset - name_size) as u16,
+        table_size: table_size as u32,
+        name_kind: name.kind,
+        file_kind: file.kind,
+        flags: table.flags
+            | (u8::from(name.cut) * code_flags::NAME_CUT)
+            | (u8::from(file.cut) * code_flags::FILE_CUT),
+        line_table_format: layout.line_table_format,
+        reserved: 0,
+    };
+    // SAFETY: the record and its tail are adjacent in the scratch, and hold at least `size` bytes.
+    unsafe { emit::copy((&raw const *scratch).cast(), size, Counter::CodeRingFull) }
+}
+
+/// A string copied to the tail: its size in bytes, bytes a character (0: unreadable), and whether
+/// its end is missing.
+struct Text {
+    size: u32,
+    kind: u8,
+    cut: bool,
+}
+
+const UNREADABLE: Text = Text {
+    size: 0,
+    kind: 0,
+    cut: false,
+};
+
+/// Copies a compact string's characters, fewer than `LIMIT` bytes of them, to `tail[offset..]`.
+#[inline(always)]
+fn read_string<const LIMIT: usize>(
+    layout: &PythonLayout,
+    address: u64,
+    offset: usize,
+    scratch: &mut CodeScratch,
+) -> Text {
+    // Up to the state, which comes last of what is needed; a short string may end at a page's end.
+    let header_size = u32::from(layout.string_state) + 4;
+    if !CurrentProcess.read(address, header_size, &mut scratch.object) {
+        return UNREADABLE;
+    }
+    let state = scratch.object.u32_at(layout.string_state);
+    let length = scratch.object.u64_at(layout.string_length);
+    let kind = (state >> (u32::from(layout.string_kind_shift) & 31)) & 7;
+    if (state >> (u32::from(layout.string_compact_bit) & 31)) & 1 == 0
+        || (kind != 1 && kind != 2 && kind != 4)
+    {
+        return UNREADABLE;
+    }
+    let is_ascii = (state >> (u32::from(layout.string_ascii_bit) & 31)) & 1 == 1;
+    let data = if is_ascii {
+        layout.string_ascii_data
+    } else {
+        layout.string_compact_data
+    };
+    // Kinds are powers of two: 1, 2 or 4 bytes a character.
+    let shift = kind >> 1;
+    let cut = length > most::<LIMIT>() >> shift;
+    let size = if cut {
+        most::<LIMIT>()
+    } else {
+        length << shift
+    };
+    if !copy_tail::<LIMIT>(scratch, offset, address + u64::from(data), size) {
+        return UNREADABLE;
+    }
+    Text {
+        size: size as u32,
+        kind: kind as u8,
+        cut,
+    }
+}
+
+/// A `bytes` object copied to the tail: its size, and flags of [`code_flags`].
+struct Table {
+    size: u32,
+    flags: u8,
+}
+
+/// Copies a `bytes` object to `tail[offset..]`.
+#[inline(always)]
+fn read_bytes(
+    layout: &PythonLayout,
+    address: u64,
+    offset: usize,
+    scratch: &mut CodeScratch,
+) -> Table {
+    let unreadable = Table {
+        size: 0,
+        flags: code_flags::TABLE_UNREADABLE,
+    };
+    let Some(length) = CurrentProcess.read_u64(address + u64::from(layout.bytes_size)) else {
+        return unreadable;
+    };
+    let cut = length > most::<MAX_LINE_TABLE>();
+    let size = if cut {
+        most::<MAX_LINE_TABLE>()
+    } else {
+        length
+    };
+    let data = address + u64::from(layout.bytes_data);
+    if !copy_tail::<MAX_LINE_TABLE>(scratch, offset, data, size) {
+        return unreadable;
+    }
+    Table {
+        size: size as u32,
+        flags: u8::from(cut) * code_flags::TABLE_CUT,
+    }
+}
+
+/// The most bytes copied under a limit: whole characters, and below the limit itself, so that a
+/// mask of the limit less one bounds every size for the verifier.
+const fn most<const LIMIT: usize>() -> u64 {
+    LIMIT as u64 - 4
+}
+
+/// Copies `size` (below `LIMIT`) bytes of the process to `tail[offset..]`.
+#[inline(always)]
+fn copy_tail<const LIMIT: usize>(
+    scratch: &mut CodeScratch,
+    offset: usize,
+    address: u64,
+    size: u64,
+) -> bool {
+    let offset = masked::<{ 2 * MAX_CODE_FILE }>(offset);
+    let size = masked::<LIMIT>(size as usize) as u32;
+    // SAFETY: the helper checks the source; offset and size, at their largest, are inside the tail
+    // (see `CodeScratch::tail`).
+    unsafe {
+        let into = scratch.tail.as_mut_ptr().add(offset);
+        bpf_probe_read_user(into.cast(), size, address as *const _) == 0
+    }
+}
+
+const _: () = assert!(MAX_CODE_NAME + MAX_CODE_FILE <= 2 * MAX_CODE_FILE);

@@ -1,0 +1,37 @@
+//! What the agent has told us, read-only once loaded.
+
+use profiler_common::config::Config;
+
+/// Overwritten by the loader before the programs are verified.
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config {
+    task_tgid: 0,
+    task_pid: 0,
+    task_start: 0,
+    task_signal: 0,
+    signal_live: 0,
+    task_thread_pointer: 0,
+    task_stack: 0,
+    stack_size: 0,
+    has_task_registers: 0,
+    has_loop: 0,
+    unrolled_steps: 0,
+    debug: 0,
+};
+
+macro_rules! getters {
+    ($($name:ident)*) => {$(
+        /// As in [`Config`].
+        #[inline(always)]
+        pub(crate) fn $name() -> u32 {
+            // SAFETY: a plain read of a static; volatile, since the loader patches it after this
+            // code was compiled.
+            unsafe { core::ptr::read_volatile(&raw const CONFIG.$name) }
+        }
+    )*};
+}
+
+getters! {
+    task_tgid task_pid task_start task_signal signal_live task_thread_pointer task_stack stack_size
+    has_task_registers has_loop unrolled_steps debug
+}

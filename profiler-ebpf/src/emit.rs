@@ -1,0 +1,48 @@
+//! Putting records on the ring. Nothing wakes the reader: it drains on a timer, since a wake-up
+//! costs fifty times the submit.
+
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, bpf_ringbuf_output},
+};
+use profiler_common::{counter::Counter, event::Header};
+
+use crate::{count::bump, maps::EVENTS};
+
+/// Submit without waking the reader.
+pub(crate) const QUIET: u64 = BPF_RB_NO_WAKEUP as u64;
+
+/// The header of a record of the current thread.
+#[inline(always)]
+pub(crate) fn header(kind: u32, size: u32) -> Header {
+    // SAFETY: the helpers have no arguments and cannot fail.
+    let (time, id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_pid_tgid()) };
+    Header {
+        kind,
+        size,
+        time,
+        tgid: (id >> 32) as u32,
+        tid: id as u32,
+    }
+}
+
+/// Copies a record of variable length to the ring.
+///
+/// # Safety
+/// `size` bytes can be read at `record`.
+#[inline(always)]
+pub(crate) unsafe fn copy(record: *const u8, size: u32, full: Counter) -> bool {
+    // SAFETY: as the caller promises; the verifier checks it once more.
+    let failed = unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            record.cast_mut().cast(),
+            u64::from(size),
+            QUIET,
+        )
+    };
+    if failed != 0 {
+        bump(full);
+    }
+    failed == 0
+}

@@ -1,0 +1,81 @@
+//! The kernel side: entry points only. Each calls one job; jobs call tools; tools touch maps.
+//!
+//! Never here: uretprobes, `bpf_probe_write_user`, `bpf_get_stack` with the user flag (it has
+//! panicked hosts beside uprobes before Linux 6.13), a wake-up of the reader from inside a probe.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod code;
+mod config;
+mod count;
+mod emit;
+mod maps;
+mod native;
+mod process;
+mod python;
+mod sample;
+mod scratch;
+mod span;
+mod task;
+mod user;
+mod verifier;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    macros::{perf_event, raw_tracepoint, uprobe},
+    programs::{PerfEventContext, ProbeContext, RawTracePointContext},
+};
+
+/// One hit of the sampling clock.
+#[perf_event]
+pub fn sample(context: PerfEventContext) -> u32 {
+    sample::take(&context);
+    0
+}
+
+/// The hook's probe `span_start` (`python/ABI.md`).
+#[uprobe]
+pub fn span_start(context: ProbeContext) -> u32 {
+    span::start(&context);
+    0
+}
+
+/// The hook's probe `span_end` (`python/ABI.md`).
+#[uprobe]
+pub fn span_end(context: ProbeContext) -> u32 {
+    span::end(&context);
+    0
+}
+
+/// `sched_process_fork(parent, child)`: threads are created here too.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn process_fork(context: RawTracePointContext) -> i32 {
+    process::forked(context.arg(1));
+    0
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn process_exec(context: RawTracePointContext) -> i32 {
+    process::executed(context.tgid(), context.pid());
+    0
+}
+
+/// `sched_process_exit(task)`: once for each thread.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn process_exit(context: RawTracePointContext) -> i32 {
+    process::exited(context.tgid(), context.pid());
+    0
+}
+
+/// What a kernel asks of programs that use its GPL-only helpers.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_information: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

@@ -1,0 +1,78 @@
+//! Every map: who writes, who reads, key, why this size, what happens when full.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use profiler_common::{
+    code::{CodeKey, ThreadState},
+    counter::Counter,
+    limits::MAX_LAYOUTS,
+    python::{Process, PythonLayout},
+    span::{LiveSpan, LiveSpanKey, SpanStack},
+};
+
+use crate::scratch::{CodeScratch, SampleScratch};
+
+/// All records. Written by every program, read by the agent's drain. Default size: more than a
+/// second of 999 Hz samples on 4 CPUs; the agent sets it at load. Full: the record is dropped and
+/// its kind's counter bumped.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Counts, by [`Counter`]. Written by every program, summed by the agent. Fixed size.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+
+/// Layouts of interpreters, by index. Written by the agent, read by `sample`. One per distinct
+/// build on a host; full: the agent refuses the process by name.
+#[map]
+pub(crate) static LAYOUTS: Array<PythonLayout> = Array::with_max_entries(MAX_LAYOUTS, 0);
+
+/// Processes that are sampled, by thread group id. Written by the agent, copied at fork, stripped
+/// at exec and deleted at exit by the process programs, read by `sample`. As many as the agent
+/// profiles; full: counted, and the process is not sampled.
+#[map]
+pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(10_240, 0);
+
+/// State of a thread, by thread id. Written and read by `sample`, deleted at thread exit. A cache:
+/// the least recently used goes, and is found again by the walk of the interpreter's threads.
+#[map]
+pub(crate) static THREAD_STATES: LruHashMap<u32, ThreadState> =
+    LruHashMap::with_max_entries(8_192, 0);
+
+/// Code objects already shipped. Written and read by `sample`. The least recently used goes, and
+/// is shipped once more when seen again.
+#[map]
+pub(crate) static CODES: LruHashMap<CodeKey, u32> = LruHashMap::with_max_entries(32_768, 0);
+
+/// Spans started and not ended, by process and span id. Written by `span_start` and `span_end`,
+/// read by `sample`. Full: the least recently used goes; its samples count as `span_ended`, and
+/// its end as `span_ends_unknown`.
+#[map]
+pub(crate) static LIVE_SPANS: LruHashMap<LiveSpanKey, LiveSpan> =
+    LruHashMap::with_max_entries(16_384, 0);
+
+/// Spans open in a thread, by thread id. Written by the thread itself in `span_start` and
+/// `span_end`, read by `sample` on top of that very thread, deleted at thread exit and exec.
+/// Full: the stack of the thread that has been without spans the longest goes.
+#[map]
+pub(crate) static SPAN_STACKS: LruHashMap<u32, SpanStack> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Processes whose hook has told its resource, by thread group id. Written and read by
+/// `span_start`, deleted at exit and exec. The least recently used goes and tells it again.
+#[map]
+pub(crate) static RESOURCES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(10_240, 0);
+
+/// A zeroed span stack, to insert from: too large for the program's stack. Nobody writes it.
+#[map]
+pub(crate) static EMPTY_STACK: Array<SpanStack> = Array::with_max_entries(1, 0);
+
+/// Scratch of `sample` alone: it may interrupt a probe on the same CPU, so the probes have none.
+#[map]
+pub(crate) static SAMPLE_SCRATCH: PerCpuArray<SampleScratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Scratch of `sample` for shipping code objects.
+#[map]
+pub(crate) static CODE_SCRATCH: PerCpuArray<CodeScratch> = PerCpuArray::with_max_entries(1, 0);

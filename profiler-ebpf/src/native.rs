@@ -1,0 +1,96 @@
+//! Kernel and native stacks. Native frames come from our own walk; DWARF unwinding will live here.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_get_stack, programs::PerfEventContext};
+use profiler_common::{
+    counter::Counter,
+    limits::{MAX_KERNEL_FRAMES, MAX_NATIVE_FRAMES},
+    outcome::Outcome,
+    walk::Registers,
+};
+
+use crate::{count::bump, scratch::SampleScratch, task, user::CurrentProcess, verifier::repeat};
+
+/// Low bits of the code segment: 3 in user mode on x86-64.
+const PRIVILEGE: u64 = 3;
+
+/// Whether the clock hit the thread in user mode, and its user registers.
+#[inline(always)]
+pub(crate) fn registers(context: &PerfEventContext) -> (bool, Registers) {
+    // SAFETY: the context is valid for the whole program; the verifier checks each load.
+    let (code_segment, interrupted) = unsafe {
+        let registers = &raw const (*context.ctx).regs;
+        let interrupted = Registers {
+            instruction: (*registers).rip,
+            stack: (*registers).rsp,
+            frame: (*registers).rbp,
+        };
+        ((*registers).cs, interrupted)
+    };
+    if code_segment & PRIVILEGE == PRIVILEGE {
+        (true, interrupted)
+    } else {
+        (false, task::user_registers())
+    }
+}
+
+/// Fills in the kernel stack, leaf first; returns how many addresses.
+#[inline(always)]
+pub(crate) fn kernel_stack(
+    context: &PerfEventContext,
+    addresses: &mut [u64; MAX_KERNEL_FRAMES],
+) -> usize {
+    // SAFETY: the buffer has that many bytes. Flags 0: the kernel's stack, never the user's.
+    let bytes = unsafe {
+        bpf_get_stack(
+            context.as_ptr(),
+            addresses.as_mut_ptr().cast(),
+            size_of::<[u64; MAX_KERNEL_FRAMES]>() as u32,
+            0,
+        )
+    };
+    if bytes < 0 {
+        bump(Counter::KernelStackFailed);
+        return 0;
+    }
+    bytes as usize / 8
+}
+
+/// What the steps of one walk share. A callback's context must lie on the program's stack.
+struct Steps {
+    scratch: *mut SampleScratch,
+}
+
+/// One step more than frames: the last one finds out that the stack goes on.
+const STEPS: u32 = MAX_NATIVE_FRAMES as u32 + 1;
+
+/// Fills in the native stack, leaf first; `scratch.native` says how many and how it ended.
+#[inline(always)]
+pub(crate) fn native_stack(registers: Registers, scratch: &mut SampleScratch) {
+    scratch.native.start(registers);
+    // SAFETY: the slot is in the scratch.
+    unsafe { *scratch.native_address(0) = registers.instruction };
+    let mut context = Steps { scratch };
+    // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
+    let outcome = unsafe {
+        repeat::<STEPS>(STEPS, step, (&raw mut context).cast());
+        (*context.scratch).native.outcome
+    };
+    match Outcome::from_number(outcome) {
+        Some(Outcome::BrokenChain) => bump(Counter::NativeBroken),
+        Some(Outcome::Truncated) => bump(Counter::NativeTruncated),
+        _ => {}
+    }
+}
+
+/// One step of the walk: 0 to go on, 1 to stop.
+extern "C" fn step(_index: u64, steps: *mut c_void) -> i64 {
+    // SAFETY: the caller passes its `Steps`, whose scratch nobody else holds meanwhile.
+    let scratch = unsafe { &mut *(*steps.cast::<Steps>()).scratch };
+    let frames: *mut SampleScratch = scratch;
+    i64::from(!scratch.native.step(&CurrentProcess, |index, address| {
+        // SAFETY: the slot is in the scratch, apart from the walk.
+        unsafe { *(*frames).native_address(index) = address };
+    }))
+}

@@ -1,0 +1,85 @@
+//! Notices of processes that come, change and go, and what the kernel side forgets with them.
+
+use profiler_common::{
+    counter::Counter,
+    event::{ProcessRecord, kind, process},
+};
+
+use crate::{
+    config,
+    count::bump,
+    emit,
+    maps::{EVENTS, PROCESSES, RESOURCES, SPAN_STACKS, THREAD_STATES},
+    task,
+};
+
+/// A task was forked: `child` is its address. A thread is of no concern here; a process inherits
+/// what is known of its parent, whose memory it shares the layout of, so that a prefork worker is
+/// profiled from its first instruction.
+#[inline(always)]
+pub(crate) fn forked(child: *const u8) {
+    let child = child as u64;
+    let child_tgid: u32 = task::read(child + u64::from(config::task_tgid()));
+    let header = emit::header(kind::PROCESS, size_of::<ProcessRecord>() as u32);
+    if child_tgid == header.tgid {
+        return;
+    }
+    let Some(parent) = PROCESSES.get_ptr(&header.tgid) else {
+        return;
+    };
+    // SAFETY: map values stay readable while the program runs; the parent is alive.
+    let mut entry = unsafe { *parent };
+    entry.start_time = task::start_time(child);
+    if PROCESSES.insert(&child_tgid, &entry, 0).is_err() {
+        bump(Counter::ProcessMapFull);
+    }
+    notify(child_tgid, process::FORK, header.tgid);
+}
+
+/// The current process replaced its program: nothing that was known of its memory holds.
+#[inline(always)]
+pub(crate) fn executed(tgid: u32, tid: u32) {
+    forget_thread(tid);
+    let _ = RESOURCES.remove(&tgid);
+    if let Some(entry) = PROCESSES.get_ptr_mut(&tgid) {
+        // SAFETY: the entry is this process's own, which has a single thread now.
+        unsafe { (*entry).runtime = 0 };
+    }
+    notify(tgid, process::EXEC, 0);
+}
+
+/// The current thread is exiting.
+#[inline(always)]
+pub(crate) fn exited(tgid: u32, tid: u32) {
+    forget_thread(tid);
+    if !task::is_last_thread() {
+        return;
+    }
+    let _ = PROCESSES.remove(&tgid);
+    let _ = RESOURCES.remove(&tgid);
+    notify(tgid, process::EXIT, 0);
+}
+
+/// Thread ids are reused: what was kept for this one must not greet the next. Each may be absent.
+#[inline(always)]
+fn forget_thread(tid: u32) {
+    let _ = SPAN_STACKS.remove(&tid);
+    let _ = THREAD_STATES.remove(&tid);
+}
+
+#[inline(always)]
+fn notify(tgid: u32, what: u32, parent: u32) {
+    let Some(mut entry) = EVENTS.reserve::<ProcessRecord>(0) else {
+        bump(Counter::ProcessRingFull);
+        return;
+    };
+    let mut header = emit::header(kind::PROCESS, size_of::<ProcessRecord>() as u32);
+    header.tgid = tgid;
+    header.tid = tgid;
+    entry.write(ProcessRecord {
+        header,
+        what,
+        parent,
+    });
+    entry.submit(emit::QUIET);
+}

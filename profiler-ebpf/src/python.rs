@@ -1,0 +1,154 @@
+//! The Python stack of the current thread.
+
+use core::ffi::c_void;
+
+use profiler_common::{
+    code::ThreadState,
+    counter::Counter,
+    outcome::Outcome,
+    python::{Process, PythonLayout},
+    walk::{MAX_SEARCH_STEPS, MAX_STEPS, current_frame, owns, step},
+};
+
+use crate::{
+    count::bump, maps::THREAD_STATES, scratch::SampleScratch, task, user::CurrentProcess,
+    verifier::repeat,
+};
+
+/// What the steps of one walk share: pointers only, so that every step looks the same to the
+/// verifier.
+struct Steps {
+    layout: *const PythonLayout,
+    process: *const Process,
+    scratch: *mut SampleScratch,
+}
+
+/// Fills in the Python frames of the current thread, leaf first; `scratch.walk.count` says how
+/// many.
+#[inline(always)]
+pub(crate) fn stack(
+    layout: &PythonLayout,
+    process: &Process,
+    scratch: &mut SampleScratch,
+) -> Outcome {
+    scratch.walk.restart(0);
+    let outcome = match thread_state(layout, process, scratch) {
+        Ok(state) => match current_frame(&CurrentProcess, layout, state) {
+            Some(0) => Outcome::NoFrame,
+            Some(frame) => walk(layout, process, frame, scratch),
+            None => Outcome::Unreadable,
+        },
+        Err(outcome) => outcome,
+    };
+    match outcome {
+        Outcome::NoThreadState => bump(Counter::WalkNoThreadState),
+        Outcome::Unreadable => bump(Counter::WalkUnreadable),
+        Outcome::NotCode => bump(Counter::WalkNotCode),
+        Outcome::Truncated => bump(Counter::WalkTruncated),
+        Outcome::TooManyThreads => bump(Counter::WalkTooManyThreads),
+        _ => {}
+    }
+    outcome
+}
+
+#[inline(always)]
+fn walk(
+    layout: &PythonLayout,
+    process: &Process,
+    frame: u64,
+    scratch: &mut SampleScratch,
+) -> Outcome {
+    scratch.walk.restart(frame);
+    let mut steps = Steps {
+        layout,
+        process,
+        scratch,
+    };
+    // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
+    let outcome = unsafe {
+        repeat::<MAX_STEPS>(MAX_STEPS, take_step, (&raw mut steps).cast());
+        (*steps.scratch).walk.outcome
+    };
+    Outcome::from_number(outcome).unwrap_or(Outcome::Truncated)
+}
+
+/// One step of the walk: 0 to go on, 1 to stop.
+extern "C" fn take_step(_index: u64, steps: *mut c_void) -> i64 {
+    // SAFETY: the caller passes its `Steps`, whose pointers are valid for the program's run, and
+    // nobody else holds the scratch meanwhile.
+    let (layout, code_type, scratch) = unsafe {
+        let steps = &*steps.cast::<Steps>();
+        (
+            &*steps.layout,
+            (*steps.process).code_type,
+            &mut *steps.scratch,
+        )
+    };
+    let frames: *mut SampleScratch = scratch;
+    i64::from(!step(
+        &CurrentProcess,
+        layout,
+        code_type,
+        &mut scratch.walk,
+        |index, frame| {
+            // SAFETY: the slot is in the scratch, apart from the walk.
+            unsafe { *(*frames).python_frame(index) = frame };
+        },
+    ))
+}
+
+/// The state of the current thread: remembered, or found anew.
+#[inline(always)]
+fn thread_state(
+    layout: &PythonLayout,
+    process: &Process,
+    scratch: &mut SampleScratch,
+) -> Result<u64, Outcome> {
+    let tid = scratch.record.header.tid;
+    let pointer = task::thread_pointer();
+    if let Some(known) = THREAD_STATES.get_ptr(&tid) {
+        // SAFETY: map values stay readable while the program runs. The element may be recycled for
+        // another thread meanwhile: `owns` asks the state itself whose it is.
+        let known = unsafe { *known };
+        if known.runtime == process.runtime && owns(&CurrentProcess, layout, known.address, pointer)
+        {
+            return Ok(known.address);
+        }
+    }
+    if scratch
+        .search
+        .start(&CurrentProcess, layout, process, pointer)
+    {
+        let mut steps = Steps {
+            layout,
+            process,
+            scratch,
+        };
+        // SAFETY: the body gets the `Steps` it expects.
+        unsafe {
+            repeat::<MAX_SEARCH_STEPS>(MAX_SEARCH_STEPS, search_step, (&raw mut steps).cast());
+        }
+    }
+    match Outcome::from_number(scratch.search.outcome) {
+        Some(Outcome::Complete) => {}
+        Some(outcome) => return Err(outcome),
+        None => return Err(Outcome::NoThreadState),
+    }
+    let state = ThreadState {
+        address: scratch.search.thread,
+        runtime: process.runtime,
+    };
+    // A cache: where the kernel refuses the update, the next sample searches again.
+    let _ = THREAD_STATES.insert(&tid, &state, 0);
+    Ok(state.address)
+}
+
+/// One step of the search: 0 to go on, 1 to stop.
+extern "C" fn search_step(_index: u64, steps: *mut c_void) -> i64 {
+    // SAFETY: as in `take_step`.
+    let (layout, scratch) = unsafe {
+        let steps = &*steps.cast::<Steps>();
+        (&*steps.layout, &mut *steps.scratch)
+    };
+    i64::from(!scratch.search.step(&CurrentProcess, layout))
+}

@@ -1,0 +1,142 @@
+//! One hit of the sampling clock: is it of a process we profile? Then its stacks and its span.
+
+use aya_ebpf::{helpers::bpf_get_current_comm, programs::PerfEventContext};
+use aya_log_ebpf::debug;
+use profiler_common::{
+    counter::Counter,
+    event::{Header, PythonFrame, SampleRecord, kind},
+    limits::{MAX_KERNEL_FRAMES, MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES},
+    outcome::Outcome,
+    python::Process,
+};
+
+use crate::{
+    code, config,
+    count::bump,
+    emit,
+    maps::{LAYOUTS, PROCESSES, SAMPLE_SCRATCH},
+    native, python,
+    scratch::SampleScratch,
+    span,
+    verifier::masked,
+};
+
+/// Takes the sample.
+#[inline(always)]
+pub(crate) fn take(context: &PerfEventContext) {
+    let header = emit::header(kind::SAMPLE, 0);
+    if header.tgid == 0 {
+        bump(Counter::SampleIdle);
+        return;
+    }
+    let Some(process) = PROCESSES.get_ptr(&header.tgid) else {
+        bump(Counter::SampleElsewhere);
+        return;
+    };
+    let Some(scratch) = SAMPLE_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    bump(Counter::SampleTaken);
+    // SAFETY: map values stay readable while the program runs, and the entry is this process's
+    // own, deleted only when its last thread exits. The scratch is this CPU's, which no other
+    // program uses; the sampling interrupt does not nest.
+    let (process, scratch) = unsafe { (&*process, &mut *scratch) };
+    scratch.record.header = header;
+    native(context, scratch);
+    scratch.python_outcome = python(process, scratch) as u32;
+    finish(process, scratch);
+    if config::debug() != 0 {
+        debug!(
+            context,
+            "sample tgid {} tid {} python {} native {} span {:x}",
+            header.tgid,
+            header.tid,
+            scratch.walk.count,
+            scratch.native.count,
+            scratch.record.span_id
+        );
+    }
+}
+
+/// The kernel's and the native stack.
+#[inline(always)]
+fn native(context: &PerfEventContext, scratch: &mut SampleScratch) {
+    let (in_user_mode, registers) = native::registers(context);
+    scratch.kernel_frames = if in_user_mode {
+        0
+    } else {
+        // SAFETY: the frames start with room for the kernel's.
+        let slots = unsafe {
+            &mut *scratch
+                .frames
+                .as_mut_ptr()
+                .cast::<[u64; MAX_KERNEL_FRAMES]>()
+        };
+        native::kernel_stack(context, slots) as u32
+    };
+    scratch.native.count = 0;
+    scratch.native.outcome = Outcome::Complete as u32;
+    // A kernel thread has no user stack.
+    if registers.instruction != 0 {
+        native::native_stack(registers, scratch);
+    }
+}
+
+/// The Python stack. Code objects not yet shipped go first: the sample that names them follows.
+#[inline(always)]
+fn python(process: &Process, scratch: &mut SampleScratch) -> Outcome {
+    scratch.walk.count = 0;
+    if process.runtime == 0 {
+        return Outcome::NotPython;
+    }
+    let Some(layout) = LAYOUTS.get(process.layout) else {
+        return Outcome::NotPython;
+    };
+    let outcome = python::stack(layout, process, scratch);
+    code::ship_new(layout, process, scratch);
+    outcome
+}
+
+/// Fills in the record and ships it.
+#[inline(always)]
+fn finish(process: &Process, scratch: &mut SampleScratch) {
+    let header = scratch.record.header;
+    let span = span::current(header.tgid, header.tid);
+    let python_frames = masked::<{ 2 * MAX_PYTHON_FRAMES }>(scratch.walk.count as usize);
+    let size = size_of::<SampleRecord>()
+        + scratch.addresses() * 8
+        + python_frames * size_of::<PythonFrame>();
+    scratch.record = SampleRecord {
+        header: Header {
+            size: size as u32,
+            ..header
+        },
+        process_start: process.start_time,
+        thread_name: bpf_get_current_comm().unwrap_or_default(),
+        trace_id_high: span.trace_id_high,
+        trace_id_low: span.trace_id_low,
+        span_id: span.span_id,
+        local_root_id: span.local_root_id,
+        span_state: span.state,
+        python_outcome: scratch.python_outcome,
+        native_outcome: scratch.native.outcome,
+        kernel_frames: scratch.kernel_frames as u16,
+        native_frames: scratch.native.count as u16,
+        python_frames: python_frames as u32,
+        reserved: 0,
+    };
+    // SAFETY: the record and the frames are adjacent in the scratch, and hold at least `size` bytes.
+    unsafe {
+        emit::copy(
+            (&raw const *scratch).cast(),
+            size as u32,
+            Counter::SampleRingFull,
+        );
+    }
+}
+
+const _: () = assert!(
+    2 * (MAX_KERNEL_FRAMES + MAX_NATIVE_FRAMES) * 8
+        + 2 * MAX_PYTHON_FRAMES * size_of::<PythonFrame>()
+        <= crate::scratch::FRAMES_SIZE
+);

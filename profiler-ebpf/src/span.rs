@@ -1,0 +1,362 @@
+//! The hook's probes: spans into bounded maps, and which span a thread is in.
+//!
+//! A thread's span stack is written by that thread alone, so it needs no lock. A span ended on
+//! another thread is deleted from the map of live spans; its entry on the first thread's stack is
+//! then dead, and everyone who reads the stack asks the map.
+
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_probe_read_user, programs::ProbeContext};
+use aya_log_ebpf::debug;
+use profiler_common::{
+    counter::Counter,
+    event::{HookProcess, ResourceRecord, SpanEndRecord, SpanStartRecord, kind},
+    limits::{MAX_SPAN_DEPTH, MAX_SPAN_NAME},
+    span::{LiveSpan, LiveSpanKey, OpenSpan, SpanStack, state},
+};
+
+use crate::{
+    config,
+    count::bump,
+    emit,
+    maps::{EMPTY_STACK, EVENTS, LIVE_SPANS, RESOURCES, SPAN_STACKS},
+    verifier::masked,
+};
+
+/// The ABI version this agent speaks.
+const ABI_VERSION: u32 = 1;
+
+const _: () = assert!(MAX_SPAN_DEPTH.is_power_of_two());
+
+/// The probe `span_start`: `python/ABI.md` says which register holds what.
+#[inline(always)]
+pub(crate) fn start(context: &ProbeContext) {
+    bump(Counter::SpanStarted);
+    // SAFETY: the context is valid for the whole program; the verifier checks each load.
+    let registers = unsafe { &*context.regs };
+    let header = emit::header(kind::SPAN_START, size_of::<SpanStartRecord>() as u32);
+    let span = LiveSpan {
+        tgid: header.tgid,
+        tid: header.tid,
+        span_id: registers.rdx,
+        trace_id_high: registers.rdi,
+        trace_id_low: registers.rsi,
+        parent_id: registers.rcx,
+        local_root_id: registers.r8,
+    };
+    let process_block = registers.r13;
+    if process_block != 0 {
+        tell_resource(header.tgid, process_block);
+    }
+    // The record goes first: a sample that names the span follows it on the ring.
+    emit_start(&span, registers.r9, registers.r10, registers.r12);
+    let key = LiveSpanKey {
+        span_id: span.span_id,
+        tgid: span.tgid,
+        reserved: 0,
+    };
+    if LIVE_SPANS.insert(&key, &span, 0).is_err() {
+        bump(Counter::SpanMapFull);
+        return;
+    }
+    push(&span);
+    if config::debug() != 0 {
+        debug!(
+            context,
+            "span_start tgid {} span {:x}", span.tgid, span.span_id
+        );
+    }
+}
+
+/// The probe `span_end`.
+#[inline(always)]
+pub(crate) fn end(context: &ProbeContext) {
+    bump(Counter::SpanEnded);
+    // SAFETY: as in `start`.
+    let span_id = unsafe { (*context.regs).rdi };
+    let (tgid, tid) = (context.tgid(), context.pid());
+    let key = LiveSpanKey {
+        span_id,
+        tgid,
+        reserved: 0,
+    };
+    match LIVE_SPANS.get_ptr(&key) {
+        // SAFETY: map values stay readable while the program runs; only a count depends on it.
+        Some(span) if unsafe { (*span).tid } != tid => bump(Counter::SpanEndedElsewhere),
+        Some(_) => {}
+        None => bump(Counter::SpanEndUnknown),
+    }
+    let _ = LIVE_SPANS.remove(&key);
+    if let Some(stack) = SPAN_STACKS.get_ptr_mut(&tid) {
+        // SAFETY: only the thread itself, which is stopped under this probe, writes its stack.
+        let stack = unsafe { &mut *stack };
+        if stack.tid == tid && stack.tgid == tgid {
+            if stack.overflow > 0 && !is_on(stack, span_id) {
+                stack.overflow -= 1;
+            }
+            pop_ended(stack);
+        }
+    }
+    let Some(mut entry) = EVENTS.reserve::<SpanEndRecord>(0) else {
+        bump(Counter::SpanRingFull);
+        return;
+    };
+    let header = emit::header(kind::SPAN_END, size_of::<SpanEndRecord>() as u32);
+    entry.write(SpanEndRecord { header, span_id });
+    entry.submit(emit::QUIET);
+}
+
+/// What a thread's span stack says.
+pub(crate) struct Current {
+    /// One of [`state`].
+    pub(crate) state: u32,
+    /// The active span, 0 where none is known.
+    pub(crate) span_id: u64,
+    /// Its local root.
+    pub(crate) local_root_id: u64,
+    /// High half of its trace id.
+    pub(crate) trace_id_high: u64,
+    /// Low half.
+    pub(crate) trace_id_low: u64,
+}
+
+/// The span a thread is in.
+#[inline(always)]
+pub(crate) fn current(tgid: u32, tid: u32) -> Current {
+    let none = |state| Current {
+        state,
+        span_id: 0,
+        local_root_id: 0,
+        trace_id_high: 0,
+        trace_id_low: 0,
+    };
+    let Some(stack) = SPAN_STACKS.get_ptr(&tid) else {
+        return none(state::NONE);
+    };
+    // SAFETY: map values stay readable while the program runs; that it is this thread's is checked
+    // below. The sampler runs on top of the thread, so nobody writes the stack meanwhile.
+    let stack = unsafe { &*stack };
+    if stack.tid != tid || stack.tgid != tgid || stack.depth == 0 {
+        return none(state::NONE);
+    }
+    if stack.overflow > 0 {
+        return none(state::TOO_DEEP);
+    }
+    let Some((top, live)) = innermost(stack, tgid, stack.depth) else {
+        return none(state::ENDED);
+    };
+    // Every span below the chain of ancestors must have ended, or nobody knows which one runs.
+    if top.chain_start > 0 && innermost(stack, tgid, top.chain_start).is_some() {
+        return none(state::NOT_NESTED);
+    }
+    Current {
+        state: state::ACTIVE,
+        span_id: live.span_id,
+        local_root_id: live.local_root_id,
+        trace_id_high: live.trace_id_high,
+        trace_id_low: live.trace_id_low,
+    }
+}
+
+/// The topmost of the lowest `depth` entries whose span is live.
+#[inline(always)]
+fn innermost(stack: &SpanStack, tgid: u32, depth: u32) -> Option<(OpenSpan, LiveSpan)> {
+    let mut index = depth;
+    for _ in 0..MAX_SPAN_DEPTH {
+        if index == 0 {
+            break;
+        }
+        index -= 1;
+        let open = entry(stack, index);
+        if let Some(live) = live(tgid, open.span_id) {
+            return Some((open, live));
+        }
+    }
+    None
+}
+
+/// The entry at an index below the stack's depth. The mask is what lets the verifier believe that.
+#[inline(always)]
+fn entry(stack: &SpanStack, index: u32) -> OpenSpan {
+    // SAFETY: the masked index is below `MAX_SPAN_DEPTH`, a power of two.
+    unsafe {
+        *stack
+            .open
+            .as_ptr()
+            .add(masked::<MAX_SPAN_DEPTH>(index as usize))
+    }
+}
+
+/// The span, if it has started and not ended.
+#[inline(always)]
+fn live(tgid: u32, span_id: u64) -> Option<LiveSpan> {
+    let key = LiveSpanKey {
+        span_id,
+        tgid,
+        reserved: 0,
+    };
+    // SAFETY: map values stay readable while the program runs; the element may be recycled for
+    // another span, so the copy must carry the key.
+    let span = unsafe { *LIVE_SPANS.get_ptr(&key)? };
+    (span.span_id == span_id && span.tgid == tgid).then_some(span)
+}
+
+/// Puts a span on its thread's stack.
+#[inline(always)]
+fn push(span: &LiveSpan) {
+    let Some(stack) = stack_of(span.tgid, span.tid) else {
+        bump(Counter::SpanMapFull);
+        return;
+    };
+    pop_ended(stack);
+    let depth = stack.depth;
+    if depth as usize >= MAX_SPAN_DEPTH {
+        stack.overflow += 1;
+        bump(Counter::SpanTooDeep);
+        return;
+    }
+    let mut chain_start = depth;
+    if depth > 0 {
+        let below = entry(stack, depth - 1);
+        if below.span_id == span.parent_id {
+            chain_start = below.chain_start;
+        }
+    }
+    // SAFETY: the masked index is below `MAX_SPAN_DEPTH`, a power of two.
+    let slot = unsafe {
+        &mut *stack
+            .open
+            .as_mut_ptr()
+            .add(masked::<MAX_SPAN_DEPTH>(depth as usize))
+    };
+    *slot = OpenSpan {
+        span_id: span.span_id,
+        chain_start,
+        reserved: 0,
+    };
+    stack.depth = depth + 1;
+}
+
+/// The thread's stack, made where there is none; one that another thread left is emptied.
+#[inline(always)]
+fn stack_of(tgid: u32, tid: u32) -> Option<&'static mut SpanStack> {
+    let stack = match SPAN_STACKS.get_ptr_mut(&tid) {
+        Some(stack) => stack,
+        None => {
+            SPAN_STACKS.insert(&tid, EMPTY_STACK.get(0)?, 0).ok()?;
+            SPAN_STACKS.get_ptr_mut(&tid)?
+        }
+    };
+    // SAFETY: map values stay valid while the program runs, and only the thread itself, which is
+    // stopped under this probe, writes its stack.
+    let stack = unsafe { &mut *stack };
+    if stack.tid != tid || stack.tgid != tgid {
+        stack.depth = 0;
+        stack.overflow = 0;
+        stack.tid = tid;
+        stack.tgid = tgid;
+    }
+    Some(stack)
+}
+
+/// Takes spans that have ended off the top.
+#[inline(always)]
+fn pop_ended(stack: &mut SpanStack) {
+    for _ in 0..MAX_SPAN_DEPTH {
+        let depth = stack.depth;
+        if depth == 0 || live(stack.tgid, entry(stack, depth - 1).span_id).is_some() {
+            break;
+        }
+        stack.depth = depth - 1;
+    }
+}
+
+/// Whether a span has an entry on the stack, live or not.
+#[inline(always)]
+fn is_on(stack: &SpanStack, span_id: u64) -> bool {
+    for index in 0..MAX_SPAN_DEPTH {
+        if index >= stack.depth as usize {
+            break;
+        }
+        if stack
+            .open
+            .get(index)
+            .is_some_and(|open| open.span_id == span_id)
+        {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn emit_start(span: &LiveSpan, name: u64, name_length: u64, flags: u64) {
+    let Some(mut entry) = EVENTS.reserve::<SpanStartRecord>(0) else {
+        bump(Counter::SpanRingFull);
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    let limit = MAX_SPAN_NAME as u64;
+    let name_size = if name_length > limit {
+        limit
+    } else {
+        name_length
+    };
+    if name_length > limit {
+        bump(Counter::SpanNameCut);
+    }
+    // SAFETY: the reservation has room for the whole record. The name's size is at most that of
+    // its field, and the helper checks the source.
+    unsafe {
+        let failed = bpf_probe_read_user(
+            (&raw mut (*record).name).cast(),
+            (name_size as u32) & (2 * MAX_SPAN_NAME as u32 - 1),
+            name as *const _,
+        ) != 0;
+        if failed {
+            bump(Counter::SpanNameUnreadable);
+        }
+        (*record).header = emit::header(kind::SPAN_START, size_of::<SpanStartRecord>() as u32);
+        (*record).trace_id_high = span.trace_id_high;
+        (*record).trace_id_low = span.trace_id_low;
+        (*record).span_id = span.span_id;
+        (*record).parent_id = span.parent_id;
+        (*record).local_root_id = span.local_root_id;
+        (*record).flags = flags;
+        (*record).name_length = name_length as u32;
+        (*record).name_size = if failed { 0 } else { name_size as u32 };
+    }
+    entry.submit(emit::QUIET);
+}
+
+/// Ships the hook's process block, once per process.
+#[inline(always)]
+fn tell_resource(tgid: u32, block: u64) {
+    if let Some(told) = RESOURCES.get_ptr(&tgid) {
+        // SAFETY: map values stay readable while the program runs.
+        if unsafe { *told } == block {
+            return;
+        }
+    }
+    let Some(mut entry) = EVENTS.reserve::<ResourceRecord>(0) else {
+        bump(Counter::SpanRingFull);
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the reservation has room for the whole record, and the helper checks the source.
+    let refused = unsafe {
+        (*record).header = emit::header(kind::RESOURCE, size_of::<ResourceRecord>() as u32);
+        let failed = bpf_probe_read_user(
+            (&raw mut (*record).block).cast(),
+            size_of::<HookProcess>() as u32,
+            block as *const _,
+        ) != 0;
+        failed || (*record).block.abi_version != ABI_VERSION
+    };
+    if refused {
+        bump(Counter::HookVersion);
+        entry.discard(emit::QUIET);
+    } else {
+        entry.submit(emit::QUIET);
+    }
+    // Where the kernel refuses the update, the next span tells it again.
+    let _ = RESOURCES.insert(&tgid, &block, 0);
+}

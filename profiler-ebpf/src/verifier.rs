@@ -1,0 +1,55 @@
+//! What only the verifier needs.
+
+use core::{arch::asm, ffi::c_void};
+
+use aya_ebpf::helpers::generated::bpf_loop;
+
+use crate::config;
+
+/// `value` masked below `LIMIT`, a power of two, in a form that the verifier follows.
+///
+/// The compiler drops a mask that it can prove useless, and with it the bound: the verifier does
+/// not see the proof where a value was copied before it was compared. So the mask is an instruction
+/// that the compiler cannot look into.
+#[inline(always)]
+pub(crate) fn masked<const LIMIT: usize>(value: usize) -> usize {
+    const { assert!(LIMIT.is_power_of_two()) };
+    let mut masked = value as u64;
+    // SAFETY: one arithmetic instruction on one register.
+    unsafe {
+        asm!("{0} &= {1}", inout(reg) masked, const LIMIT - 1, options(pure, nomem, nostack));
+    };
+    masked as usize
+}
+
+/// The body of a loop: 0 to go on, 1 to stop.
+pub(crate) type Body = extern "C" fn(u64, *mut c_void) -> i64;
+
+/// Runs `body` up to `times` times, and no more than `MOST`: by `bpf_loop`, which is verified once,
+/// or where the kernel lacks it unrolled by the verifier, as often as that can follow.
+///
+/// # Safety
+/// `context` is what `body` expects.
+#[inline(always)]
+pub(crate) unsafe fn repeat<const MOST: u32>(times: u32, body: Body, context: *mut c_void) {
+    if config::has_loop() != 0 {
+        // SAFETY: the body has the signature the helper asks for; the caller vouches for the context.
+        unsafe {
+            bpf_loop(
+                if times < MOST { times } else { MOST },
+                body as *mut c_void,
+                context,
+                0,
+            );
+        }
+        return;
+    }
+    for index in 0..MOST {
+        if index >= config::unrolled_steps()
+            || index >= times
+            || body(u64::from(index), context) != 0
+        {
+            break;
+        }
+    }
+}

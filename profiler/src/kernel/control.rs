@@ -1,0 +1,163 @@
+//! What the control plane asks of the kernel side, done through aya.
+
+use std::{collections::HashMap as Table, path::Path};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, MapError},
+    programs::{UProbe, uprobe::UProbeScope},
+};
+use profiler_common::python::{Process, PythonLayout};
+
+use super::{
+    Control, ControlError, SpanProbeSites,
+    load::{self, LoadError},
+};
+use crate::id::Pid;
+
+/// The maps and programs behind [`Control`]. Dropping it detaches everything.
+pub struct KernelControl {
+    ebpf: Ebpf,
+    layouts: Array<MapData, PythonLayout>,
+    processes: HashMap<MapData, u32, Process>,
+    /// What was written last, to tell a new incarnation from the same facts written again.
+    written: Table<Pid, Process>,
+    next_generation: u32,
+    log: Option<super::log::BpfLog>,
+}
+
+impl KernelControl {
+    pub(super) fn new(mut ebpf: Ebpf, debug: bool) -> Result<Self, LoadError> {
+        let log = debug
+            .then(|| super::log::BpfLog::start(&mut ebpf))
+            .flatten();
+        let layouts = ebpf
+            .take_map("LAYOUTS")
+            .ok_or(LoadError::Missing("LAYOUTS"))?;
+        let processes = ebpf
+            .take_map("PROCESSES")
+            .ok_or(LoadError::Missing("PROCESSES"))?;
+        Ok(Self {
+            layouts: Array::try_from(layouts).map_err(|error| LoadError::Map {
+                map: "LAYOUTS",
+                error,
+            })?,
+            processes: HashMap::try_from(processes).map_err(|error| LoadError::Map {
+                map: "PROCESSES",
+                error,
+            })?,
+            ebpf,
+            written: Table::new(),
+            next_generation: 1,
+            log,
+        })
+    }
+
+    /// Starts the sampling clock on every CPU. `period` is in nanoseconds of CPU time.
+    pub fn start_sampling(&mut self, period: u64) -> Result<(), LoadError> {
+        load::attach_sampling(&mut self.ebpf, period)
+    }
+
+    /// Writes out what the kernel programs have logged.
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
+    fn attach(
+        &mut self,
+        program: &'static str,
+        file: &Path,
+        sites: &[u64],
+    ) -> Result<(), ControlError> {
+        let refused = |reason: String| ControlError::Probe {
+            file: file.display().to_string(),
+            reason,
+        };
+        let probe: &mut UProbe = self
+            .ebpf
+            .program_mut(program)
+            .ok_or_else(|| refused(format!("no program `{program}`")))?
+            .try_into()
+            .map_err(|error: aya::programs::ProgramError| refused(error.to_string()))?;
+        for &site in sites {
+            probe
+                .attach([site], file, UProbeScope::AllProcesses)
+                .map_err(|error| refused(error_chain(&error)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Control for KernelControl {
+    fn set_layout(&mut self, index: u32, layout: &PythonLayout) -> Result<(), ControlError> {
+        self.layouts
+            .set(index, layout, 0)
+            .map_err(|error| refused("LAYOUTS", &error))
+    }
+
+    fn set_process(&mut self, pid: Pid, process: &Process) -> Result<(), ControlError> {
+        let mut process = *process;
+        match self.written.get(&pid) {
+            Some(before)
+                if Process {
+                    generation: 0,
+                    ..*before
+                } == Process {
+                    generation: 0,
+                    ..process
+                } =>
+            {
+                process.generation = before.generation;
+            }
+            _ => {
+                process.generation = self.next_generation;
+                self.next_generation = self.next_generation.wrapping_add(1);
+            }
+        }
+        self.processes
+            .insert(&pid.0, &process, 0)
+            .map_err(|error| refused("PROCESSES", &error))?;
+        self.written.insert(pid, process);
+        Ok(())
+    }
+
+    fn remove_process(&mut self, pid: Pid) -> Result<(), ControlError> {
+        self.written.remove(&pid);
+        match self.processes.remove(&pid.0) {
+            // The kernel program deletes it at exit, and may have been first.
+            Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+            Err(error) => Err(refused("PROCESSES", &error)),
+        }
+    }
+
+    fn attach_span_probes(
+        &mut self,
+        file: &Path,
+        sites: &SpanProbeSites,
+    ) -> Result<(), ControlError> {
+        // Ends first: a start without its end would stay open for ever.
+        self.attach("span_end", file, &sites.span_end)?;
+        self.attach("span_start", file, &sites.span_start)
+    }
+}
+
+fn refused(map: &'static str, error: &MapError) -> ControlError {
+    ControlError::Map {
+        map,
+        reason: error_chain(error),
+    }
+}
+
+/// An error and its causes in one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,223 @@
+//! Loading the kernel programs, and starting the sampling clock.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapData, PerCpuArray, RingBuf},
+    programs::{
+        PerfEvent, ProgramError, RawTracePoint, UProbe,
+        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+    },
+    util::online_cpus,
+};
+use profiler_common::config::Config;
+
+use super::{
+    btf::{BtfError, KernelTypes},
+    control::KernelControl,
+    counters::Counters,
+    ring::Ring,
+    support::{has_loop, has_task_registers},
+};
+
+/// How the kernel side is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bytes of the ring buffer: a power of two, and a multiple of the page size.
+    pub ring_size: u32,
+    /// Logs every sample and span through aya-log.
+    pub debug: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ring_size: 4 << 20,
+            debug: false,
+        }
+    }
+}
+
+/// The kernel side, loaded. The programs stay attached as long as [`KernelControl`] lives.
+pub struct Loaded {
+    /// What the control plane talks to.
+    pub control: KernelControl,
+    /// Where records come out.
+    pub ring: Ring,
+    /// What the programs count.
+    pub counters: Counters,
+}
+
+/// The kernel side cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The agent was built without the kernel programs.
+    #[error(
+        "this build has no kernel programs: it was made with AYA_BUILD_SKIP set; build it with `cargo xtask build`"
+    )]
+    NotBuilt,
+    /// The kernel's types are not known.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The process may not load programs.
+    #[error(
+        "the kernel does not let this process load BPF programs; run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+    )]
+    NotPermitted,
+    /// The object was refused.
+    #[error("cannot load the kernel programs")]
+    Object(#[source] aya::EbpfError),
+    /// One program was refused; the source has the verifier's words.
+    #[error("the kernel refused the program `{program}`")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        #[source]
+        error: ProgramError,
+    },
+    /// The object lacks a map or program: the build is broken.
+    #[error("the kernel programs lack `{0}`: the build is broken")]
+    Missing(&'static str),
+    /// The ring cannot be set up.
+    #[error("cannot set up the map `{map}`")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// Why.
+        #[source]
+        error: aya::maps::MapError,
+    },
+    /// The CPUs are not known.
+    #[error("cannot list the CPUs that are online: {0}")]
+    Cpus(std::io::Error),
+}
+
+/// Steps of a walk that the verifier follows one by one on kernels without `bpf_loop`.
+const UNROLLED_STEPS: u32 = 96;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/spanprof-bpf"));
+
+/// Loads the programs and attaches the process notices. Sampling starts with
+/// [`KernelControl::start_sampling`].
+pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
+    if OBJECT.is_empty() {
+        return Err(LoadError::NotBuilt);
+    }
+    if !super::support::may_load_programs() {
+        return Err(LoadError::NotPermitted);
+    }
+    let config = kernel_config(settings)?;
+    let mut ebpf = EbpfLoader::new()
+        .override_global("CONFIG", &config, true)
+        .map_max_entries("EVENTS", settings.ring_size)
+        .load(OBJECT)
+        .map_err(LoadError::Object)?;
+    attach_process_notices(&mut ebpf)?;
+    let events = ebpf
+        .take_map("EVENTS")
+        .ok_or(LoadError::Missing("EVENTS"))?;
+    let ring = RingBuf::<MapData>::try_from(events).map_err(|error| LoadError::Map {
+        map: "EVENTS",
+        error,
+    })?;
+    let counters = ebpf
+        .take_map("COUNTERS")
+        .ok_or(LoadError::Missing("COUNTERS"))?;
+    let counters =
+        PerCpuArray::<MapData, u64>::try_from(counters).map_err(|error| LoadError::Map {
+            map: "COUNTERS",
+            error,
+        })?;
+    for program in ["span_start", "span_end"] {
+        load_program::<UProbe>(&mut ebpf, program, UProbe::load)?;
+    }
+    load_program::<PerfEvent>(&mut ebpf, "sample", PerfEvent::load)?;
+    Ok(Loaded {
+        control: KernelControl::new(ebpf, settings.debug)?,
+        ring: Ring::new(ring),
+        counters: Counters::new(counters),
+    })
+}
+
+fn kernel_config(settings: &Settings) -> Result<Config, LoadError> {
+    let types = KernelTypes::read()?;
+    Ok(Config {
+        task_tgid: types.offset(&["task_struct", "tgid"])?,
+        task_pid: types.offset(&["task_struct", "pid"])?,
+        task_start: types
+            .offset(&["task_struct", "start_boottime"])
+            // Its name before Linux 5.5.
+            .or_else(|_missing| types.offset(&["task_struct", "real_start_time"]))?,
+        task_signal: types.offset(&["task_struct", "signal"])?,
+        signal_live: types.offset(&["signal_struct", "live"])?,
+        task_thread_pointer: types.offset(&["task_struct", "thread", "fsbase"])?,
+        task_stack: types.offset(&["task_struct", "stack"])?,
+        // x86-64 without KASAN: arch/x86/include/asm/page_64_types.h. Used before 5.15 only.
+        stack_size: 16 * 1024,
+        has_task_registers: u32::from(has_task_registers()),
+        has_loop: u32::from(has_loop()),
+        unrolled_steps: UNROLLED_STEPS,
+        debug: u32::from(settings.debug),
+    })
+}
+
+/// Raw tracepoints, which need no tracefs.
+fn attach_process_notices(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    for (program, tracepoint) in [
+        ("process_fork", "sched_process_fork"),
+        ("process_exec", "sched_process_exec"),
+        ("process_exit", "sched_process_exit"),
+    ] {
+        let loaded = load_program::<RawTracePoint>(ebpf, program, RawTracePoint::load)?;
+        loaded
+            .attach(tracepoint)
+            .map_err(|error| LoadError::Program { program, error })?;
+    }
+    Ok(())
+}
+
+fn load_program<'a, P>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+    load: fn(&mut P) -> Result<(), ProgramError>,
+) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+    let program: &mut P = program.try_into().map_err(|error| LoadError::Program {
+        program: name,
+        error,
+    })?;
+    load(program).map_err(|error| LoadError::Program {
+        program: name,
+        error,
+    })?;
+    Ok(program)
+}
+
+/// Attaches the sampling program to the CPU clock of every CPU that is online. `period` is in
+/// nanoseconds of CPU time.
+pub(super) fn attach_sampling(ebpf: &mut Ebpf, period: u64) -> Result<(), LoadError> {
+    let program = "sample";
+    let sample = ebpf
+        .program_mut(program)
+        .ok_or(LoadError::Missing(program))?;
+    let sample: &mut PerfEvent = sample
+        .try_into()
+        .map_err(|error| LoadError::Program { program, error })?;
+    let cpus = online_cpus().map_err(|(_path, error)| LoadError::Cpus(error))?;
+    for cpu in cpus {
+        sample
+            .attach(
+                PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                PerfEventScope::AllProcessesOneCpu { cpu },
+                // A period, not a frequency: the CPU clock then ticks evenly, and one sample is
+                // worth one period exactly.
+                SamplePolicy::Period(period),
+                false,
+            )
+            .map_err(|error| LoadError::Program { program, error })?;
+    }
+    Ok(())
+}
