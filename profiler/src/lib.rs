@@ -9,6 +9,8 @@
 //!     └──────────── targets ────────────────────────────────────┘          health: every loss, from every room
 //! ```
 
+pub mod cli;
+pub mod config;
 pub mod events;
 pub mod export;
 pub mod health;

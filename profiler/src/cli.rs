@@ -1,0 +1,185 @@
+//! What was typed. Validates, and does nothing.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Which lines of Python burn the CPU of which trace span.
+#[derive(Debug, Parser)]
+#[command(name = "spanprof", version, about, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to log on stderr: error, warn, info, debug or trace, or a filter such as
+    /// `info,spanprof::targets=debug`.
+    #[arg(long, global = true, env = "SPANPROF_LOG", default_value = "warn", value_name = "FILTER")]
+    pub log: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Records once and writes profiles to files, like `perf record`
+    #[command(after_help = "Examples:\n  spanprof record --duration 30s --output profile.pb.gz\n  spanprof record --pid 4242 --output flame.svg --output profile.folded\n  spanprof record --output profile.pb.gz -- python app.py")]
+    Record(RecordArguments),
+    /// Profiles every CPython process of the host and pushes to Pyroscope, until stopped
+    Agent(AgentArguments),
+    /// Says what works here, what does not, and how to mend it
+    Doctor(DoctorArguments),
+}
+
+/// Arguments of `record`.
+#[derive(Args, Debug)]
+pub struct RecordArguments {
+    /// Process to record, with the children it forks; may be given several times. Without it and
+    /// without a command: every CPython process of the host
+    #[arg(long = "pid", value_name = "PID", conflicts_with = "program")]
+    pub pids: Vec<u32>,
+    /// How long to record, such as 10s, 500ms or 2m. Without it: 10s, or until COMMAND ends
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+    /// File to write, by suffix: .pb.gz (pprof), .folded (flame graph lines), .svg (flame graph);
+    /// may be given several times
+    #[arg(long = "output", short = 'o', value_name = "PATH")]
+    pub outputs: Vec<PathBuf>,
+    /// Command to start and record from its first instruction; its exit code is passed on
+    #[arg(last = true, value_name = "COMMAND")]
+    pub program: Vec<OsString>,
+}
+
+/// Arguments of `agent`. Flags win over the environment, that over the file.
+#[derive(Args, Debug)]
+pub struct AgentArguments {
+    /// Pyroscope server to push to, such as http://pyroscope:4040
+    #[arg(long, env = "SPANPROF_PYROSCOPE_URL", value_name = "URL")]
+    pub pyroscope_url: Option<String>,
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+    /// Length of a profile, from 1s to 30s: Grafana looks for a span's profile 30 s around it
+    /// [default: 15s]
+    #[arg(long, env = "SPANPROF_UPLOAD_INTERVAL", value_parser = parse_duration, value_name = "TIME")]
+    pub upload_interval: Option<Duration>,
+    /// Label for every profile; may be given several times
+    #[arg(long = "tag", value_parser = parse_tag, value_name = "KEY=VALUE")]
+    pub tags: Vec<(String, String)>,
+    /// Tenant, sent as X-Scope-OrgID
+    #[arg(long, env = "SPANPROF_TENANT_ID", value_name = "ID")]
+    pub tenant_id: Option<String>,
+    /// User for HTTP basic authentication
+    #[arg(long, env = "SPANPROF_BASIC_AUTH_USER", value_name = "USER")]
+    pub basic_auth_user: Option<String>,
+    /// File with the password: never on the command line, where every process can read it
+    #[arg(long, env = "SPANPROF_BASIC_AUTH_PASSWORD_FILE", value_name = "PATH")]
+    pub basic_auth_password_file: Option<PathBuf>,
+    /// Also label samples with trace_id. Off by default: Pyroscope before 2.1 makes a series of
+    /// every trace of it, which soon hits the server's limit of series
+    #[arg(long, env = "SPANPROF_TRACE_ID_LABEL", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub trace_id_label: Option<bool>,
+    /// TOML file with the same names as these flags, with _ for -
+    #[arg(long, env = "SPANPROF_CONFIG", value_name = "PATH")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArguments {
+    /// Process to look at; may be given several times. Without it: every CPython process
+    #[arg(long = "pid", value_name = "PID")]
+    pub pids: Vec<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How samples are taken.
+#[derive(Args, Debug)]
+pub struct SamplingArguments {
+    /// Samples a second and CPU, from 1 to 4999 [default: 99]
+    #[arg(long, short = 'F', env = "SPANPROF_FREQUENCY", value_parser = clap::value_parser!(u32).range(1..=4999), value_name = "HZ")]
+    pub frequency: Option<u32>,
+    /// Which span a sample's `span_id` names: that of the request (local-root), whose flame graph
+    /// then includes its children, or the innermost one (active) [default: local-root]
+    #[arg(long, env = "SPANPROF_SPAN_LABEL", value_name = "MODE")]
+    pub span_label: Option<SpanLabelArgument>,
+    /// Bytes of the ring buffer: a power of two of at least 4096
+    #[arg(long, hide = true, default_value_t = 4 << 20, value_parser = parse_ring_size)]
+    pub ring_size: u32,
+    /// Log every sample and span of the kernel programs at debug level
+    #[arg(long, hide = true)]
+    pub bpf_log: bool,
+}
+
+/// Which span labels a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpanLabelArgument {
+    /// The local root.
+    LocalRoot,
+    /// The active span.
+    Active,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration >= Duration::from_millis(100) => Ok(duration),
+        Ok(_) => Err("at least 100ms".to_owned()),
+        Err(error) => Err(format!("{error}; write 10s, 500ms or 2m")),
+    }
+}
+
+fn parse_tag(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    let is_name = !key.is_empty()
+        && !key.starts_with("__")
+        && !key.starts_with(|first: char| first.is_ascii_digit())
+        && key.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
+    if !is_name {
+        return Err(format!("`{key}` is no label name: letters, digits and _ only, not starting with a digit or __"));
+    }
+    if value.is_empty() {
+        return Err(format!("`{key}` has no value"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn parse_ring_size(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(size) if size.is_power_of_two() && size >= 4096 => Ok(size),
+        _ => Err("a power of two of at least 4096".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::{Cli, Command, parse_tag};
+
+    /// The definitions are consistent: clap checks them all.
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// A command may have flags of its own behind `--`.
+    #[test]
+    fn a_command_keeps_its_own_flags() {
+        let cli = Cli::try_parse_from(["spanprof", "record", "-o", "a.svg", "--", "python", "--pid"]);
+        let Command::Record(arguments) = cli.unwrap().command else { panic!("not record") };
+        assert_eq!(arguments.program, ["python", "--pid"]);
+        assert!(arguments.pids.is_empty());
+    }
+
+    /// Tags that the server would refuse are refused here, in words.
+    #[test]
+    fn tags_are_checked() {
+        assert_eq!(parse_tag("region=eu=1"), Ok(("region".to_owned(), "eu=1".to_owned())));
+        assert!(parse_tag("region").is_err());
+        assert!(parse_tag("__name__=x").is_err());
+        assert!(parse_tag("a-b=x").is_err());
+        assert!(parse_tag("a=").is_err());
+    }
+}
