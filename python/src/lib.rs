@@ -75,76 +75,118 @@ impl NativeSpanProcessor {
 impl NativeSpanProcessor {
     fn start(&self, span: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = span.py();
+        SPANS_STARTED.fetch_add(1, Ordering::Relaxed);
         let context = span::context(span)?;
-        let ids = span::ids(&context)?;
-        let parent = span::parent(span)?;
-
-        let mut flags = 0;
-        if span::is_sampled(&context)? {
-            flags |= probe::FLAG_SAMPLED;
-        }
-        let mut parent_span_id = 0;
-        let mut known_local_root = None;
-        if let Some(parent) = &parent {
-            parent_span_id = span::span_id(parent)?;
-            if span::is_remote(parent)? {
-                flags |= probe::FLAG_REMOTE_PARENT;
-            } else {
-                // A parent this hook has not seen (unsampled, or started before the hook was there)
-                // has none: then this span is the topmost one that anybody can ask about.
-                known_local_root = span::local_root(parent)?;
-            }
-        }
-        let local_root = known_local_root.as_ref().unwrap_or(&ids.span_id_object);
-        let local_root_span_id = match &known_local_root {
-            Some(local_root) => local_root.extract()?,
-            None => ids.span_id,
+        let parent = Parent::of(span)?;
+        // Without one the span is a local root itself. That includes a span below one that this
+        // hook has not seen (unsampled, or started before the hook was there): it is the topmost
+        // one anybody can ask about.
+        let local_root = match &parent {
+            Parent::Local(parent) => span::local_root(parent)?,
+            Parent::None | Parent::Remote(_) => None,
+        };
+        let is_local_root = local_root.is_none();
+        let local_root = match local_root {
+            Some(local_root) => local_root,
+            None => span::span_id(&context)?,
         };
 
         if process::address() == 0 {
             failure::contain(py, "reading the resource of a span", process::publish(span))?;
         }
-        // A span without a readable name is still a span.
-        let name = span::name(span);
-        let name = match &name {
-            Ok(name) => name.to_str().map_err(|error| error.clone_ref(py)),
-            Err(error) => Err(error.clone_ref(py)),
-        };
-        let name = match name {
-            Ok(name) => name,
-            Err(error) => {
-                failure::contain(py, "reading the name of a span", Err(error))?;
-                ""
-            }
-        };
-
-        probe::span_start(&probe::SpanStart {
-            trace_id_high: ids.trace_id_high,
-            trace_id_low: ids.trace_id_low,
-            span_id: ids.span_id,
-            parent_span_id,
-            local_root_span_id,
-            name: name.as_ptr().expose_provenance() as u64,
-            name_size: name.len() as u64,
-            flags,
-            process_block: process::address(),
-        });
-        SPANS_STARTED.fetch_add(1, Ordering::Relaxed);
-
-        let stored = span::set_local_root(&context, local_root);
+        if probe::span_start_wanted() {
+            let fired = fire_start(span, &context, &parent, &local_root);
+            failure::contain(py, "reporting the start of a span", fired)?;
+        }
+        let stored = span::set_local_root(&context, &local_root);
         failure::contain(py, "remembering the local root of a span", stored)?;
-        if known_local_root.is_none() || self.label_active_span.load(Ordering::Relaxed) {
-            set_profile_id(span, ids.span_id)?;
+        if is_local_root {
+            set_profile_id(span, local_root.extract()?)?;
+        } else if self.label_active_span.load(Ordering::Relaxed) {
+            set_profile_id(span, span::span_id(&context)?.extract()?)?;
         }
         Ok(())
     }
 }
 
-/// Fires the end of `span`.
+/// What a span knows of the span above it: its context.
+enum Parent<'py> {
+    /// There is no span above.
+    None,
+    /// The span above is in this process.
+    Local(Bound<'py, PyAny>),
+    /// The span above is in another process.
+    Remote(Bound<'py, PyAny>),
+}
+
+impl<'py> Parent<'py> {
+    fn of(span: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Ok(match span::parent(span)? {
+            None => Self::None,
+            Some(parent) if span::is_remote(&parent)? => Self::Remote(parent),
+            Some(parent) => Self::Local(parent),
+        })
+    }
+}
+
+/// Reads what nobody needs unless somebody listens, and fires the start of `span`.
+// Out of line, so that the way without an agent stays short.
+#[inline(never)]
+fn fire_start(
+    span: &Bound<'_, PyAny>,
+    context: &Bound<'_, PyAny>,
+    parent: &Parent<'_>,
+    local_root: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = span.py();
+    let ids = span::ids(context)?;
+    let mut flags = 0;
+    if span::is_sampled(context)? {
+        flags |= probe::FLAG_SAMPLED;
+    }
+    let parent_span_id = match parent {
+        Parent::None => 0,
+        Parent::Local(parent) => span::span_id(parent)?.extract()?,
+        Parent::Remote(parent) => {
+            flags |= probe::FLAG_REMOTE_PARENT;
+            span::span_id(parent)?.extract()?
+        }
+    };
+    let local_root_span_id = local_root.extract()?;
+    // A span without a readable name is still a span.
+    let name = span::name(span);
+    let name = match name.as_ref().map(|name| name.to_str()) {
+        Ok(Ok(name)) => name,
+        Ok(Err(error)) => {
+            failure::contain(py, "reading the name of a span", Err(error))?;
+            ""
+        }
+        Err(error) => {
+            failure::contain(py, "reading the name of a span", Err(error.clone_ref(py)))?;
+            ""
+        }
+    };
+    probe::span_start(&probe::SpanStart {
+        trace_id_high: ids.trace_id_high,
+        trace_id_low: ids.trace_id_low,
+        span_id: ids.span_id,
+        parent_span_id,
+        local_root_span_id,
+        name: name.as_ptr().expose_provenance() as u64,
+        name_size: name.len() as u64,
+        flags,
+        process_block: process::address(),
+    });
+    Ok(())
+}
+
+/// Fires the end of `span`, if somebody listens.
 fn end(span: &Bound<'_, PyAny>) -> PyResult<()> {
-    let ids = span::ids(&span::context(span)?)?;
-    probe::span_end(ids.span_id, ids.trace_id_high, ids.trace_id_low);
     SPANS_ENDED.fetch_add(1, Ordering::Relaxed);
+    if probe::span_end_wanted() {
+        let ids = span::ids(&span::context(span)?)?;
+        probe::span_end(ids.span_id, ids.trace_id_high, ids.trace_id_low);
+    }
     Ok(())
 }
 
@@ -161,11 +203,7 @@ fn set_profile_id(span: &Bound<'_, PyAny>, span_id: u64) -> PyResult<()> {
         };
     }
     let profile_id = PyString::from_bytes(py, &digits)?;
-    span.call_method1(
-        intern!(py, "set_attribute"),
-        (intern!(py, "pyroscope.profile.id"), profile_id),
-    )?;
-    Ok(())
+    span::set_attribute(span, intern!(py, "pyroscope.profile.id"), &profile_id)
 }
 
 /// How many spans the hook has seen start and end in this process, and how many failures it kept out
@@ -185,10 +223,17 @@ fn _process_block(py: Python<'_>) -> Option<Bound<'_, PyBytes>> {
     process::published().map(|block| PyBytes::new(py, &block))
 }
 
+/// Makes the probes fire though nobody listens, for tests and benchmarks.
+#[pyfunction]
+fn _force_probes(forced: bool) {
+    probe::force(forced);
+}
+
 /// The native half of `spanprof`.
 #[pymodule]
 fn _hook(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NativeSpanProcessor>()?;
     module.add_function(wrap_pyfunction!(stats, module)?)?;
+    module.add_function(wrap_pyfunction!(_force_probes, module)?)?;
     module.add_function(wrap_pyfunction!(_process_block, module)?)
 }

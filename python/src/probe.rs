@@ -4,6 +4,8 @@
 //! The note follows version 3 of `SystemTap`'s format, what `sys/sdt.h` emits, so `bpftrace` and
 //! `perf` find the probes as well.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// What `span_start` carries, in the order of its arguments.
 #[cfg_attr(
     not(all(
@@ -51,6 +53,9 @@ macro_rules! probe {
     ($name:literal, $align:literal, $nop:literal, $arguments:literal, $($operand:tt)*) => {
         core::arch::asm!(
             $align,
+            concat!(".globl spanprof_site_", $name),
+            concat!(".hidden spanprof_site_", $name),
+            concat!("spanprof_site_", $name, ":"),
             "990:",
             $nop,
             r#".pushsection .note.stapsdt,"?","note""#,
@@ -85,9 +90,80 @@ macro_rules! probe {
     };
 }
 
+/// Tests want the probes to fire though nobody listens.
+static FORCED: AtomicBool = AtomicBool::new(false);
+
+/// Makes [`span_start_wanted`] and [`span_end_wanted`] answer yes, for tests.
+pub(crate) fn force(forced: bool) {
+    FORCED.store(forced, Ordering::Relaxed);
+}
+
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+unsafe extern "C" {
+    // Defined by the asm below.
+    static spanprof_site_span_start: u8;
+    static spanprof_site_span_end: u8;
+}
+
+/// The first byte of the nop, in memory. A probe is an instruction written over it, and differs
+/// there: `int3` or `call` on x86-64, `brk` on aarch64.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+const NOP_FIRST_BYTE: u8 = 0x0f;
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+const NOP_FIRST_BYTE: u8 = 0x1f;
+
+/// Whether somebody has a probe on `span_start`. It is what a semaphore would tell, with nothing for
+/// the agent to write. A span that starts while the probe is being attached may be missed.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub(crate) fn span_start_wanted() -> bool {
+    // SAFETY: the symbol is the site, one readable byte of this file's text. Volatile, because the
+    // kernel changes it.
+    let byte = unsafe { (&raw const spanprof_site_span_start).read_volatile() };
+    byte != NOP_FIRST_BYTE || FORCED.load(Ordering::Relaxed)
+}
+
+/// Whether somebody has a probe on `span_end`.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub(crate) fn span_end_wanted() -> bool {
+    // SAFETY: as in `span_start_wanted`.
+    let byte = unsafe { (&raw const spanprof_site_span_end).read_volatile() };
+    byte != NOP_FIRST_BYTE || FORCED.load(Ordering::Relaxed)
+}
+
+/// Whether somebody has a probe on `span_start`: there is none here.
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+pub(crate) fn span_start_wanted() -> bool {
+    FORCED.load(Ordering::Relaxed)
+}
+
+/// Whether somebody has a probe on `span_end`: there is none here.
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+pub(crate) fn span_end_wanted() -> bool {
+    FORCED.load(Ordering::Relaxed)
+}
+
 /// Fires `span_start`.
 // Never inlined: the contract is one site, in a function that a test can disassemble.
 #[inline(never)]
+#[allow(
+    named_asm_labels,
+    reason = "one site per probe: a second one must fail to assemble"
+)]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) fn span_start(start: &SpanStart) {
     // SAFETY: the asm is a nop that reads nothing and changes nothing; a uprobe that replaces it
@@ -113,6 +189,10 @@ pub(crate) fn span_start(start: &SpanStart) {
 
 /// Fires `span_end`.
 #[inline(never)]
+#[allow(
+    named_asm_labels,
+    reason = "one site per probe: a second one must fail to assemble"
+)]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) fn span_end(span_id: u64, trace_id_high: u64, trace_id_low: u64) {
     // SAFETY: as in `span_start`.
@@ -131,6 +211,10 @@ pub(crate) fn span_end(span_id: u64, trace_id_high: u64, trace_id_low: u64) {
 
 /// Fires `span_start`.
 #[inline(never)]
+#[allow(
+    named_asm_labels,
+    reason = "one site per probe: a second one must fail to assemble"
+)]
 #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 pub(crate) fn span_start(start: &SpanStart) {
     // SAFETY: the asm is a nop that reads nothing and changes nothing; a uprobe on it traps into
@@ -156,6 +240,10 @@ pub(crate) fn span_start(start: &SpanStart) {
 
 /// Fires `span_end`.
 #[inline(never)]
+#[allow(
+    named_asm_labels,
+    reason = "one site per probe: a second one must fail to assemble"
+)]
 #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 pub(crate) fn span_end(span_id: u64, trace_id_high: u64, trace_id_low: u64) {
     // SAFETY: as in `span_start`.

@@ -4,7 +4,8 @@
 //! and cost ten times as much. Objects that only keep to the public interface work too.
 
 use pyo3::exceptions::PyAttributeError;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{ffi, intern, prelude::*};
 
 /// The attribute of a span context that holds its local root's span id.
@@ -16,16 +17,14 @@ fn local_root_attribute(py: Python<'_>) -> &Bound<'_, PyString> {
     intern!(py, "_spanprof_local_root")
 }
 
-/// The ids of a span context, with the object that holds the span id.
-pub(crate) struct Ids<'py> {
+/// The ids of a span context.
+pub(crate) struct Ids {
     /// The first 16 hex digits of the trace id.
     pub(crate) trace_id_high: u64,
     /// The last 16 hex digits of the trace id.
     pub(crate) trace_id_low: u64,
     /// The span id.
     pub(crate) span_id: u64,
-    /// The span id as Python has it.
-    pub(crate) span_id_object: Bound<'py, PyAny>,
 }
 
 /// The context of `span`.
@@ -49,22 +48,18 @@ pub(crate) fn name<'py>(span: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyStrin
 }
 
 /// The ids in `context`.
-pub(crate) fn ids<'py>(context: &Bound<'py, PyAny>) -> PyResult<Ids<'py>> {
-    let trace_id = field(context, 0, "trace_id")?;
-    let (trace_id_high, trace_id_low) = split(&trace_id)?;
-    let span_id_object = field(context, 1, "span_id")?;
-    let span_id = span_id_object.extract()?;
+pub(crate) fn ids(context: &Bound<'_, PyAny>) -> PyResult<Ids> {
+    let (trace_id_high, trace_id_low) = split(&field(context, 0, "trace_id")?)?;
     Ok(Ids {
         trace_id_high,
         trace_id_low,
-        span_id,
-        span_id_object,
+        span_id: span_id(context)?.extract()?,
     })
 }
 
-/// The span id in `context`.
-pub(crate) fn span_id(context: &Bound<'_, PyAny>) -> PyResult<u64> {
-    field(context, 1, "span_id")?.extract()
+/// The span id in `context`, as Python has it.
+pub(crate) fn span_id<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    field(context, 1, "span_id")
 }
 
 /// Whether `context` came from another process.
@@ -147,4 +142,60 @@ fn split(trace_id: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
         return Err(error);
     }
     Ok((high, low))
+}
+
+/// Sets an attribute of `span` to a short text.
+pub(crate) fn set_attribute(
+    span: &Bound<'_, PyAny>,
+    key: &Bound<'_, PyString>,
+    value: &Bound<'_, PyString>,
+) -> PyResult<()> {
+    if set_attribute_directly(span, key, value).unwrap_or(false) {
+        return Ok(());
+    }
+    let py = span.py();
+    span.call_method1(intern!(py, "set_attribute"), (key, value))?;
+    Ok(())
+}
+
+/// Puts an attribute where the SDK would put it, and says whether it could.
+///
+/// The SDK's own way takes two locks and inspects the value's type, a microsecond in Python: more
+/// than all the rest of this module. Where it would come to the same end it is left out: a span of
+/// the SDK itself (no subclass with other ideas), room for one more attribute, no limit that cuts the
+/// value. No lock is needed: nobody else has the span yet, and the assignment is one step under the
+/// GIL.
+fn set_attribute_directly(
+    span: &Bound<'_, PyAny>,
+    key: &Bound<'_, PyString>,
+    value: &Bound<'_, PyString>,
+) -> PyResult<bool> {
+    static SPAN: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static ATTRIBUTES: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = span.py();
+    if !span
+        .get_type()
+        .is(SPAN.import(py, "opentelemetry.sdk.trace", "_Span")?)
+    {
+        return Ok(false);
+    }
+    let attributes = span.getattr(intern!(py, "_attributes"))?;
+    let expected = ATTRIBUTES.import(py, "opentelemetry.attributes", "BoundedAttributes")?;
+    if !attributes.get_type().is(expected) {
+        return Ok(false);
+    }
+    let value_limit = attributes.getattr(intern!(py, "max_value_len"))?;
+    if !value_limit.is_none() && value_limit.extract::<usize>()? < value.len()? {
+        return Ok(false);
+    }
+    let entries = attributes.getattr(intern!(py, "_dict"))?;
+    let Ok(entries) = entries.cast_exact::<PyDict>() else {
+        return Ok(false);
+    };
+    let limit = attributes.getattr(intern!(py, "maxlen"))?;
+    if !limit.is_none() && limit.extract::<usize>()? <= entries.len() {
+        return Ok(false);
+    }
+    entries.set_item(key, value)?;
+    Ok(true)
 }
