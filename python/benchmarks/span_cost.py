@@ -12,12 +12,12 @@ import random
 import statistics
 import time
 
+import spanprof
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor as EmptySpanProcessor
 from opentelemetry.sdk.trace import TracerProvider
-
-import spanprof
+from spanprof import _hook
 
 
 def tracer_with(processor: object | None) -> trace.Tracer:
@@ -43,8 +43,9 @@ def child_spans(tracer: trace.Tracer, spans: int) -> None:
         root_spans(tracer, spans)
 
 
-def measure(work, tracer: trace.Tracer, spans: int) -> float:
+def measure(work, tracer: trace.Tracer, spans: int, probed: bool) -> float:
     """Time one batch, in microseconds a span."""
+    _hook._force_probes(probed)
     start = time.perf_counter_ns()
     work(tracer, spans)
     return (time.perf_counter_ns() - start) / spans / 1000
@@ -62,6 +63,8 @@ def main() -> None:
         "empty processor": EmptySpanProcessor(),
         "spanprof": spanprof.SpanProcessor(),
         "spanprof, active": spanprof.SpanProcessor(span_label="active"),
+        # As if an agent listened, without the kernel's part.
+        "spanprof, probed": spanprof.SpanProcessor(),
     }
     try:
         from pyroscope.otel import PyroscopeSpanProcessor
@@ -77,7 +80,9 @@ def main() -> None:
             work(tracer, options.spans)
         for _ in range(options.rounds):
             for name in random.sample(list(tracers), len(tracers)):
-                times[name].append(measure(work, tracers[name], options.spans))
+                times[name].append(
+                    measure(work, tracers[name], options.spans, name.endswith("probed"))
+                )
         empty = times["empty processor"]
         print(f"{work.__name__}: microseconds a span, median of {options.rounds} rounds")
         for name, batch in times.items():

@@ -49,8 +49,8 @@ except ImportError as _error:
 _LABEL_ACTIVE_SPAN = {"local-root": False, "active": True}
 
 
-# The native class comes first: the SDK finds its hooks where a subclass written in Python would have
-# its own, and calls them without a Python frame between.
+# The native class comes first: the SDK finds its hooks where a subclass in Python would have its
+# own, and calls them without a Python frame between.
 class SpanProcessor(NativeSpanProcessor, _sdk.SpanProcessor):
     """Reports the start and end of every span to spanprof's agent, if one runs on the host.
 
@@ -65,6 +65,7 @@ class SpanProcessor(NativeSpanProcessor, _sdk.SpanProcessor):
 
     Raises:
         ValueError: ``span_label`` is neither.
+
     """
 
     def __init__(self, *, span_label: str = "local-root") -> None:
@@ -76,6 +77,13 @@ class SpanProcessor(NativeSpanProcessor, _sdk.SpanProcessor):
             choices = " or ".join(repr(choice) for choice in _LABEL_ACTIVE_SPAN)
             raise ValueError(f"span_label is {choices}, not {span_label!r}") from None
         self._set_label_active_span(label_active_span)
+
+    def shutdown(self) -> None:
+        """Do nothing: there is nothing to stop."""
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002
+        """Say that all is flushed: nothing is kept. (Old SDKs' own returns ``None``, a failure.)"""
+        return True
 
 
 PyroscopeSpanProcessor = SpanProcessor
