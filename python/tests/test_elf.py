@@ -3,6 +3,8 @@
 import io
 import platform
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,45 @@ def test_needs_libc_only(elf):
         if tag.entry.d_tag == "DT_NEEDED"
     }
     assert {name.split(".")[0] for name in needed} <= {"libc", "libgcc_s", "ld-linux-x86-64"}
+
+
+REPLACE_THE_NOP = """
+import ctypes, sys
+import spanprof
+from spanprof import _hook
+from opentelemetry.sdk.trace import TracerProvider
+
+provider = TracerProvider()
+provider.add_span_processor(spanprof.SpanProcessor())
+tracer = provider.get_tracer("x")
+
+def failures():
+    # Only a probe that fires reads the name, and this one cannot be written in UTF-8.
+    before = spanprof.stats()["failures"]
+    tracer.start_span("\\ud800").end()
+    return spanprof.stats()["failures"] - before
+
+print(failures())
+with open("/proc/self/maps") as maps:
+    base = min(int(line.split("-")[0], 16) for line in maps if "_hook" in line)
+site = base + int(sys.argv[1])
+page = site & -4096
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.mprotect(ctypes.c_void_p(page), 4096, 7) == 0
+# Another nop of five bytes: what differs is the first byte, as with a probe.
+ctypes.memmove(site, bytes.fromhex("6666666690"), 5)
+print(failures())
+ctypes.memmove(site, bytes.fromhex("0f1f440000"), 5)
+print(failures())
+"""
+
+
+def test_a_probe_is_noticed(notes):
+    (site,) = (note[3] for note in notes if note[1] == "span_start")
+    result = subprocess.run(
+        [sys.executable, "-c", REPLACE_THE_NOP, str(site)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == ["0", "1", "0"]
