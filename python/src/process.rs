@@ -1,0 +1,107 @@
+//! The process block: what the agent wants to know of the process once, not with every span.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// The version of the contract in `ABI.md`.
+pub(crate) const ABI_VERSION: u32 = 1;
+
+/// How many bytes of each name the block holds.
+const NAME_CAPACITY: usize = 256;
+
+/// The process block as the agent reads it. `ABI.md` documents each field.
+#[repr(C)]
+struct HookProcess {
+    abi_version: u32,
+    service_name_size: u16,
+    service_namespace_size: u16,
+    service_name: [u8; NAME_CAPACITY],
+    service_namespace: [u8; NAME_CAPACITY],
+}
+
+const _: () = assert!(size_of::<HookProcess>() == 520);
+
+/// The one block of the process. It is static because the agent may read it at any time after it
+/// has learnt its address, and so that a forked child has it in the same place.
+struct Block(UnsafeCell<HookProcess>);
+
+// SAFETY: the content is written once, by whoever has won `CLAIMED`, before `ADDRESS` is stored
+// with release order; it is never read in this process and never written again.
+unsafe impl Sync for Block {}
+
+static BLOCK: Block = Block(UnsafeCell::new(HookProcess {
+    abi_version: ABI_VERSION,
+    service_name_size: 0,
+    service_namespace_size: 0,
+    service_name: [0; NAME_CAPACITY],
+    service_namespace: [0; NAME_CAPACITY],
+}));
+
+/// Somebody writes the block, or has written it.
+static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+/// Where the block stands; 0 until it is written in full.
+static ADDRESS: AtomicU64 = AtomicU64::new(0);
+
+/// The block's address for the probe's last argument: 0 as long as no span could tell what to write.
+pub(crate) fn address() -> u64 {
+    ADDRESS.load(Ordering::Acquire)
+}
+
+/// Writes the block from the resource of `span`, unless it is written already.
+pub(crate) fn publish(span: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = span.py();
+    let attributes = span
+        .getattr(intern!(py, "resource"))?
+        .getattr(intern!(py, "attributes"))?;
+    let service_name = attributes.call_method1("get", ("service.name",))?;
+    let service_namespace = attributes.call_method1("get", ("service.namespace",))?;
+    // From the claim on no Python code runs: nothing can fork or fail with the block half written.
+    let service_name = text(&service_name)?;
+    let service_namespace = text(&service_namespace)?;
+    if CLAIMED.swap(true, Ordering::AcqRel) {
+        return Ok(());
+    }
+    let block = BLOCK.0.get();
+    // SAFETY: the claim above was won by this thread alone, and nobody reads before `ADDRESS` is
+    // stored below.
+    let fields = unsafe { &mut *block };
+    fields.service_name_size = fill(&mut fields.service_name, service_name);
+    fields.service_namespace_size = fill(&mut fields.service_namespace, service_namespace);
+    ADDRESS.store(block.expose_provenance() as u64, Ordering::Release);
+    Ok(())
+}
+
+/// The block's bytes, for tests; nothing as long as the block is not published.
+pub(crate) fn published() -> Option<Vec<u8>> {
+    if address() == 0 {
+        return None;
+    }
+    // SAFETY: the address is published, so the block is written in full and never written again;
+    // the struct has no padding (its size is asserted), so all its bytes are initialised.
+    let bytes =
+        unsafe { std::slice::from_raw_parts(BLOCK.0.get().cast::<u8>(), size_of::<HookProcess>()) };
+    Some(bytes.to_vec())
+}
+
+/// A resource attribute as text. The specification wants strings here; anything else counts as absent.
+fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    match value.cast::<PyString>() {
+        Ok(string) => string.to_str(),
+        Err(_) => Ok(""),
+    }
+}
+
+/// Copies as much of `text` as fits without cutting a character in two, and says how many bytes.
+fn fill(field: &mut [u8; NAME_CAPACITY], text: &str) -> u16 {
+    let size = text.floor_char_boundary(NAME_CAPACITY);
+    for (to, from) in field.iter_mut().zip(text.as_bytes().iter().take(size)) {
+        *to = *from;
+    }
+    // At most `NAME_CAPACITY`.
+    u16::try_from(size).unwrap_or(0)
+}

@@ -1,0 +1,201 @@
+//! Reading OpenTelemetry's span objects.
+//!
+//! The SDK's private attributes are read first, because its public properties are Python functions
+//! and cost ten times as much. Objects that only keep to the public interface work too.
+
+use pyo3::exceptions::PyAttributeError;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::{ffi, intern, prelude::*};
+
+/// The attribute of a span context that holds its local root's span id.
+///
+/// The context and not the span, because a child knows its parent's context (`span.parent` *is*
+/// that object) but not its parent's span; and an attribute and not a map, because it lives exactly
+/// as long as somebody can still start a child, needs no lock and survives a fork.
+fn local_root_attribute(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "_spanprof_local_root")
+}
+
+/// The ids of a span context.
+pub(crate) struct Ids {
+    /// The first 16 hex digits of the trace id.
+    pub(crate) trace_id_high: u64,
+    /// The last 16 hex digits of the trace id.
+    pub(crate) trace_id_low: u64,
+    /// The span id.
+    pub(crate) span_id: u64,
+}
+
+/// The context of `span`.
+pub(crate) fn context<'py>(span: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = span.py();
+    private_or_public(span, intern!(py, "_context"), intern!(py, "context"))
+}
+
+/// The context of the parent of `span`, if it has one.
+pub(crate) fn parent<'py>(span: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = span.py();
+    let parent = private_or_public(span, intern!(py, "_parent"), intern!(py, "parent"))?;
+    Ok(if parent.is_none() { None } else { Some(parent) })
+}
+
+/// The name of `span`.
+pub(crate) fn name<'py>(span: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
+    let py = span.py();
+    let name = private_or_public(span, intern!(py, "_name"), intern!(py, "name"))?;
+    Ok(name.cast_into::<PyString>()?)
+}
+
+/// The ids in `context`.
+pub(crate) fn ids(context: &Bound<'_, PyAny>) -> PyResult<Ids> {
+    let (trace_id_high, trace_id_low) = split(&field(context, 0, "trace_id")?)?;
+    Ok(Ids {
+        trace_id_high,
+        trace_id_low,
+        span_id: span_id(context)?.extract()?,
+    })
+}
+
+/// The span id in `context`, as Python has it.
+pub(crate) fn span_id<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    field(context, 1, "span_id")
+}
+
+/// Whether `context` came from another process.
+pub(crate) fn is_remote(context: &Bound<'_, PyAny>) -> PyResult<bool> {
+    field(context, 2, "is_remote")?.is_truthy()
+}
+
+/// Whether `context` is sampled, the lowest bit of the W3C trace flags.
+pub(crate) fn is_sampled(context: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let trace_flags: u64 = field(context, 3, "trace_flags")?.extract()?;
+    Ok(trace_flags & 1 != 0)
+}
+
+/// The span id of the local root that was remembered in `context`, if it is known.
+pub(crate) fn local_root<'py>(context: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = context.py();
+    match context.getattr(local_root_attribute(py)) {
+        Ok(local_root) => Ok(Some(local_root)),
+        Err(error) if error.is_instance_of::<PyAttributeError>(py) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Remembers the local root of the span that `context` belongs to.
+pub(crate) fn set_local_root(
+    context: &Bound<'_, PyAny>,
+    local_root: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = context.py();
+    // The SDK's `SpanContext` ignores assignment, so that nobody changes the ids. They stay as they
+    // are; `object`'s own assignment adds our attribute beside them.
+    // SAFETY: all three are valid objects borrowed for the call, and the GIL is held.
+    let result = unsafe {
+        ffi::PyObject_GenericSetAttr(
+            context.as_ptr(),
+            local_root_attribute(py).as_ptr(),
+            local_root.as_ptr(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(PyErr::fetch(py))
+    }
+}
+
+/// An attribute by its private name, or by its public one where the object does not have that.
+fn private_or_public<'py>(
+    span: &Bound<'py, PyAny>,
+    private: &Bound<'py, PyString>,
+    public: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match span.getattr(private) {
+        Err(error) if error.is_instance_of::<PyAttributeError>(span.py()) => span.getattr(public),
+        result => result,
+    }
+}
+
+/// A field of a span context: the SDK's is a tuple, others have the attributes of the specification.
+fn field<'py>(
+    context: &Bound<'py, PyAny>,
+    index: usize,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    match context.cast::<PyTuple>() {
+        Ok(tuple) => tuple.get_item(index),
+        Err(_) => context.getattr(name),
+    }
+}
+
+/// The halves of a trace id. An id that does not fit 128 bits is an error, not another id.
+fn split(trace_id: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
+    let high = trace_id.rshift(64)?.extract()?;
+    // SAFETY: a valid object borrowed for the call, and the GIL is held.
+    let low = unsafe { ffi::PyLong_AsUnsignedLongLongMask(trace_id.as_ptr()) };
+    // The call's mark of an error is also a legal id.
+    if low == u64::MAX
+        && let Some(error) = PyErr::take(trace_id.py())
+    {
+        return Err(error);
+    }
+    Ok((high, low))
+}
+
+/// Sets an attribute of `span` to a short text.
+pub(crate) fn set_attribute(
+    span: &Bound<'_, PyAny>,
+    key: &Bound<'_, PyString>,
+    value: &Bound<'_, PyString>,
+) -> PyResult<()> {
+    if set_attribute_directly(span, key, value).unwrap_or(false) {
+        return Ok(());
+    }
+    let py = span.py();
+    span.call_method1(intern!(py, "set_attribute"), (key, value))?;
+    Ok(())
+}
+
+/// Puts an attribute where the SDK would put it, and says whether it could.
+///
+/// The SDK's own way takes two locks and inspects the value's type, a microsecond in Python: more
+/// than all the rest of this module. Where it would come to the same end it is left out: a span of
+/// the SDK itself (no subclass with other ideas), room for one more attribute, no limit that cuts the
+/// value. No lock is needed: nobody else has the span yet, and the assignment is one step under the
+/// GIL.
+fn set_attribute_directly(
+    span: &Bound<'_, PyAny>,
+    key: &Bound<'_, PyString>,
+    value: &Bound<'_, PyString>,
+) -> PyResult<bool> {
+    static SPAN: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static ATTRIBUTES: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = span.py();
+    if !span
+        .get_type()
+        .is(SPAN.import(py, "opentelemetry.sdk.trace", "_Span")?)
+    {
+        return Ok(false);
+    }
+    let attributes = span.getattr(intern!(py, "_attributes"))?;
+    let expected = ATTRIBUTES.import(py, "opentelemetry.attributes", "BoundedAttributes")?;
+    if !attributes.get_type().is(expected) {
+        return Ok(false);
+    }
+    let value_limit = attributes.getattr(intern!(py, "max_value_len"))?;
+    if !value_limit.is_none() && value_limit.extract::<usize>()? < value.len()? {
+        return Ok(false);
+    }
+    let entries = attributes.getattr(intern!(py, "_dict"))?;
+    let Ok(entries) = entries.cast_exact::<PyDict>() else {
+        return Ok(false);
+    };
+    let limit = attributes.getattr(intern!(py, "maxlen"))?;
+    if !limit.is_none() && limit.extract::<usize>()? <= entries.len() {
+        return Ok(false);
+    }
+    entries.set_item(key, value)?;
+    Ok(true)
+}
