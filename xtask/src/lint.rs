@@ -92,6 +92,7 @@ fn clippy_bpf(workspace: &Workspace, fix: bool) -> Result<()> {
         say("profiler-ebpf has no programs yet: nothing to check");
         return Ok(());
     }
+    toolchain::ensure_bpf_clippy()?;
     // Through rustup: a cargo that rustup started keeps its own toolchain, whatever `+` says.
     let mut command = Command::new("rustup");
     command

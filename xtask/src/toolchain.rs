@@ -49,6 +49,11 @@ pub(crate) fn ensure_stable(workspace: &Workspace) -> Result<()> {
 
 /// Installs the toolchain of the BPF crate, if it is missing.
 pub(crate) fn ensure_bpf_toolchain() -> Result<()> {
+    ensure_toolchain(BPF_TOOLCHAIN, &["rust-src"])
+}
+
+/// Installs clippy for the BPF crate, if it is missing: only linting asks for it.
+pub(crate) fn ensure_bpf_clippy() -> Result<()> {
     ensure_toolchain(BPF_TOOLCHAIN, &["rust-src", "clippy"])
 }
 
