@@ -143,8 +143,9 @@ fn deny(workspace: &Workspace, _: bool) -> Result<()> {
     for manifest in manifests {
         command::run(
             Command::new(&program)
-                .args(["--manifest-path", manifest, "check", "--config"])
+                .args(["--manifest-path", manifest, "--config"])
                 .arg(workspace.root.join("deny.toml"))
+                .arg("check")
                 // Advisories come from a git host that a build machine may not reach; see deny.toml.
                 .args(["bans", "licenses", "sources"])
                 .current_dir(&workspace.root)
