@@ -4,6 +4,10 @@
 //! [`crate::kernel::Control`]) and read-only [`Snapshot`]s for the data plane.
 //! Must not know samples, profiles or servers.
 
+pub mod elf;
+pub mod mappings;
+pub mod python;
+
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use crate::id::{Pid, ProcessKey};
