@@ -10,7 +10,7 @@ use std::{
 use object::{
     LittleEndian, elf,
     read::{
-        ReadCache, ReadCacheOps, ReadRef,
+        ReadCache, ReadCacheOps, ReadRef as _,
         elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _},
     },
 };
@@ -173,13 +173,14 @@ pub struct Elf<'data> {
 impl<'data> Elf<'data> {
     /// Reads the headers: file, segments, sections.
     pub fn parse(data: &'data Data) -> Result<Self, ElfError> {
-        let header = Header::parse(data).map_err(|_| ElfError::NotElf)?;
+        let header = Header::parse(data).ok().ok_or(ElfError::NotElf)?;
         if header.e_machine(ENDIAN) != elf::EM_X86_64 || !header.is_little_endian() {
             return Err(ElfError::NotElf);
         }
         let segments = header
             .program_headers(ENDIAN, data)
-            .map_err(|_| ElfError::Malformed("program headers"))?
+            .ok()
+            .ok_or(ElfError::Malformed("program headers"))?
             .iter()
             .filter(|segment| segment.p_type(ENDIAN) == elf::PT_LOAD)
             .map(|segment| Segment {
@@ -191,7 +192,8 @@ impl<'data> Elf<'data> {
             .collect();
         let sections = header
             .sections(ENDIAN, data)
-            .map_err(|_| ElfError::Malformed("section headers"))?;
+            .ok()
+            .ok_or(ElfError::Malformed("section headers"))?;
         Ok(Self {
             data,
             sections,
@@ -244,7 +246,8 @@ impl<'data> Elf<'data> {
         };
         let symbols: &[elf::Sym64<LittleEndian>] = section
             .data_as_array(ENDIAN, self.data)
-            .map_err(|_| ElfError::Malformed(".dynsym"))?;
+            .ok()
+            .ok_or(ElfError::Malformed(".dynsym"))?;
         let strings = self
             .sections
             .iter()

@@ -5,12 +5,25 @@
 //! Must not know samples, profiles or servers.
 
 pub mod elf;
+pub mod files;
+pub mod labels;
 pub mod mappings;
+pub mod probe;
+pub mod procfs;
 pub mod python;
+pub mod registry;
+pub mod report;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use crate::id::{Pid, ProcessKey};
+
+pub use self::{
+    registry::{Scope, Targets},
+    report::Report,
+};
 
 /// What is known of all profiled processes at one moment; cheap to clone, never changes.
 #[derive(Clone, Debug, Default)]

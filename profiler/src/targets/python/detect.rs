@@ -233,9 +233,9 @@ mod tests {
     #[test]
     fn a_version_needs_its_folder() {
         assert_eq!(
-            version_in(b"\03.9.1\03.10.2\0lib/python3.10\0"),
+            version_in(b"\x003.9.1\x003.10.2\x00lib/python3.10\x00"),
             Some((3, 10, 2))
         );
-        assert_eq!(version_in(b"\03.9.1\0"), None);
+        assert_eq!(version_in(b"\x003.9.1\x00"), None);
     }
 }

@@ -218,7 +218,7 @@ impl Structure {
         if offset.checked_add(size).is_none_or(|end| end > self.size) {
             return Err(outside);
         }
-        u32::try_from(offset).map_err(|_| outside)
+        u32::try_from(offset).ok().ok_or(outside)
     }
 
     fn word(self, field: &'static str, offset: u64) -> Result<u32, LayoutError> {
@@ -242,7 +242,7 @@ impl Structure {
 
     fn short(self, field: &'static str, offset: u64, size: u64) -> Result<u16, LayoutError> {
         let checked = self.checked(field, offset, size)?;
-        u16::try_from(checked).map_err(|_| LayoutError::Outside {
+        u16::try_from(checked).ok().ok_or(LayoutError::Outside {
             field,
             offset,
             size: self.size,

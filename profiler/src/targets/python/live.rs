@@ -58,11 +58,12 @@ pub(crate) fn interpreters() -> Vec<PathBuf> {
 struct Running {
     child: Child,
     memory: File,
-    _stdin: std::process::ChildStdin,
+    stdin: Option<std::process::ChildStdin>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        drop(self.stdin.take());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -84,11 +85,11 @@ impl Running {
             .unwrap();
         assert_eq!(line.trim(), "2");
         let memory = File::open(format!("/proc/{}/mem", child.id())).unwrap();
-        let _stdin = child.stdin.take().unwrap();
+        let stdin = child.stdin.take();
         Self {
             child,
             memory,
-            _stdin,
+            stdin,
         }
     }
 

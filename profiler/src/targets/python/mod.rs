@@ -7,6 +7,6 @@ pub mod debug_offsets;
 pub mod detect;
 pub mod layout;
 #[cfg(test)]
-mod live;
+pub(crate) mod live;
 pub mod place;
 pub mod tables;
