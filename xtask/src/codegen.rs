@@ -6,7 +6,9 @@
 //! (`co_lnotab`) and are not supported yet.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -47,7 +49,7 @@ fn source(root: &Path) -> anyhow::Result<String> {
          pub fn offsets(minor: u8) -> Option<&'static Offsets> {\n    match minor {\n",
     );
     for minor in MINORS {
-        text += &format!("        {minor} => Some(&CPYTHON_3_{minor}),\n");
+        writeln!(text, "        {minor} => Some(&CPYTHON_3_{minor}),")?;
     }
     text += "        _ => None,\n    }\n}\n";
     for minor in MINORS {

@@ -302,7 +302,12 @@ impl Targets {
             return;
         }
         let known = self.processes.get(&pid).cloned();
-        let known = known.filter(|known| known.target.process == process);
+        // An exec whose notice was lost: the interpreter's file is mapped no more.
+        let still = |known: &Known| {
+            let interpreter = known.target.interpreter.as_ref();
+            interpreter.is_none_or(|it| mappings.iter().any(|mapping| mapping.file == it.file))
+        };
+        let known = known.filter(|known| known.target.process == process && still(known));
         let is_new = known.is_none();
         let mut known = known.unwrap_or_else(|| Known::new(process, now));
         let had = known.target.interpreter.is_some();
