@@ -8,7 +8,7 @@ use std::{
 };
 
 use profiler_common::python::{Process, PythonLayout};
-use proptest::prelude::{Strategy, any, proptest};
+use proptest::prelude::{any, proptest};
 
 use super::{
     Scope, Targets,
@@ -37,9 +37,8 @@ enum Call {
 struct Recorder(Arc<Mutex<Vec<Call>>>);
 
 impl Recorder {
-    fn push(&self, call: Call) -> Result<(), ControlError> {
+    fn push(&self, call: Call) {
         self.0.lock().unwrap().push(call);
-        Ok(())
     }
 
     /// The last entry set for a process, unless it was removed since.
@@ -58,16 +57,20 @@ impl Recorder {
 
 impl Control for Recorder {
     fn set_layout(&mut self, index: u32, _: &PythonLayout) -> Result<(), ControlError> {
-        self.push(Call::Layout(index))
+        self.push(Call::Layout(index));
+        Ok(())
     }
     fn set_process(&mut self, pid: Pid, process: &Process) -> Result<(), ControlError> {
-        self.push(Call::Process(pid, *process))
+        self.push(Call::Process(pid, *process));
+        Ok(())
     }
     fn remove_process(&mut self, pid: Pid) -> Result<(), ControlError> {
-        self.push(Call::Remove(pid))
+        self.push(Call::Remove(pid));
+        Ok(())
     }
     fn attach_span_probes(&mut self, _: &Path, sites: &SpanProbeSites) -> Result<(), ControlError> {
-        self.push(Call::Attach(sites.clone()))
+        self.push(Call::Attach(sites.clone()));
+        Ok(())
     }
 }
 
@@ -254,7 +257,7 @@ proptest! {
     #[test]
     fn damaged_files_are_survived(
         cut in 0usize..=4 << 20,
-        changes in proptest::collection::vec((0usize..4096, any::<u8>()).prop_map(|it| it), 0..40),
+        changes in proptest::collection::vec((0usize..4096, any::<u8>()), 0..40),
         tail in proptest::collection::vec((0usize..4096, any::<u8>()), 0..40),
     ) {
         let Some(python) = interpreters().into_iter().next() else { return Ok(()) };
