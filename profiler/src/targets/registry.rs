@@ -274,6 +274,10 @@ impl Targets {
 
     fn forget(&mut self, pid: Pid) {
         self.processes.remove(&pid);
+        if let Scope::Processes { pids, .. } = &mut self.scope {
+            // The next process with this pid is not the one that was asked for.
+            pids.retain(|it| *it != pid);
+        }
         if let Err(error) = self.control.remove_process(pid) {
             tracing::debug!(%pid, %error, "cannot forget a process");
         }
