@@ -12,7 +12,7 @@ pub(super) fn svg(profiles: &[Profile]) -> io::Result<Vec<u8>> {
     let mut options = Options::default();
     options.title = title(profiles);
     options.subtitle = Some(subtitle(profiles));
-    options.count_name = "samples".to_owned();
+    "samples".clone_into(&mut options.count_name);
     options.colors = Palette::Basic(BasicPalette::Hot);
     // Equal names get equal colours, so that two graphs can be compared.
     options.hash = true;

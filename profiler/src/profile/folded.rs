@@ -1,6 +1,6 @@
 //! Folded stacks, what flame graph tools eat: `root;…;leaf COUNT`, a line for each stack.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::Profile;
 use crate::symbolize::{Frame, FrameKind};
@@ -13,11 +13,12 @@ pub fn folded(profiles: &[Profile]) -> String {
         let names: Vec<String> = row.stack.iter().rev().map(|frame| name(frame)).collect();
         *counts.entry(names.join(";")).or_default() += row.count;
     }
-    counts
-        .into_iter()
-        .filter(|(stack, _)| !stack.is_empty())
-        .map(|(stack, count)| format!("{stack} {count}\n"))
-        .collect()
+    let mut text = String::new();
+    for (stack, count) in counts.into_iter().filter(|(stack, _)| !stack.is_empty()) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{stack} {count}");
+    }
+    text
 }
 
 /// A frame's name without what the format gives a meaning of its own.

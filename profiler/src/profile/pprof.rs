@@ -132,13 +132,12 @@ impl<'profile> Encoder<'profile> {
         if let Some(&id) = self.by_address.get(&address) {
             return id;
         }
-        let id = match self.locations.get(frame.as_ref()) {
-            Some(&id) => id,
-            None => {
-                let id = self.location(frame);
-                self.locations.insert(frame, id);
-                id
-            }
+        let id = if let Some(&id) = self.locations.get(frame.as_ref()) {
+            id
+        } else {
+            let id = self.location(frame);
+            self.locations.insert(frame, id);
+            id
         };
         self.by_address.insert(address, id);
         id
