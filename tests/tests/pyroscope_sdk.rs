@@ -1,8 +1,6 @@
 //! The official SDK, `pyroscope-io`, pushes to the pretend Pyroscope: a check of the pretender. The SDK
 //! is looked for in the virtual environments of `SPANPROF_VENVS`.
 
-#![expect(clippy::expect_used, reason = "helpers of tests panic like tests")]
-
 use std::{path::PathBuf, process::Command};
 
 use tests::pretend_pyroscope::PretendPyroscope;
