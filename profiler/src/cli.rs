@@ -6,11 +6,23 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Which lines of Python burn the CPU of which trace span.
 #[derive(Debug, Parser)]
-#[command(name = "spanprof", version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "spanprof",
+    version,
+    about,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What to log on stderr: error, warn, info, debug or trace, or a filter such as
     /// `info,spanprof::targets=debug`.
-    #[arg(long, global = true, env = "SPANPROF_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "SPANPROF_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
     pub log: String,
     /// What to do.
     #[command(subcommand)]
@@ -21,7 +33,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Records once and writes profiles to files, like `perf record`
-    #[command(after_help = "Examples:\n  spanprof record --duration 30s --output profile.pb.gz\n  spanprof record --pid 4242 --output flame.svg --output profile.folded\n  spanprof record --output profile.pb.gz -- python app.py")]
+    #[command(
+        after_help = "Examples:\n  spanprof record --duration 30s --output profile.pb.gz\n  spanprof record --pid 4242 --output flame.svg --output profile.folded\n  spanprof record --output profile.pb.gz -- python app.py"
+    )]
     Record(RecordArguments),
     /// Profiles every CPython process of the host and pushes to Pyroscope, until stopped
     Agent(AgentArguments),
@@ -135,9 +149,13 @@ fn parse_tag(text: &str) -> Result<(String, String), String> {
     let is_name = !key.is_empty()
         && !key.starts_with("__")
         && !key.starts_with(|first: char| first.is_ascii_digit())
-        && key.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
+        && key
+            .chars()
+            .all(|character| character.is_ascii_alphanumeric() || character == '_');
     if !is_name {
-        return Err(format!("`{key}` is no label name: letters, digits and _ only, not starting with a digit or __"));
+        return Err(format!(
+            "`{key}` is no label name: letters, digits and _ only, not starting with a digit or __"
+        ));
     }
     if value.is_empty() {
         return Err(format!("`{key}` has no value"));
@@ -167,8 +185,11 @@ mod tests {
     /// A command may have flags of its own behind `--`.
     #[test]
     fn a_command_keeps_its_own_flags() {
-        let cli = Cli::try_parse_from(["spanprof", "record", "-o", "a.svg", "--", "python", "--pid"]);
-        let Command::Record(arguments) = cli.unwrap().command else { panic!("not record") };
+        let cli =
+            Cli::try_parse_from(["spanprof", "record", "-o", "a.svg", "--", "python", "--pid"]);
+        let Command::Record(arguments) = cli.unwrap().command else {
+            panic!("not record")
+        };
         assert_eq!(arguments.program, ["python", "--pid"]);
         assert!(arguments.pids.is_empty());
     }
@@ -176,7 +197,10 @@ mod tests {
     /// Tags that the server would refuse are refused here, in words.
     #[test]
     fn tags_are_checked() {
-        assert_eq!(parse_tag("region=eu=1"), Ok(("region".to_owned(), "eu=1".to_owned())));
+        assert_eq!(
+            parse_tag("region=eu=1"),
+            Ok(("region".to_owned(), "eu=1".to_owned()))
+        );
         assert!(parse_tag("region").is_err());
         assert!(parse_tag("__name__=x").is_err());
         assert!(parse_tag("a-b=x").is_err());

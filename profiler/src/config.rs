@@ -41,7 +41,10 @@ impl Sampling {
         span_label: Option<SpanLabelArgument>,
     ) -> Self {
         Self {
-            frequency: arguments.frequency.or(frequency).unwrap_or(DEFAULT_FREQUENCY),
+            frequency: arguments
+                .frequency
+                .or(frequency)
+                .unwrap_or(DEFAULT_FREQUENCY),
             span_label: arguments
                 .span_label
                 .or(span_label)
@@ -91,7 +94,9 @@ pub enum ConfigError {
         error: Box<toml::de::Error>,
     },
     /// Nothing says where to push.
-    #[error("no server to push to: give --pyroscope-url http://host:4040, or SPANPROF_PYROSCOPE_URL, or pyroscope_url in the file of --config")]
+    #[error(
+        "no server to push to: give --pyroscope-url http://host:4040, or SPANPROF_PYROSCOPE_URL, or pyroscope_url in the file of --config"
+    )]
     NoServer,
     /// Half of a user and password.
     #[error("--basic-auth-user and --basic-auth-password-file go together: one of them is missing")]
@@ -127,9 +132,11 @@ struct File {
 impl AgentConfig {
     /// Reads the file, if one is named, and checks everything.
     pub fn from_arguments(arguments: AgentArguments) -> Result<Self, ConfigError> {
-        let file = arguments.config.clone().map_or_else(|| Ok(File::default()), read)?;
-        let sampling =
-            Sampling::merge(&arguments.sampling, file.frequency, file.span_label);
+        let file = arguments
+            .config
+            .clone()
+            .map_or_else(|| Ok(File::default()), read)?;
+        let sampling = Sampling::merge(&arguments.sampling, file.frequency, file.span_label);
         if !(1..=4999).contains(&sampling.frequency) {
             return Err(ConfigError::Range {
                 name: "frequency",
@@ -137,9 +144,13 @@ impl AgentConfig {
                 value: sampling.frequency.to_string(),
             });
         }
-        let interval = arguments.upload_interval.map_or_else(|| file_interval(&file), Ok)?;
+        let interval = arguments
+            .upload_interval
+            .map_or_else(|| file_interval(&file), Ok)?;
         let user = arguments.basic_auth_user.or(file.basic_auth_user);
-        let password = arguments.basic_auth_password_file.or(file.basic_auth_password_file);
+        let password = arguments
+            .basic_auth_password_file
+            .or(file.basic_auth_password_file);
         let mut tags: Vec<_> = file.tags.into_iter().collect();
         tags.retain(|(key, _)| !arguments.tags.iter().any(|(flag, _)| flag == key));
         tags.extend(arguments.tags);
@@ -153,15 +164,20 @@ impl AgentConfig {
             tags,
             tenant_id: arguments.tenant_id.or(file.tenant_id),
             basic_auth: basic_auth(user, password)?,
-            trace_id_label: arguments.trace_id_label.or(file.trace_id_label).unwrap_or(false),
+            trace_id_label: arguments
+                .trace_id_label
+                .or(file.trace_id_label)
+                .unwrap_or(false),
         })
     }
 }
 
 fn read(path: PathBuf) -> Result<File, ConfigError> {
     match fs::read_to_string(&path) {
-        Ok(text) => toml::from_str(&text)
-            .map_err(|error| ConfigError::Invalid { path, error: Box::new(error) }),
+        Ok(text) => toml::from_str(&text).map_err(|error| ConfigError::Invalid {
+            path,
+            error: Box::new(error),
+        }),
         Err(error) => Err(ConfigError::Unreadable { path, error }),
     }
 }
@@ -177,11 +193,17 @@ fn check_interval(interval: Duration) -> Result<Duration, ConfigError> {
     if (Duration::from_secs(1)..=Duration::from_secs(30)).contains(&interval) {
         return Ok(interval);
     }
-    Err(interval_error(humantime::format_duration(interval).to_string()))
+    Err(interval_error(
+        humantime::format_duration(interval).to_string(),
+    ))
 }
 
 fn interval_error(value: String) -> ConfigError {
-    ConfigError::Range { name: "upload_interval", range: "from 1s to 30s", value }
+    ConfigError::Range {
+        name: "upload_interval",
+        range: "from 1s to 30s",
+        value,
+    }
 }
 
 fn basic_auth(
@@ -191,9 +213,21 @@ fn basic_auth(
     match (user, password) {
         (None, None) => Ok(None),
         (Some(user), Some(path)) => match fs::read_to_string(&path) {
-            Ok(password) => Ok(Some((user, password.trim_end_matches(['\r', '\n']).to_owned()))),
+            Ok(password) => Ok(Some((
+                user,
+                password.trim_end_matches(['\r', '\n']).to_owned(),
+            ))),
             Err(error) => Err(ConfigError::Unreadable { path, error }),
         },
         _ => Err(ConfigError::HalfAuth),
+    }
+}
+
+impl From<SpanLabelArgument> for crate::profile::SpanLabel {
+    fn from(argument: SpanLabelArgument) -> Self {
+        match argument {
+            SpanLabelArgument::LocalRoot => Self::LocalRoot,
+            SpanLabelArgument::Active => Self::Active,
+        }
     }
 }

@@ -9,15 +9,21 @@
 //!     └──────────── targets ────────────────────────────────────┘          health: every loss, from every room
 //! ```
 
+pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod events;
 pub mod export;
 pub mod health;
 pub mod id;
 pub mod join;
 pub mod kernel;
+pub mod pipeline;
 pub mod profile;
+pub mod record;
+pub mod run;
+pub mod signals;
 pub mod symbolize;
 pub mod targets;
 pub mod time;

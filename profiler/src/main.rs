@@ -1,13 +1,41 @@
-//! Temporary.
-fn main() {
-    match profiler::kernel::load(&profiler::kernel::Settings::default()) {
-        Ok(_) => println!("ok"),
-        Err(e) => {
-            let mut s: Option<&dyn std::error::Error> = Some(&e);
-            while let Some(x) = s {
-                println!("{x}");
-                s = x.source();
-            }
+//! The binary `spanprof`: parse, run, one exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use profiler::{
+    agent,
+    cli::{Cli, Command},
+    config::AgentConfig,
+    doctor, record,
+};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
         }
     }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_new(&cli.log)?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match cli.command {
+        Command::Record(arguments) => record::record(&arguments),
+        Command::Agent(arguments) => agent::agent(AgentConfig::from_arguments(arguments)?),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "errors belong on stderr")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
 }

@@ -1,1 +1,13 @@
-//! End-to-end tests.
+//! The harness of the end-to-end tests.
+
+pub mod pretend_pyroscope;
+
+/// Says why a test cannot run here. On CI nothing may be left out: there it fails.
+///
+/// # Panics
+/// Where the environment has `CI`.
+#[expect(clippy::print_stderr, reason = "only tests call it")]
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "skipped on CI: {reason}");
+    eprintln!("SKIPPED: {reason}");
+}

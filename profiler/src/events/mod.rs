@@ -3,7 +3,11 @@
 //! In: records as the kernel programs wrote them. Out: checked, owned values, in ring order.
 //! Must not know: which processes matter, what a span means, what an address is called.
 
+mod decode;
+
 use profiler_common::outcome::Outcome;
+
+pub use self::decode::{DecodeError, decode};
 
 use crate::{
     id::{Pid, ProcessKey, SpanId, Tid, TraceId},

@@ -2,12 +2,91 @@
 //!
 //! Pure: no files, sockets or clocks. Must not know names of frames, services or servers.
 
-use std::sync::Arc;
+mod attribute;
+mod event_loops;
+mod spans;
+#[cfg(test)]
+mod tests;
 
+use std::{num::NonZeroUsize, sync::Arc};
+
+use self::{event_loops::EventLoops, spans::Spans};
 use crate::{
-    events::Sample,
+    events::{Code, ProcessChange, ProcessNotice, Sample, SpanEnd, SpanStart},
+    health::Health,
     id::{SpanId, TraceId},
 };
+
+/// What is known of spans, and of what makes the thread's span stack unfit to name one.
+#[derive(Debug)]
+pub struct Join {
+    spans: Spans,
+    event_loops: EventLoops,
+    health: Health,
+}
+
+/// A span that has been seen to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenSpan {
+    /// Its name; `None` where it could not be read.
+    pub name: Option<Arc<str>>,
+    /// Whether it is its own local root.
+    pub is_local_root: bool,
+}
+
+impl Join {
+    /// Remembers at most `max_spans` spans; the least recently used goes, and is counted.
+    pub fn new(max_spans: usize, health: Health) -> Self {
+        let max = NonZeroUsize::new(max_spans).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            spans: Spans::new(max, health.clone()),
+            event_loops: EventLoops::default(),
+            health,
+        }
+    }
+
+    /// A span has started.
+    pub fn span_start(&mut self, start: &SpanStart) -> SeenSpan {
+        let name = self.spans.start(start);
+        SeenSpan {
+            name,
+            is_local_root: start.local_root == start.span,
+        }
+    }
+
+    /// A span has ended.
+    pub fn span_end(&mut self, end: &SpanEnd) {
+        self.spans.end(end);
+    }
+
+    /// A code object was seen for the first time.
+    pub fn code(&mut self, code: &Code) {
+        self.event_loops.learn(code);
+    }
+
+    /// A process has come, changed or gone. A forked child starts without spans: ids of its
+    /// parent's mean nothing in it.
+    pub fn process(&mut self, notice: &ProcessNotice) {
+        match notice.what {
+            ProcessChange::Fork { .. } => {}
+            ProcessChange::Exec | ProcessChange::Exit => {
+                self.spans.forget_process(notice.pid);
+                self.event_loops.forget(notice.pid);
+            }
+        }
+    }
+
+    /// Finds the span a sample belongs to.
+    pub fn sample(&mut self, sample: Sample) -> SpanSample {
+        let in_event_loop = self.event_loops.are_on(sample.process, &sample.python);
+        let attribution =
+            attribute::attribute(&sample, in_event_loop, &mut self.spans, &self.health);
+        SpanSample {
+            sample,
+            attribution,
+        }
+    }
+}
 
 /// A sample with the span it belongs to.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,11 @@
 //! What the control plane asks of the kernel side, done through aya.
 
-use std::{collections::HashMap as Table, path::Path};
+use std::{collections::HashMap as Table, io::ErrorKind, path::Path};
 
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, MapError},
-    programs::{UProbe, uprobe::UProbeScope},
+    programs::{Program, UProbe, uprobe::UProbeScope},
 };
 use profiler_common::python::{Process, PythonLayout};
 
@@ -58,6 +58,21 @@ impl KernelControl {
         load::attach_sampling(&mut self.ebpf, period)
     }
 
+    /// Stops the sampling clock; spans are followed on.
+    fn stop_sampling(&mut self) {
+        if let Some(Program::PerfEvent(sample)) = self.ebpf.program_mut("sample") {
+            // Not loaded: then it does not sample either.
+            let _ = sample.unload();
+        }
+    }
+
+    /// Takes a span program off all its sites.
+    fn detach(&mut self, program: &'static str) {
+        if let Some(Program::UProbe(probe)) = self.ebpf.program_mut(program) {
+            let _ = probe.unload();
+        }
+    }
+
     /// Writes out what the kernel programs have logged.
     pub fn flush_log(&mut self) {
         if let Some(log) = &mut self.log {
@@ -87,6 +102,16 @@ impl KernelControl {
                 .map_err(|error| refused(error_chain(&error)))?;
         }
         Ok(())
+    }
+}
+
+impl Drop for KernelControl {
+    /// Taking off a probe takes the kernel tens of milliseconds. So sampling stops first, or the
+    /// last samples would see spans that start and never end; then starts, and ends last.
+    fn drop(&mut self) {
+        self.stop_sampling();
+        self.detach("span_start");
+        self.detach("span_end");
     }
 }
 
@@ -128,6 +153,9 @@ impl Control for KernelControl {
         match self.processes.remove(&pid.0) {
             // The kernel program deletes it at exit, and may have been first.
             Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
+                Ok(())
+            }
             Err(error) => Err(refused("PROCESSES", &error)),
         }
     }

@@ -74,3 +74,30 @@ pub enum ControlError {
         reason: String,
     },
 }
+
+/// A kernel side that takes everything and does nothing: for looking at processes without
+/// profiling them.
+#[derive(Clone, Copy, Debug)]
+pub struct NoKernel;
+
+impl Control for NoKernel {
+    fn set_layout(&mut self, _index: u32, _layout: &PythonLayout) -> Result<(), ControlError> {
+        Ok(())
+    }
+
+    fn set_process(&mut self, _pid: Pid, _process: &Process) -> Result<(), ControlError> {
+        Ok(())
+    }
+
+    fn remove_process(&mut self, _pid: Pid) -> Result<(), ControlError> {
+        Ok(())
+    }
+
+    fn attach_span_probes(
+        &mut self,
+        _file: &Path,
+        _sites: &SpanProbeSites,
+    ) -> Result<(), ControlError> {
+        Ok(())
+    }
+}

@@ -1,1 +1,65 @@
-//! [`NamedSample`](crate::symbolize::NamedSample) → profile. Pure.
+//! [`NamedSample`](crate::symbolize::NamedSample) → [`Profile`]: samples summed per service and window.
+//!
+//! Pure: no files, sockets or clocks. In: named samples. Out: profiles, and their text and binary
+//! forms. Must not know servers, retries or paths.
+
+pub mod aggregate;
+pub mod folded;
+mod frames;
+pub mod labels;
+pub mod pprof;
+pub mod proto;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod span_table;
+pub mod split;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use aggregate::{Aggregator, Settings};
+pub use labels::{LabelSet, Labels, SpanLabel};
+pub use span_table::SpanTable;
+
+use crate::{symbolize::Frame, targets::Service, time::UnixNanos};
+
+/// The time a profile covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// When it began, on the real clock.
+    pub start: UnixNanos,
+    /// How long it was, in nanoseconds.
+    pub duration_nanos: u64,
+}
+
+/// One window of one service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Whose CPU it is.
+    pub service: Arc<Service>,
+    /// The time it covers.
+    pub window: Window,
+    /// CPU time one sample stands for, in nanoseconds.
+    pub period: u64,
+    /// The samples, one row for each distinct pair of stack and labels.
+    pub rows: Vec<Row>,
+}
+
+/// All samples of a profile with the same stack and labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The stack, leaf first.
+    pub stack: Arc<[Arc<Frame>]>,
+    /// What is known of the samples besides their stack.
+    pub labels: Labels,
+    /// How many samples there were; never 0.
+    pub count: u64,
+}
+
+impl Profile {
+    /// How many samples it sums.
+    pub fn samples(&self) -> u64 {
+        self.rows.iter().map(|row| row.count).sum()
+    }
+}

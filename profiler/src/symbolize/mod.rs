@@ -2,7 +2,17 @@
 //!
 //! Must not know how samples are summed, encoded or sent.
 
+mod kernel;
+mod line_table;
+mod merge;
+mod native;
+mod python;
+mod strings;
+mod symbolizer;
+
 use std::sync::Arc;
+
+pub use self::symbolizer::{Settings, Symbolizer};
 
 use crate::{
     events::ThreadName,

@@ -4,9 +4,28 @@
 //! [`crate::kernel::Control`]) and read-only [`Snapshot`]s for the data plane.
 //! Must not know samples, profiles or servers.
 
+pub mod elf;
+pub mod files;
+mod inspect;
+pub mod labels;
+pub mod mappings;
+pub mod probe;
+pub mod procfs;
+pub mod python;
+pub mod registry;
+pub mod report;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use crate::id::{Pid, ProcessKey};
+
+pub use self::{
+    inspect::{Refusal, inspect, survey},
+    registry::{Scope, Targets},
+    report::Report,
+};
 
 /// What is known of all profiled processes at one moment; cheap to clone, never changes.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +50,11 @@ impl Snapshot {
         self.targets
             .get(&process.pid)
             .filter(|target| target.process == process)
+    }
+
+    /// Whether a process of this pid is a target.
+    pub fn has(&self, pid: Pid) -> bool {
+        self.targets.contains_key(&pid)
     }
 
     /// Every target.

@@ -1,0 +1,102 @@
+//! `spanprof agent`: profiles every CPython process of the host and pushes to Pyroscope.
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    config::AgentConfig,
+    export::{self, BasicAuth, Exporter, Pyroscope},
+    health::Health,
+    profile::LabelSet,
+    run::{self, Session, SessionSettings},
+    signals,
+    targets::Scope,
+    time::monotonic_now,
+};
+
+/// How long the last window may take to upload.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often the table of losses is logged at debug level.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs until SIGTERM or SIGINT; then uploads the last window.
+pub fn agent(config: AgentConfig) -> Result<ExitCode> {
+    let signals = signals::of_agent()?;
+    let health = Health::default();
+    let exporter = Arc::new(Exporter::start(
+        export::Settings::new(server(&config)),
+        health.clone(),
+    )?);
+    let armed = run::arm(&config.sampling)?;
+    let sink = Arc::clone(&exporter);
+    let settings = SessionSettings {
+        scope: Scope::Host,
+        profile: SessionSettings::profile(
+            &config.sampling,
+            LabelSet::Pyroscope {
+                trace_id: config.trace_id_label,
+            },
+        ),
+        windows: Some((
+            config.upload_interval,
+            Box::new(move |profiles| {
+                for profile in profiles {
+                    sink.submit(profile);
+                }
+            }),
+        )),
+    };
+    let session = Session::start(armed, settings, &health).context("cannot start a thread")?;
+    tracing::info!(
+        url = config.pyroscope_url,
+        processes = session.snapshot().iter().count(),
+        "profiling"
+    );
+    let mut reported = monotonic_now();
+    while !signals.stop.load(Ordering::Relaxed) {
+        thread::sleep(LOOK);
+        if signals.report.swap(false, Ordering::Relaxed) {
+            print_health(&health);
+        }
+        if reported.elapsed() >= REPORT_EVERY {
+            reported = monotonic_now();
+            tracing::debug!("what was counted, and what was lost:\n{}", health.table());
+        }
+    }
+    tracing::info!("stopping: the last window is uploaded");
+    for profile in session.stop().profiles {
+        exporter.submit(profile);
+    }
+    // The session is over: nobody else holds the exporter.
+    if let Some(exporter) = Arc::into_inner(exporter) {
+        exporter.drain(DRAIN);
+    }
+    tracing::info!("what was counted, and what was lost:\n{}", health.table());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn server(config: &AgentConfig) -> Pyroscope {
+    let mut server = Pyroscope::new(&config.pyroscope_url);
+    server.tenant_id.clone_from(&config.tenant_id);
+    server.tags.clone_from(&config.tags);
+    server.basic_auth = config
+        .basic_auth
+        .clone()
+        .map(|(user, password)| BasicAuth { user, password });
+    server
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "SIGUSR1 asks for it, whatever the log level"
+)]
+fn print_health(health: &Health) {
+    eprintln!("what was counted, and what was lost:\n{}", health.table());
+}

@@ -1,0 +1,234 @@
+//! `spanprof doctor`: what works here, what does not, and how to mend it.
+
+use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::DoctorArguments,
+    id::Pid,
+    kernel::{self, Support},
+    targets::{self, Refusal, Report},
+};
+
+/// One line about the host.
+struct Check {
+    name: &'static str,
+    good: bool,
+    /// Whether profiling works without it.
+    optional: bool,
+    says: String,
+}
+
+/// Looks at the host and its Python processes. Succeeds only if profiling would work.
+#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
+pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
+    let pids: BTreeSet<Pid> = arguments.pids.iter().copied().map(Pid).collect();
+    let checks = host(&kernel::ask());
+    let mut reports = targets::survey(&pids);
+    reports.sort_by_key(|report| report.pid);
+    let refused = refused(&pids);
+    if refused
+        .iter()
+        .any(|(_, refusal)| *refusal == Refusal::Missing)
+    {
+        for (pid, refusal) in &refused {
+            bail!("process {pid}: {refusal}");
+        }
+    }
+    let works = checks.iter().all(|check| check.good || check.optional)
+        && (pids.is_empty() || refused.is_empty());
+    if arguments.json {
+        println!("{:#}", as_json(works, &checks, &reports, &refused));
+    } else {
+        print!("{}", as_text(works, &checks, &reports, &refused));
+    }
+    Ok(if works {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What was asked for and cannot be profiled.
+fn refused(pids: &BTreeSet<Pid>) -> Vec<(Pid, Refusal)> {
+    pids.iter()
+        .filter_map(|&pid| Some((pid, targets::inspect(pid).err()?)))
+        .collect()
+}
+
+fn host(support: &Support) -> Vec<Check> {
+    let Support {
+        release,
+        btf,
+        missing_capabilities,
+        optimised_uprobes,
+        perf_events,
+    } = support;
+    let check = |name, good, optional, says: String| Check {
+        name,
+        good,
+        optional,
+        says,
+    };
+    vec![
+        check("kernel", true, false, release.clone()),
+        check(
+            "BTF",
+            *btf,
+            false,
+            if *btf {
+                "yes".into()
+            } else {
+                "no: needs a kernel built with CONFIG_DEBUG_INFO_BTF=y".into()
+            },
+        ),
+        check(
+            "capabilities",
+            missing_capabilities.is_empty(),
+            false,
+            if missing_capabilities.is_empty() {
+                "all that is needed".into()
+            } else {
+                format!("missing {}: run as root", missing_capabilities.join(", "))
+            },
+        ),
+        check(
+            "perf events",
+            perf_events.is_ok(),
+            false,
+            perf_events
+                .clone()
+                .map_or_else(|reason| reason, |()| "software CPU clock".into()),
+        ),
+        check(
+            "optimised uprobes",
+            *optimised_uprobes,
+            true,
+            if *optimised_uprobes {
+                "yes".into()
+            } else {
+                "no (Linux 6.18 on x86-64 has them): spans cost a little more".into()
+            },
+        ),
+    ]
+}
+
+fn as_json(works: bool, checks: &[Check], reports: &[Report], refused: &[(Pid, Refusal)]) -> Value {
+    let host: serde_json::Map<_, _> = checks
+        .iter()
+        .map(|check| {
+            (
+                check.name.to_owned(),
+                json!({"ok": check.good, "says": check.says}),
+            )
+        })
+        .collect();
+    let processes: Vec<_> = reports.iter().map(process_json).collect();
+    let refused: Vec<_> = refused
+        .iter()
+        .map(|(pid, refusal)| json!({"pid": pid.0, "reason": refusal.to_string()}))
+        .collect();
+    json!({"works": works, "host": host, "processes": processes, "refused": refused})
+}
+
+fn process_json(report: &Report) -> Value {
+    json!({
+        "pid": report.pid.0,
+        "version": report.version.map(version),
+        "path": report.path,
+        "build": report.build,
+        "supported": report.unsupported.is_none(),
+        "reason": report.unsupported,
+        "hook": report.hook,
+        "span_source": report.span_source,
+        "service_name": report.service.name,
+        "service_namespace": report.service.namespace,
+    })
+}
+
+fn version((major, minor, micro): (u8, u8, u8)) -> String {
+    format!("{major}.{minor}.{micro}")
+}
+
+fn as_text(
+    works: bool,
+    checks: &[Check],
+    reports: &[Report],
+    refused: &[(Pid, Refusal)],
+) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    for check in checks {
+        let mark = match (check.good, check.optional) {
+            (true, _) => "ok",
+            (false, true) => "--",
+            (false, false) => "NO",
+        };
+        let _ = writeln!(text, "{mark}  {:<18} {}", check.name, check.says);
+    }
+    text.push('\n');
+    if reports.is_empty() {
+        text.push_str(
+            "no CPython process was found (as an ordinary user only your own are seen)\n",
+        );
+    } else {
+        text.push_str(&process_table(reports));
+    }
+    for (pid, refusal) in refused {
+        let _ = writeln!(text, "process {pid} cannot be profiled: {refusal}");
+    }
+    text.push_str(if works {
+        "\nprofiling works here\n"
+    } else {
+        "\nprofiling would NOT work here: see the lines marked NO\n"
+    });
+    text
+}
+
+fn process_table(reports: &[Report]) -> String {
+    let header = [
+        "PID",
+        "PYTHON",
+        "SUPPORTED",
+        "HOOK",
+        "SPANS",
+        "SERVICE",
+        "BUILD",
+        "FILE",
+    ];
+    let mut rows = vec![header.map(str::to_owned)];
+    rows.extend(reports.iter().map(|report| {
+        [
+            report.pid.to_string(),
+            report.version.map_or_else(|| "?".to_owned(), version),
+            report
+                .unsupported
+                .clone()
+                .unwrap_or_else(|| "yes".to_owned()),
+            report.hook.clone(),
+            report.span_source.to_owned(),
+            report.service.name.clone(),
+            report.build.clone(),
+            report.path.clone(),
+        ]
+    }));
+    let widths: [usize; 8] = std::array::from_fn(|column| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    });
+    let mut text = String::new();
+    for row in &rows {
+        let line: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        let _ = writeln!(text, "{}", line.join("  ").trim_end());
+    }
+    text
+}

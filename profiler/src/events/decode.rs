@@ -1,0 +1,369 @@
+//! Checked bytes → [`Event`]. Any bytes may come: a size, a count or a number that does not fit is an
+//! error, never a panic.
+
+use bytemuck::AnyBitPattern;
+use profiler_common::{
+    event::{
+        CodeRecord, Header, ProcessRecord, ResourceRecord, SampleRecord, SpanEndRecord,
+        SpanStartRecord, code_flags, kind, process,
+    },
+    outcome::Outcome,
+    span::state,
+};
+
+use super::{
+    Code, CodeId, Event, ProcessChange, ProcessNotice, PythonFrame, PythonString, Resource, Sample,
+    SpanEnd, SpanStamp, SpanStart, ThreadName,
+};
+use crate::{
+    id::{Pid, ProcessKey, SpanId, Tid, TraceId},
+    time::BootNanos,
+};
+
+/// Why bytes are no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The record ends before it should.
+    #[error("the record is too short")]
+    Short,
+    /// The record's own size is not that of its bytes.
+    #[error("the record says it has {said} bytes and has {has}")]
+    Size {
+        /// What it says.
+        said: u32,
+        /// What it has.
+        has: usize,
+    },
+    /// The kind is none we know.
+    #[error("unknown kind of record {0}")]
+    Kind(u32),
+    /// A number stands for nothing we know.
+    #[error("unknown {field} {value}")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u32,
+    },
+    /// A span id is 0.
+    #[error("a span id is 0")]
+    NoSpanId,
+}
+
+/// Decodes one record.
+pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (header, _) = split::<Header>(bytes)?;
+    // The ring rounds sizes up to 8 bytes; the record knows its own.
+    let size = header.size as usize;
+    if size > bytes.len() {
+        return Err(DecodeError::Size {
+            said: header.size,
+            has: bytes.len(),
+        });
+    }
+    let bytes = bytes.get(..size).ok_or(DecodeError::Short)?;
+    match header.kind {
+        kind::SAMPLE => sample(bytes).map(Event::Sample),
+        kind::CODE => code(bytes).map(Event::Code),
+        kind::SPAN_START => span_start(bytes).map(Event::SpanStart),
+        kind::SPAN_END => span_end(bytes).map(Event::SpanEnd),
+        kind::PROCESS => process_notice(bytes).map(Event::Process),
+        kind::RESOURCE => resource(bytes).map(Event::Resource),
+        other => Err(DecodeError::Kind(other)),
+    }
+}
+
+/// Takes a value off the front.
+fn split<T: AnyBitPattern>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    let (head, tail) = split_bytes(bytes, size_of::<T>())?;
+    Ok((bytemuck::pod_read_unaligned(head), tail))
+}
+
+fn split_bytes(bytes: &[u8], size: usize) -> Result<(&[u8], &[u8]), DecodeError> {
+    bytes.split_at_checked(size).ok_or(DecodeError::Short)
+}
+
+/// Takes `count` values off the front.
+fn split_many<T: AnyBitPattern>(
+    bytes: &[u8],
+    count: usize,
+) -> Result<(Vec<T>, &[u8]), DecodeError> {
+    let size = count
+        .checked_mul(size_of::<T>())
+        .ok_or(DecodeError::Short)?;
+    let (head, tail) = split_bytes(bytes, size)?;
+    Ok((
+        head.chunks_exact(size_of::<T>())
+            .map(bytemuck::pod_read_unaligned)
+            .collect(),
+        tail,
+    ))
+}
+
+fn outcome(field: &'static str, value: u32) -> Result<Outcome, DecodeError> {
+    Outcome::from_number(value).ok_or(DecodeError::Value { field, value })
+}
+
+fn sample(bytes: &[u8]) -> Result<Sample, DecodeError> {
+    let (record, tail) = split::<SampleRecord>(bytes)?;
+    let (kernel, tail) = split_many(tail, usize::from(record.kernel_frames))?;
+    let (native, tail) = split_many(tail, usize::from(record.native_frames))?;
+    let (python, _) =
+        split_many::<profiler_common::event::PythonFrame>(tail, record.python_frames as usize)?;
+    Ok(Sample {
+        time: BootNanos(record.header.time),
+        process: process_key(&record.header, record.process_start),
+        tid: Tid(record.header.tid),
+        thread_name: ThreadName(record.thread_name),
+        span: stamp(&record)?,
+        kernel,
+        native,
+        native_outcome: outcome("native outcome", record.native_outcome)?,
+        python: python
+            .into_iter()
+            .map(|frame| PythonFrame {
+                code: CodeId {
+                    address: frame.code,
+                    checksum: frame.checksum,
+                },
+                instruction: frame.instruction,
+            })
+            .collect(),
+        python_outcome: outcome("python outcome", record.python_outcome)?,
+    })
+}
+
+fn process_key(header: &Header, start_time: u64) -> ProcessKey {
+    ProcessKey {
+        pid: Pid(header.tgid),
+        start_time,
+    }
+}
+
+fn stamp(record: &SampleRecord) -> Result<SpanStamp, DecodeError> {
+    match record.span_state {
+        state::NONE => Ok(SpanStamp::None),
+        state::ACTIVE => {
+            let span = SpanId::new(record.span_id).ok_or(DecodeError::NoSpanId)?;
+            Ok(SpanStamp::Active {
+                span,
+                local_root: SpanId::new(record.local_root_id).unwrap_or(span),
+                trace: TraceId::from_halves(record.trace_id_high, record.trace_id_low),
+            })
+        }
+        state::NOT_NESTED => Ok(SpanStamp::NotNested),
+        state::ENDED => Ok(SpanStamp::Ended),
+        state::TOO_DEEP => Ok(SpanStamp::TooDeep),
+        value => Err(DecodeError::Value {
+            field: "span state",
+            value,
+        }),
+    }
+}
+
+fn code(bytes: &[u8]) -> Result<Code, DecodeError> {
+    let (record, tail) = split::<CodeRecord>(bytes)?;
+    let (name, tail) = split_bytes(tail, usize::from(record.name_size))?;
+    let (file, tail) = split_bytes(tail, usize::from(record.file_size))?;
+    let (table, _) = split_bytes(tail, record.table_size as usize)?;
+    let has = |flag| record.flags & flag != 0;
+    let string = |kind, bytes: &[u8], cut| PythonString {
+        kind,
+        bytes: bytes.to_vec(),
+        cut,
+    };
+    Ok(Code {
+        process: process_key(&record.header, record.process_start),
+        id: CodeId {
+            address: record.code,
+            checksum: record.checksum,
+        },
+        first_line: record.first_line,
+        name: string(record.name_kind, name, has(code_flags::NAME_CUT)),
+        file: string(record.file_kind, file, has(code_flags::FILE_CUT)),
+        line_table_format: record.line_table_format,
+        line_table: (!has(code_flags::TABLE_UNREADABLE)).then(|| table.to_vec()),
+        line_table_cut: has(code_flags::TABLE_CUT),
+    })
+}
+
+fn span_start(bytes: &[u8]) -> Result<SpanStart, DecodeError> {
+    let (record, _) = split::<SpanStartRecord>(bytes)?;
+    let span = SpanId::new(record.span_id).ok_or(DecodeError::NoSpanId)?;
+    Ok(SpanStart {
+        time: BootNanos(record.header.time),
+        pid: Pid(record.header.tgid),
+        tid: Tid(record.header.tid),
+        span,
+        trace: TraceId::from_halves(record.trace_id_high, record.trace_id_low),
+        parent: SpanId::new(record.parent_id),
+        local_root: SpanId::new(record.local_root_id).unwrap_or(span),
+        name: span_name(&record),
+    })
+}
+
+/// The name, `None` where it could not be read. One that was cut says so, and loses a character
+/// that was cut in the middle.
+fn span_name(record: &SpanStartRecord) -> Option<Box<str>> {
+    let size = record.name_size as usize;
+    if size == 0 && record.name_length > 0 {
+        return None;
+    }
+    let bytes = record.name.get(..size.min(record.name.len()))?;
+    let is_cut = record.name_length > record.name_size;
+    let text = match std::str::from_utf8(bytes) {
+        Err(error) if is_cut && error.error_len().is_none() => {
+            String::from_utf8_lossy(bytes.get(..error.valid_up_to())?)
+        }
+        _ => String::from_utf8_lossy(bytes),
+    };
+    Some(if is_cut {
+        format!("{text}…").into()
+    } else {
+        text.into()
+    })
+}
+
+fn span_end(bytes: &[u8]) -> Result<SpanEnd, DecodeError> {
+    let (record, _) = split::<SpanEndRecord>(bytes)?;
+    Ok(SpanEnd {
+        time: BootNanos(record.header.time),
+        pid: Pid(record.header.tgid),
+        span: SpanId::new(record.span_id).ok_or(DecodeError::NoSpanId)?,
+    })
+}
+
+fn process_notice(bytes: &[u8]) -> Result<ProcessNotice, DecodeError> {
+    let (record, _) = split::<ProcessRecord>(bytes)?;
+    let what = match record.what {
+        process::FORK => ProcessChange::Fork {
+            parent: Pid(record.parent),
+        },
+        process::EXEC => ProcessChange::Exec,
+        process::EXIT => ProcessChange::Exit,
+        value => {
+            return Err(DecodeError::Value {
+                field: "process change",
+                value,
+            });
+        }
+    };
+    Ok(ProcessNotice {
+        time: BootNanos(record.header.time),
+        pid: Pid(record.header.tgid),
+        what,
+    })
+}
+
+fn resource(bytes: &[u8]) -> Result<Resource, DecodeError> {
+    let (record, _) = split::<ResourceRecord>(bytes)?;
+    let text = |bytes: &[u8], size: u16| {
+        let bytes = bytes.get(..usize::from(size)).unwrap_or(bytes);
+        String::from_utf8_lossy(bytes).into_owned()
+    };
+    Ok(Resource {
+        pid: Pid(record.header.tgid),
+        service_name: text(&record.block.service_name, record.block.service_name_size),
+        service_namespace: text(
+            &record.block.service_namespace,
+            record.block.service_namespace_size,
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::{Zeroable as _, bytes_of};
+    use profiler_common::event::{Header, SampleRecord, SpanStartRecord, kind};
+    use proptest::prelude::{any, prop, proptest};
+
+    use super::{DecodeError, decode};
+    use crate::events::Event;
+
+    fn span_start(name: &[u8], name_length: u32) -> SpanStartRecord {
+        let mut record = SpanStartRecord {
+            header: Header {
+                kind: kind::SPAN_START,
+                size: u32::try_from(size_of::<SpanStartRecord>()).unwrap(),
+                ..Header::zeroed()
+            },
+            span_id: 7,
+            name_length,
+            name_size: u32::try_from(name.len()).unwrap(),
+            ..SpanStartRecord::zeroed()
+        };
+        record.name[..name.len()].copy_from_slice(name);
+        record
+    }
+
+    fn name_of(record: &SpanStartRecord) -> Option<String> {
+        let Ok(Event::SpanStart(start)) = decode(bytes_of(record)) else {
+            panic!("not a span start");
+        };
+        start.name.map(String::from)
+    }
+
+    /// A whole name comes whole, a cut one says so, an unreadable one is none, an empty one empty.
+    #[test]
+    fn span_names() {
+        assert_eq!(
+            name_of(&span_start("GET /ü".as_bytes(), 7)).as_deref(),
+            Some("GET /ü")
+        );
+        assert_eq!(
+            name_of(&span_start("ü".as_bytes(), 10_000)).as_deref(),
+            Some("ü…")
+        );
+        let half = &"xü".as_bytes()[..2];
+        assert_eq!(name_of(&span_start(half, 10_000)).as_deref(), Some("x…"));
+        assert_eq!(name_of(&span_start(b"", 5)), None);
+        assert_eq!(name_of(&span_start(b"", 0)).as_deref(), Some(""));
+    }
+
+    /// A span id of 0 and a record that claims more than it has are refused by name.
+    #[test]
+    fn refusals_have_names() {
+        let mut record = span_start(b"x", 1);
+        record.span_id = 0;
+        assert_eq!(decode(bytes_of(&record)), Err(DecodeError::NoSpanId));
+        record.header.size = 4096;
+        let refused = decode(bytes_of(&record));
+        assert_eq!(
+            refused,
+            Err(DecodeError::Size {
+                said: 4096,
+                has: size_of_val(&record)
+            })
+        );
+        assert_eq!(decode(&[]), Err(DecodeError::Short));
+    }
+
+    /// A sample that claims more frames than it carries is refused.
+    #[test]
+    fn frames_must_be_there() {
+        let record = SampleRecord {
+            header: Header {
+                kind: kind::SAMPLE,
+                size: u32::try_from(size_of::<SampleRecord>()).unwrap(),
+                ..Header::zeroed()
+            },
+            python_frames: u32::MAX,
+            ..SampleRecord::zeroed()
+        };
+        assert_eq!(decode(bytes_of(&record)), Err(DecodeError::Short));
+    }
+
+    proptest! {
+        /// No bytes make the decoder panic.
+        #[test]
+        fn any_bytes_are_decoded_or_refused(
+            kind in 0_u32..8,
+            mut bytes in prop::collection::vec(any::<u8>(), 24..400),
+        ) {
+            bytes[..4].copy_from_slice(&kind.to_ne_bytes());
+            let size = u32::try_from(bytes.len()).unwrap();
+            bytes[4..8].copy_from_slice(&size.to_ne_bytes());
+            let _ = decode(&bytes);
+        }
+    }
+}

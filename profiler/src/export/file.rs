@@ -1,0 +1,163 @@
+//! Profiles → a file, its format by the ending of its name.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use flate2::{Compression, write::GzEncoder};
+
+use super::{Error, flame_graph};
+use crate::profile::{Profile, folded::folded, pprof};
+
+/// A file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `.pb.gz`: gzipped pprof with every label.
+    Pprof,
+    /// `.folded`: folded stacks, counts in samples.
+    Folded,
+    /// `.svg`: a flame graph.
+    FlameGraph,
+}
+
+impl Format {
+    /// The format a path's ending asks for. Called when arguments are parsed, so that a recording does
+    /// not end in this error.
+    pub fn of(path: &Path) -> Result<Self, Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let known = [
+            (".pb.gz", Self::Pprof),
+            (".folded", Self::Folded),
+            (".svg", Self::FlameGraph),
+        ];
+        known
+            .into_iter()
+            .find(|(suffix, _)| name.len() > suffix.len() && name.ends_with(suffix))
+            .map(|(_, format)| format)
+            .ok_or_else(|| Error::UnknownSuffix {
+                path: path.to_owned(),
+            })
+    }
+}
+
+/// Writes the profiles of all services into one file. What was there before is replaced at once, or
+/// stays as it was.
+pub fn write(path: &Path, profiles: &[Profile]) -> Result<(), Error> {
+    let bytes = match Format::of(path)? {
+        Format::Pprof => gzip(&pprof::encode_merged(profiles)),
+        Format::Folded => Ok(folded(profiles).into_bytes()),
+        Format::FlameGraph => {
+            Ok(
+                flame_graph::svg(profiles).map_err(|source| Error::FlameGraph {
+                    path: path.to_owned(),
+                    source,
+                })?,
+            )
+        }
+    };
+    bytes
+        .and_then(|bytes| replace(path, &bytes))
+        .map_err(|source| Error::Write {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// The bytes, gzipped.
+pub(super) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+/// A file in the same folder is renamed over the old one: only within a file system is that atomic.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary(path);
+    // `create_new` follows no link: an agent that runs as root may write to a shared folder.
+    let written = File::create_new(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = &written
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", uuid::Uuid::new_v4().simple()));
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Read as _, path::Path};
+
+    use flate2::read::GzDecoder;
+    use prost::Message as _;
+
+    use super::{Error, Format, write};
+    use crate::{
+        health::Health,
+        profile::{
+            LabelSet, proto,
+            samples::{in_child, profiles, sample},
+        },
+    };
+
+    /// Endings choose formats; an unknown one is refused with those known.
+    #[test]
+    fn format_by_suffix() {
+        let of = |path: &str| Format::of(Path::new(path));
+        assert_eq!(of("/tmp/a.pb.gz").unwrap(), Format::Pprof);
+        assert_eq!(of("a.folded").unwrap(), Format::Folded);
+        assert_eq!(of("a.b.svg").unwrap(), Format::FlameGraph);
+        assert!(of(".svg").is_err());
+        let message = of("a.html").unwrap_err().to_string();
+        assert!(message.contains(".pb.gz") && message.contains(".folded"));
+    }
+
+    /// Each format is written whole, over what was there, and nothing else is left in the folder.
+    #[test]
+    fn writes_every_format() {
+        let folder = tempfile::tempdir().unwrap();
+        let samples = [sample(&["work", "main"], in_child())];
+        let profiles = profiles(&samples, LabelSet::File, 10, &Health::default());
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("a.folded"), "old").unwrap();
+        for name in ["a.pb.gz", "a.folded", "a.svg"] {
+            write(&path(name), &profiles).unwrap();
+        }
+        let mut bytes = Vec::new();
+        let compressed = fs::read(path("a.pb.gz")).unwrap();
+        GzDecoder::new(compressed.as_slice())
+            .read_to_end(&mut bytes)
+            .unwrap();
+        let message = proto::Profile::decode(bytes.as_slice()).unwrap();
+        assert_eq!(message.sample.len(), 1);
+        assert_eq!(
+            fs::read_to_string(path("a.folded")).unwrap(),
+            "main;work 1\n"
+        );
+        assert!(fs::read_to_string(path("a.svg")).unwrap().contains("<svg"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    /// No samples, or a missing folder: a file all the same, or an error that names the path.
+    #[test]
+    fn empty_and_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("a.svg"), &[]).unwrap();
+        let missing = folder.path().join("no/a.folded");
+        let error = write(&missing, &[]).unwrap_err();
+        assert!(matches!(error, Error::Write { .. }));
+        assert!(error.to_string().contains("no/a.folded"));
+    }
+}

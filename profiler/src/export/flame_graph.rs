@@ -1,0 +1,50 @@
+//! Profiles → a flame graph, SVG.
+
+use std::io;
+
+use inferno::flamegraph::{Options, color::BasicPalette, color::Palette, from_lines};
+
+use crate::profile::{Profile, folded::folded};
+
+/// The SVG, widths in samples.
+pub(super) fn svg(profiles: &[Profile]) -> io::Result<Vec<u8>> {
+    let lines = folded(profiles);
+    let mut options = Options::default();
+    options.title = title(profiles);
+    options.subtitle = Some(subtitle(profiles));
+    "samples".clone_into(&mut options.count_name);
+    options.colors = Palette::Basic(BasicPalette::Hot);
+    // Equal names get equal colours, so that two graphs can be compared.
+    options.hash = true;
+    let mut svg = Vec::new();
+    if lines.is_empty() {
+        // Without a stack inferno refuses to draw; an empty recording is no error.
+        from_lines(&mut options, ["[no samples] 1"], &mut svg).map_err(io::Error::other)?;
+    } else {
+        from_lines(&mut options, lines.lines(), &mut svg).map_err(io::Error::other)?;
+    }
+    Ok(svg)
+}
+
+fn title(profiles: &[Profile]) -> String {
+    let names: Vec<&str> = profiles
+        .iter()
+        .take(4)
+        .map(|profile| profile.service.name.as_str())
+        .collect();
+    let more = if profiles.len() > names.len() {
+        ", …"
+    } else {
+        ""
+    };
+    format!("CPU of {}{more}", names.join(", "))
+}
+
+fn subtitle(profiles: &[Profile]) -> String {
+    let samples: u64 = profiles.iter().map(Profile::samples).sum();
+    let nanos: u64 = profiles
+        .iter()
+        .map(|profile| profile.samples().saturating_mul(profile.period))
+        .sum();
+    format!("{samples} samples, {} ms of CPU", nanos / 1_000_000)
+}

@@ -1,0 +1,104 @@
+//! The spans that have started and not ended, bounded.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    num::NonZeroUsize,
+    sync::Arc,
+};
+
+use lru::LruCache;
+
+use crate::{
+    events::{SpanEnd, SpanStart},
+    health::{Health, Loss},
+    id::{Pid, SpanId},
+    time::BootNanos,
+};
+
+/// How long a span that has ended can still be asked for. Records come in the order in which they
+/// were reserved, which differs from the order of their times by a hair between CPUs.
+const GRACE_NANOS: u64 = 1_000_000_000;
+/// Distinct names shared between spans; beyond, a name is kept by its span alone.
+const MAX_NAMES: usize = 16_384;
+
+/// Live spans by process and id, and those that have just ended.
+#[derive(Debug)]
+pub(super) struct Spans {
+    live: LruCache<(Pid, SpanId), Option<Arc<str>>>,
+    ended: VecDeque<(BootNanos, Pid, SpanId)>,
+    names: HashSet<Arc<str>>,
+    health: Health,
+}
+
+impl Spans {
+    pub(super) fn new(max: NonZeroUsize, health: Health) -> Self {
+        Self {
+            live: LruCache::new(max),
+            ended: VecDeque::new(),
+            names: HashSet::new(),
+            health,
+        }
+    }
+
+    /// Remembers a span, and returns its name.
+    pub(super) fn start(&mut self, start: &SpanStart) -> Option<Arc<str>> {
+        self.forget_ended(start.time);
+        let key = (start.pid, start.span);
+        let name = start.name.as_deref().map(|name| self.shared(name));
+        if self.live.len() == self.live.cap().get() && !self.live.contains(&key) {
+            self.health.count(Loss::SpanTableFull);
+        }
+        self.live.put(key, name.clone());
+        name
+    }
+
+    /// Notes that a span has ended. One that is not known is normal: it started before the agent.
+    pub(super) fn end(&mut self, end: &SpanEnd) {
+        if self.live.contains(&(end.pid, end.span)) {
+            self.ended.push_back((end.time, end.pid, end.span));
+        }
+        self.forget_ended(end.time);
+    }
+
+    /// The span's name, if the span is known and has one.
+    pub(super) fn name(&mut self, pid: Pid, span: SpanId) -> Option<Arc<str>> {
+        self.live.get(&(pid, span)).cloned().flatten()
+    }
+
+    /// Forgets all spans of a process.
+    pub(super) fn forget_process(&mut self, pid: Pid) {
+        let gone: Vec<_> = self
+            .live
+            .iter()
+            .map(|(key, _)| *key)
+            .filter(|(of, _)| *of == pid)
+            .collect();
+        for key in gone {
+            self.live.pop(&key);
+        }
+        self.ended.retain(|(_, of, _)| *of != pid);
+    }
+
+    fn forget_ended(&mut self, now: BootNanos) {
+        while let Some(&(time, pid, span)) = self.ended.front()
+            && now.0.saturating_sub(time.0) > GRACE_NANOS
+        {
+            self.ended.pop_front();
+            self.live.pop(&(pid, span));
+        }
+    }
+
+    /// One allocation for equal names.
+    fn shared(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        if self.names.len() >= MAX_NAMES {
+            // Names built from data: what is shared now says little about what comes.
+            self.names.clear();
+        }
+        self.names.insert(Arc::clone(&name));
+        name
+    }
+}

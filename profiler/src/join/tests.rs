@@ -1,0 +1,202 @@
+//! Arrays of events, and what the samples among them belong to.
+
+use std::num::NonZeroU64;
+
+use profiler_common::outcome::Outcome;
+
+use super::{Attribution, Join, Reason};
+use crate::{
+    events::{
+        Code, CodeId, ProcessChange, ProcessNotice, PythonFrame, PythonString, Sample, SpanEnd,
+        SpanStamp, SpanStart, ThreadName,
+    },
+    health::{Health, Loss},
+    id::{Pid, ProcessKey, SpanId, Tid},
+    time::BootNanos,
+};
+
+const PID: Pid = Pid(10);
+const PROCESS: ProcessKey = ProcessKey {
+    pid: PID,
+    start_time: 5,
+};
+const TURN: CodeId = CodeId {
+    address: 0x1000,
+    checksum: 1,
+};
+
+fn id(number: u64) -> SpanId {
+    SpanId::new(NonZeroU64::new(number).unwrap().get()).unwrap()
+}
+
+fn start(span: u64, local_root: u64, name: &str) -> SpanStart {
+    SpanStart {
+        time: BootNanos(0),
+        pid: PID,
+        tid: Tid(10),
+        span: id(span),
+        trace: None,
+        parent: None,
+        local_root: id(local_root),
+        name: Some(name.into()),
+    }
+}
+
+fn end(span: u64, time: u64) -> SpanEnd {
+    SpanEnd {
+        time: BootNanos(time),
+        pid: PID,
+        span: id(span),
+    }
+}
+
+fn sample(span: SpanStamp) -> Sample {
+    Sample {
+        time: BootNanos(1),
+        process: PROCESS,
+        tid: Tid(10),
+        thread_name: ThreadName::default(),
+        span,
+        kernel: vec![],
+        native: vec![],
+        native_outcome: Outcome::Complete,
+        python: vec![PythonFrame {
+            code: TURN,
+            instruction: 0,
+        }],
+        python_outcome: Outcome::Complete,
+    }
+}
+
+fn active(span: u64, local_root: u64) -> SpanStamp {
+    SpanStamp::Active {
+        span: id(span),
+        local_root: id(local_root),
+        trace: None,
+    }
+}
+
+/// Names of local root and active span, or the reason why there are none.
+fn names(join: &mut Join, stamp: SpanStamp) -> Result<(String, String), Option<Reason>> {
+    let name = |span: super::NamedSpan| span.name.map_or("?".to_owned(), |name| name.to_string());
+    match join.sample(sample(stamp)).attribution {
+        Attribution::Span(context) => Ok((name(context.local_root), name(context.active))),
+        Attribution::NoSpan => Err(None),
+        Attribution::Unattributed(reason) => Err(Some(reason)),
+    }
+}
+
+fn pair(local_root: &str, active: &str) -> (String, String) {
+    (local_root.to_owned(), active.to_owned())
+}
+
+/// A child's sample names the child and its local root; a sample outside spans names none.
+#[test]
+fn nested_spans_are_named() {
+    let mut join = Join::new(8, Health::default());
+    assert!(join.span_start(&start(1, 1, "GET /")).is_local_root);
+    assert!(!join.span_start(&start(2, 1, "query")).is_local_root);
+    assert_eq!(names(&mut join, active(2, 1)), Ok(pair("GET /", "query")));
+    assert_eq!(names(&mut join, active(1, 1)), Ok(pair("GET /", "GET /")));
+    assert_eq!(names(&mut join, SpanStamp::None), Err(None));
+}
+
+/// A sample that overtook its span's end on the ring still finds the name; a second later it is gone.
+#[test]
+fn a_span_that_just_ended_keeps_its_name_for_a_moment() {
+    let mut join = Join::new(8, Health::default());
+    join.span_start(&start(1, 1, "a"));
+    join.span_end(&end(1, 100));
+    assert_eq!(names(&mut join, active(1, 1)), Ok(pair("a", "a")));
+    join.span_end(&end(99, 2_000_000_000));
+    assert_eq!(names(&mut join, active(1, 1)), Ok(pair("?", "?")));
+}
+
+/// Whatever the kernel program could not tell stays unattributed, each reason counted by name.
+#[test]
+fn reasons_are_kept_and_counted() {
+    let health = Health::default();
+    let mut join = Join::new(8, health.clone());
+    assert_eq!(
+        names(&mut join, SpanStamp::NotNested),
+        Err(Some(Reason::NotNested))
+    );
+    assert_eq!(names(&mut join, SpanStamp::Ended), Err(Some(Reason::Ended)));
+    assert_eq!(
+        names(&mut join, SpanStamp::TooDeep),
+        Err(Some(Reason::TooDeep))
+    );
+    let counts = [Loss::SpanNotNested, Loss::SpanEnded, Loss::SpanTooDeep].map(|it| health.get(it));
+    assert_eq!(counts, [1, 1, 1]);
+}
+
+/// In a thread that runs an event loop the span stack names nothing, even with one span open.
+#[test]
+fn an_event_loop_is_never_attributed() {
+    let mut join = Join::new(8, Health::default());
+    let string = |text: &str| PythonString {
+        kind: 1,
+        bytes: text.into(),
+        cut: false,
+    };
+    join.code(&Code {
+        process: PROCESS,
+        id: TURN,
+        first_line: 1,
+        name: string("BaseEventLoop._run_once"),
+        file: string("/usr/lib/python3.11/asyncio/base_events.py"),
+        line_table_format: 2,
+        line_table: None,
+        line_table_cut: false,
+    });
+    join.span_start(&start(1, 1, "a"));
+    assert_eq!(names(&mut join, active(1, 1)), Err(Some(Reason::EventLoop)));
+    assert_eq!(names(&mut join, SpanStamp::None), Err(None));
+}
+
+/// Exec and exit take the process's spans with them; a fork leaves the parent's alone.
+#[test]
+fn processes_take_their_spans_along() {
+    for (what, expected) in [
+        (ProcessChange::Exec, "?"),
+        (ProcessChange::Exit, "?"),
+        (ProcessChange::Fork { parent: Pid(3) }, "a"),
+    ] {
+        let mut join = Join::new(8, Health::default());
+        join.span_start(&start(1, 1, "a"));
+        join.process(&ProcessNotice {
+            time: BootNanos(1),
+            pid: PID,
+            what,
+        });
+        assert_eq!(
+            names(&mut join, active(1, 1)),
+            Ok(pair(expected, expected)),
+            "{what:?}"
+        );
+    }
+}
+
+/// A span of another process with the same id is another span.
+#[test]
+fn processes_do_not_share_spans() {
+    let mut join = Join::new(8, Health::default());
+    join.span_start(&SpanStart {
+        pid: Pid(11),
+        ..start(1, 1, "theirs")
+    });
+    assert_eq!(names(&mut join, active(1, 1)), Ok(pair("?", "?")));
+}
+
+/// Beyond the budget the oldest span goes, and that is counted.
+#[test]
+fn eviction_is_counted() {
+    let health = Health::default();
+    let mut join = Join::new(2, health.clone());
+    for span in 1..=3 {
+        join.span_start(&start(span, span, "a"));
+    }
+    assert_eq!(health.get(Loss::SpanTableFull), 1);
+    assert_eq!(names(&mut join, active(1, 1)), Ok(pair("?", "?")));
+    assert_eq!(health.get(Loss::SpanUnnamed), 2);
+}

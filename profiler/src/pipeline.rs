@@ -1,0 +1,144 @@
+//! The data plane assembled: bytes of one record in, and at the end of a window its profiles out.
+//!
+//! No threads, files, sockets or clocks: `run.rs` feeds it from the ring, tests from recorded bytes.
+
+use std::sync::Arc;
+
+use crate::{
+    events::{Event, ProcessNotice, Resource, decode},
+    health::{Health, Loss},
+    id::Pid,
+    join::Join,
+    profile::{self, Aggregator, Profile, SpanTable, Window},
+    symbolize::{self, Symbolizer},
+    targets::{Snapshot, Target},
+    time::BootNanos,
+};
+
+/// Spans open at once that are remembered, over all processes.
+const MAX_SPANS: usize = 65_536;
+/// How long a process that is gone keeps its names: its last samples may still be on the way.
+const LINGER_NANOS: u64 = 5_000_000_000;
+
+/// What the control plane must hear of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// A process has come, changed or gone.
+    Process(ProcessNotice),
+    /// A process has told its resource.
+    Resource(Resource),
+    /// A process runs code in no mapping that is known.
+    StaleMappings(Pid),
+}
+
+/// The rooms of the data plane, in a row.
+pub struct Pipeline {
+    join: Join,
+    symbolizer: Symbolizer,
+    aggregator: Aggregator,
+    table: SpanTable,
+    snapshot: Snapshot,
+    /// Targets that the control plane has dropped, and when.
+    lingering: Vec<(BootNanos, Arc<Target>)>,
+    health: Health,
+}
+
+impl Pipeline {
+    /// An empty pipeline.
+    pub fn new(settings: profile::Settings, health: Health) -> Self {
+        Self {
+            join: Join::new(MAX_SPANS, health.clone()),
+            symbolizer: Symbolizer::new(symbolize::Settings::default(), health.clone()),
+            aggregator: Aggregator::new(settings, health.clone()),
+            table: SpanTable::new(settings.span_label, settings.period),
+            snapshot: Snapshot::default(),
+            lingering: Vec::new(),
+            health,
+        }
+    }
+
+    /// Decodes one record; `None` (and a count) where it is malformed.
+    pub fn decode(&self, record: &[u8]) -> Option<Event> {
+        match decode(record) {
+            Ok(event) => Some(event),
+            Err(error) => {
+                self.health.count(Loss::RecordMalformed);
+                tracing::debug!("a record on the ring is malformed: {error}");
+                None
+            }
+        }
+    }
+
+    /// What of an event the control plane must hear of, before the data plane takes the event.
+    pub fn notice(event: &Event) -> Option<Notice> {
+        match event {
+            Event::Process(notice) => Some(Notice::Process(*notice)),
+            Event::Resource(resource) => Some(Notice::Resource(resource.clone())),
+            _ => None,
+        }
+    }
+
+    /// Takes one event.
+    pub fn take(&mut self, event: Event) {
+        match event {
+            Event::Sample(sample) => {
+                let sample = self.join.sample(sample);
+                if let Some(named) = self.symbolizer.symbolize(sample, &self.snapshot) {
+                    self.table.add(&named);
+                    self.aggregator.add(&named);
+                }
+            }
+            Event::Code(code) => {
+                self.join.code(&code);
+                self.symbolizer.code(code);
+            }
+            Event::SpanStart(start) => {
+                let seen = self.join.span_start(&start);
+                if self.snapshot.has(start.pid) {
+                    self.table.span_seen(seen.name.as_ref(), seen.is_local_root);
+                }
+            }
+            Event::SpanEnd(end) => self.join.span_end(&end),
+            Event::Process(notice) => {
+                self.join.process(&notice);
+                self.symbolizer.process(&notice);
+            }
+            Event::Resource(_) => {}
+        }
+    }
+
+    /// Processes that run code in no mapping that is known.
+    pub fn stale_mappings(&mut self) -> Vec<Pid> {
+        self.symbolizer.take_stale_mappings()
+    }
+
+    /// Takes over what the control plane knows now. Targets it has dropped linger for a while.
+    pub fn set_snapshot(&mut self, snapshot: &Snapshot, now: BootNanos) {
+        for target in self.snapshot.iter() {
+            let lingers = self
+                .lingering
+                .iter()
+                .any(|(_, kept)| kept.process == target.process);
+            if snapshot.target(target.process).is_none() && !lingers {
+                self.lingering.push((now, Arc::clone(target)));
+            }
+        }
+        self.lingering.retain(|(since, target)| {
+            now.0.saturating_sub(since.0) < LINGER_NANOS
+                && snapshot.target(target.process).is_none()
+        });
+        let gone = self.lingering.iter().map(|(_, target)| Arc::clone(target));
+        // Those that live come last: a pid in use again is theirs.
+        self.snapshot = Snapshot::new(gone.chain(snapshot.iter().cloned()));
+    }
+
+    /// Ends the window: its profiles, one for each service.
+    pub fn finish(&mut self, window: Window) -> Vec<Profile> {
+        self.aggregator.finish(window)
+    }
+
+    /// Spans by CPU since the start.
+    pub fn table(&self) -> &SpanTable {
+        &self.table
+    }
+}

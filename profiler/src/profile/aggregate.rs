@@ -1,0 +1,176 @@
+//! Sums the samples of a window: one count for each distinct service, stack and label set.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{LabelSet, Labels, Profile, Row, SpanLabel, Window, frames::FrameTable};
+use crate::{
+    health::{Health, Loss},
+    symbolize::{Frame, FrameKind, MappedFile, NamedSample},
+    targets::Service,
+};
+
+/// How samples are summed.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// CPU time one sample stands for, in nanoseconds: 10⁹ ÷ frequency.
+    pub period: u64,
+    /// Which span the labels speak of.
+    pub span_label: SpanLabel,
+    /// Which labels samples carry.
+    pub labels: LabelSet,
+    /// Distinct rows (stack and labels) kept in a window. Samples beyond go to `[other stacks]`.
+    pub max_stacks: usize,
+}
+
+/// Sums samples until the window is over. Allocates for what it has not seen in this window only.
+#[derive(Debug)]
+pub struct Aggregator {
+    settings: Settings,
+    health: Health,
+    frames: FrameTable,
+    stacks: HashMap<Box<[u32]>, u32>,
+    services: HashMap<Arc<Service>, HashMap<RowKey, u64>>,
+    /// Rows of all services together.
+    rows: usize,
+    /// Frame numbers of the sample at hand; kept for its allocation.
+    scratch: Vec<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct RowKey {
+    /// `None`: `[other stacks]`.
+    stack: Option<u32>,
+    labels: Labels,
+}
+
+impl Aggregator {
+    /// An empty window.
+    pub fn new(settings: Settings, health: Health) -> Self {
+        Self {
+            settings,
+            health,
+            frames: FrameTable::default(),
+            stacks: HashMap::new(),
+            services: HashMap::new(),
+            rows: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Counts a sample.
+    pub fn add(&mut self, sample: &NamedSample) {
+        let labels = Labels::of(sample, self.settings.labels, self.settings.span_label);
+        let stack = self.stack_number(&sample.stack);
+        let rows = match self.services.get_mut(&sample.service) {
+            Some(rows) => rows,
+            None => self
+                .services
+                .entry(Arc::clone(&sample.service))
+                .or_default(),
+        };
+        let mut key = RowKey { stack, labels };
+        if stack.is_some() {
+            if let Some(count) = rows.get_mut(&key) {
+                *count += 1;
+                return;
+            }
+            if self.rows < self.settings.max_stacks {
+                self.rows += 1;
+                rows.insert(key, 1);
+                return;
+            }
+        }
+        self.health.count(Loss::StackTableFull);
+        key.stack = None;
+        // Label sets are unbounded too (span ids): past twice the budget even they are given up.
+        if self.rows >= self.settings.max_stacks.saturating_mul(2) && !rows.contains_key(&key) {
+            key.labels = Labels::default();
+        }
+        *rows.entry(key).or_insert_with(|| {
+            self.rows += 1;
+            0
+        }) += 1;
+    }
+
+    /// Ends the window: one profile per service, in the order of their names. The next window
+    /// starts empty.
+    pub fn finish(&mut self, window: Window) -> Vec<Profile> {
+        let stacks = self.named_stacks();
+        let other: Arc<[Arc<Frame>]> = Arc::from([Arc::new(other_stacks())]);
+        let mut profiles: Vec<Profile> = self
+            .services
+            .drain()
+            .map(|(service, rows)| Profile {
+                service,
+                window,
+                period: self.settings.period,
+                rows: rows
+                    .into_iter()
+                    .map(|(key, count)| Row {
+                        stack: key
+                            .stack
+                            .and_then(|number| stacks.get(&number).cloned())
+                            .unwrap_or_else(|| Arc::clone(&other)),
+                        labels: key.labels,
+                        count,
+                    })
+                    .collect(),
+            })
+            .collect();
+        profiles.sort_by(|one, other| one.service.cmp(&other.service));
+        self.rows = 0;
+        self.stacks.clear();
+        self.frames.clear();
+        profiles
+    }
+
+    /// The stack's number; `None` where it is new and the budget is spent.
+    fn stack_number(&mut self, stack: &[Arc<Frame>]) -> Option<u32> {
+        let may_grow = self.rows < self.settings.max_stacks;
+        self.scratch.clear();
+        for frame in stack {
+            self.scratch.push(self.frames.number(frame, may_grow)?);
+        }
+        if let Some(&number) = self.stacks.get(self.scratch.as_slice()) {
+            return Some(number);
+        }
+        if !may_grow {
+            return None;
+        }
+        let number = u32::try_from(self.stacks.len()).ok()?;
+        self.stacks.insert(self.scratch.as_slice().into(), number);
+        Some(number)
+    }
+
+    fn named_stacks(&self) -> HashMap<u32, Arc<[Arc<Frame>]>> {
+        let name = |numbers: &[u32]| {
+            numbers
+                .iter()
+                .filter_map(|&number| self.frames.get(number).cloned())
+                .collect()
+        };
+        self.stacks
+            .iter()
+            .map(|(numbers, &number)| (number, name(numbers)))
+            .collect()
+    }
+}
+
+fn other_stacks() -> Frame {
+    marker("[other stacks]")
+}
+
+/// A frame that stands for what is missing.
+pub(super) fn marker(name: &str) -> Frame {
+    Frame {
+        kind: FrameKind::Marker,
+        name: name.into(),
+        file: "".into(),
+        line: 0,
+        start_line: 0,
+        mapping: Arc::new(MappedFile {
+            path: "[spanprof]".to_owned(),
+            build_id: String::new(),
+        }),
+    }
+}

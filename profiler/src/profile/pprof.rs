@@ -1,0 +1,249 @@
+//! Profile → pprof bytes, in the dialect Pyroscope and `go tool pprof` both read without loss.
+//!
+//! One sample type, `cpu` in nanoseconds. Every location stands on a mapping that has functions: a
+//! server that symbolises by itself would otherwise drop the span selector (grafana/pyroscope 2.0 and
+//! 2.1). Strings stay under the length from which the server keeps only the tail, stacks under the
+//! depth from which it drops the leaf.
+
+use std::{collections::HashMap, sync::Arc};
+
+use prost::Message as _;
+
+use super::{Profile, Row, aggregate::marker, proto};
+use crate::symbolize::{Frame, FrameKind, MappedFile};
+
+/// Longest string, in bytes: the server cuts from 65 535 on, and would keep the tail.
+pub const MAX_STRING: usize = 65_534;
+/// Most frames of a stack: the server would drop the leaf beyond 1 000.
+pub const MAX_DEPTH: usize = 1_000;
+
+const CPU: &str = "cpu";
+const NANOSECONDS: &str = "nanoseconds";
+
+/// The profile as an uncompressed pprof message. A string cut short ends in `…`, a stack in
+/// `[truncated]`.
+pub fn encode(profile: &Profile) -> Vec<u8> {
+    encode_rows(profile, &profile.rows)
+}
+
+/// The same for some of its rows.
+pub(super) fn encode_rows(profile: &Profile, rows: &[Row]) -> Vec<u8> {
+    let mut encoder = Encoder::new(profile);
+    encoder.main_mapping(rows);
+    for row in rows {
+        encoder.row(profile, row);
+    }
+    encoder.message.encode_to_vec()
+}
+
+/// All profiles in one message: the window spans theirs. Labels tell the services apart.
+pub fn encode_merged(profiles: &[Profile]) -> Vec<u8> {
+    let Some(first) = profiles.first() else {
+        return Vec::new();
+    };
+    let mut encoder = Encoder::new(first);
+    for profile in profiles {
+        encoder.main_mapping(&profile.rows);
+        for row in &profile.rows {
+            encoder.row(profile, row);
+        }
+        let end = |profile: &Profile| {
+            let window = profile.window;
+            window.start.0.saturating_add(window.duration_nanos)
+        };
+        let start = encoder
+            .message
+            .time_nanos
+            .min(signed(profile.window.start.0));
+        let known_end = encoder
+            .message
+            .time_nanos
+            .saturating_add(encoder.message.duration_nanos);
+        let end = known_end.max(signed(end(profile)));
+        encoder.message.time_nanos = start;
+        encoder.message.duration_nanos = end.saturating_sub(start);
+    }
+    encoder.message.encode_to_vec()
+}
+
+#[derive(Default)]
+struct Encoder<'profile> {
+    message: proto::Profile,
+    strings: HashMap<String, i64>,
+    mappings: HashMap<&'profile MappedFile, u64>,
+    functions: HashMap<proto::Function, u64>,
+    locations: HashMap<&'profile Frame, u64>,
+    /// The same by the frame's address, which is faster: the profile keeps its frames alive.
+    by_address: HashMap<usize, u64>,
+    truncated: Option<u64>,
+}
+
+impl<'profile> Encoder<'profile> {
+    fn new(profile: &Profile) -> Self {
+        let mut encoder = Self::default();
+        encoder.string("");
+        let r#type = encoder.string(CPU);
+        let unit = encoder.string(NANOSECONDS);
+        let cpu = proto::ValueType { r#type, unit };
+        encoder.message.sample_type = vec![cpu];
+        encoder.message.period_type = Some(cpu);
+        encoder.message.default_sample_type = r#type;
+        encoder.message.period = signed(profile.period);
+        encoder.message.time_nanos = signed(profile.window.start.0);
+        encoder.message.duration_nanos = signed(profile.window.duration_nanos);
+        encoder
+    }
+
+    /// The first mapping is by custom the main binary: here the interpreter.
+    fn main_mapping(&mut self, rows: &'profile [Row]) {
+        let mut frames = rows.iter().flat_map(|row| row.stack.iter());
+        if let Some(frame) = frames.find(|frame| frame.kind == FrameKind::Python) {
+            self.mapping(&frame.mapping);
+        }
+    }
+
+    fn row(&mut self, profile: &Profile, row: &'profile Row) {
+        let whole = row.stack.len() <= MAX_DEPTH;
+        let depth = if whole { MAX_DEPTH } else { MAX_DEPTH - 1 };
+        let frames = row.stack.iter().take(depth);
+        let mut location_id: Vec<u64> = frames.map(|frame| self.location_cached(frame)).collect();
+        if !whole {
+            location_id.push(self.truncation());
+        }
+        let label = row
+            .labels
+            .pairs(&profile.service)
+            .into_iter()
+            .map(|(key, value)| proto::Label {
+                key: self.string(key),
+                str: self.string(&value),
+                num: 0,
+            })
+            .collect();
+        self.message.sample.push(proto::Sample {
+            location_id,
+            value: vec![signed(row.count.saturating_mul(profile.period))],
+            label,
+        });
+    }
+
+    fn location_cached(&mut self, frame: &'profile Arc<Frame>) -> u64 {
+        let address = Arc::as_ptr(frame).addr();
+        if let Some(&id) = self.by_address.get(&address) {
+            return id;
+        }
+        let id = if let Some(&id) = self.locations.get(frame.as_ref()) {
+            id
+        } else {
+            let id = self.location(frame);
+            self.locations.insert(frame, id);
+            id
+        };
+        self.by_address.insert(address, id);
+        id
+    }
+
+    fn truncation(&mut self) -> u64 {
+        if let Some(id) = self.truncated {
+            return id;
+        }
+        let frame = marker("[truncated]");
+        let mapping_id = self.push_mapping(&frame.mapping);
+        let id = self.push_location(&frame, mapping_id);
+        *self.truncated.insert(id)
+    }
+
+    fn location(&mut self, frame: &'profile Frame) -> u64 {
+        let mapping_id = self.mapping(&frame.mapping);
+        self.push_location(frame, mapping_id)
+    }
+
+    fn push_location(&mut self, frame: &Frame, mapping_id: u64) -> u64 {
+        let function_id = self.function(frame);
+        let id = next_id(self.message.location.len());
+        self.message.location.push(proto::Location {
+            id,
+            mapping_id,
+            address: 0,
+            line: vec![proto::Line {
+                function_id,
+                line: i64::from(frame.line),
+            }],
+        });
+        id
+    }
+
+    fn function(&mut self, frame: &Frame) -> u64 {
+        let function = proto::Function {
+            id: 0,
+            name: self.string(&frame.name),
+            system_name: 0,
+            filename: self.string(&frame.file),
+            start_line: i64::from(frame.start_line),
+        };
+        if let Some(&id) = self.functions.get(&function) {
+            return id;
+        }
+        let id = next_id(self.message.function.len());
+        self.message
+            .function
+            .push(proto::Function { id, ..function });
+        self.functions.insert(function, id);
+        id
+    }
+
+    fn mapping(&mut self, file: &'profile MappedFile) -> u64 {
+        if let Some(&id) = self.mappings.get(file) {
+            return id;
+        }
+        let id = self.push_mapping(file);
+        self.mappings.insert(file, id);
+        id
+    }
+
+    fn push_mapping(&mut self, file: &MappedFile) -> u64 {
+        let id = next_id(self.message.mapping.len());
+        let mapping = proto::Mapping {
+            id,
+            filename: self.string(&file.path),
+            build_id: self.string(&file.build_id),
+            has_functions: true,
+            has_filenames: true,
+            has_line_numbers: true,
+            has_inline_frames: false,
+        };
+        self.message.mapping.push(mapping);
+        id
+    }
+
+    fn string(&mut self, text: &str) -> i64 {
+        let text = cut(text);
+        if let Some(&index) = self.strings.get(text.as_ref()) {
+            return index;
+        }
+        let index = i64::try_from(self.message.string_table.len()).unwrap_or(0);
+        self.message.string_table.push(text.clone().into_owned());
+        self.strings.insert(text.into_owned(), index);
+        index
+    }
+}
+
+/// The head of a text that is too long, marked by `…`.
+fn cut(text: &str) -> std::borrow::Cow<'_, str> {
+    const MARK: char = '…';
+    if text.len() <= MAX_STRING {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(MAX_STRING - MARK.len_utf8());
+    let mut head = text.get(..end).unwrap_or_default().to_owned();
+    head.push(MARK);
+    head.into()
+}
+
+fn next_id(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,89 @@
+//! Samples for the tests of this room and of `export`.
+
+use std::sync::Arc;
+
+use crate::{
+    events::ThreadName,
+    health::Health,
+    id::{Pid, SpanId, Tid, TraceId},
+    join::{Attribution, NamedSpan, SpanContext},
+    profile::{Aggregator, LabelSet, Profile, Settings, SpanLabel, Window},
+    symbolize::{Frame, FrameKind, MappedFile, NamedSample},
+    targets::Service,
+    time::{BootNanos, UnixNanos},
+};
+
+/// A Python frame of `app.py`, or a kernel one for a name that starts with `k:`.
+pub(crate) fn frame(name: &str) -> Arc<Frame> {
+    let (kind, file, path) = match name.strip_prefix("k:") {
+        Some(_) => (FrameKind::Kernel, "", "[kernel]"),
+        None => (FrameKind::Python, "/srv/app.py", "/usr/bin/python3.12"),
+    };
+    Arc::new(Frame {
+        kind,
+        name: name.trim_start_matches("k:").into(),
+        file: file.into(),
+        line: 7,
+        start_line: 5,
+        mapping: Arc::new(MappedFile {
+            path: path.to_owned(),
+            build_id: "abcd".to_owned(),
+        }),
+    })
+}
+
+/// A span.
+pub(crate) fn span(id: u64, name: &str) -> NamedSpan {
+    NamedSpan {
+        id: SpanId::new(id).unwrap(),
+        name: (!name.is_empty()).then(|| name.into()),
+    }
+}
+
+/// A sample of service `shop`, leaf first, in a span.
+pub(crate) fn sample(stack: &[&str], attribution: Attribution) -> NamedSample {
+    NamedSample {
+        time: BootNanos(1),
+        service: Arc::new(Service {
+            name: "shop".to_owned(),
+            namespace: String::new(),
+        }),
+        pid: Pid(10),
+        tid: Tid(11),
+        thread_name: ThreadName(*b"worker\0\0\0\0\0\0\0\0\0\0"),
+        attribution,
+        stack: stack.iter().map(|name| frame(name)).collect(),
+    }
+}
+
+/// In span 2 (`child`) of local root 1 (`GET /`).
+pub(crate) fn in_child() -> Attribution {
+    Attribution::Span(SpanContext {
+        trace: TraceId::from_halves(1, 2),
+        local_root: span(1, "GET /"),
+        active: span(2, "child"),
+    })
+}
+
+/// The samples summed over one window, budget `max_stacks`.
+pub(crate) fn profiles(
+    samples: &[NamedSample],
+    labels: LabelSet,
+    max_stacks: usize,
+    health: &Health,
+) -> Vec<Profile> {
+    let settings = Settings {
+        period: 10_000_000,
+        span_label: SpanLabel::LocalRoot,
+        labels,
+        max_stacks,
+    };
+    let mut aggregator = Aggregator::new(settings, health.clone());
+    for sample in samples {
+        aggregator.add(sample);
+    }
+    aggregator.finish(Window {
+        start: UnixNanos(1_000_000_000),
+        duration_nanos: 10_000_000_000,
+    })
+}

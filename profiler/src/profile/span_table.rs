@@ -1,0 +1,266 @@
+//! The table of spans by CPU that `record` prints.
+
+use std::{collections::HashMap, fmt::Write as _, sync::Arc};
+
+use super::SpanLabel;
+use crate::{
+    join::{Attribution, Reason},
+    symbolize::{Frame, FrameKind, NamedSample},
+};
+
+/// Distinct span names kept; later ones are summed as `(other spans)`.
+pub const MAX_NAMES: usize = 10_000;
+/// Distinct functions kept for each name, to find the top one among.
+const MAX_FUNCTIONS: usize = 4_096;
+
+/// The innermost Python function, with what C and kernel code it called; in a stack without one
+/// the leaf.
+fn own_function(sample: &NamedSample) -> Option<&Arc<Frame>> {
+    let is_python = |frame: &&Arc<Frame>| frame.kind == FrameKind::Python;
+    sample
+        .stack
+        .iter()
+        .find(is_python)
+        .or_else(|| sample.stack.first())
+}
+
+/// Spans by CPU, summed as samples come.
+#[derive(Clone, Debug)]
+pub struct SpanTable {
+    span_label: SpanLabel,
+    period: u64,
+    rows: HashMap<RowName, Sums>,
+    names: usize,
+}
+
+/// What a row of the table stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RowName {
+    /// Spans of this name.
+    Span(Arc<str>),
+    /// Spans whose name is not known.
+    Unnamed,
+    /// Spans of names beyond those kept.
+    OtherSpans,
+    /// CPU outside any span.
+    NoSpan,
+    /// CPU that may be a span's, nobody can say whose.
+    Unattributed(Reason),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    spans: u64,
+    samples: u64,
+    functions: HashMap<Arc<str>, u64>,
+}
+
+/// A row, for tests and other forms of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableRow {
+    /// What it stands for.
+    pub name: RowName,
+    /// Spans seen to start.
+    pub spans: u64,
+    /// Samples.
+    pub samples: u64,
+    /// CPU in nanoseconds.
+    pub cpu_nanos: u64,
+    /// The function most samples had as their leaf.
+    pub top_function: Option<Arc<str>>,
+}
+
+impl SpanTable {
+    /// An empty table; `period` is the CPU time one sample stands for, in nanoseconds.
+    pub fn new(span_label: SpanLabel, period: u64) -> Self {
+        Self {
+            span_label,
+            period,
+            rows: HashMap::new(),
+            names: 0,
+        }
+    }
+
+    /// Counts a span that has started. By local roots, only those count.
+    pub fn span_seen(&mut self, name: Option<&Arc<str>>, is_local_root: bool) {
+        if is_local_root || self.span_label == SpanLabel::Active {
+            self.sums(span_row(name)).spans += 1;
+        }
+    }
+
+    /// Counts a sample.
+    pub fn add(&mut self, sample: &NamedSample) {
+        let name = match &sample.attribution {
+            Attribution::Span(context) => span_row(self.span_label.span(context).name.as_ref()),
+            Attribution::NoSpan => RowName::NoSpan,
+            Attribution::Unattributed(reason) => RowName::Unattributed(*reason),
+        };
+        let sums = self.sums(name);
+        sums.samples += 1;
+        let Some(function) = own_function(sample) else {
+            return;
+        };
+        if let Some(count) = sums.functions.get_mut(&function.name) {
+            *count += 1;
+        } else if sums.functions.len() < MAX_FUNCTIONS {
+            sums.functions.insert(Arc::clone(&function.name), 1);
+        }
+    }
+
+    /// The rows, most CPU first.
+    pub fn rows(&self) -> Vec<TableRow> {
+        let mut rows: Vec<TableRow> = self
+            .rows
+            .iter()
+            .map(|(name, sums)| TableRow {
+                name: name.clone(),
+                spans: sums.spans,
+                samples: sums.samples,
+                cpu_nanos: sums.samples.saturating_mul(self.period),
+                top_function: sums
+                    .functions
+                    .iter()
+                    .max_by(|one, other| one.1.cmp(other.1).then_with(|| other.0.cmp(one.0)))
+                    .map(|(name, _)| Arc::clone(name)),
+            })
+            .collect();
+        rows.sort_by_cached_key(|row| {
+            (
+                u64::MAX - row.samples,
+                u64::MAX - row.spans,
+                title(&row.name),
+            )
+        });
+        rows
+    }
+
+    /// All samples counted.
+    pub fn samples(&self) -> u64 {
+        self.rows.values().map(|sums| sums.samples).sum()
+    }
+
+    /// The table as text, lines at most `width` columns wide where that leaves room for names.
+    pub fn render(&self, width: usize) -> String {
+        const FIGURES: usize = 2 + 7 + 2 + 9 + 2 + 6 + 2;
+        let rows = self.rows();
+        let total = self.samples();
+        let widest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
+        let names = widest(&mut rows.iter().map(|row| columns(&title(&row.name)))).max(5);
+        let functions = widest(&mut rows.iter().map(|row| columns(top(row)))).max(12);
+        let room = width.saturating_sub(FIGURES).max(32);
+        let functions = functions.min((room / 2).max(room.saturating_sub(names)));
+        let names = names.min(room - functions);
+        let mut text = String::new();
+        let mut line = |name: &str, spans: &str, seconds: &str, share: &str, function: &str| {
+            let name = fit(name, names);
+            let padding = " ".repeat(names.saturating_sub(columns(&name)));
+            let function = fit(function, functions);
+            let line = format!("{name}{padding}  {spans:>7}  {seconds:>9}  {share:>6}  {function}");
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{}", line.trim_end());
+        };
+        line("SPAN", "SPANS", "CPU", "SHARE", "TOP FUNCTION");
+        for row in &rows {
+            let spans = match row.name {
+                RowName::NoSpan | RowName::Unattributed(_) => "-".to_owned(),
+                _ => row.spans.to_string(),
+            };
+            let (seconds, share) = (self.seconds(row.samples), share(row.samples, total));
+            line(&title(&row.name), &spans, &seconds, &share, top(row));
+        }
+        let spans: u64 = rows.iter().map(|row| row.spans).sum();
+        let share = share(total, total);
+        line(
+            "total",
+            &spans.to_string(),
+            &self.seconds(total),
+            &share,
+            "",
+        );
+        text
+    }
+
+    fn seconds(&self, samples: u64) -> String {
+        let nanos = u128::from(samples) * u128::from(self.period);
+        let hundredths = (nanos + 5_000_000) / 10_000_000;
+        format!("{}.{:02} s", hundredths / 100, hundredths % 100)
+    }
+
+    fn sums(&mut self, name: RowName) -> &mut Sums {
+        let new_name = matches!(name, RowName::Span(_)) && !self.rows.contains_key(&name);
+        let name = if new_name && self.names >= MAX_NAMES {
+            RowName::OtherSpans
+        } else {
+            self.names += usize::from(new_name);
+            name
+        };
+        self.rows.entry(name).or_default()
+    }
+}
+
+fn span_row(name: Option<&Arc<str>>) -> RowName {
+    name.map_or(RowName::Unnamed, |name| RowName::Span(Arc::clone(name)))
+}
+
+/// A row's name as shown: a span's own, anything else in parentheses.
+fn title(name: &RowName) -> String {
+    match name {
+        // A control character could move the cursor of the terminal.
+        RowName::Span(name) => name.replace(char::is_control, "\u{fffd}"),
+        RowName::Unnamed => "(span without a known name)".to_owned(),
+        RowName::OtherSpans => "(other spans)".to_owned(),
+        RowName::NoSpan => "(no span)".to_owned(),
+        RowName::Unattributed(reason) => format!("(unattributed: {})", words(*reason)),
+    }
+}
+
+fn words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NotNested => "spans not nested",
+        Reason::Ended => "span ended elsewhere",
+        Reason::TooDeep => "too many open spans",
+        Reason::EventLoop => "event loop",
+    }
+}
+
+fn top(row: &TableRow) -> &str {
+    row.top_function.as_deref().unwrap_or("")
+}
+
+fn share(samples: u64, total: u64) -> String {
+    let tenths = (u128::from(samples) * 1_000 + u128::from(total / 2)) / u128::from(total.max(1));
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
+/// Columns a terminal gives a text, roughly: East Asian wide characters and emoji take two.
+fn columns(text: &str) -> usize {
+    text.chars().map(character_columns).sum()
+}
+
+fn character_columns(character: char) -> usize {
+    match u32::from(character) {
+        0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0x1_f300..=0x1_faff
+        | 0x2_0000..=0x3_fffd => 2,
+        _ => 1,
+    }
+}
+
+/// The head of a text that fits, its end marked where it was cut.
+fn fit(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let mut used = 1;
+    let head = text.chars().take_while(|&character| {
+        used += character_columns(character);
+        used <= width
+    });
+    head.chain(['…']).collect()
+}

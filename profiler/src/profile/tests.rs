@@ -1,0 +1,263 @@
+use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, proptest};
+use prost::Message as _;
+
+use super::{
+    LabelSet, SpanLabel, SpanTable, folded, pprof, proto,
+    samples::{in_child, profiles, sample, span},
+    split::{Limits, split},
+};
+use crate::{
+    health::{Health, Loss},
+    join::{Attribution, Reason},
+};
+
+const PYROSCOPE: LabelSet = LabelSet::Pyroscope { trace_id: false };
+
+/// A decoded profile as text: header, mappings, then each sample with its stack and labels.
+fn text(message: &proto::Profile) -> String {
+    let string = |index: i64| message.string_table[usize::try_from(index).unwrap()].as_str();
+    let by_id = |id: u64| usize::try_from(id - 1).unwrap();
+    let mut lines = vec![format!(
+        "{} {} every {} at {} for {}",
+        string(message.sample_type[0].r#type),
+        string(message.sample_type[0].unit),
+        message.period,
+        message.time_nanos,
+        message.duration_nanos
+    )];
+    for mapping in &message.mapping {
+        assert!(mapping.has_functions && mapping.has_filenames && mapping.has_line_numbers);
+        lines.push(format!(
+            "mapping {} {}",
+            mapping.id,
+            string(mapping.filename)
+        ));
+    }
+    let mut samples: Vec<String> = Vec::new();
+    for sample in &message.sample {
+        let frames = sample.location_id.iter().map(|&id| {
+            let location = &message.location[by_id(id)];
+            assert_ne!(location.mapping_id, 0);
+            let function = &message.function[by_id(location.line[0].function_id)];
+            format!("{}:{}", string(function.name), location.line[0].line)
+        });
+        let labels = sample.label.iter();
+        let labels = labels.map(|label| format!("{}={}", string(label.key), string(label.str)));
+        samples.push(format!(
+            "{} {} [{}]",
+            sample.value[0],
+            frames.collect::<Vec<_>>().join(" < "),
+            labels.collect::<Vec<_>>().join(", ")
+        ));
+    }
+    samples.sort();
+    lines.extend(samples);
+    lines.join("\n")
+}
+
+fn decode(bytes: &[u8]) -> proto::Profile {
+    proto::Profile::decode(bytes).unwrap()
+}
+
+/// Samples become rows with the labels Pyroscope takes, the interpreter is the first mapping.
+#[test]
+fn pprof_for_pyroscope() {
+    let samples = [
+        sample(&["k:read", "handle", "main"], in_child()),
+        sample(&["k:read", "handle", "main"], in_child()),
+        sample(&["main"], Attribution::NoSpan),
+    ];
+    let profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
+    assert_eq!(profiles.len(), 1);
+    insta::assert_snapshot!(text(&decode(&pprof::encode(&profiles[0]))), @r"
+    cpu nanoseconds every 10000000 at 1000000000 for 10000000000
+    mapping 1 /usr/bin/python3.12
+    mapping 2 [kernel]
+    10000000 main:7 []
+    20000000 read:7 < handle:7 < main:7 [span_id=0000000000000001, span_name=GET /]
+    ");
+}
+
+/// Files carry every label.
+#[test]
+fn pprof_for_files() {
+    let samples = [sample(&["main"], in_child())];
+    let profiles = profiles(&samples, LabelSet::File, 100, &Health::default());
+    insta::assert_snapshot!(text(&decode(&pprof::encode_merged(&profiles))), @r"
+    cpu nanoseconds every 10000000 at 1000000000 for 10000000000
+    mapping 1 /usr/bin/python3.12
+    10000000 main:7 [span_id=0000000000000001, span_name=GET /, trace_id=00000000000000010000000000000002, active_span_id=0000000000000002, active_span_name=child, pid=10, tid=11, thread_name=worker, service_name=shop]
+    ");
+}
+
+/// Equal frames in different allocations are one location and one function.
+#[test]
+fn equal_frames_are_one_location() {
+    let samples = [
+        sample(&["leaf", "main"], Attribution::NoSpan),
+        sample(&["main"], Attribution::NoSpan),
+    ];
+    let mut profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
+    let other = super::samples::frame("main");
+    let mut row = profiles[0].rows[0].clone();
+    row.stack = [other].into();
+    profiles[0].rows.push(row);
+    let message = decode(&pprof::encode(&profiles[0]));
+    assert_eq!((message.location.len(), message.function.len()), (2, 2));
+}
+
+/// Over the budget samples go to one row, and nothing of their count is lost.
+#[test]
+fn stacks_over_budget_are_summed() {
+    let health = Health::default();
+    let samples: Vec<_> = (0..10)
+        .map(|number| sample(&[format!("f{number}").as_str()], Attribution::NoSpan))
+        .collect();
+    let profiles = profiles(&samples, PYROSCOPE, 4, &health);
+    assert_eq!(profiles[0].rows.len(), 5);
+    assert_eq!(profiles[0].samples(), 10);
+    assert_eq!(health.get(Loss::StackTableFull), 6);
+    assert!(folded::folded(&profiles).contains("[other stacks] 6\n"));
+}
+
+/// Endless new span ids do not make endless rows.
+#[test]
+fn label_sets_are_bounded() {
+    let health = Health::default();
+    let samples: Vec<_> = (1..100)
+        .map(|id| {
+            let mut context = crate::join::SpanContext {
+                trace: None,
+                local_root: span(id, "GET /"),
+                active: span(id, "GET /"),
+            };
+            context.active.name = None;
+            sample(&["main"], Attribution::Span(context))
+        })
+        .collect();
+    let profiles = profiles(&samples, PYROSCOPE, 10, &health);
+    assert!(profiles[0].rows.len() <= 21, "{}", profiles[0].rows.len());
+    assert_eq!(profiles[0].samples(), 99);
+}
+
+/// Folded stacks are root first, kernel frames marked, separators in names replaced.
+#[test]
+fn folded_stacks() {
+    let samples = [sample(&["k:read", "a;b", "main"], in_child())];
+    let profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
+    insta::assert_snapshot!(folded::folded(&profiles), @"main;a:b;read_[k] 1");
+}
+
+/// A string over the server's length keeps its head and says it was cut; a stack keeps its leaf.
+#[test]
+fn long_strings_and_stacks_are_cut() {
+    let long = "é".repeat(40_000);
+    let deep: Vec<&str> = std::iter::once(long.as_str())
+        .chain(std::iter::repeat_n("main", 1_500))
+        .collect();
+    let samples = [sample(&deep, Attribution::NoSpan)];
+    let profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
+    let message = decode(&pprof::encode(&profiles[0]));
+    assert_eq!(message.sample[0].location_id.len(), pprof::MAX_DEPTH);
+    assert_eq!(message.sample[0].location_id[0], 1);
+    let cut = message
+        .string_table
+        .iter()
+        .find(|text| text.starts_with('é'));
+    let cut = cut.unwrap();
+    assert!(cut.len() <= pprof::MAX_STRING && cut.ends_with('…'));
+    assert!(
+        message
+            .string_table
+            .iter()
+            .any(|text| text == "[truncated]")
+    );
+}
+
+/// A row that alone is over the limit is counted, its neighbours go out.
+#[test]
+fn row_too_large_is_counted() {
+    let health = Health::default();
+    let samples = [
+        sample(&["x".repeat(3_000).as_str()], Attribution::NoSpan),
+        sample(&["main"], Attribution::NoSpan),
+    ];
+    let profiles = profiles(&samples, PYROSCOPE, 100, &health);
+    let limits = Limits {
+        bytes: 2_000,
+        samples: 10,
+    };
+    assert_eq!(split(&profiles[0], limits, &health).len(), 1);
+    assert_eq!(health.get(Loss::ProfileTooLarge), 1);
+}
+
+/// The table sorts by CPU, names what has no span, and adds up.
+#[test]
+fn span_table() {
+    let mut table = SpanTable::new(SpanLabel::LocalRoot, 10_000_000);
+    table.span_seen(Some(&"GET /".into()), true);
+    table.span_seen(Some(&"child".into()), false);
+    for _ in 0..3 {
+        table.add(&sample(&["work", "main"], in_child()));
+    }
+    table.add(&sample(&["idle", "main"], Attribution::NoSpan));
+    table.add(&sample(
+        &["loop"],
+        Attribution::Unattributed(Reason::EventLoop),
+    ));
+    assert_eq!(table.samples(), 5);
+    insta::assert_snapshot!(table.render(100), @r"
+    SPAN                          SPANS        CPU   SHARE  TOP FUNCTION
+    GET /                             1     0.03 s  60.0 %  work
+    (no span)                         -     0.01 s  20.0 %  idle
+    (unattributed: event loop)        -     0.01 s  20.0 %  loop
+    total                             1     0.05 s  100.0 %
+    ");
+}
+
+/// Span names are bounded: later ones are summed.
+#[test]
+fn span_names_are_bounded() {
+    let mut table = SpanTable::new(SpanLabel::LocalRoot, 1);
+    for number in 0..super::span_table::MAX_NAMES + 5 {
+        table.span_seen(Some(&format!("span {number}").into()), true);
+    }
+    let rows = table.rows();
+    let other = rows
+        .iter()
+        .find(|row| row.name == super::span_table::RowName::OtherSpans);
+    assert_eq!(other.unwrap().spans, 5);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the samples and limits, the parts are within them and add up to the whole.
+    #[test]
+    fn split_keeps_totals_and_limits(
+        stacks in prop::collection::vec(prop::collection::vec(0_u8..40, 1..20), 1..200),
+        spans in prop::collection::vec(any::<u64>(), 200),
+        bytes in 1_500_usize..10_000,
+        samples in 1_usize..50,
+    ) {
+        let health = Health::default();
+        let named: Vec<_> = stacks.iter().zip(&spans).map(|(stack, &id)| {
+            let names: Vec<String> = stack.iter().map(|number| format!("function_{number}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let span = span(id.max(1), "GET /");
+            let context = crate::join::SpanContext { trace: None, local_root: span.clone(), active: span };
+            sample(&names, Attribution::Span(context))
+        }).collect();
+        let profiles = profiles(&named, PYROSCOPE, 1_000, &health);
+        let limits = Limits { bytes, samples };
+        let mut total = 0;
+        for part in split(&profiles[0], limits, &health) {
+            prop_assert!(part.len() <= bytes);
+            let message = decode(&part);
+            prop_assert!(message.sample.len() <= samples);
+            total += message.sample.iter().map(|sample| sample.value[0]).sum::<i64>();
+        }
+        prop_assert_eq!(health.get(Loss::ProfileTooLarge), 0);
+        prop_assert_eq!(total, i64::try_from(stacks.len()).unwrap() * 10_000_000);
+    }
+}

@@ -1,0 +1,254 @@
+//! `spanprof record`: one shot, like `perf record`.
+
+use std::{
+    io::IsTerminal as _,
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Child, Command, ExitCode, ExitStatus},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use profiler_common::{counter::Counter, python::Process};
+
+use crate::{
+    cli::RecordArguments,
+    config::Sampling,
+    export::file::{self, Format},
+    health::Health,
+    id::Pid,
+    kernel::{Control as _, KernelControl},
+    profile::LabelSet,
+    run::{self, Finished, Session, SessionSettings},
+    signals,
+    targets::{self, Scope},
+    time::monotonic_now,
+};
+
+/// How long to record where neither a duration nor a command is given.
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+/// How often the wait looks whether it is over.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Records, writes the files and prints the table of spans.
+pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
+    for path in &arguments.outputs {
+        Format::of(path)?;
+        check_folder(path)?;
+    }
+    let interrupted = signals::on_interrupt()?;
+    let sampling = Sampling::from_arguments(&arguments.sampling);
+    let health = Health::default();
+    let mut armed = run::arm(&sampling)?;
+    let mut child = start_command(arguments, &mut armed.control)?;
+    let scope = scope(arguments, child.as_ref())?;
+    let settings = SessionSettings {
+        scope,
+        profile: SessionSettings::profile(&sampling, LabelSet::File),
+        windows: None,
+    };
+    let session = Session::start(armed, settings, &health).context("cannot start a thread")?;
+    let status = wait(arguments, &session, child.as_mut(), interrupted, &health)?;
+    let finished = session.stop();
+    write_outputs(arguments, &finished)?;
+    report(arguments, &finished, &health);
+    if let Some(child) = &mut child {
+        // A recording that ended first leaves the command running: its exit code is ours.
+        let status = match status {
+            Some(status) => status,
+            None => child.wait().context("cannot wait for the command")?,
+        };
+        return Ok(exit_code(status));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Better now than after the recording.
+fn check_folder(path: &Path) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder
+        && !folder.is_dir()
+    {
+        bail!(
+            "cannot write {}: there is no folder {}",
+            path.display(),
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Starts the command, if there is one. For the moment of the fork this very process is on the
+/// kernel's map: the child inherits its entry, and is sampled from its first instruction.
+fn start_command(
+    arguments: &RecordArguments,
+    control: &mut KernelControl,
+) -> Result<Option<Child>> {
+    let Some((program, rest)) = arguments.program.split_first() else {
+        return Ok(None);
+    };
+    let own = Pid(std::process::id());
+    let entry = Process {
+        start_time: 0,
+        runtime: 0,
+        code_type: 0,
+        layout: 0,
+        generation: 0,
+    };
+    control.set_process(own, &entry)?;
+    let child = Command::new(program).args(rest).spawn();
+    control.remove_process(own)?;
+    child
+        .map(Some)
+        .with_context(|| format!("cannot start {}", program.display()))
+}
+
+fn scope(arguments: &RecordArguments, child: Option<&Child>) -> Result<Scope> {
+    if let Some(child) = child {
+        return Ok(Scope::Processes {
+            pids: vec![Pid(child.id())],
+            follow: true,
+        });
+    }
+    if arguments.pids.is_empty() {
+        return Ok(Scope::Host);
+    }
+    let mut pids = Vec::new();
+    for &pid in &arguments.pids {
+        targets::inspect(Pid(pid)).with_context(|| format!("cannot record process {pid}"))?;
+        pids.push(Pid(pid));
+    }
+    Ok(Scope::Processes { pids, follow: true })
+}
+
+/// Waits until the recording is over; the command's status where it has ended.
+fn wait(
+    arguments: &RecordArguments,
+    session: &Session,
+    mut child: Option<&mut Child>,
+    interrupted: &AtomicBool,
+    health: &Health,
+) -> Result<Option<ExitStatus>> {
+    let limit = match (&child, arguments.duration) {
+        (_, Some(duration)) => Some(duration),
+        (Some(_), None) => None,
+        (None, None) => Some(DEFAULT_DURATION),
+    };
+    let progress = progress(limit);
+    let start = monotonic_now();
+    loop {
+        thread::sleep(LOOK);
+        let elapsed = start.elapsed();
+        show(&progress, elapsed, health);
+        if let Some(child) = &mut child
+            && let Some(status) = child.try_wait().context("cannot wait for the command")?
+        {
+            progress.finish_and_clear();
+            return Ok(Some(status));
+        }
+        let is_over = limit.is_some_and(|limit| elapsed >= limit)
+            || interrupted.load(Ordering::Relaxed)
+            || all_gone(arguments, session);
+        if is_over {
+            progress.finish_and_clear();
+            return Ok(None);
+        }
+    }
+}
+
+/// Whether every process asked for has exited.
+fn all_gone(arguments: &RecordArguments, session: &Session) -> bool {
+    let gone = !arguments.pids.is_empty() && session.snapshot().iter().next().is_none();
+    if gone {
+        tracing::warn!("every process that was asked for has exited: the recording ends early");
+    }
+    gone
+}
+
+fn progress(limit: Option<Duration>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match limit {
+        Some(limit) => (
+            ProgressBar::new(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+            "recording {wide_bar} {elapsed} {msg}",
+        ),
+        None => (
+            ProgressBar::new_spinner(),
+            "{spinner} recording {elapsed} {msg}",
+        ),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn show(progress: &ProgressBar, elapsed: Duration, health: &Health) {
+    progress.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+    progress.set_message(format!("{} samples", health.kernel(Counter::SampleTaken)));
+}
+
+fn write_outputs(arguments: &RecordArguments, finished: &Finished) -> Result<()> {
+    let mut failed = None;
+    for path in &arguments.outputs {
+        // One file that cannot be written does not cost the others.
+        match file::write(path, &finished.profiles) {
+            Ok(()) => eprint_line(&format!("wrote {}", path.display())),
+            Err(error) => {
+                eprint_line(&format!("error: {error:#}"));
+                failed = Some(error);
+            }
+        }
+    }
+    match failed {
+        Some(_) => bail!("not every output could be written"),
+        None => Ok(()),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
+fn report(arguments: &RecordArguments, finished: &Finished, health: &Health) {
+    println!("{}", finished.table.render(table_width()));
+    let losses = health.table();
+    if !losses.is_empty() {
+        println!("What was counted, and what was lost:\n{losses}");
+    }
+    if finished.table.samples() == 0 {
+        eprint_line(
+            "no samples: the processes used no CPU, or none runs a CPython that is supported (`spanprof doctor` says)",
+        );
+    } else if arguments.outputs.is_empty() {
+        eprint_line("nothing was written: give --output profile.pb.gz or --output flame.svg");
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "progress and errors belong on stderr")]
+fn eprint_line(line: &str) {
+    eprintln!("{line}");
+}
+
+/// Columns of the terminal, or enough for most names.
+fn table_width() -> usize {
+    let (_rows, columns) = console_size().unwrap_or((0, 100));
+    columns.clamp(60, 160)
+}
+
+fn console_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some((usize::from(size.ws_row), usize::from(size.ws_col)))
+}
+
+/// The command's exit code; 128 and the signal's number where a signal ended it, as shells have it.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}

@@ -1,0 +1,343 @@
+//! Wires the rooms: owns threads, queues and the order of starting and stopping. The only file that
+//! knows all rooms.
+//!
+//! Two threads. *data* drains the ring on a timer and runs the pipeline; it never waits for
+//! anything but its timer. *control* runs the targets; procfs and ELF files are read there.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crate::{
+    config::Sampling,
+    events::Event,
+    health::{Health, Loss},
+    kernel::{self, Counters, KernelControl, LoadError, Loaded, Ring},
+    pipeline::{Notice, Pipeline},
+    profile::{self, LabelSet, Profile, SpanTable, Window},
+    targets::{Scope, Snapshot, Targets},
+    time::{Anchor, BootNanos},
+};
+
+/// How often the ring is drained. Events wait one turn more, so that the control plane has looked
+/// at a new process before its samples are named.
+const TURN: Duration = Duration::from_millis(50);
+/// Records drained before the thread looks up.
+const BATCH: usize = 65_536;
+/// Notices that may wait for the control plane.
+const MAX_NOTICES: usize = 8_192;
+/// How often the control plane reads the whole of procfs: the net beneath the kernel's notices.
+const SCAN_EVERY: Duration = Duration::from_secs(5);
+/// Distinct rows of a window.
+const MAX_STACKS: usize = 100_000;
+
+/// The kernel side, loaded and sampling, with nothing listening yet.
+pub struct Armed {
+    /// What the control plane talks to.
+    pub control: KernelControl,
+    ring: Ring,
+    counters: Counters,
+}
+
+/// Loads the kernel side and starts the sampling clock.
+pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
+    let settings = kernel::Settings {
+        ring_size: sampling.ring_size,
+        debug: sampling.bpf_log,
+    };
+    let Loaded {
+        mut control,
+        ring,
+        counters,
+    } = kernel::load(&settings)?;
+    control.start_sampling(sampling.period())?;
+    Ok(Armed {
+        control,
+        ring,
+        counters,
+    })
+}
+
+/// What is done with profiles when a window ends.
+pub type OnWindow = Box<dyn FnMut(Vec<Profile>) + Send>;
+
+/// How a session runs.
+pub struct SessionSettings {
+    /// Which processes.
+    pub scope: Scope,
+    /// How samples are summed.
+    pub profile: profile::Settings,
+    /// How long a window is, and what becomes of its profiles; `None`: one window, until the end.
+    pub windows: Option<(Duration, OnWindow)>,
+}
+
+impl SessionSettings {
+    /// Settings of the profile room for these samples and labels.
+    pub fn profile(sampling: &Sampling, labels: LabelSet) -> profile::Settings {
+        profile::Settings {
+            period: sampling.period(),
+            span_label: sampling.span_label.into(),
+            labels,
+            max_stacks: MAX_STACKS,
+        }
+    }
+}
+
+/// A running session.
+pub struct Session {
+    data: JoinHandle<Finished>,
+    control: JoinHandle<()>,
+    shared: Arc<Shared>,
+    notices: SyncSender<ControlMessage>,
+}
+
+/// What a session leaves.
+pub struct Finished {
+    /// The profiles of the last window.
+    pub profiles: Vec<Profile>,
+    /// Spans by CPU over the whole session.
+    pub table: SpanTable,
+}
+
+struct Shared {
+    stop: AtomicBool,
+    /// When the session was told to stop, in boot nanoseconds: the last window ends there.
+    stopped: AtomicU64,
+    snapshot: Mutex<Snapshot>,
+    health: Health,
+}
+
+impl Shared {
+    fn snapshot(&self) -> Snapshot {
+        self.snapshot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn publish(&self, snapshot: Snapshot) {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+}
+
+enum ControlMessage {
+    Notice(Notice),
+    Stop,
+}
+
+impl Session {
+    /// Starts both threads; returns when the first look at the host's processes is done.
+    pub fn start(
+        armed: Armed,
+        settings: SessionSettings,
+        health: &Health,
+    ) -> std::io::Result<Self> {
+        let Armed {
+            control,
+            ring,
+            counters,
+        } = armed;
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            stopped: AtomicU64::new(0),
+            snapshot: Mutex::new(Snapshot::default()),
+            health: health.clone(),
+        });
+        let (notices, inbox) = sync_channel(MAX_NOTICES);
+        let mut targets = Targets::new(settings.scope, Box::new(control), health.clone());
+        targets.scan();
+        shared.publish(targets.snapshot());
+        let control_shared = Arc::clone(&shared);
+        let data_shared = Arc::clone(&shared);
+        let data_notices = notices.clone();
+        let window_start = BootNanos::now();
+        Ok(Self {
+            control: thread::Builder::new()
+                .name("control".to_owned())
+                .spawn(move || run_control(targets, &inbox, &control_shared))?,
+            data: thread::Builder::new()
+                .name("data".to_owned())
+                .spawn(move || {
+                    // Made here: the symbols it reads must not change threads.
+                    let mut data = DataPlane {
+                        pipeline: Pipeline::new(settings.profile, data_shared.health.clone()),
+                        ring,
+                        counters,
+                        shared: data_shared,
+                        notices: data_notices,
+                        waiting: Vec::new(),
+                        windows: settings.windows,
+                        window_start,
+                    };
+                    data.run();
+                    data.finish()
+                })?,
+            shared,
+            notices,
+        })
+    }
+
+    /// What is known of the profiled processes now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.snapshot()
+    }
+
+    /// Stops sampling, works off what is on the ring, and ends the last window.
+    pub fn stop(self) -> Finished {
+        self.shared
+            .stopped
+            .store(BootNanos::now().0, Ordering::Release);
+        // The control plane holds the programs: with it they are detached, and the ring only empties.
+        if self.notices.send(ControlMessage::Stop).is_ok() {
+            let _ = self.control.join();
+        }
+        self.shared.stop.store(true, Ordering::Release);
+        match self.data.join() {
+            Ok(finished) => finished,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+fn run_control(mut targets: Targets, inbox: &Receiver<ControlMessage>, shared: &Shared) {
+    let mut next_scan = BootNanos::now().0 + nanos(SCAN_EVERY);
+    loop {
+        let now = BootNanos::now();
+        if now.0 >= next_scan {
+            targets.scan();
+            next_scan = now.0 + nanos(SCAN_EVERY);
+        }
+        let due = targets
+            .due(now)
+            .map_or(next_scan, |due| due.0.min(next_scan));
+        shared.publish(targets.snapshot());
+        let wait = Duration::from_nanos(due.saturating_sub(BootNanos::now().0));
+        match inbox.recv_timeout(wait) {
+            Ok(message) => {
+                // Everything that waits is handled before the next snapshot is published.
+                let mut next = Some(message);
+                while let Some(message) = next {
+                    match message {
+                        ControlMessage::Stop => return,
+                        ControlMessage::Notice(Notice::Process(notice)) => targets.notice(notice),
+                        ControlMessage::Notice(Notice::Resource(resource)) => {
+                            targets.resource(&resource);
+                        }
+                        ControlMessage::Notice(Notice::StaleMappings(pid)) => {
+                            targets.refresh_mappings(pid);
+                        }
+                    }
+                    next = inbox.try_recv().ok();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+struct DataPlane {
+    pipeline: Pipeline,
+    ring: Ring,
+    counters: Counters,
+    shared: Arc<Shared>,
+    notices: SyncSender<ControlMessage>,
+    /// Events of the last turn, in ring order.
+    waiting: Vec<Event>,
+    windows: Option<(Duration, OnWindow)>,
+    window_start: BootNanos,
+}
+
+impl DataPlane {
+    fn run(&mut self) {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            thread::sleep(TURN);
+            self.turn();
+        }
+    }
+
+    /// Drains the ring, and works off what was drained the turn before.
+    fn turn(&mut self) {
+        let mut fresh = Vec::new();
+        let (pipeline, notices, health) = (&self.pipeline, &self.notices, &self.shared.health);
+        self.ring.drain(BATCH, |record| {
+            let Some(event) = pipeline.decode(record) else {
+                return;
+            };
+            if let Some(notice) = Pipeline::notice(&event) {
+                send(notices, notice, health);
+            }
+            fresh.push(event);
+        });
+        self.pipeline
+            .set_snapshot(&self.shared.snapshot(), BootNanos::now());
+        for event in std::mem::replace(&mut self.waiting, fresh) {
+            self.pipeline.take(event);
+        }
+        for pid in self.pipeline.stale_mappings() {
+            send(
+                &self.notices,
+                Notice::StaleMappings(pid),
+                &self.shared.health,
+            );
+        }
+        self.counters.publish(&self.shared.health);
+        self.end_window_if_due();
+    }
+
+    fn end_window_if_due(&mut self) {
+        let now = BootNanos::now();
+        let Some((length, _)) = &self.windows else {
+            return;
+        };
+        if now.since(self.window_start) < *length {
+            return;
+        }
+        let profiles = self.end_window(now);
+        if let Some((_, on_window)) = &mut self.windows {
+            on_window(profiles);
+        }
+    }
+
+    fn end_window(&mut self, now: BootNanos) -> Vec<Profile> {
+        let window = Window {
+            start: Anchor::now().unix(self.window_start),
+            duration_nanos: now.0.saturating_sub(self.window_start.0),
+        };
+        self.window_start = now;
+        self.pipeline.finish(window)
+    }
+
+    /// Empties the ring and ends the last window.
+    fn finish(&mut self) -> Finished {
+        let now = BootNanos(self.shared.stopped.load(Ordering::Acquire));
+        // Two turns: the second works off what the first has drained.
+        self.turn();
+        self.turn();
+        let profiles = self.end_window(now);
+        Finished {
+            profiles,
+            table: self.pipeline.table().clone(),
+        }
+    }
+}
+
+/// Never waits: a control plane that is busy finds by its next scan what it was not told.
+fn send(notices: &SyncSender<ControlMessage>, notice: Notice, health: &Health) {
+    match notices.try_send(ControlMessage::Notice(notice)) {
+        Ok(()) => {}
+        // Disconnected: the session is stopping, and nobody needs the notice any more.
+        Err(TrySendError::Disconnected(_)) => {}
+        Err(TrySendError::Full(_)) => health.count(Loss::NoticeDropped),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

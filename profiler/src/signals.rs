@@ -1,0 +1,79 @@
+//! Signals, as flags that loops look at.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What the agent is told by signals.
+#[derive(Clone, Debug, Default)]
+pub struct AgentSignals {
+    /// SIGTERM or SIGINT has come.
+    pub stop: Arc<AtomicBool>,
+    /// SIGUSR1 has come: print the table of losses.
+    pub report: Arc<AtomicBool>,
+}
+
+/// A flag that the first SIGINT or SIGTERM sets.
+pub fn on_interrupt() -> io::Result<&'static AtomicBool> {
+    let signals = of_agent()?;
+    // One for the life of the process.
+    Ok(Box::leak(Box::new(signals.stop)))
+}
+
+/// The agent's signals. A second SIGINT or SIGTERM ends the process at once.
+pub fn of_agent() -> io::Result<AgentSignals> {
+    let signals = AgentSignals::default();
+    let flags = signals.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let (ready, started) = std::sync::mpsc::channel();
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async move {
+                let streams = (|| {
+                    Ok::<_, io::Error>((
+                        signal(SignalKind::interrupt())?,
+                        signal(SignalKind::terminate())?,
+                        signal(SignalKind::user_defined1())?,
+                    ))
+                })();
+                let (mut interrupt, mut terminate, mut report) = match streams {
+                    Ok(streams) => {
+                        let _ = ready.send(Ok(()));
+                        streams
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        return;
+                    }
+                };
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => stop(&flags, 130),
+                        _ = terminate.recv() => stop(&flags, 143),
+                        _ = report.recv() => flags.report.store(true, Ordering::Relaxed),
+                    }
+                }
+            });
+        })?;
+    started
+        .recv()
+        .map_err(|_gone| io::Error::other("the signal thread has ended"))??;
+    Ok(signals)
+}
+
+fn stop(flags: &AgentSignals, code: i32) {
+    if flags.stop.swap(true, Ordering::Relaxed) {
+        // Asked twice: somebody does not want to wait.
+        std::process::exit(code);
+    }
+}

@@ -1,0 +1,170 @@
+//! Code objects → Python frames. Names come from `code` records only, never from the process.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use lru::LruCache;
+
+use super::{Frame, FrameKind, MappedFile, line_table, strings};
+use crate::{
+    events::{Code, CodeId, PythonFrame},
+    health::{Health, Loss},
+    id::{Pid, ProcessKey},
+    targets::FileId,
+};
+
+/// Frames kept ready, over all processes.
+const MAX_FRAMES: usize = 65_536;
+
+/// What a code object is called, and where its lines are. Prefork workers share theirs.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Function {
+    name: Arc<str>,
+    file: Arc<str>,
+    first_line: i32,
+    line_table_format: u8,
+    line_table: Option<Box<[u8]>>,
+}
+
+/// What is kept for the address of a code object.
+#[derive(Debug)]
+struct Known {
+    checksum: u32,
+    /// Number of the function: equal functions have equal numbers.
+    number: u64,
+    function: Arc<Function>,
+}
+
+/// A frame's place: function, offset of the instruction, and the interpreter's file.
+type FrameKey = (u64, i32, FileId);
+
+/// Code objects by process and address, and the frames made of them.
+#[derive(Debug)]
+pub(super) struct PythonFrames {
+    codes: LruCache<(ProcessKey, u64), Known>,
+    functions: LruCache<Arc<Function>, u64>,
+    frames: LruCache<FrameKey, Arc<Frame>>,
+    next_number: u64,
+    health: Health,
+}
+
+impl PythonFrames {
+    pub(super) fn new(max_codes: NonZeroUsize, health: Health) -> Self {
+        Self {
+            codes: LruCache::new(max_codes),
+            functions: LruCache::new(max_codes),
+            frames: LruCache::new(NonZeroUsize::new(MAX_FRAMES).unwrap_or(NonZeroUsize::MIN)),
+            next_number: 0,
+            health,
+        }
+    }
+
+    /// Remembers a code object; one that was known at its address is gone.
+    pub(super) fn learn(&mut self, code: Code) {
+        let unreadable = || Arc::from("[unreadable name]");
+        let function = Arc::new(Function {
+            name: strings::text(&code.name).map_or_else(unreadable, Arc::from),
+            file: strings::text(&code.file).map_or_else(|| Arc::from(""), Arc::from),
+            first_line: code.first_line,
+            line_table_format: code.line_table_format,
+            line_table: code.line_table.map(Vec::into_boxed_slice),
+        });
+        let (function, number) = self.shared(function);
+        let key = (code.process, code.id.address);
+        if self.codes.len() == self.codes.cap().get() && !self.codes.contains(&key) {
+            self.health.count(Loss::CodeCacheFull);
+        }
+        self.codes.put(
+            key,
+            Known {
+                checksum: code.id.checksum,
+                number,
+                function,
+            },
+        );
+    }
+
+    /// The one copy of equal functions, and its number.
+    fn shared(&mut self, function: Arc<Function>) -> (Arc<Function>, u64) {
+        if let Some(&number) = self.functions.get(&function)
+            && let Some((known, _)) = self.functions.get_key_value(&function)
+        {
+            return (Arc::clone(known), number);
+        }
+        self.next_number += 1;
+        self.functions.put(Arc::clone(&function), self.next_number);
+        (function, self.next_number)
+    }
+
+    /// Forgets a process.
+    pub(super) fn forget(&mut self, pid: Pid) {
+        let gone: Vec<_> = self
+            .codes
+            .iter()
+            .map(|(key, _)| *key)
+            .filter(|(of, _)| of.pid == pid)
+            .collect();
+        for key in gone {
+            self.codes.pop(&key);
+        }
+    }
+
+    /// Names a frame.
+    pub(super) fn frame(
+        &mut self,
+        process: ProcessKey,
+        frame: PythonFrame,
+        interpreter: (FileId, &Arc<MappedFile>),
+    ) -> Arc<Frame> {
+        let CodeId { address, checksum } = frame.code;
+        let (file, mapping) = interpreter;
+        let Some(known) = self.codes.get(&(process, address)) else {
+            self.health.count(Loss::CodeUnknown);
+            return marker("[unknown code]", mapping);
+        };
+        if known.checksum != checksum {
+            self.health.count(Loss::CodeStale);
+            return marker("[stale code]", mapping);
+        }
+        let key = (known.number, frame.instruction, file);
+        if let Some(ready) = self.frames.get(&key) {
+            if ready.line == 0 {
+                self.health.count(Loss::LineUnknown);
+            }
+            return Arc::clone(ready);
+        }
+        let named = Arc::new(name(&known.function, frame.instruction, mapping));
+        if named.line == 0 {
+            self.health.count(Loss::LineUnknown);
+        }
+        self.frames.put(key, Arc::clone(&named));
+        named
+    }
+}
+
+fn name(function: &Function, instruction: i32, mapping: &Arc<MappedFile>) -> Frame {
+    let line = function.line_table.as_deref().map_or(0, |table| {
+        let format = function.line_table_format;
+        // An instruction without a line (the compiler's own) has line 0, as an unknown one.
+        line_table::line(format, table, function.first_line, instruction).unwrap_or(0)
+    });
+    Frame {
+        kind: FrameKind::Python,
+        name: Arc::clone(&function.name),
+        file: Arc::clone(&function.file),
+        line,
+        start_line: u32::try_from(function.first_line).unwrap_or(0),
+        mapping: Arc::clone(mapping),
+    }
+}
+
+/// A frame that says what is missing.
+pub(super) fn marker(text: &str, mapping: &Arc<MappedFile>) -> Arc<Frame> {
+    Arc::new(Frame {
+        kind: FrameKind::Marker,
+        name: text.into(),
+        file: "".into(),
+        line: 0,
+        start_line: 0,
+        mapping: Arc::clone(mapping),
+    })
+}

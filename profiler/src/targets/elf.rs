@@ -1,0 +1,302 @@
+//! Files of targets as ELF, read with bounds: a hostile file costs a refusal, nothing more.
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    },
+    path::Path,
+};
+
+use object::{
+    LittleEndian, elf,
+    read::{
+        ReadCache, ReadCacheOps, ReadRef as _,
+        elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _},
+    },
+};
+
+/// Bytes read of one file before it is given up: a stripped `libpython` needs less than 3 MiB.
+const MAX_READ: u64 = 48 << 20;
+/// Symbols looked at in one table.
+const MAX_SYMBOLS: usize = 400_000;
+
+type Header = elf::FileHeader64<LittleEndian>;
+const ENDIAN: LittleEndian = LittleEndian;
+
+/// Why a file could not be read as ELF.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ElfError {
+    /// It could not be opened or read.
+    #[error("cannot read the file: {0}")]
+    Io(io::ErrorKind),
+    /// A pipe, a device, a directory.
+    #[error("not a regular file")]
+    NotRegular,
+    /// Not a 64-bit little-endian x86-64 ELF file.
+    #[error("not an ELF file of this machine")]
+    NotElf,
+    /// A table is cut, out of bounds or over budget.
+    #[error("malformed ELF: {0}")]
+    Malformed(&'static str),
+}
+
+/// What tells one state of a file from another: a file that is replaced or rewritten is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileState {
+    /// Device, as `stat` gives it.
+    pub device: u64,
+    /// Inode.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// When it was last written: seconds and nanoseconds.
+    pub modified: (i64, i64),
+}
+
+/// A regular file that is open for `pread`.
+#[derive(Debug)]
+pub struct OpenFile {
+    file: File,
+    /// Which file, in which state.
+    pub state: FileState,
+}
+
+impl OpenFile {
+    /// Opens a target's file without ever blocking on it: `O_NONBLOCK`, regular files only.
+    pub fn open(path: &Path) -> Result<Self, ElfError> {
+        let nonblock = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        let flags = i32::try_from(nonblock.bits()).unwrap_or(0);
+        let file = File::options()
+            .read(true)
+            .custom_flags(flags)
+            .open(path)
+            .map_err(|error| ElfError::Io(error.kind()))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| ElfError::Io(error.kind()))?;
+        if !metadata.is_file() {
+            return Err(ElfError::NotRegular);
+        }
+        let state = FileState {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        };
+        Ok(Self { file, state })
+    }
+
+    /// Its bytes, read as they are asked for.
+    pub fn data(self) -> Data {
+        ReadCache::new(Budgeted {
+            size: self.state.size,
+            file: self.file,
+            position: 0,
+            left: MAX_READ,
+        })
+    }
+}
+
+impl AsRawFd for OpenFile {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+/// The bytes of a file, read with `pread` and kept as long as this lives.
+pub type Data = ReadCache<Budgeted>;
+
+/// A file of which only so much may be read.
+#[derive(Debug)]
+pub struct Budgeted {
+    file: File,
+    size: u64,
+    position: u64,
+    left: u64,
+}
+
+#[expect(
+    clippy::map_err_ignore,
+    reason = "the trait's error type is the unit: what happened cannot be told"
+)]
+impl ReadCacheOps for Budgeted {
+    fn len(&mut self) -> Result<u64, ()> {
+        Ok(self.size)
+    }
+
+    fn seek(&mut self, position: u64) -> Result<u64, ()> {
+        self.position = position;
+        Ok(position)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ()> {
+        self.left = self.left.checked_sub(buffer.len() as u64).ok_or(())?;
+        let read = self.file.read_at(buffer, self.position).map_err(|_| ())?;
+        self.position += read as u64;
+        Ok(read)
+    }
+
+    fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), ()> {
+        self.left = self.left.checked_sub(buffer.len() as u64).ok_or(())?;
+        self.file
+            .read_exact_at(buffer, self.position)
+            .map_err(|_| ())?;
+        self.position += buffer.len() as u64;
+        Ok(())
+    }
+}
+
+/// A symbol that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Its virtual address in the file.
+    pub address: u64,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// One `PT_LOAD` segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Segment {
+    /// Virtual address of its first byte.
+    pub address: u64,
+    /// Offset in the file of its first byte.
+    pub offset: u64,
+    /// Bytes it has in the file.
+    pub size: u64,
+    /// Whether it is mapped executable.
+    pub executable: bool,
+}
+
+/// An ELF file.
+pub struct Elf<'data> {
+    data: &'data Data,
+    sections: SectionTable<'data, Header, &'data Data>,
+    segments: Vec<Segment>,
+    dynamic: bool,
+}
+
+impl<'data> Elf<'data> {
+    /// Reads the headers: file, segments, sections.
+    pub fn parse(data: &'data Data) -> Result<Self, ElfError> {
+        let header = Header::parse(data).ok().ok_or(ElfError::NotElf)?;
+        if header.e_machine(ENDIAN) != elf::EM_X86_64 || !header.is_little_endian() {
+            return Err(ElfError::NotElf);
+        }
+        let segments = header
+            .program_headers(ENDIAN, data)
+            .ok()
+            .ok_or(ElfError::Malformed("program headers"))?
+            .iter()
+            .filter(|segment| segment.p_type(ENDIAN) == elf::PT_LOAD)
+            .map(|segment| Segment {
+                address: segment.p_vaddr(ENDIAN),
+                offset: segment.p_offset(ENDIAN),
+                size: segment.p_filesz(ENDIAN),
+                executable: segment.p_flags(ENDIAN).contains(elf::PF_X),
+            })
+            .collect();
+        let sections = header
+            .sections(ENDIAN, data)
+            .ok()
+            .ok_or(ElfError::Malformed("section headers"))?;
+        Ok(Self {
+            data,
+            sections,
+            segments,
+            dynamic: header.e_type(ENDIAN) == elf::ET_DYN,
+        })
+    }
+
+    /// Its `PT_LOAD` segments.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Whether it can be loaded anywhere (a shared library or a PIE).
+    pub fn is_relocatable(&self) -> bool {
+        self.dynamic
+    }
+
+    /// Whether it has lost its `.symtab`.
+    pub fn is_stripped(&self) -> bool {
+        !self
+            .sections
+            .iter()
+            .any(|section| section.sh_type(ENDIAN) == elf::SHT_SYMTAB)
+    }
+
+    /// Address and bytes of a section.
+    pub fn section(&self, name: &str) -> Option<(u64, &'data [u8])> {
+        let section = self.sections.iter().find(|section| {
+            self.sections
+                .section_name(ENDIAN, section)
+                .is_ok_and(|it| it == name.as_bytes())
+        })?;
+        let bytes = section.data(ENDIAN, self.data).ok()?;
+        Some((section.sh_addr(ENDIAN), bytes))
+    }
+
+    /// The defined symbols of `.dynsym` with these names, in the order asked for.
+    pub fn dynamic_symbols<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<Symbol>; N], ElfError> {
+        let mut found = [None; N];
+        let Some(section) = self
+            .sections
+            .iter()
+            .find(|section| section.sh_type(ENDIAN) == elf::SHT_DYNSYM)
+        else {
+            return Ok(found);
+        };
+        let symbols: &[elf::Sym64<LittleEndian>] = section
+            .data_as_array(ENDIAN, self.data)
+            .ok()
+            .ok_or(ElfError::Malformed(".dynsym"))?;
+        let strings = self
+            .sections
+            .iter()
+            .nth(usize::try_from(section.sh_link(ENDIAN)).unwrap_or(usize::MAX))
+            .and_then(|strings| strings.data(ENDIAN, self.data).ok())
+            .ok_or(ElfError::Malformed(".dynstr"))?;
+        for symbol in symbols.iter().take(MAX_SYMBOLS) {
+            let start = usize::try_from(symbol.st_name(ENDIAN)).unwrap_or(usize::MAX);
+            let rest = strings.get(start..).unwrap_or_default();
+            let hit = names.iter().position(|name| is_string(rest, name));
+            if let Some(slot) = hit.and_then(|hit| found.get_mut(hit))
+                && symbol.st_shndx(ENDIAN) != elf::SHN_UNDEF
+            {
+                *slot = Some(Symbol {
+                    address: symbol.st_value(ENDIAN),
+                    size: symbol.st_size(ENDIAN),
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Offset in the file of a virtual address, where the file has its byte.
+    pub fn file_offset(&self, address: u64) -> Option<u64> {
+        self.segments.iter().find_map(|segment| {
+            let inside = address.checked_sub(segment.address)?;
+            (inside < segment.size).then(|| segment.offset.checked_add(inside))?
+        })
+    }
+
+    /// Bytes of the file at a virtual address.
+    pub fn bytes(&self, address: u64, size: u64) -> Option<&'data [u8]> {
+        let offset = self.file_offset(address)?;
+        self.data.read_bytes_at(offset, size).ok()
+    }
+}
+
+/// Whether a NUL-terminated string is this one.
+fn is_string(bytes: &[u8], string: &str) -> bool {
+    bytes
+        .strip_prefix(string.as_bytes())
+        .is_some_and(|rest| rest.first() == Some(&0))
+}

@@ -1,0 +1,241 @@
+//! Is this file a CPython, and which? Answered from the file alone.
+
+use std::{ops::Range, sync::Arc};
+
+use profiler_common::python::PythonLayout;
+
+use super::{debug_offsets, debug_offsets::DebugOffsetsError, layout, layout::LayoutError, tables};
+use crate::targets::elf::{Elf, ElfError, Segment, Symbol};
+
+/// Bytes of read-only data searched for a version string.
+const MAX_STRINGS: usize = 16 << 20;
+
+/// What a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detection {
+    /// A CPython that can be profiled.
+    Found(Arc<Facts>),
+    /// Not a CPython: it has no `_PyRuntime`.
+    NotPython,
+    /// A CPython that cannot be profiled.
+    Unsupported(Unsupported),
+}
+
+/// Why a CPython cannot be profiled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Unsupported {
+    /// Its version is not known to this agent.
+    #[error("CPython {0}.{1} is not supported")]
+    Version(u8, u8),
+    /// Nothing in the file says which version it is.
+    #[error("the version of this CPython cannot be told")]
+    VersionUnknown,
+    /// It has no `PyCode_Type` to check code objects against.
+    #[error("PyCode_Type is not exported")]
+    NoCodeType,
+    /// Its `_PyRuntime` is not in the file.
+    #[error("the file does not hold the data of _PyRuntime")]
+    NoRuntimeData,
+    /// A debug build, whose structures differ from the table's.
+    #[error("debug builds (Py_DEBUG, Py_TRACE_REFS) are not supported")]
+    DebugBuild,
+    /// Its debug offsets are not followed.
+    #[error(transparent)]
+    DebugOffsets(#[from] DebugOffsetsError),
+    /// Its layout fails the checks.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The file is damaged.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+}
+
+/// What a file with a CPython says. Addresses are those in the file, without a load bias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Major, minor and micro version.
+    pub version: (u8, u8, u8),
+    /// Where the version was found.
+    pub version_source: VersionSource,
+    /// Where it keeps what the walk needs.
+    pub layout: PythonLayout,
+    /// `_PyRuntime`.
+    pub runtime: u64,
+    /// `PyCode_Type`.
+    pub code_type: u64,
+    /// `_PyEval_EvalFrameDefault`; empty where it is not exported.
+    pub evaluation_loop: Range<u64>,
+    /// Whether `.symtab` is gone.
+    pub stripped: bool,
+    /// Whether it can be loaded anywhere.
+    pub relocatable: bool,
+    /// Its loadable segments.
+    pub segments: Arc<[Segment]>,
+}
+
+/// Where the version of a CPython was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionSource {
+    /// `Py_Version`, since 3.11.
+    Symbol,
+    /// A version string in its read-only data.
+    String,
+}
+
+impl VersionSource {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Symbol => "Py_Version",
+            Self::String => "version string",
+        }
+    }
+}
+
+/// Looks at one file.
+pub fn detect(elf: &Elf<'_>) -> Detection {
+    let names = [
+        "_PyRuntime",
+        "PyCode_Type",
+        "_PyEval_EvalFrameDefault",
+        "Py_Version",
+    ];
+    match elf.dynamic_symbols(names) {
+        Ok([Some(runtime), code_type, evaluation, version]) => {
+            match facts(elf, runtime, code_type, evaluation, version) {
+                Ok(facts) => Detection::Found(Arc::new(facts)),
+                Err(reason) => Detection::Unsupported(reason),
+            }
+        }
+        // A file whose symbols cannot be read is not known to be a Python.
+        Ok([None, ..]) | Err(_) => Detection::NotPython,
+    }
+}
+
+fn facts(
+    elf: &Elf<'_>,
+    runtime: Symbol,
+    code_type: Option<Symbol>,
+    evaluation: Option<Symbol>,
+    version: Option<Symbol>,
+) -> Result<Facts, Unsupported> {
+    let (version, version_source) = find_version(elf, version)?;
+    let code_type = code_type.ok_or(Unsupported::NoCodeType)?;
+    let layout = find_layout(elf, runtime, version)?;
+    Ok(Facts {
+        version,
+        version_source,
+        layout,
+        runtime: runtime.address,
+        code_type: code_type.address,
+        evaluation_loop: evaluation
+            .map_or(0..0, |it| it.address..it.address.saturating_add(it.size)),
+        stripped: elf.is_stripped(),
+        relocatable: elf.is_relocatable(),
+        segments: elf.segments().into(),
+    })
+}
+
+fn find_layout(
+    elf: &Elf<'_>,
+    runtime: Symbol,
+    version: (u8, u8, u8),
+) -> Result<PythonLayout, Unsupported> {
+    let (major, minor, _) = version;
+    match (major, minor) {
+        (3, 10..=12) => {
+            let offsets = tables::offsets(minor).ok_or(Unsupported::Version(major, minor))?;
+            // Exported only with `Py_REF_DEBUG` and `Py_TRACE_REFS` (`Include/object.h`), which
+            // `Py_DEBUG` implies or which put two more words in front of every object.
+            let debug = elf.dynamic_symbols(["_Py_NegativeRefcount", "_Py_AddToAllObjects"])?;
+            if debug.iter().any(Option::is_some) {
+                return Err(Unsupported::DebugBuild);
+            }
+            Ok(layout::validate(offsets)?)
+        }
+        (3, 13) => {
+            let bytes = elf
+                .bytes(runtime.address, debug_offsets::SIZE_3_13 as u64)
+                .ok_or(Unsupported::NoRuntimeData)?;
+            Ok(layout::validate(&debug_offsets::parse(minor, bytes)?)?)
+        }
+        _ => Err(Unsupported::Version(major, minor)),
+    }
+}
+
+fn find_version(
+    elf: &Elf<'_>,
+    symbol: Option<Symbol>,
+) -> Result<((u8, u8, u8), VersionSource), Unsupported> {
+    if let Some(bytes) = symbol.and_then(|symbol| elf.bytes(symbol.address, 8))
+        && let [_, micro, minor, major, ..] = *bytes
+    {
+        return Ok(((major, minor, micro), VersionSource::Symbol));
+    }
+    let (_, strings) = elf.section(".rodata").ok_or(Unsupported::VersionUnknown)?;
+    let strings = strings
+        .get(..strings.len().min(MAX_STRINGS))
+        .unwrap_or_default();
+    version_in(strings)
+        .map(|version| (version, VersionSource::String))
+        .ok_or(Unsupported::VersionUnknown)
+}
+
+/// The version in read-only data before 3.11. `PY_VERSION` (`3.10.13`) alone is not enough, it
+/// could be that of something else: the folder of the library (`python3.10`) must be there too.
+fn version_in(data: &[u8]) -> Option<(u8, u8, u8)> {
+    let strings = || {
+        data.split(|&byte| byte == 0)
+            .filter_map(|it| str::from_utf8(it).ok())
+    };
+    let folders: Vec<u8> = strings()
+        .filter_map(|it| it.rsplit_once("python3.")?.1.parse().ok())
+        .collect();
+    strings()
+        .filter_map(version_string)
+        .find(|(_, minor, _)| folders.contains(minor))
+}
+
+/// `PY_VERSION` at the end of a string, because linkers keep a string that ends another one only
+/// once (3.10.13 of pyenv has it in `…/versions/3.10.13`): `3.10.13`, `3.10.0rc1`, `3.10.13+`.
+fn version_string(string: &str) -> Option<(u8, u8, u8)> {
+    let start = string
+        .rfind(|it: char| !it.is_ascii_alphanumeric() && it != '.' && it != '+')
+        .map_or(0, |at| at + 1);
+    let mut parts = string.get(start..)?.strip_prefix("3.")?.split('.');
+    let minor: u8 = parts.next()?.parse().ok()?;
+    let micro = parts.next()?;
+    let digits = micro
+        .find(|it: char| !it.is_ascii_digit())
+        .unwrap_or(micro.len());
+    let (micro, suffix) = micro.split_at(digits);
+    let known = minor <= 10 && matches!(suffix.chars().next(), None | Some('a' | 'b' | 'r' | '+'));
+    (known && parts.next().is_none()).then_some((3, minor, micro.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{version_in, version_string};
+
+    /// Release, candidate and development versions are read; anything else is not one.
+    #[test]
+    fn version_strings() {
+        assert_eq!(version_string("3.10.13"), Some((3, 10, 13)));
+        assert_eq!(version_string("/opt/versions/3.10.13"), Some((3, 10, 13)));
+        assert_eq!(version_string("3.10.0rc2"), Some((3, 10, 0)));
+        assert_eq!(version_string("3.10.4+"), Some((3, 10, 4)));
+        for other in ["3.10", "13.0.0", "3.10.x", "3.10.1.2", "13.10.1", ""] {
+            assert_eq!(version_string(other), None, "{other}");
+        }
+    }
+
+    /// A version counts only beside the folder of its library.
+    #[test]
+    fn a_version_needs_its_folder() {
+        assert_eq!(
+            version_in(b"\x003.9.1\x003.10.2\x00lib/python3.10\x00"),
+            Some((3, 10, 2))
+        );
+        assert_eq!(version_in(b"\x003.9.1\x00"), None);
+    }
+}

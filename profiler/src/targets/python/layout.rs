@@ -1,0 +1,323 @@
+//! Offsets of one CPython → the [`PythonLayout`] that the walker follows, checked once.
+
+use profiler_common::{
+    limits::{CODE_BLOCK, FRAME_BLOCK},
+    python::{PythonLayout, flags},
+};
+
+/// Offsets in bytes as CPython's headers or its debug offsets give them, with the size of each
+/// structure, before they are checked. Fields are named as those of [`PythonLayout`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "each field is described where the walker reads it, in PythonLayout"
+)]
+pub struct Offsets {
+    pub runtime_size: u64,
+    pub runtime_interpreters: u64,
+    pub interpreter_size: u64,
+    pub interpreter_next: u64,
+    pub interpreter_threads: u64,
+    pub thread_size: u64,
+    pub thread_next: u64,
+    pub thread_id: u64,
+    pub thread_frame: u64,
+    pub cframe_frame: u64,
+    pub frame_size: u64,
+    pub frame_code: u64,
+    pub frame_previous: u64,
+    pub frame_instruction: u64,
+    pub frame_owner: u64,
+    pub code_size: u64,
+    pub code_first_line: u64,
+    pub code_file: u64,
+    pub code_name: u64,
+    pub code_instructions: u64,
+    pub code_line_table: u64,
+    pub string_length: u64,
+    pub string_state: u64,
+    pub string_ascii_data: u64,
+    pub string_compact_data: u64,
+    pub bytes_size: u64,
+    pub bytes_data: u64,
+    pub object_type: u64,
+    pub string_kind_shift: u8,
+    pub string_compact_bit: u8,
+    pub string_ascii_bit: u8,
+    pub owner_trampoline: u8,
+    pub line_table_format: u8,
+    pub flags: u8,
+}
+
+/// Why offsets are not followed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum LayoutError {
+    /// An offset lies outside its structure, or outside what the walker reads of it.
+    #[error("the offset of {field} is {offset}, outside the {size} bytes of its structure")]
+    Outside {
+        /// The field.
+        field: &'static str,
+        /// Its offset.
+        offset: u64,
+        /// Where it should end at the latest.
+        size: u64,
+    },
+    /// An offset is not a multiple of what its field is aligned to.
+    #[error("the offset of {field} is {offset}, which is not aligned")]
+    Misaligned {
+        /// The field.
+        field: &'static str,
+        /// Its offset.
+        offset: u64,
+    },
+    /// A structure is smaller or larger than any CPython's.
+    #[error("{structure} would have {size} bytes, which is not plausible")]
+    Size {
+        /// The structure.
+        structure: &'static str,
+        /// Its size.
+        size: u64,
+    },
+}
+
+/// Checks every offset against its structure and the walker's blocks, and narrows it.
+pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
+    check_sizes(offsets)?;
+    let mut layout = objects(offsets)?;
+    let runtime = Structure::new(offsets.runtime_size);
+    let interpreter = Structure::new(offsets.interpreter_size);
+    let thread = Structure::new(offsets.thread_size);
+    layout.runtime_interpreters =
+        runtime.word("runtime.interpreters", offsets.runtime_interpreters)?;
+    layout.interpreter_next = interpreter.word("interpreter.next", offsets.interpreter_next)?;
+    layout.interpreter_threads =
+        interpreter.word("interpreter.threads", offsets.interpreter_threads)?;
+    layout.thread_next = thread.short_word("thread.next", offsets.thread_next)?;
+    layout.thread_id = thread.short_word("thread.thread_id", offsets.thread_id)?;
+    layout.thread_frame = thread.short_word("thread.frame", offsets.thread_frame)?;
+    // `_PyCFrame` is smaller than a frame in every version: 24 bytes (3.11), 16 (3.12).
+    layout.cframe_frame = Structure::new(32).short_word("cframe.frame", offsets.cframe_frame)?;
+    // The walker reads one block of each, so a field must end within structure and block.
+    let frame = Structure::new(offsets.frame_size.min(FRAME_BLOCK as u64));
+    layout.frame_code = frame.short_word("frame.code", offsets.frame_code)?;
+    layout.frame_previous = frame.short_word("frame.previous", offsets.frame_previous)?;
+    layout.frame_instruction = if offsets.flags & flags::INSTRUCTION_IS_INDEX == 0 {
+        frame.short_word("frame.instruction", offsets.frame_instruction)?
+    } else {
+        frame.half_word("frame.instruction", offsets.frame_instruction)?
+    };
+    layout.frame_owner = frame.short("frame.owner", offsets.frame_owner, 1)?;
+    // It reads a word at the offset: see FRAME_BLOCK.
+    Structure::new(FRAME_BLOCK as u64).short("frame.owner", offsets.frame_owner, 8)?;
+    layout.frame_size = end_of(&[
+        (layout.frame_code, 8),
+        (layout.frame_previous, 8),
+        (layout.frame_instruction, 8),
+        (layout.frame_owner, 1),
+    ]);
+    layout.code_size = end_of(&[
+        (layout.object_type, 8),
+        (layout.code_first_line, 4),
+        (layout.code_file, 8),
+        (layout.code_name, 8),
+        (layout.code_line_table, 8),
+    ]);
+    Ok(layout)
+}
+
+/// Where the last of some fields (offset and size in bytes) ends. Structures end at the end of
+/// readable memory now and then, so no more of them is read than is used. Every field ends within
+/// its block, which is what a `u8` can count.
+fn end_of(fields: &[(u16, u16)]) -> u8 {
+    let end = fields
+        .iter()
+        .map(|(offset, size)| offset + size)
+        .max()
+        .unwrap_or(0);
+    u8::try_from(end).unwrap_or(u8::MAX)
+}
+
+/// The part of the layout that describes code objects, strings and bytes.
+fn objects(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
+    let code = Structure::new(offsets.code_size.min(CODE_BLOCK as u64));
+    let string = Structure::new(offsets.string_ascii_data);
+    // `ob_sval` is the last field of a bytes object and has one byte at least.
+    let bytes = Structure::new(64);
+    let Offsets {
+        string_kind_shift,
+        string_compact_bit,
+        string_ascii_bit,
+        owner_trampoline,
+        line_table_format,
+        flags,
+        ..
+    } = *offsets;
+    Ok(PythonLayout {
+        code_first_line: code.half_word("code.first_line", offsets.code_first_line)?,
+        code_file: code.short_word("code.file", offsets.code_file)?,
+        code_name: code.short_word("code.name", offsets.code_name)?,
+        code_line_table: code.short_word("code.line_table", offsets.code_line_table)?,
+        // Where the instructions start is the end of the fixed part; it is added, never read.
+        code_instructions: Structure::new(offsets.code_size).short(
+            "code.instructions",
+            offsets.code_instructions,
+            0,
+        )?,
+        string_length: string.short_word("string.length", offsets.string_length)?,
+        string_state: string.half_word("string.state", offsets.string_state)?,
+        string_ascii_data: bytes.short("string.ascii_data", offsets.string_ascii_data, 0)?,
+        string_compact_data: Structure::new(128).short(
+            "string.compact_data",
+            offsets.string_compact_data,
+            0,
+        )?,
+        bytes_size: bytes.short_word("bytes.size", offsets.bytes_size)?,
+        bytes_data: bytes.short("bytes.data", offsets.bytes_data, 1)?,
+        object_type: bytes.short_word("object.type", offsets.object_type)?,
+        owner_trampoline,
+        string_kind_shift: bit("string.kind", string_kind_shift)?,
+        string_compact_bit: bit("string.compact", string_compact_bit)?,
+        string_ascii_bit: bit("string.ascii", string_ascii_bit)?,
+        line_table_format,
+        flags,
+        ..bytemuck::Zeroable::zeroed()
+    })
+}
+
+fn check_sizes(offsets: &Offsets) -> Result<(), LayoutError> {
+    let plausible = [
+        ("_PyRuntimeState", offsets.runtime_size, 64..=16 << 20),
+        (
+            "PyInterpreterState",
+            offsets.interpreter_size,
+            64..=16 << 20,
+        ),
+        ("PyThreadState", offsets.thread_size, 64..=64 << 10),
+        ("_PyInterpreterFrame", offsets.frame_size, 32..=1024),
+        ("PyCodeObject", offsets.code_size, 64..=1024),
+        ("PyASCIIObject", offsets.string_ascii_data, 24..=64),
+        (
+            "PyCompactUnicodeObject",
+            offsets.string_compact_data,
+            32..=128,
+        ),
+    ];
+    plausible
+        .into_iter()
+        .find(|(_, size, range)| !range.contains(size))
+        .map_or(Ok(()), |(structure, size, _)| {
+            Err(LayoutError::Size { structure, size })
+        })
+}
+
+/// A bit of the string state, which the walker reads as a `u32`.
+fn bit(field: &'static str, bit: u8) -> Result<u8, LayoutError> {
+    // `kind` is three bits wide.
+    if bit <= 29 {
+        return Ok(bit);
+    }
+    Err(LayoutError::Outside {
+        field,
+        offset: u64::from(bit),
+        size: 32,
+    })
+}
+
+/// A structure of which offsets must lie inside.
+#[derive(Clone, Copy)]
+struct Structure {
+    size: u64,
+}
+
+impl Structure {
+    fn new(size: u64) -> Self {
+        Self { size }
+    }
+
+    fn checked(self, field: &'static str, offset: u64, size: u64) -> Result<u32, LayoutError> {
+        let outside = LayoutError::Outside {
+            field,
+            offset,
+            size: self.size,
+        };
+        if offset.checked_add(size).is_none_or(|end| end > self.size) {
+            return Err(outside);
+        }
+        u32::try_from(offset).ok().ok_or(outside)
+    }
+
+    fn word(self, field: &'static str, offset: u64) -> Result<u32, LayoutError> {
+        if !offset.is_multiple_of(8) {
+            return Err(LayoutError::Misaligned { field, offset });
+        }
+        self.checked(field, offset, 8)
+    }
+
+    fn short_word(self, field: &'static str, offset: u64) -> Result<u16, LayoutError> {
+        self.word(field, offset)?;
+        self.short(field, offset, 8)
+    }
+
+    fn half_word(self, field: &'static str, offset: u64) -> Result<u16, LayoutError> {
+        if !offset.is_multiple_of(4) {
+            return Err(LayoutError::Misaligned { field, offset });
+        }
+        self.short(field, offset, 4)
+    }
+
+    fn short(self, field: &'static str, offset: u64, size: u64) -> Result<u16, LayoutError> {
+        let checked = self.checked(field, offset, size)?;
+        u16::try_from(checked).ok().ok_or(LayoutError::Outside {
+            field,
+            offset,
+            size: self.size,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LayoutError, validate};
+    use crate::targets::python::tables;
+
+    /// Every version of the table passes the checks.
+    #[test]
+    fn the_table_is_valid() {
+        for minor in 10..=12 {
+            validate(tables::offsets(minor).unwrap()).unwrap();
+        }
+    }
+
+    /// An offset outside its structure, beyond the walker's block or odd is refused by name.
+    #[test]
+    fn bad_offsets_are_refused() {
+        let good = tables::offsets(12).unwrap();
+        let mut outside = good.clone();
+        outside.thread_next = outside.thread_size - 4;
+        assert!(matches!(
+            validate(&outside),
+            Err(LayoutError::Misaligned { .. })
+        ));
+        outside.thread_next = outside.thread_size;
+        assert!(matches!(
+            validate(&outside),
+            Err(LayoutError::Outside {
+                field: "thread.next",
+                ..
+            })
+        ));
+        let mut block = good.clone();
+        block.frame_size = 1000;
+        block.frame_previous = 128;
+        assert!(matches!(
+            validate(&block),
+            Err(LayoutError::Outside {
+                field: "frame.previous",
+                ..
+            })
+        ));
+        let mut size = good.clone();
+        size.code_size = 0;
+        assert!(matches!(validate(&size), Err(LayoutError::Size { .. })));
+    }
+}

@@ -1,0 +1,12 @@
+//! What a CPython is: which files hold one, where it keeps its state, where it lies in a process.
+//!
+//! In: files of targets, read with `pread`. Out: layouts and addresses for the walker.
+//! Must not know processes beyond a load bias, nor the kernel.
+
+pub mod debug_offsets;
+pub mod detect;
+pub mod layout;
+#[cfg(test)]
+pub(crate) mod live;
+pub mod place;
+pub mod tables;

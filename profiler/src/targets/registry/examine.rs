@@ -1,0 +1,172 @@
+//! Looking into one process, and telling the kernel what was found.
+
+use std::sync::Arc;
+
+use profiler_common::{
+    limits::MAX_LAYOUTS,
+    python::{Process, PythonLayout},
+};
+
+use super::{Known, Scope, Targets};
+use crate::{
+    health::Loss,
+    id::{Pid, ProcessKey},
+    targets::{
+        Interpreter, Mapping, labels, mappings,
+        probe::Hook,
+        python::{
+            detect::{Detection, Facts},
+            place::place,
+        },
+    },
+    time::BootNanos,
+};
+
+/// Files looked at in one process.
+const MAX_FILES: usize = 4096;
+
+impl Targets {
+    /// Looks at the files of a process that were not looked at yet.
+    pub(super) fn examine(&mut self, process: ProcessKey, now: BootNanos) {
+        let pid = process.pid;
+        let Ok(mappings) = mappings::read(pid) else {
+            return;
+        };
+        // A kernel thread maps nothing.
+        if mappings.is_empty() {
+            return;
+        }
+        let known = self.processes.get(&pid).cloned();
+        // An exec whose notice was lost: the interpreter's file is mapped no more.
+        let still = |known: &Known| {
+            let interpreter = known.target.interpreter.as_ref();
+            interpreter.is_none_or(|it| mappings.iter().any(|mapping| mapping.file == it.file))
+        };
+        let known = known.filter(|known| known.target.process == process && still(known));
+        let is_new = known.is_none();
+        let mut known = known.unwrap_or_else(|| Known::new(process, now));
+        let had = known.target.interpreter.is_some();
+        known.target.mappings = Arc::from(mappings.as_slice());
+        known.refreshed = now;
+        for mapping in &mappings {
+            let new = mapping.file.inode != 0 && known.seen.len() < MAX_FILES;
+            if new && known.seen.insert(mapping.file) {
+                self.examine_file(&mut known, mapping);
+            }
+        }
+        let found = known.target.interpreter.is_some();
+        if !known.named_by_hook && (is_new || found != had) {
+            known.target.service = Arc::new(labels::service(pid));
+        }
+        if !found && self.scope == Scope::Host {
+            // Nobody asks for the addresses of what is not profiled.
+            known.target.mappings = Arc::from([]);
+        }
+        self.insert(pid, known);
+        if is_new || found != had {
+            self.tell(pid);
+        }
+    }
+
+    fn examine_file(&mut self, known: &mut Known, mapping: &Mapping) {
+        let Some((facts, path, state)) = self.files.facts(known.target.process.pid, mapping) else {
+            return;
+        };
+        match &facts.python {
+            Detection::Found(python) if known.target.interpreter.is_none() => {
+                self.found(known, python, mapping);
+            }
+            Detection::Unsupported(reason) if known.unsupported.is_none() => {
+                self.refuse(known, reason.to_string());
+            }
+            _ => {}
+        }
+        match &facts.hook {
+            Hook::Absent => return,
+            Hook::Present(sites) => {
+                if self.attached.insert(state)
+                    && let Err(error) = self.control.attach_span_probes(&path, sites)
+                {
+                    self.health.count(Loss::ProbeFailed);
+                    tracing::warn!(path = %mapping.path, %error, "cannot attach the span probes");
+                }
+            }
+            Hook::Refused(reason) => {
+                if self.attached.insert(state) {
+                    self.health.count(Loss::ProbeFailed);
+                    tracing::warn!(path = %mapping.path, %reason, "the span hook is not used");
+                }
+            }
+        }
+        known.hook = Some(facts.hook.clone());
+    }
+
+    fn found(&mut self, known: &mut Known, facts: &Arc<Facts>, mapping: &Mapping) {
+        let Some(placed) = place(facts, mapping) else {
+            // Another mapping of the same file may tell where it lies.
+            known.seen.remove(&mapping.file);
+            return;
+        };
+        let Some(layout) = self.layout(&facts.layout) else {
+            return self.refuse(
+                known,
+                "too many layouts, or the kernel refused it".to_owned(),
+            );
+        };
+        known.layout = layout;
+        known.runtime = placed.runtime;
+        known.code_type = placed.code_type;
+        known.facts = Some(facts.clone());
+        known.target.interpreter = Some(Arc::new(Interpreter {
+            version: facts.version,
+            file: mapping.file,
+            path: mapping.path.clone(),
+            evaluation_loop: placed.evaluation_loop,
+        }));
+    }
+
+    fn refuse(&self, known: &mut Known, reason: String) {
+        self.health.count(Loss::ProcessUnsupported);
+        known.unsupported = Some(reason);
+    }
+
+    /// The index of a layout, made known to the kernel when it is new.
+    fn layout(&mut self, layout: &PythonLayout) -> Option<u32> {
+        if let Some(index) = self.layouts.iter().position(|it| it == layout) {
+            return u32::try_from(index).ok();
+        }
+        let index = u32::try_from(self.layouts.len()).ok()?;
+        if index >= MAX_LAYOUTS {
+            return None;
+        }
+        if let Err(error) = self.control.set_layout(index, layout) {
+            tracing::warn!(%error, "cannot make a layout known");
+            return None;
+        }
+        self.layouts.push(*layout);
+        Some(index)
+    }
+
+    /// Tells the kernel what is known of a process, or that it is not profiled.
+    pub(super) fn tell(&mut self, pid: Pid) {
+        let Some(known) = self.processes.get(&pid) else {
+            return;
+        };
+        let told = if known.runtime == 0 && self.scope == Scope::Host {
+            self.control.remove_process(pid)
+        } else {
+            let process = Process {
+                start_time: known.target.process.start_time,
+                runtime: known.runtime,
+                code_type: known.code_type,
+                layout: known.layout,
+                generation: 0,
+            };
+            self.control.set_process(pid, &process)
+        };
+        if let Err(error) = told {
+            self.health.count(Loss::ProcessTableFull);
+            tracing::warn!(%pid, %error, "cannot tell the kernel of a process");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The registry over real processes, with a control that records; files that lie.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use profiler_common::python::{Process, PythonLayout};
+use proptest::prelude::{any, proptest};
+
+use super::{
+    Scope, Targets,
+    elf::{Elf, OpenFile},
+    probe::{self, Hook, Refused},
+    python::detect::{Detection, detect},
+    python::live::interpreters,
+};
+use crate::{
+    events::{ProcessChange, ProcessNotice, Resource},
+    health::Health,
+    id::Pid,
+    kernel::{Control, ControlError, SpanProbeSites},
+    time::BootNanos,
+};
+
+#[derive(Debug, PartialEq)]
+enum Call {
+    Layout(u32),
+    Process(Pid, Process),
+    Remove(Pid),
+    Attach(SpanProbeSites),
+}
+
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<Vec<Call>>>);
+
+impl Recorder {
+    fn push(&self, call: Call) {
+        self.0.lock().unwrap().push(call);
+    }
+
+    /// The last entry set for a process, unless it was removed since.
+    fn process(&self, pid: Pid) -> Option<Process> {
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .fold(None, |last, call| match call {
+                Call::Process(it, process) if *it == pid => Some(*process),
+                Call::Remove(it) if *it == pid => None,
+                _ => last,
+            })
+    }
+}
+
+impl Control for Recorder {
+    fn set_layout(&mut self, index: u32, _: &PythonLayout) -> Result<(), ControlError> {
+        self.push(Call::Layout(index));
+        Ok(())
+    }
+    fn set_process(&mut self, pid: Pid, process: &Process) -> Result<(), ControlError> {
+        self.push(Call::Process(pid, *process));
+        Ok(())
+    }
+    fn remove_process(&mut self, pid: Pid) -> Result<(), ControlError> {
+        self.push(Call::Remove(pid));
+        Ok(())
+    }
+    fn attach_span_probes(&mut self, _: &Path, sites: &SpanProbeSites) -> Result<(), ControlError> {
+        self.push(Call::Attach(sites.clone()));
+        Ok(())
+    }
+}
+
+struct Spawned(Child);
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Spawned {
+    fn python(python: &PathBuf) -> Self {
+        let mut child = Command::new(python)
+            .args(["-c", "import time; print(1, flush=True); time.sleep(60)"])
+            .env("OTEL_SERVICE_NAME", "shop")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self(child)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid(self.0.id())
+    }
+}
+
+fn targets(scope: Scope) -> (Targets, Recorder) {
+    let recorder = Recorder::default();
+    let targets = Targets::new(scope, Box::new(recorder.clone()), Health::default());
+    (targets, recorder)
+}
+
+fn only(pids: Vec<Pid>) -> Scope {
+    Scope::Processes { pids, follow: true }
+}
+
+fn notice(pid: Pid, what: ProcessChange) -> ProcessNotice {
+    ProcessNotice {
+        time: BootNanos::now(),
+        pid,
+        what,
+    }
+}
+
+/// Each interpreter asked for is found with its service, renamed by its resource, and dropped
+/// when it exits.
+#[test]
+fn interpreters_are_found_named_and_dropped() {
+    for python in interpreters() {
+        let child = Spawned::python(&python);
+        let pid = child.pid();
+        let (mut targets, recorder) = targets(only(vec![pid]));
+        targets.scan();
+        assert_ne!(recorder.process(pid).unwrap().runtime, 0);
+        let snapshot = targets.snapshot();
+        let target = snapshot.iter().next().unwrap();
+        assert_eq!(target.service.name, "shop");
+        let evaluation = target.interpreter.as_ref().unwrap().evaluation_loop.start;
+        assert!(target.mapping(evaluation).is_some());
+        let report = targets.report(pid).unwrap();
+        assert_eq!(
+            (report.unsupported.as_deref(), report.span_source),
+            (None, "none")
+        );
+        targets.resource(&Resource {
+            pid,
+            service_name: "cart".to_owned(),
+            service_namespace: String::new(),
+        });
+        assert_eq!(
+            targets.snapshot().iter().next().unwrap().service.name,
+            "cart"
+        );
+        targets.notice(notice(pid, ProcessChange::Exit));
+        assert_eq!(recorder.process(pid), None);
+        assert_eq!(targets.snapshot().iter().count(), 0);
+    }
+}
+
+/// A child takes over its parent's facts; an exec forgets them and looks again on the schedule;
+/// what is not Python keeps an entry without a runtime only where it was asked for.
+#[test]
+fn forks_and_execs_are_followed() {
+    let Some(python) = interpreters().into_iter().next() else {
+        return;
+    };
+    let (parent, child) = (Spawned::python(&python), Spawned::python(&python));
+    let sleeper = Spawned(Command::new("sleep").arg("60").spawn().unwrap());
+    let (mut targets, recorder) = targets(only(vec![parent.pid(), sleeper.pid()]));
+    targets.scan();
+    assert_eq!(recorder.process(sleeper.pid()).unwrap().runtime, 0);
+    let fork = ProcessChange::Fork {
+        parent: parent.pid(),
+    };
+    targets.notice(notice(child.pid(), fork));
+    let runtime = recorder.process(parent.pid()).unwrap().runtime;
+    assert_eq!(recorder.process(child.pid()).unwrap().runtime, runtime);
+    let exec = notice(child.pid(), ProcessChange::Exec);
+    targets.notice(exec);
+    assert_eq!(recorder.process(child.pid()).unwrap().runtime, 0);
+    let next = targets.due(exec.time).unwrap();
+    assert_eq!(next.0 - exec.time.0, 5_000_000);
+    let after = targets.due(next).unwrap();
+    assert_eq!(after.0 - exec.time.0, 20_000_000);
+    assert_ne!(recorder.process(child.pid()).unwrap().runtime, 0);
+}
+
+/// On a whole host a Python is found and what is not Python has no entry.
+#[test]
+fn the_host_is_searched() {
+    let Some(python) = interpreters().into_iter().next() else {
+        return;
+    };
+    let child = Spawned::python(&python);
+    let sleeper = Spawned(Command::new("sleep").arg("60").spawn().unwrap());
+    let (mut targets, recorder) = targets(Scope::Host);
+    targets.scan();
+    assert!(recorder.process(child.pid()).is_some());
+    assert!(recorder.process(sleeper.pid()).is_none());
+    assert!(targets.snapshot().iter().all(|it| it.interpreter.is_some()));
+}
+
+fn hook(version: &str, nop: &str, arguments: &str) -> Hook {
+    let note = |name: &str, site: &str, arguments: &str| {
+        format!(
+            ".balign 4\n.4byte 8,9f-8f,3\n.asciz \"stapsdt\"\n8: .8byte {site}\n.8byte base\n\
+             .8byte 0\n.asciz \"spanprof\"\n.asciz \"{name}\"\n.asciz \"{arguments}\"\n9: .balign 4\n"
+        )
+    };
+    let text = format!(
+        ".globl {version}\n.type {version},@object\n.text\n{version}: nop\none: {nop}\ntwo: .byte 0x0f,0x1f,0x44,0,0\n\
+         .section .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\nbase: .space 1\n\
+         .section .note.stapsdt,\"\",\"note\"\n{}{}.section .note.GNU-stack,\"\"\n",
+        note("span_start", "one", arguments),
+        note("span_end", "two", "8@%rdi 8@%rsi 8@%rdx"),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let (source, library) = (folder.path().join("hook.s"), folder.path().join("hook.so"));
+    std::fs::write(&source, text).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-shared", "-nostdlib", "-o"])
+        .arg(&library)
+        .arg(&source);
+    assert!(compiler.status().unwrap().success());
+    let data = OpenFile::open(&library).unwrap().data();
+    probe::find(&Elf::parse(&data).unwrap())
+}
+
+/// A hook of this ABI is found; another version, other arguments and a slow site are refused.
+#[test]
+fn hooks_are_told_apart() {
+    const NOP: &str = ".byte 0x0f,0x1f,0x44,0,0";
+    const START: &str = "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13";
+    let Hook::Present(sites) = hook("spanprof_abi_v1", NOP, START) else {
+        panic!("not found")
+    };
+    assert_eq!(sites.span_end[0] - sites.span_start[0], 5);
+    assert_eq!(
+        hook("spanprof_abi_v2", NOP, START),
+        Hook::Refused(Refused::Version)
+    );
+    let arguments = Refused::Arguments("span_start".to_owned());
+    assert_eq!(
+        hook("spanprof_abi_v1", NOP, "8@%rdi"),
+        Hook::Refused(arguments)
+    );
+    let slow = Refused::SlowSite("span_start".to_owned());
+    assert_eq!(
+        hook("spanprof_abi_v1", "push %rbp; sub $8,%rsp", START),
+        Hook::Refused(slow)
+    );
+}
+
+proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    /// A damaged or cut interpreter is answered, never a panic.
+    #[test]
+    fn damaged_files_are_survived(
+        cut in 0usize..=4 << 20,
+        changes in proptest::collection::vec((0usize..4096, any::<u8>()), 0..40),
+        tail in proptest::collection::vec((0usize..4096, any::<u8>()), 0..40),
+    ) {
+        let Some(python) = interpreters().into_iter().next() else { return Ok(()) };
+        let mut bytes = std::fs::read(python).unwrap();
+        if cut % 2 == 0 { bytes.truncate(cut); }
+        let size = bytes.len();
+        for (at, value) in changes { if let Some(byte) = bytes.get_mut(at) { *byte = value; } }
+        for (at, value) in tail {
+            if let Some(byte) = size.checked_sub(at + 1).and_then(|at| bytes.get_mut(at)) { *byte = value; }
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let data = OpenFile::open(file.path()).unwrap().data();
+        if let Ok(elf) = Elf::parse(&data) {
+            if let Detection::Found(facts) = detect(&elf) { assert_eq!(facts.version.0, 3); }
+            probe::find(&elf);
+        }
+    }
+}

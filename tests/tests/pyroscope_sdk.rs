@@ -1,0 +1,47 @@
+//! The official SDK, `pyroscope-io`, pushes to the pretend Pyroscope: a check of the pretender. The SDK
+//! is looked for in the virtual environments of `SPANPROF_VENVS`.
+
+use std::{path::PathBuf, process::Command};
+
+use tests::pretend_pyroscope::PretendPyroscope;
+
+const PROGRAM: &str = "
+import sys, time, pyroscope
+pyroscope.configure(application_name='sdk', server_address=sys.argv[1], sample_rate=100)
+end = time.monotonic() + 12
+with pyroscope.tag_wrapper({'span_id': '00f067aa0ba902b7'}):
+    while time.monotonic() < end:
+        sum(range(1000))
+pyroscope.shutdown()
+";
+
+fn python() -> Option<PathBuf> {
+    let folders = std::env::var_os("SPANPROF_VENVS")?;
+    let mut pythons = std::env::split_paths(&folders).map(|folder| folder.join("bin/python"));
+    pythons.find(|python| {
+        let import = Command::new(python)
+            .args(["-c", "import pyroscope"])
+            .output();
+        import.is_ok_and(|output| output.status.success())
+    })
+}
+
+/// The pretender takes what the SDK sends, and finds its span again.
+#[test]
+fn takes_what_the_sdk_sends() {
+    let Some(python) = python() else {
+        return tests::skip("no pyroscope-io in SPANPROF_VENVS");
+    };
+    let server = PretendPyroscope::start();
+    let output = Command::new(python)
+        .args(["-c", PROGRAM, &server.url()])
+        .output()
+        .expect("python starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(server.refusals(), []);
+    assert!(!server.pushes().is_empty(), "{errors}");
+    let functions = server.select_merge_span_profile("sdk", &["00f067aa0ba902b7"]);
+    let total: i64 = functions.values().sum();
+    assert!(total > 1_000_000_000, "{functions:?}");
+}

@@ -1,0 +1,237 @@
+//! Who may use whom inside the agent: the rooms of `profiler/src` against the table below.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::say;
+use crate::workspace::{Workspace, files_below};
+
+/// Check that no room of the agent uses a room it must not know.
+///
+/// Reads the paths that begin with `crate::` in `profiler/src`. Test modules are free.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {}
+
+/// What a room may use.
+enum Uses {
+    /// These rooms and itself.
+    Only(&'static [&'static str]),
+    /// Every room but the [`TOP`], which only the top itself may use.
+    Middle,
+    /// Every room.
+    Any,
+}
+
+/// The rooms that put the others together.
+const TOP: [&str; 4] = ["run", "record", "agent", "doctor"];
+
+/// The rooms in the order of the flow: data moves right only, so a stage knows the types it eats
+/// and never the stage that eats its own.
+const ROOMS: [(&str, Uses); 18] = [
+    ("id", Uses::Only(&[])),
+    ("time", Uses::Only(&["id"])),
+    ("health", Uses::Only(&["id", "time"])),
+    ("kernel", Uses::Only(&["id", "time", "health"])),
+    ("targets", Uses::Only(&["kernel", "id", "time", "health"])),
+    ("events", Uses::Only(&["kernel", "id", "time", "health"])),
+    ("join", Uses::Only(&["events", "id", "time", "health"])),
+    (
+        "symbolize",
+        Uses::Only(&["join", "events", "targets", "id", "time", "health"]),
+    ),
+    (
+        "profile",
+        Uses::Only(&["symbolize", "join", "events", "id", "time", "health"]),
+    ),
+    (
+        "export",
+        Uses::Only(&["profile", "config", "id", "time", "health"]),
+    ),
+    ("cli", Uses::Only(&[])),
+    ("config", Uses::Middle),
+    ("run", Uses::Any),
+    ("record", Uses::Any),
+    ("agent", Uses::Any),
+    ("doctor", Uses::Any),
+    ("main", Uses::Any),
+    ("lib", Uses::Any),
+];
+
+/// Runs the subcommand.
+pub(crate) fn run(_: &Arguments) -> Result<()> {
+    check(&Workspace::locate()?)?;
+    say("layers: clean");
+    Ok(())
+}
+
+/// Fails if a room of the agent uses what it must not.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let folder = workspace.root.join("profiler/src");
+    let mut violations = Vec::new();
+    for file in files_below(&folder, "rs")? {
+        let text = fs::read_to_string(&file)
+            .with_context(|| format!("failed to read {}", file.display()))?;
+        let inside = file.strip_prefix(&folder).unwrap_or(&file);
+        violations.extend(
+            check_file(inside, &text)
+                .into_iter()
+                .map(|violation| format!("profiler/src/{}: {violation}", inside.display())),
+        );
+    }
+    if !violations.is_empty() {
+        bail!(
+            "the table of xtask/src/layers.rs forbids\n  {}",
+            violations.join("\n  ")
+        );
+    }
+    Ok(())
+}
+
+/// What one file of the agent does that it must not.
+fn check_file(path: &Path, text: &str) -> Vec<String> {
+    let Some(room) = room_of(path) else {
+        return Vec::new();
+    };
+    let Some((_, uses)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+        return vec![format!("the room `{room}` is not in the table")];
+    };
+    used_rooms(text)
+        .into_iter()
+        // Names that are no rooms are items of the crate's root.
+        .filter(|used| *used != room && ROOMS.iter().any(|(name, _)| name == used))
+        .filter(|used| match uses {
+            Uses::Only(allowed) => !allowed.contains(used),
+            Uses::Middle => TOP.contains(used),
+            Uses::Any => false,
+        })
+        .map(|used| format!("`{room}` must not use `{used}`"))
+        .collect()
+}
+
+/// The first folder, or the file's stem at the top.
+fn room_of(path: &Path) -> Option<&str> {
+    let first = path.components().next()?.as_os_str().to_str()?;
+    Some(first.strip_suffix(".rs").unwrap_or(first))
+}
+
+/// The first names behind every `crate::` outside comments and the test module.
+fn used_rooms(text: &str) -> BTreeSet<&str> {
+    // By our convention the test module closes the file.
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
+    let mut used = BTreeSet::new();
+    let mut rest = code;
+    while let Some(position) = rest.find("crate::") {
+        let (before, after) = rest.split_at(position);
+        let line = before.rsplit('\n').next().unwrap_or(before);
+        let after = after.trim_start_matches("crate::");
+        rest = after;
+        // `$crate::` and `other_crate::` are not ours; nor is what a comment says.
+        let is_path = !before.ends_with(|last: char| last.is_alphanumeric() || "_$".contains(last));
+        if is_path && !line.contains("//") {
+            names(after, &mut used);
+        }
+    }
+    used
+}
+
+/// The leading name of a path, or of each path of a group in braces.
+fn names<'a>(path: &'a str, used: &mut BTreeSet<&'a str>) {
+    let Some(group) = path.strip_prefix('{') else {
+        used.extend(leading_name(path));
+        return;
+    };
+    let mut depth = 0_u32;
+    let mut item = group;
+    for (position, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            '}' | ',' if depth == 0 => {
+                used.extend(leading_name(item));
+                if letter == '}' {
+                    return;
+                }
+                item = group.get(position + 1..).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+}
+
+fn leading_name(path: &str) -> Option<&str> {
+    let path = path.trim_start();
+    let end = path
+        .find(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .unwrap_or(path.len());
+    path.get(..end).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{check_file, used_rooms};
+
+    fn violations(path: &str, text: &str) -> Vec<String> {
+        check_file(Path::new(path), text)
+    }
+
+    /// A stage may use the stage before it, and not the one after.
+    #[test]
+    fn data_moves_right() {
+        assert_eq!(
+            violations("join/spans.rs", "use crate::events::Event;"),
+            [""; 0]
+        );
+        assert_eq!(
+            violations("join/spans.rs", "use crate::symbolize::Frame;"),
+            ["`join` must not use `symbolize`"]
+        );
+    }
+
+    /// Groups, nested groups and paths in the code are all read.
+    #[test]
+    fn every_form_is_read() {
+        let text = "use crate::{\n    events::{Event, Kind},\n    id::Pid,\n    time,\n};\n\
+            fn f() -> crate::profile::Profile { $crate::run!(); other_crate::agent() }\n";
+        assert_eq!(
+            used_rooms(text).into_iter().collect::<Vec<_>>(),
+            ["events", "id", "profile", "time"]
+        );
+    }
+
+    /// Comments and the test module are free.
+    #[test]
+    fn comments_and_tests_are_free() {
+        let text = "//! See [`crate::export`].\nuse crate::id::Pid; // not crate::run\n\
+            #[cfg(test)]\nmod tests {\n    use crate::run::start;\n}\n";
+        assert_eq!(violations("join.rs", text), [""; 0]);
+    }
+
+    /// Nobody in the pipe knows the rooms that put it together, and the command line knows no room.
+    #[test]
+    fn top_is_unknown_below() {
+        assert_eq!(violations("main.rs", "use crate::record;"), [""; 0]);
+        assert_eq!(
+            violations("config.rs", "use crate::{cli, agent};"),
+            ["`config` must not use `agent`"]
+        );
+        assert_eq!(
+            violations("cli.rs", "use crate::config::Config;"),
+            ["`cli` must not use `config`"]
+        );
+    }
+
+    /// A room that nobody has put into the table is refused; an item of the root is no room.
+    #[test]
+    fn unknown_rooms() {
+        assert_eq!(
+            violations("helpers/mod.rs", ""),
+            ["the room `helpers` is not in the table"]
+        );
+        assert_eq!(violations("id.rs", "use crate::Error;"), [""; 0]);
+    }
+}

@@ -1,0 +1,188 @@
+//! Formatting, clippy, licences, layers, Python style.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{self, say};
+use crate::python::Environment;
+use crate::toolchain::{self, BPF_TARGET, BPF_TOOLCHAIN};
+use crate::workspace::{Workspace, files_below};
+use crate::{interpreter, layers};
+
+/// The linter of the Python files.
+const RUFF: &str = "ruff==0.17.6";
+
+/// Check formatting, clippy, licences, layers and Python style.
+///
+/// Every check runs, even after one has failed; the failures are listed at the end. Installs
+/// cargo-deny and ruff under the target folder, if they are missing.
+#[derive(clap::Args, Default)]
+pub(crate) struct Arguments {
+    /// Mend what can be mended: formatting, and what clippy and ruff know how to rewrite
+    #[arg(long)]
+    fix: bool,
+}
+
+type Check = fn(&Workspace, bool) -> Result<()>;
+
+const CHECKS: [(&str, Check); 7] = [
+    ("rustfmt", rustfmt),
+    ("layers", |workspace, _| layers::check(workspace)),
+    ("ruff", ruff),
+    ("clippy", clippy),
+    ("clippy of the BPF programs", clippy_bpf),
+    ("clippy of the Python package", clippy_python),
+    ("cargo-deny", deny),
+];
+
+/// Runs the subcommand.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let workspace = Workspace::locate()?;
+    toolchain::ensure_build(&workspace)?;
+    let mut failed = Vec::new();
+    for (name, check) in CHECKS {
+        say(&format!("lint: {name}"));
+        if let Err(error) = check(&workspace, arguments.fix) {
+            say(&format!("{name}: {error:#}"));
+            failed.push(name);
+        }
+    }
+    if !failed.is_empty() {
+        bail!("lint failed: {}", failed.join(", "));
+    }
+    say("lint: all clean");
+    Ok(())
+}
+
+fn rustfmt(workspace: &Workspace, fix: bool) -> Result<()> {
+    let check: &[&str] = if fix { &[] } else { &["--check"] };
+    command::run(workspace.cargo()?.args(["fmt", "--all", "--"]).args(check))?;
+    if workspace.has_python_package() {
+        command::run(
+            workspace
+                .cargo()?
+                .args(["fmt", "--manifest-path", "python/Cargo.toml", "--"])
+                .args(check),
+        )?;
+    }
+    Ok(())
+}
+
+/// `clippy` with the arguments that all our crates share.
+fn clippy_arguments(command: &mut Command, fix: bool) -> &mut Command {
+    command.arg("clippy");
+    if fix {
+        command.args(["--fix", "--allow-dirty", "--allow-staged"]);
+    }
+    command
+}
+
+fn clippy(workspace: &Workspace, fix: bool) -> Result<()> {
+    let mut command = workspace.cargo()?;
+    clippy_arguments(&mut command, fix)
+        .args(["--workspace", "--exclude", "profiler-ebpf", "--all-targets"])
+        .args(["--", "--deny", "warnings"]);
+    command::run(&mut command)
+}
+
+fn clippy_bpf(workspace: &Workspace, fix: bool) -> Result<()> {
+    if !workspace.has_bpf_programs() {
+        say("profiler-ebpf has no programs yet: nothing to check");
+        return Ok(());
+    }
+    toolchain::ensure_bpf_clippy()?;
+    // Through rustup: a cargo that rustup started keeps its own toolchain, whatever `+` says.
+    let mut command = Command::new("rustup");
+    command
+        .args(["run", BPF_TOOLCHAIN, "cargo"])
+        .current_dir(&workspace.root)
+        .env_remove("RUSTC")
+        .env_remove("RUSTDOC")
+        .env_remove("CARGO")
+        .env("RUSTUP_TOOLCHAIN", BPF_TOOLCHAIN)
+        .env("PATH", workspace.path_with_tools()?);
+    clippy_arguments(&mut command, fix)
+        .args([
+            "--package",
+            "profiler-ebpf",
+            "--target",
+            BPF_TARGET,
+            "-Z",
+            "build-std=core",
+        ])
+        .args(["--", "--deny", "warnings"]);
+    command::run(&mut command)
+}
+
+fn clippy_python(workspace: &Workspace, fix: bool) -> Result<()> {
+    if !workspace.has_python_package() {
+        say("no Python package in this tree: nothing to check");
+        return Ok(());
+    }
+    let mut command = workspace.cargo()?;
+    clippy_arguments(&mut command, fix)
+        .args([
+            "--manifest-path",
+            "python/Cargo.toml",
+            "--all-targets",
+            "--target-dir",
+        ])
+        .arg(workspace.target.join("python-package"))
+        .args(["--", "--deny", "warnings"]);
+    command::run(&mut command)
+}
+
+fn deny(workspace: &Workspace, _: bool) -> Result<()> {
+    let program = toolchain::ensure_tool(workspace, &toolchain::CARGO_DENY)?;
+    let mut manifests = vec!["Cargo.toml"];
+    if workspace.has_python_package() {
+        manifests.push("python/Cargo.toml");
+    }
+    for manifest in manifests {
+        command::run(
+            Command::new(&program)
+                .args(["--manifest-path", manifest, "--config"])
+                .arg(workspace.root.join("deny.toml"))
+                .arg("check")
+                // Advisories come from a git host that a build machine may not reach; see deny.toml.
+                .args(["bans", "licenses", "sources"])
+                .current_dir(&workspace.root)
+                .env("PATH", workspace.path_with_tools()?),
+        )?;
+    }
+    Ok(())
+}
+
+fn ruff(workspace: &Workspace, fix: bool) -> Result<()> {
+    let files: Vec<PathBuf> = files_below(&workspace.root, "py")?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    let interpreter = interpreter::any().context("found no CPython to run ruff with")?;
+    let python = Environment {
+        folder: workspace.target.join("lint-venv"),
+        interpreter: &interpreter,
+        requirements: &[],
+        packages: &[RUFF.to_owned()],
+        inputs: 0,
+    }
+    .ensure()?;
+    let ruff = |arguments: &[&str]| {
+        command::run(
+            Command::new(&python)
+                .args(["-m", "ruff"])
+                .args(arguments)
+                .arg("--no-cache")
+                .args(&files)
+                .current_dir(&workspace.root),
+        )
+    };
+    if fix {
+        ruff(&["format", "--quiet"])?;
+        return ruff(&["check", "--quiet", "--fix"]);
+    }
+    ruff(&["format", "--check", "--quiet"])?;
+    ruff(&["check", "--quiet"])
+}

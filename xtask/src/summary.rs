@@ -1,0 +1,185 @@
+//! Adding up the closing lines of test runs.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader};
+use std::ops::AddAssign;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+/// How many tests ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// Passed.
+    pub(crate) passed: u64,
+    /// Failed, also those that could not be run for an error.
+    pub(crate) failed: u64,
+    /// Ignored or skipped.
+    pub(crate) skipped: u64,
+}
+
+impl AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            passed,
+            failed,
+            skipped,
+        } = other;
+        self.passed += passed;
+        self.failed += failed;
+        self.skipped += skipped;
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            passed,
+            failed,
+            skipped,
+        } = self;
+        write!(
+            formatter,
+            "{passed} passed, {failed} failed, {skipped} skipped"
+        )
+    }
+}
+
+/// Runs a test command, shows its output as it comes and counts its tests.
+///
+/// A command that fails without counting a failure (it did not build, it crashed) is one failure:
+/// no outcome may get lost.
+pub(crate) fn run(command: &mut Command) -> Result<Summary> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to start {command:?}"))?;
+    let mut total = Summary::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.with_context(|| format!("failed to read from {command:?}"))?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            if let Some(summary) = closing_line(&line) {
+                total += summary;
+            }
+        }
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("failed to wait for {command:?}"))?;
+    if !status.success() && total.failed == 0 {
+        eprintln!("xtask: {command:?} ended with {status}");
+        total.failed = 1;
+    }
+    Ok(total)
+}
+
+/// Reads the line that cargo's test programs or pytest end with; nothing for any other line.
+fn closing_line(line: &str) -> Option<Summary> {
+    let line = line.trim();
+    if let Some(rest) = line.strip_prefix("test result: ") {
+        let (_, counts) = rest.split_once(". ")?;
+        return Some(counted(counts.split("; ")));
+    }
+    let line = line.trim_matches(['=', ' ']);
+    let (counts, duration) = line.rsplit_once(" in ")?;
+    let is_duration = duration
+        .split_once('s')
+        .is_some_and(|(seconds, _)| seconds.parse::<f64>().is_ok());
+    let is_count = counts.split(", ").all(
+        |count| matches!(count.split_once(' '), Some((number, _)) if number.parse::<u64>().is_ok()),
+    );
+    (is_duration && is_count).then(|| counted(counts.split(", ")))
+}
+
+fn counted<'a>(counts: impl Iterator<Item = &'a str>) -> Summary {
+    let mut summary = Summary::default();
+    for count in counts {
+        let Some((number, word)) = count.trim().split_once(' ') else {
+            continue;
+        };
+        let Ok(number) = number.parse::<u64>() else {
+            continue;
+        };
+        match word {
+            "passed" | "xfailed" => summary.passed += number,
+            "failed" | "error" | "errors" | "xpassed" => summary.failed += number,
+            "ignored" | "skipped" => summary.skipped += number,
+            _ => {}
+        }
+    }
+    summary
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::{Summary, closing_line, run};
+
+    /// Cargo's closing line counts ignored tests as skipped, and neither measured nor filtered ones.
+    #[test]
+    fn cargo_line() {
+        let line = "test result: FAILED. 12 passed; 2 failed; 3 ignored; 0 measured; \
+            4 filtered out; finished in 0.03s";
+        assert_eq!(
+            closing_line(line),
+            Some(Summary {
+                passed: 12,
+                failed: 2,
+                skipped: 3
+            })
+        );
+    }
+
+    /// Pytest's closing line, quiet or not; an error is a failure, a warning is nothing.
+    #[test]
+    fn pytest_line() {
+        let line = "=== 1 failed, 20 passed, 3 skipped, 5 warnings, 1 error in 1.52s ===";
+        assert_eq!(
+            closing_line(line),
+            Some(Summary {
+                passed: 20,
+                failed: 2,
+                skipped: 3
+            })
+        );
+        let line = "38 passed in 75.10s (0:01:15)";
+        assert_eq!(
+            closing_line(line),
+            Some(Summary {
+                passed: 38,
+                failed: 0,
+                skipped: 0
+            })
+        );
+    }
+
+    /// Prose that looks a little like a closing line counts nothing.
+    #[test]
+    fn other_lines() {
+        for line in [
+            "",
+            "test walk ... ok",
+            "3 passed in silence",
+            "all passed in 2s",
+        ] {
+            assert_eq!(closing_line(line), None, "{line}");
+        }
+    }
+
+    /// A command that fails without a closing line is one failure.
+    #[test]
+    fn crash_is_a_failure() {
+        let summary = run(Command::new("sh").args(["-c", "exit 3"])).unwrap();
+        assert_eq!(
+            summary,
+            Summary {
+                passed: 0,
+                failed: 1,
+                skipped: 0
+            }
+        );
+    }
+}
