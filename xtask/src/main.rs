@@ -9,7 +9,6 @@
 mod build;
 mod ci;
 mod codegen;
-mod codegen;
 mod command;
 mod demo;
 mod interpreter;
@@ -42,7 +41,6 @@ enum Task {
     Layers(layers::Arguments),
     Ci(ci::Arguments),
     Codegen(codegen::Arguments),
-    Codegen(codegen::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -54,7 +52,6 @@ fn main() -> ExitCode {
         Task::Lint(arguments) => lint::run(&arguments),
         Task::Layers(arguments) => layers::run(&arguments),
         Task::Ci(arguments) => ci::run(&arguments),
-        Task::Codegen(arguments) => codegen::run(arguments.check),
         Task::Codegen(arguments) => codegen::run(arguments.check),
     };
     match result {
