@@ -53,6 +53,7 @@ pub struct RecordArguments {
     /// How long to record, such as 10s, 500ms or 2m. Without it: 10s, or until COMMAND ends
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
     pub duration: Option<Duration>,
+    /// How samples are taken.
     #[command(flatten)]
     pub sampling: SamplingArguments,
     /// File to write, by suffix: .pb.gz (pprof), .folded (flame graph lines), .svg (flame graph);
@@ -70,6 +71,7 @@ pub struct AgentArguments {
     /// Pyroscope server to push to, such as http://pyroscope:4040
     #[arg(long, env = "SPANPROF_PYROSCOPE_URL", value_name = "URL")]
     pub pyroscope_url: Option<String>,
+    /// How samples are taken.
     #[command(flatten)]
     pub sampling: SamplingArguments,
     /// Length of a profile, from 1s to 30s: Grafana looks for a span's profile 30 s around it

@@ -34,6 +34,8 @@ const BATCH: usize = 65_536;
 const MAX_NOTICES: usize = 8_192;
 /// How often the control plane reads the whole of procfs: the net beneath the kernel's notices.
 const SCAN_EVERY: Duration = Duration::from_secs(5);
+/// How often the kernel's counters are read: a system call for each of them.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// Distinct rows of a window.
 const MAX_STACKS: usize = 100_000;
 
@@ -174,6 +176,7 @@ impl Session {
                         waiting: Vec::new(),
                         windows: settings.windows,
                         window_start,
+                        counted: window_start,
                     };
                     data.run();
                     data.finish()
@@ -252,6 +255,7 @@ struct DataPlane {
     waiting: Vec<Event>,
     windows: Option<(Duration, OnWindow)>,
     window_start: BootNanos,
+    counted: BootNanos,
 }
 
 impl DataPlane {
@@ -287,7 +291,11 @@ impl DataPlane {
                 &self.shared.health,
             );
         }
-        self.counters.publish(&self.shared.health);
+        let now = BootNanos::now();
+        if now.since(self.counted) >= COUNT_EVERY {
+            self.counted = now;
+            self.counters.publish(&self.shared.health);
+        }
         self.end_window_if_due();
     }
 
@@ -320,6 +328,7 @@ impl DataPlane {
         // Two turns: the second works off what the first has drained.
         self.turn();
         self.turn();
+        self.counters.publish(&self.shared.health);
         let profiles = self.end_window(now);
         Finished {
             profiles,
