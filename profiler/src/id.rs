@@ -81,3 +81,12 @@ impl fmt::Debug for TraceId {
         fmt::Display::fmt(self, formatter)
     }
 }
+
+/// Who owns a process's CPU, in OpenTelemetry's terms.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Service {
+    /// `service.name`; never empty.
+    pub name: String,
+    /// `service.namespace`; empty where there is none.
+    pub namespace: String,
+}

@@ -30,13 +30,17 @@ const TOP: [&str; 4] = ["run", "record", "agent", "doctor"];
 
 /// The rooms in the order of the flow: data moves right only, so a stage knows the types it eats
 /// and never the stage that eats its own.
-const ROOMS: [(&str, Uses); 18] = [
+const ROOMS: [(&str, Uses); 20] = [
     ("id", Uses::Only(&[])),
     ("time", Uses::Only(&["id"])),
     ("health", Uses::Only(&["id", "time"])),
     ("kernel", Uses::Only(&["id", "time", "health"])),
-    ("targets", Uses::Only(&["kernel", "id", "time", "health"])),
     ("events", Uses::Only(&["kernel", "id", "time", "health"])),
+    // Of `events` the notices only, which `run` brings it.
+    (
+        "targets",
+        Uses::Only(&["kernel", "events", "id", "time", "health"]),
+    ),
     ("join", Uses::Only(&["events", "id", "time", "health"])),
     (
         "symbolize",
@@ -50,6 +54,20 @@ const ROOMS: [(&str, Uses); 18] = [
         "export",
         Uses::Only(&["profile", "config", "id", "time", "health"]),
     ),
+    (
+        "pipeline",
+        Uses::Only(&[
+            "events",
+            "join",
+            "symbolize",
+            "profile",
+            "targets",
+            "id",
+            "time",
+            "health",
+        ]),
+    ),
+    ("signals", Uses::Only(&[])),
     ("cli", Uses::Only(&[])),
     ("config", Uses::Middle),
     ("run", Uses::Any),

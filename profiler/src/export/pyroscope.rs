@@ -16,8 +16,8 @@ use super::{
     retry::{Outcome, classify},
 };
 use crate::{
+    id::Service,
     profile::labels::{self, cut_value},
-    targets::Service,
 };
 
 /// Path of the call below the server's address.

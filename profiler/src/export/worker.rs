@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     health::{Health, Loss},
+    id::Service,
     profile::{
         Profile,
         split::{Limits, split},
     },
-    targets::Service,
     time::{UnixNanos, monotonic_now},
 };
 

@@ -23,7 +23,8 @@ pub struct KernelControl {
     /// What was written last, to tell a new incarnation from the same facts written again.
     written: Table<Pid, Process>,
     next_generation: u32,
-    log: Option<super::log::BpfLog>,
+    /// Writes the programs' log for as long as they live.
+    _log: Option<super::log::BpfLog>,
 }
 
 impl KernelControl {
@@ -49,7 +50,7 @@ impl KernelControl {
             ebpf,
             written: Table::new(),
             next_generation: 1,
-            log,
+            _log: log,
         })
     }
 
@@ -70,13 +71,6 @@ impl KernelControl {
     fn detach(&mut self, program: &'static str) {
         if let Some(Program::UProbe(probe)) = self.ebpf.program_mut(program) {
             let _ = probe.unload();
-        }
-    }
-
-    /// Writes out what the kernel programs have logged.
-    pub fn flush_log(&mut self) {
-        if let Some(log) = &mut self.log {
-            log.flush();
         }
     }
 

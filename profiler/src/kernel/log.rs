@@ -1,5 +1,14 @@
 //! What the kernel programs log (aya-log), brought to tracing.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
@@ -18,25 +27,42 @@ impl log::Log for ToTracing {
     fn flush(&self) {}
 }
 
-/// The kernel programs' log.
+/// How often what was logged is written out.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// The kernel programs' log: a thread writes it out for as long as this lives.
+#[derive(Debug)]
 pub(super) struct BpfLog {
-    logger: EbpfLogger<ToTracing>,
+    stop: Arc<AtomicBool>,
 }
 
 impl BpfLog {
     /// Opens the log; `None` (and a warning) where it cannot be.
     pub(super) fn start(ebpf: &mut Ebpf) -> Option<Self> {
-        match EbpfLogger::init_with_logger(ebpf, ToTracing) {
-            Ok(logger) => Some(Self { logger }),
-            Err(error) => {
-                tracing::warn!("no log of the kernel programs: {error}");
-                None
-            }
-        }
+        let warn = |error: &dyn std::error::Error| {
+            tracing::warn!("no log of the kernel programs: {error}");
+        };
+        let mut logger = EbpfLogger::init_with_logger(ebpf, ToTracing)
+            .inspect_err(|error| warn(error))
+            .ok()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        thread::Builder::new()
+            .name("bpf-log".to_owned())
+            .spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    thread::sleep(EVERY);
+                    logger.flush();
+                }
+            })
+            .inspect_err(|error| warn(error))
+            .ok()?;
+        Some(Self { stop })
     }
+}
 
-    /// Writes out what is waiting.
-    pub(super) fn flush(&mut self) {
-        self.logger.flush();
+impl Drop for BpfLog {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }

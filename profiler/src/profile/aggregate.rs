@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use super::{LabelSet, Labels, Profile, Row, SpanLabel, Window, frames::FrameTable};
 use crate::{
     health::{Health, Loss},
+    id::Service,
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
-    targets::Service,
 };
 
 /// How samples are summed.

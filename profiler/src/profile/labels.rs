@@ -5,10 +5,9 @@
 
 use crate::{
     events::ThreadName,
-    id::{Pid, Tid, TraceId},
+    id::{Pid, Service, Tid, TraceId},
     join::{Attribution, NamedSpan, SpanContext},
     symbolize::NamedSample,
-    targets::Service,
 };
 
 /// The span whose CPU a sample is, by the label mode: 16 lower-case hex digits.

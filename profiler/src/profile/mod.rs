@@ -22,7 +22,7 @@ pub use aggregate::{Aggregator, Settings};
 pub use labels::{LabelSet, Labels, SpanLabel};
 pub use span_table::SpanTable;
 
-use crate::{symbolize::Frame, targets::Service, time::UnixNanos};
+use crate::{id::Service, symbolize::Frame, time::UnixNanos};
 
 /// The time a profile covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

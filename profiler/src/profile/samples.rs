@@ -5,11 +5,10 @@ use std::sync::Arc;
 use crate::{
     events::ThreadName,
     health::Health,
-    id::{Pid, SpanId, Tid, TraceId},
+    id::{Pid, Service, SpanId, Tid, TraceId},
     join::{Attribution, NamedSpan, SpanContext},
     profile::{Aggregator, LabelSet, Profile, Settings, SpanLabel, Window},
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
-    targets::Service,
     time::{BootNanos, UnixNanos},
 };
 

@@ -16,9 +16,8 @@ pub use self::symbolizer::{Settings, Symbolizer};
 
 use crate::{
     events::ThreadName,
-    id::{Pid, Tid},
+    id::{Pid, Service, Tid},
     join::Attribution,
-    targets::Service,
     time::BootNanos,
 };
 

@@ -19,6 +19,7 @@ mod tests;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
+pub use crate::id::Service;
 use crate::id::{Pid, ProcessKey};
 
 pub use self::{
@@ -85,15 +86,6 @@ impl Target {
         let mapping = self.mappings.get(after.checked_sub(1)?)?;
         mapping.addresses.contains(&address).then_some(mapping)
     }
-}
-
-/// Who owns a process's CPU, in OpenTelemetry's terms.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Service {
-    /// `service.name`; never empty.
-    pub name: String,
-    /// `service.namespace`; empty where there is none.
-    pub namespace: String,
 }
 
 /// One executable mapping of a process.
