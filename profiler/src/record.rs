@@ -51,6 +51,7 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
         windows: None,
     };
     let session = Session::start(armed, settings, &health).context("cannot start a thread")?;
+    tracing::info!(processes = session.snapshot().iter().count(), "recording");
     let status = wait(arguments, &session, child.as_mut(), interrupted, &health)?;
     let finished = session.stop();
     write_outputs(arguments, &finished)?;

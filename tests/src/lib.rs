@@ -1,6 +1,11 @@
 //! The harness of the end-to-end tests.
 
 pub mod pretend_pyroscope;
+pub mod process;
+pub mod profile;
+pub mod python;
+pub mod shop;
+pub mod spanprof;
 
 /// Says why a test cannot run here. On CI nothing may be left out: there it fails.
 ///

@@ -1,0 +1,142 @@
+//! A pprof file as rows.
+
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a file that cannot be read fails the test"
+)]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    io::Read as _,
+    path::Path,
+};
+
+use flate2::read::GzDecoder;
+use profiler::profile::proto;
+use prost::Message as _;
+
+/// All samples of a file.
+#[derive(Debug)]
+pub struct Profile {
+    /// Nanoseconds of CPU time one sample stands for.
+    pub period: i64,
+    /// Stacks with labels.
+    pub rows: Vec<Row>,
+}
+
+/// A stack with labels.
+#[derive(Debug)]
+pub struct Row {
+    /// Function names, leaf first.
+    pub stack: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// CPU time.
+    pub nanoseconds: i64,
+}
+
+impl Row {
+    /// A label's value, empty where there is none.
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+
+    /// Whether a function of this name is on the stack.
+    pub fn is_in(&self, function: &str) -> bool {
+        self.stack.iter().any(|frame| frame == function)
+    }
+}
+
+impl Profile {
+    /// Reads a `.pb.gz`.
+    pub fn read(path: &Path) -> Self {
+        let compressed = fs::read(path).expect("the profile was written");
+        let mut bytes = Vec::new();
+        GzDecoder::new(compressed.as_slice())
+            .read_to_end(&mut bytes)
+            .expect("gzip");
+        let message = proto::Profile::decode(bytes.as_slice()).expect("pprof");
+        let text = |index: i64| {
+            let index = usize::try_from(index).expect("not negative");
+            message.string_table[index].clone()
+        };
+        let functions: HashMap<u64, String> = message
+            .function
+            .iter()
+            .map(|function| (function.id, text(function.name)))
+            .collect();
+        let locations: HashMap<u64, &str> = message
+            .location
+            .iter()
+            .map(|location| {
+                let line = location.line[0];
+                (location.id, functions[&line.function_id].as_str())
+            })
+            .collect();
+        let row = |sample: &proto::Sample| Row {
+            stack: sample
+                .location_id
+                .iter()
+                .map(|id| locations[id].to_owned())
+                .collect(),
+            labels: sample
+                .label
+                .iter()
+                .map(|label| (text(label.key), text(label.str)))
+                .collect(),
+            nanoseconds: sample.value[0],
+        };
+        Self {
+            period: message.period,
+            rows: message.sample.iter().map(row).collect(),
+        }
+    }
+
+    /// Rows with a function on their stack. There must be some: else nothing would be checked.
+    pub fn rows_in(&self, function: &str) -> Vec<&Row> {
+        let rows: Vec<_> = self.rows.iter().filter(|row| row.is_in(function)).collect();
+        assert!(
+            !rows.is_empty(),
+            "no samples in {function}: {:#?}",
+            self.totals()
+        );
+        rows
+    }
+
+    /// Samples with a function on their stack.
+    pub fn samples_in(&self, function: &str) -> i64 {
+        let rows = self.rows.iter().filter(|row| row.is_in(function));
+        rows.map(|row| row.nanoseconds).sum::<i64>() / self.period
+    }
+
+    /// All samples.
+    pub fn samples(&self) -> i64 {
+        self.rows.iter().map(|row| row.nanoseconds).sum::<i64>() / self.period
+    }
+
+    /// CPU time by the value of a label, empty where it is missing.
+    pub fn by_label(&self, name: &str) -> BTreeMap<String, i64> {
+        let mut sums = BTreeMap::new();
+        for row in &self.rows {
+            *sums.entry(row.label(name).to_owned()).or_default() += row.nanoseconds;
+        }
+        sums
+    }
+
+    /// Samples by function, counting each stack once for each of its functions: for messages.
+    pub fn totals(&self) -> BTreeMap<&str, i64> {
+        let mut totals = BTreeMap::new();
+        for row in &self.rows {
+            let mut functions: Vec<&str> = row.stack.iter().map(String::as_str).collect();
+            functions.sort_unstable();
+            functions.dedup();
+            for function in functions {
+                *totals.entry(function).or_default() += row.nanoseconds / self.period;
+            }
+        }
+        totals
+    }
+}

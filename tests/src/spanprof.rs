@@ -1,0 +1,125 @@
+//! Runs the binary `spanprof`, named by `SPANPROF_BIN`.
+
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::expect_used,
+    reason = "a test cannot go on without its recording"
+)]
+
+use std::{env, path::PathBuf, process::Command};
+
+use tempfile::TempDir;
+
+use crate::{
+    process::{Ended, Running, Signal},
+    profile::Profile,
+};
+
+/// Whether there is a binary to test and the right to load its kernel programs; skips where not.
+pub fn is_ready() -> bool {
+    if env::var_os("SPANPROF_BIN").is_none() {
+        crate::skip("SPANPROF_BIN names no binary: run `cargo xtask test`");
+        return false;
+    }
+    if !rustix::process::geteuid().is_root() {
+        crate::skip("loading BPF programs needs root");
+        return false;
+    }
+    true
+}
+
+/// The binary.
+pub fn binary() -> PathBuf {
+    env::var_os("SPANPROF_BIN")
+        .expect("is_ready was asked")
+        .into()
+}
+
+/// A command of the binary, in an environment that sets nothing.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("SPANPROF_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
+/// Runs the binary to its end.
+pub fn run(arguments: &[&str]) -> Ended {
+    Running::start(&mut command(arguments)).wait()
+}
+
+/// A running `spanprof record`.
+#[derive(Debug)]
+pub struct Recording {
+    running: Running,
+    folder: TempDir,
+}
+
+/// What a recording has left.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The file.
+    pub profile: Profile,
+    /// Where it is.
+    pub path: PathBuf,
+    /// How the command ended.
+    pub ended: Ended,
+    /// Keeps the file.
+    _folder: TempDir,
+}
+
+impl Recording {
+    /// Starts one; returns when samples are taken. It lasts until it is stopped, so that tests are
+    /// bound by what the workload does and not by time.
+    pub fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut command = command(&["--log", "info", "record", "--duration", "10m"]);
+        command
+            .arg("--output")
+            .arg(folder.path().join("cpu.pb.gz"))
+            .args(arguments);
+        let running = Running::start(&mut command);
+        running.stderr.wait_for("recording");
+        Self { running, folder }
+    }
+
+    /// Stops it as Ctrl-C would.
+    pub fn stop(self) -> Recorded {
+        self.running.signal(Signal::INT);
+        self.end()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn end(self) -> Recorded {
+        let ended = self.running.wait();
+        assert!(ended.status.success(), "{ended:#?}");
+        let path = self.folder.path().join("cpu.pb.gz");
+        Recorded {
+            profile: Profile::read(&path),
+            path,
+            ended,
+            _folder: self.folder,
+        }
+    }
+}
+
+impl Recorded {
+    /// A count of the table of losses that the command prints; 0 where it is not in the table.
+    pub fn count(&self, name: &str) -> i64 {
+        count(&self.ended.stdout, name)
+    }
+}
+
+/// A count of a table of losses; 0 where it is not in the table.
+pub fn count(table: &str, name: &str) -> i64 {
+    let line = table.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let count = words.next()?;
+        (words.next()? == name).then_some(count)
+    });
+    line.map_or(0, |count| count.parse().expect("a number"))
+}
