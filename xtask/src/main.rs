@@ -6,6 +6,7 @@
     reason = "a command line tool: stdout carries results, stderr what it is doing"
 )]
 
+mod bench;
 mod build;
 mod ci;
 mod codegen;
@@ -37,6 +38,7 @@ enum Task {
     Build(build::Arguments),
     Demo(demo::Arguments),
     Test(test::Arguments),
+    Bench(bench::Arguments),
     Lint(lint::Arguments),
     Layers(layers::Arguments),
     Ci(ci::Arguments),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Task::Build(arguments) => build::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Lint(arguments) => lint::run(&arguments),
         Task::Layers(arguments) => layers::run(&arguments),
         Task::Ci(arguments) => ci::run(&arguments),

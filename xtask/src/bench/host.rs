@@ -1,0 +1,94 @@
+//! The machine: what it is, how busy it was, and the kernel's statistics of BPF programs.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::command::say;
+
+const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// The kernel's run-time statistics, switched on; as they were when dropped.
+pub(super) struct BpfStatistics {
+    before: String,
+}
+
+impl BpfStatistics {
+    pub(super) fn switch_on() -> Result<Self> {
+        let before = read(SWITCH)?;
+        fs::write(SWITCH, "1").with_context(|| format!("failed to write {SWITCH}"))?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for BpfStatistics {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(SWITCH, &self.before) {
+            say(&format!("failed to restore {SWITCH}: {error}"));
+        }
+    }
+}
+
+/// Kernel, CPUs and their model, in a line.
+pub(super) fn machine() -> String {
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown model", |(_, model)| model.trim());
+    let hypervisor = if info.contains(" hypervisor") {
+        ", virtual machine"
+    } else {
+        ""
+    };
+    format!("Linux {release}, {cpus} CPUs, {model}{hypervisor}")
+}
+
+/// CPU time of the whole host, in clock ticks.
+pub(super) struct CpuTimes {
+    total: u64,
+    idle: u64,
+    steal: u64,
+}
+
+impl CpuTimes {
+    pub(super) fn read() -> Result<Self> {
+        let stat = read("/proc/stat")?;
+        let line = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<u64> = line
+            .split_ascii_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        // user nice system idle iowait irq softirq steal; guest times are in user's.
+        let column = |index: usize| ticks.get(index).copied().unwrap_or(0);
+        Ok(Self {
+            total: ticks.iter().take(8).sum(),
+            idle: column(3) + column(4),
+            steal: column(7),
+        })
+    }
+
+    /// How busy the host has been since, for the report.
+    pub(super) fn until_now(&self) -> Result<String> {
+        let now = Self::read()?;
+        let total = now.total.saturating_sub(self.total).max(1);
+        let share = |ticks: u64| 100 * ticks / total;
+        Ok(format!(
+            "during the run the CPUs were {} % busy with everything on the host, {} % stolen",
+            100 - share(now.idle.saturating_sub(self.idle)),
+            share(now.steal.saturating_sub(self.steal))
+        ))
+    }
+}
+
+/// A file of procfs.
+pub(super) fn read(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+}

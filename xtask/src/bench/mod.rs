@@ -1,0 +1,159 @@
+//! What profiling costs, measured side by side in one run.
+//!
+//! The machine may be noisy, so no figure stands alone: what is compared is measured in turns
+//! (A B A B …), and the medians are published with their spread.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the clock is what a benchmark reads; time.rs is the agent's"
+)]
+
+mod agent_cost;
+mod host;
+mod report;
+mod sample_cost;
+mod slowdown;
+mod span_cost;
+mod spanprof;
+mod statistics;
+mod workload;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::report::Report;
+use crate::command::{self, say};
+use crate::python::{self, Environment};
+use crate::workspace::Workspace;
+use crate::{build, interpreter, toolchain};
+
+/// Measure what profiling costs.
+///
+/// Prints a table, and writes `target/bench/NAME.json`. Needs root: the kernel's statistics of BPF
+/// programs are switched on while it runs. A quiet machine gives narrower spreads.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Fewer and shorter rounds: to see that it works, not to publish
+    #[arg(long)]
+    quick: bool,
+    /// Only these benchmarks; may be given several times
+    #[arg(long, value_enum)]
+    only: Vec<Name>,
+    /// Write the tables to docs/performance.md
+    #[arg(long)]
+    update_docs: bool,
+}
+
+/// A benchmark.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    /// Nanoseconds of the sampling program by depth of the stack and by CPython
+    SampleCost,
+    /// Microseconds added to one span
+    SpanCost,
+    /// Slowdown of a CPU-bound program
+    Slowdown,
+    /// CPU and memory of the agent itself
+    Agent,
+}
+
+/// What every benchmark gets.
+struct Bench {
+    workspace: Workspace,
+    agent: PathBuf,
+    quick: bool,
+}
+
+impl Bench {
+    /// One number for a run to publish, another for a quick one.
+    fn rounds(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+
+    /// A file of `tests/benchmarks`.
+    fn program(&self, name: &str) -> PathBuf {
+        self.workspace.root.join("tests/benchmarks").join(name)
+    }
+
+    /// An interpreter with the package, the SDK and, if they can be installed, its peers; or the
+    /// reason why they cannot.
+    fn python_with_peers(&self) -> Result<(PathBuf, Option<String>)> {
+        let interpreters = interpreter::find();
+        let interpreter = interpreters
+            .get("3.12")
+            .or_else(|| interpreters.values().next_back())
+            .context("found no supported CPython to measure on")?;
+        let (wheel, inputs) = python::ensure_wheel(&self.workspace, interpreter)?;
+        let packages = [wheel.display().to_string()];
+        let own = self.program("requirements.txt");
+        let with_peers = [own.clone(), self.program("requirements-peers.txt")];
+        let environment = |requirements: &[PathBuf]| {
+            Environment {
+                folder: self.workspace.target.join("bench-venv"),
+                interpreter,
+                requirements,
+                packages: &packages,
+                inputs,
+            }
+            .ensure()
+        };
+        match environment(&with_peers) {
+            Ok(python) => Ok((python, None)),
+            Err(error) => Ok((environment(&[own])?, Some(format!("{error:#}")))),
+        }
+    }
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if !command::is_root() {
+        bail!("the benchmarks need root: they load BPF programs and switch on kernel statistics");
+    }
+    let workspace = Workspace::locate()?;
+    toolchain::ensure_build(&workspace)?;
+    let agent = build::agent(&workspace)?;
+    let bench = Bench {
+        workspace,
+        agent,
+        quick: arguments.quick,
+    };
+    let machine = host::machine();
+    println!("{machine}");
+    // On until the last benchmark has ended.
+    let _statistics = host::BpfStatistics::switch_on()?;
+    for (name, measure) in BENCHMARKS {
+        if !arguments.only.is_empty() && !arguments.only.contains(&name) {
+            continue;
+        }
+        let busy = host::CpuTimes::read()?;
+        let mut report = measure(&bench)?;
+        report.notes.push(busy.until_now()?);
+        println!("\n{report}");
+        let folder = bench.workspace.target.join("bench");
+        report.write_json(&folder, &machine)?;
+        if arguments.update_docs {
+            update_docs(&bench.workspace.root, &report, &machine)?;
+        }
+    }
+    Ok(())
+}
+
+fn update_docs(root: &Path, report: &Report, machine: &str) -> Result<()> {
+    let path = root.join("docs/performance.md");
+    report.write_docs(&path, machine)?;
+    say(&format!(
+        "wrote the table {} to {}",
+        report.name,
+        path.display()
+    ));
+    Ok(())
+}
+
+type Measure = fn(&Bench) -> Result<Report>;
+
+const BENCHMARKS: [(Name, Measure); 4] = [
+    (Name::SampleCost, sample_cost::measure),
+    (Name::SpanCost, span_cost::measure),
+    (Name::Slowdown, slowdown::measure),
+    (Name::Agent, agent_cost::measure),
+];

@@ -1,0 +1,242 @@
+//! The agent under measurement, and what the kernel says about it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal};
+
+use super::host;
+use crate::command::say;
+
+/// How long the agent may take to load its programs.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// `BPF_PROG_TYPE_KPROBE` and `BPF_PROG_TYPE_PERF_EVENT`, as fdinfo has them.
+const UPROBE: u64 = 2;
+const PERF_EVENT: u64 = 7;
+
+/// A running agent; interrupted when dropped.
+pub(super) struct Spanprof {
+    child: Child,
+    output: std::path::PathBuf,
+}
+
+/// What the kernel counted of one kind of BPF program.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Runs {
+    pub(super) count: f64,
+    pub(super) nanoseconds: f64,
+}
+
+/// Memory, in MiB.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    pub(super) resident: f64,
+    pub(super) proportional: f64,
+    /// What the kernel has charged for the BPF maps and programs.
+    pub(super) bpf: f64,
+}
+
+impl Spanprof {
+    /// Records these processes, on the second CPU, until it is stopped.
+    pub(super) fn record(
+        agent: &Path,
+        folder: &Path,
+        pids: &[u32],
+        frequency: u32,
+    ) -> Result<Self> {
+        let mut command = Command::new("taskset");
+        command
+            .args(["--cpu-list", "1"])
+            .arg(agent)
+            .args(["record", "--duration", "1h", "--frequency"])
+            .arg(frequency.to_string());
+        for pid in pids {
+            command.args(["--pid", &pid.to_string()]);
+        }
+        Self::start(&mut command, folder)
+    }
+
+    /// Profiles the whole host as in production, and pushes to `url`.
+    pub(super) fn agent(agent: &Path, folder: &Path, url: &str) -> Result<Self> {
+        let mut command = Command::new(agent);
+        command.args(["--log", "info", "agent", "--pyroscope-url", url]);
+        Self::start(&mut command, folder)
+    }
+
+    fn start(command: &mut Command, folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("failed to create {}", folder.display()))?;
+        let path = folder.join("agent.log");
+        let log =
+            File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().context("failed to share the log")?)
+            .stdout(log)
+            .spawn()
+            .with_context(|| format!("failed to start {command:?}"))?;
+        let mut agent = Self {
+            child,
+            output: path,
+        };
+        agent.wait_until_sampling()?;
+        Ok(agent)
+    }
+
+    /// Sampling starts before the first look at the processes, which takes a little longer.
+    fn wait_until_sampling(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < START_DEADLINE {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the agent ended with {status}: {}", self.said()?);
+            }
+            // Right after the start the process is not the agent yet, and has nothing open.
+            if self.runs(PERF_EVENT).is_ok_and(|runs| runs.count > 0.0) {
+                thread::sleep(Duration::from_millis(300));
+                return Ok(());
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        bail!("the agent takes no samples: {}", self.said()?)
+    }
+
+    /// Runs of the sampling program.
+    pub(super) fn sample_runs(&self) -> Result<Runs> {
+        self.runs(PERF_EVENT)
+    }
+
+    /// Runs of both span programs.
+    pub(super) fn span_runs(&self) -> Result<Runs> {
+        self.runs(UPROBE)
+    }
+
+    fn runs(&self, kind: u64) -> Result<Runs> {
+        let mut runs = Runs::default();
+        for object in self.objects()?.values() {
+            let field = |name: &str| object.get(name).copied().unwrap_or(0.0);
+            #[expect(clippy::cast_precision_loss, reason = "a small number")]
+            let wanted = kind as f64;
+            if object.get("prog_type") == Some(&wanted) {
+                runs.count += field("run_cnt");
+                runs.nanoseconds += field("run_time_ns");
+            }
+        }
+        Ok(runs)
+    }
+
+    /// What fdinfo says about each BPF program and map the agent holds, by kind and id: one may be
+    /// open more than once.
+    fn objects(&self) -> Result<BTreeMap<String, BTreeMap<String, f64>>> {
+        let folder = format!("/proc/{}/fdinfo", self.child.id());
+        let mut objects = BTreeMap::new();
+        for entry in
+            std::fs::read_dir(&folder).with_context(|| format!("failed to list {folder}"))?
+        {
+            // A file that has been closed meanwhile says nothing.
+            let Ok(text) = entry
+                .map(|entry| entry.path())
+                .and_then(std::fs::read_to_string)
+            else {
+                continue;
+            };
+            let fields: BTreeMap<String, f64> = text
+                .lines()
+                .filter_map(|line| line.split_once(':'))
+                .filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
+                .collect();
+            for id in ["prog_id", "map_id"] {
+                // A link names its program too, but has no type of one.
+                if let Some(number) = fields.get(id)
+                    && (fields.contains_key("prog_type") || fields.contains_key("map_type"))
+                    && !fields.contains_key("link_id")
+                {
+                    objects.insert(format!("{id} {number}"), fields.clone());
+                }
+            }
+        }
+        Ok(objects)
+    }
+
+    /// CPU time of the agent's threads so far, in seconds; the process's own schedstat has its main
+    /// thread only.
+    pub(super) fn cpu_seconds(&self) -> Result<f64> {
+        let mut nanoseconds = 0.0;
+        let folder = format!("/proc/{}/task", self.child.id());
+        for entry in
+            std::fs::read_dir(&folder).with_context(|| format!("failed to list {folder}"))?
+        {
+            let path = entry
+                .context("failed to list threads")?
+                .path()
+                .join("schedstat");
+            let text = host::read(&path)?;
+            let time = text.split_ascii_whitespace().next().unwrap_or_default();
+            nanoseconds += time.parse::<f64>().unwrap_or(0.0);
+        }
+        Ok(nanoseconds / 1e9)
+    }
+
+    pub(super) fn memory(&self) -> Result<Memory> {
+        let rollup = host::read(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let field = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name));
+            let kibibytes = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
+            kibibytes.unwrap_or(0.0) / 1024.0
+        };
+        let charged: f64 = self
+            .objects()?
+            .values()
+            .filter_map(|object| object.get("memlock"))
+            .sum();
+        Ok(Memory {
+            resident: field("Rss:"),
+            proportional: field("Pss:"),
+            bpf: charged / 1024.0 / 1024.0,
+        })
+    }
+
+    /// Stops it; what it counted by name.
+    pub(super) fn stop(mut self) -> Result<BTreeMap<String, f64>> {
+        self.interrupt()?;
+        let text = self.said()?;
+        Ok(text
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split_ascii_whitespace();
+                let count = words.next()?.parse().ok()?;
+                Some((words.next()?.to_owned(), count))
+            })
+            .collect())
+    }
+
+    fn interrupt(&mut self) -> Result<()> {
+        if self.child.try_wait()?.is_none() {
+            rustix::process::kill_process(Pid::from_child(&self.child), Signal::INT)?;
+            self.child.wait()?;
+        }
+        Ok(())
+    }
+
+    fn said(&self) -> Result<String> {
+        let mut text = String::new();
+        File::open(&self.output)
+            .and_then(|mut log| log.read_to_string(&mut text))
+            .with_context(|| format!("failed to read {}", self.output.display()))?;
+        Ok(text)
+    }
+}
+
+impl Drop for Spanprof {
+    fn drop(&mut self) {
+        if let Err(error) = self.interrupt() {
+            say(&format!("failed to stop the agent: {error:#}"));
+        }
+    }
+}
