@@ -1,5 +1,8 @@
 //! Budgets. Each is a bound the verifier or the memory of the agent relies on.
 
+/// Code objects that a CPU remembers to have been shipped, a power of two: more than one deep stack
+/// names.
+pub const MAX_KNOWN_CODES: usize = 512;
 /// Python frames in one sample.
 pub const MAX_PYTHON_FRAMES: usize = 256;
 /// Native (user) frames in one sample.
@@ -27,9 +30,12 @@ pub const MAX_LAYOUTS: u32 = 64;
 
 /// Bytes of frame read at once; every frame offset must leave room for a `u64` below it.
 pub const FRAME_BLOCK: usize = 128;
+/// Bytes read with a frame, where its callers lie below it.
+pub const FRAME_WINDOW: usize = 1024;
 /// Bytes of code object read at once.
 pub const CODE_BLOCK: usize = 256;
 
 const _: () = assert!(FRAME_BLOCK <= 255 && CODE_BLOCK <= 256);
-const _: () = assert!(FRAME_BLOCK.is_power_of_two() && CODE_BLOCK.is_power_of_two());
+const _: () = assert!(FRAME_WINDOW.is_power_of_two() && CODE_BLOCK.is_power_of_two());
+const _: () = assert!(FRAME_BLOCK <= FRAME_WINDOW && FRAME_BLOCK % 8 == 0);
 const _: () = assert!(MAX_LINE_TABLE.is_power_of_two());

@@ -16,7 +16,7 @@ use crate::{
     count::bump,
     emit,
     maps::{CODE_SCRATCH, CODES},
-    scratch::{CodeScratch, SampleScratch},
+    scratch::{CodeScratch, KnownCodes, SampleScratch},
     user::CurrentProcess,
     verifier::{masked, repeat},
 };
@@ -28,11 +28,33 @@ struct Shipping {
     process: *const Process,
     sample: *mut SampleScratch,
     code: *mut CodeScratch,
+    known: *mut KnownCodes,
+}
+
+/// What a frame's code object is known by.
+#[inline(always)]
+pub(crate) fn key(process: &Process, tgid: u32, frame: &PythonFrame) -> CodeKey {
+    CodeKey {
+        code: frame.code,
+        process_start: process.start_time,
+        tgid,
+        generation: process.generation,
+        checksum: frame.checksum,
+        reserved: 0,
+    }
 }
 
 /// Ships the code objects of the sample's Python frames that have not been shipped yet.
 #[inline(always)]
-pub(crate) fn ship_new(layout: &PythonLayout, process: &Process, sample: &mut SampleScratch) {
+pub(crate) fn ship_new(
+    layout: &PythonLayout,
+    process: &Process,
+    sample: &mut SampleScratch,
+    known: &mut KnownCodes,
+) {
+    if sample.unknown_codes == 0 {
+        return;
+    }
     let Some(code) = CODE_SCRATCH.get_ptr_mut(0) else {
         return;
     };
@@ -42,6 +64,7 @@ pub(crate) fn ship_new(layout: &PythonLayout, process: &Process, sample: &mut Sa
         process,
         sample,
         code,
+        known,
     };
     // SAFETY: the body gets the `Shipping` it expects.
     unsafe {
@@ -53,29 +76,31 @@ pub(crate) fn ship_new(layout: &PythonLayout, process: &Process, sample: &mut Sa
 extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
     // SAFETY: the caller passes its `Shipping`, whose pointers are valid for the program's run and
     // point apart: the scratches are this CPU's, and the sampling interrupt does not nest.
-    let (layout, process, sample, code) = unsafe {
+    let (layout, process, sample, code, known) = unsafe {
         let shipping = &*shipping.cast::<Shipping>();
         (
             &*shipping.layout,
             &*shipping.process,
             &mut *shipping.sample,
             &mut *shipping.code,
+            &mut *shipping.known,
         )
     };
     // SAFETY: the slot is in the scratch.
     let frame = unsafe { *sample.python_frame(index as u32) };
-    let key = CodeKey {
-        code: frame.code,
-        process_start: process.start_time,
-        tgid: sample.record.header.tgid,
-        generation: process.generation,
-        checksum: frame.checksum,
-        reserved: 0,
-    };
-    if CODES.get_ptr(&key).is_none() && ship(layout, process, &frame, sample, code) {
+    let key = key(process, sample.record.header.tgid, &frame);
+    let slot = known.slot(frame.checksum);
+    if *slot == key {
+        return 0;
+    }
+    if CODES.get_ptr(&key).is_none() {
+        if !ship(layout, process, &frame, sample, code) {
+            return 0;
+        }
         // Where the kernel refuses the update, the code object is shipped once more.
         let _ = CODES.insert(&key, &1, 0);
     }
+    *slot = key;
     0
 }
 

@@ -12,7 +12,7 @@ use profiler_common::{
     span::{LiveSpan, LiveSpanKey, SpanStack},
 };
 
-use crate::scratch::{CodeScratch, SampleScratch};
+use crate::scratch::{CodeScratch, KnownCodes, SampleScratch};
 
 /// All records. Written by every program, read by the agent's drain. Default size: more than a
 /// second of 999 Hz samples on 4 CPUs; the agent sets it at load. Full: the record is dropped and
@@ -46,6 +46,12 @@ pub(crate) static THREAD_STATES: LruHashMap<u32, ThreadState> =
 /// is shipped once more when seen again.
 #[map]
 pub(crate) static CODES: LruHashMap<CodeKey, u32> = LruHashMap::with_max_entries(32_768, 0);
+
+/// Code objects this CPU has found in [`CODES`]: hot stacks ask here first, without a helper call a
+/// frame. Written and read by `sample`. A slot taken by another code object costs one look at
+/// [`CODES`].
+#[map]
+pub(crate) static KNOWN_CODES: PerCpuArray<KnownCodes> = PerCpuArray::with_max_entries(1, 0);
 
 /// Spans started and not ended, by process and span id. Written by `span_start` and `span_end`,
 /// read by `sample`. Full: the least recently used goes; its samples count as `span_ended`, and

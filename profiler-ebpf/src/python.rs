@@ -11,8 +11,8 @@ use profiler_common::{
 };
 
 use crate::{
-    count::bump, maps::THREAD_STATES, scratch::SampleScratch, task, user::CurrentProcess,
-    verifier::repeat,
+    code, count::bump, maps::THREAD_STATES, scratch::{KnownCodes, SampleScratch}, task,
+    user::CurrentProcess, verifier::repeat,
 };
 
 /// What the steps of one walk share: pointers only, so that every step looks the same to the
@@ -21,6 +21,7 @@ struct Steps {
     layout: *const PythonLayout,
     process: *const Process,
     scratch: *mut SampleScratch,
+    known: *mut KnownCodes,
 }
 
 /// Fills in the Python frames of the current thread, leaf first; `scratch.walk.count` says how
@@ -30,12 +31,14 @@ pub(crate) fn stack(
     layout: &PythonLayout,
     process: &Process,
     scratch: &mut SampleScratch,
+    known: &mut KnownCodes,
 ) -> Outcome {
     scratch.walk.restart(0);
-    let outcome = match thread_state(layout, process, scratch) {
+    scratch.unknown_codes = 0;
+    let outcome = match thread_state(layout, process, scratch, known) {
         Ok(state) => match current_frame(&CurrentProcess, layout, state) {
             Some(0) => Outcome::NoFrame,
-            Some(frame) => walk(layout, process, frame, scratch),
+            Some(frame) => walk(layout, process, frame, scratch, known),
             None => Outcome::Unreadable,
         },
         Err(outcome) => outcome,
@@ -57,12 +60,14 @@ fn walk(
     process: &Process,
     frame: u64,
     scratch: &mut SampleScratch,
+    known: &mut KnownCodes,
 ) -> Outcome {
     scratch.walk.restart(frame);
     let mut steps = Steps {
         layout,
         process,
         scratch,
+        known,
     };
     // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
     let outcome = unsafe {
@@ -76,23 +81,30 @@ fn walk(
 extern "C" fn take_step(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: the caller passes its `Steps`, whose pointers are valid for the program's run, and
     // nobody else holds the scratch meanwhile.
-    let (layout, code_type, scratch) = unsafe {
+    let (layout, process, scratch, known) = unsafe {
         let steps = &*steps.cast::<Steps>();
         (
             &*steps.layout,
-            (*steps.process).code_type,
+            &*steps.process,
             &mut *steps.scratch,
+            &mut *steps.known,
         )
     };
     let frames: *mut SampleScratch = scratch;
     i64::from(!step(
         &CurrentProcess,
         layout,
-        code_type,
+        process.code_type,
         &mut scratch.walk,
         |index, frame| {
-            // SAFETY: the slot is in the scratch, apart from the walk.
-            unsafe { *(*frames).python_frame(index) = frame };
+            // SAFETY: the slot, the header and the mark are in the scratch, apart from the walk.
+            unsafe {
+                let key = code::key(process, (*frames).record.header.tgid, &frame);
+                if *known.slot(frame.checksum) != key {
+                    (*frames).unknown_codes = 1;
+                }
+                *(*frames).python_frame(index) = frame;
+            }
         },
     ))
 }
@@ -103,6 +115,7 @@ fn thread_state(
     layout: &PythonLayout,
     process: &Process,
     scratch: &mut SampleScratch,
+    known: &mut KnownCodes,
 ) -> Result<u64, Outcome> {
     let tid = scratch.record.header.tid;
     let pointer = task::thread_pointer();
@@ -123,6 +136,7 @@ fn thread_state(
             layout,
             process,
             scratch,
+            known,
         };
         // SAFETY: the body gets the `Steps` it expects.
         unsafe {

@@ -1,6 +1,6 @@
 //! One hit of the sampling clock: is it of a process we profile? Then its stacks and its span.
 
-use aya_ebpf::{helpers::bpf_get_current_comm, programs::PerfEventContext};
+use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_comm, programs::PerfEventContext};
 use aya_log_ebpf::debug;
 use profiler_common::{
     counter::Counter,
@@ -14,7 +14,7 @@ use crate::{
     code, config,
     count::bump,
     emit,
-    maps::{LAYOUTS, PROCESSES, SAMPLE_SCRATCH},
+    maps::{KNOWN_CODES, LAYOUTS, PROCESSES, SAMPLE_SCRATCH},
     native, python,
     scratch::SampleScratch,
     span,
@@ -24,12 +24,13 @@ use crate::{
 /// Takes the sample.
 #[inline(always)]
 pub(crate) fn take(context: &PerfEventContext) {
-    let header = emit::header(kind::SAMPLE, 0);
-    if header.tgid == 0 {
+    // Most hits are of no interest: those do not even ask for the time.
+    let tgid = context.tgid();
+    if tgid == 0 {
         bump(Counter::SampleIdle);
         return;
     }
-    let Some(process) = PROCESSES.get_ptr(&header.tgid) else {
+    let Some(process) = PROCESSES.get_ptr(&tgid) else {
         bump(Counter::SampleElsewhere);
         return;
     };
@@ -37,6 +38,7 @@ pub(crate) fn take(context: &PerfEventContext) {
         return;
     };
     bump(Counter::SampleTaken);
+    let header = emit::header(kind::SAMPLE, 0);
     // SAFETY: map values stay readable while the program runs, and the entry is this process's
     // own, deleted only when its last thread exits. The scratch is this CPU's, which no other
     // program uses; the sampling interrupt does not nest.
@@ -92,8 +94,13 @@ fn python(process: &Process, scratch: &mut SampleScratch) -> Outcome {
     let Some(layout) = LAYOUTS.get(process.layout) else {
         return Outcome::NotPython;
     };
-    let outcome = python::stack(layout, process, scratch);
-    code::ship_new(layout, process, scratch);
+    let Some(known) = KNOWN_CODES.get_ptr_mut(0) else {
+        return Outcome::NotPython;
+    };
+    // SAFETY: the slots are this CPU's, as the scratch is.
+    let known = unsafe { &mut *known };
+    let outcome = python::stack(layout, process, scratch, known);
+    code::ship_new(layout, process, scratch, known);
     outcome
 }
 

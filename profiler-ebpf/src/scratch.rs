@@ -3,9 +3,11 @@
 //! their records in the ring itself.
 
 use profiler_common::{
+    code::CodeKey,
     event::{CodeRecord, PythonFrame, SampleRecord},
     limits::{
-        MAX_CODE_FILE, MAX_KERNEL_FRAMES, MAX_LINE_TABLE, MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES,
+        MAX_CODE_FILE, MAX_KERNEL_FRAMES, MAX_KNOWN_CODES, MAX_LINE_TABLE, MAX_NATIVE_FRAMES,
+        MAX_PYTHON_FRAMES,
     },
     walk::{Block, NativeWalk, PythonWalk, ThreadSearch},
 };
@@ -29,10 +31,28 @@ pub(crate) struct SampleScratch {
     pub(crate) kernel_frames: u32,
     /// How the Python walk ended, as a number.
     pub(crate) python_outcome: u32,
+    /// Whether the walk met a code object that this CPU does not know to have been shipped.
+    pub(crate) unknown_codes: u64,
     /// The search for the thread's state.
     pub(crate) search: ThreadSearch,
     /// The native walk.
     pub(crate) native: NativeWalk,
+}
+
+/// Code objects known to have been shipped, each in the slot that its checksum names.
+#[repr(C, align(8))]
+pub(crate) struct KnownCodes {
+    slots: [CodeKey; MAX_KNOWN_CODES],
+}
+
+impl KnownCodes {
+    /// The slot of a code object.
+    #[inline(always)]
+    pub(crate) fn slot(&mut self, checksum: u32) -> &mut CodeKey {
+        let index = masked::<MAX_KNOWN_CODES>(checksum as usize);
+        // SAFETY: the masked index is below the number of slots.
+        unsafe { &mut *self.slots.as_mut_ptr().add(index) }
+    }
 }
 
 /// One code object under construction.
