@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 
 
 def spin(stop: threading.Event) -> None:
@@ -14,12 +15,14 @@ def spin(stop: threading.Event) -> None:
             number = (number * 31 + 7) % 1_000_003
 
 
-def deeper(frames: int, stop: threading.Event) -> None:
-    """Call itself until so many frames are left to make."""
-    if frames > 1:
-        deeper(frames - 1, stop)
-    else:
-        spin(stop)
+def stack(frames: int) -> Callable[[threading.Event], None]:
+    """Build so many functions, each calling the next: no two frames share a code object."""
+    source = "".join(
+        f"def frame_{number}(stop):\n    frame_{number + 1}(stop)\n" for number in range(frames)
+    )
+    functions = {f"frame_{frames}": spin}
+    exec(compile(source, "stack.py", "exec"), functions)
+    return functions["frame_0"]
 
 
 def main() -> None:
@@ -34,7 +37,7 @@ def main() -> None:
     threading.Thread(target=wait, daemon=True).start()
     print("ready", flush=True)
     # The frames besides: the module's, this one, the leaf.
-    deeper(depth - 3, stop)
+    stack(depth - 3)(stop)
 
 
 if __name__ == "__main__":
