@@ -126,6 +126,7 @@ impl PythonWalk {
         address: u64,
     ) -> Option<u16> {
         const WINDOW: u64 = FRAME_WINDOW as u64;
+        const PAGE: u64 = 4096;
         // Whole words: they never cross into a page that cannot be read.
         let size = (u64::from(layout.frame_size) + 7) & !7;
         let offset = address.wrapping_sub(self.frames_start);
@@ -134,20 +135,22 @@ impl PythonWalk {
         }
         // Before 3.11 every frame is an object of its own.
         let are_adjacent = layout.flags & flags::INSTRUCTION_IS_INDEX == 0;
-        let start = address.wrapping_add(size).wrapping_sub(WINDOW);
-        if are_adjacent && reader.read(start, WINDOW as u32, &mut self.frames) {
-            self.frames_start = start;
-            self.frames_size = WINDOW;
-            return Some((WINDOW - size) as u16);
+        let end = address.wrapping_add(size);
+        let mut start = address;
+        if are_adjacent {
+            // Never into another page: one that cannot be read costs a fault.
+            let page = address & !(PAGE - 1);
+            let lowest = end.wrapping_sub(WINDOW);
+            start = if lowest < page { page } else { lowest };
         }
-        // A stack may begin right below: then the frame alone.
-        self.frames_start = address;
+        self.frames_start = start;
         self.frames_size = 0;
-        if !reader.read(address, size as u32, &mut self.frames) {
+        let read = end.wrapping_sub(start);
+        if !reader.read(start, read as u32, &mut self.frames) {
             return None;
         }
-        self.frames_size = size;
-        Some(0)
+        self.frames_size = read;
+        Some(address.wrapping_sub(start) as u16)
     }
 
     #[inline(always)]
