@@ -5,11 +5,9 @@ use crate::wire::record;
 record! {
     /// Settings and facts about the running kernel, read-only once loaded. Offsets come from the
     /// kernel's own BTF, in bytes; the verifier drops the branches that the flags rule out.
-    Config: 48 bytes {
+    Config: 40 bytes {
         /// `task_struct.tgid`.
         task_tgid: u32,
-        /// `task_struct.pid`.
-        task_pid: u32,
         /// `task_struct.start_boottime`, nanoseconds.
         task_start: u32,
         /// `task_struct.signal`.
@@ -24,9 +22,7 @@ record! {
         stack_size: u32,
         /// 1 where `bpf_task_pt_regs` exists (Linux 5.15).
         has_task_registers: u32,
-        /// 1 where `bpf_loop` exists (Linux 5.17).
-        has_loop: u32,
-        /// Steps of a Python walk, where `bpf_loop` does not exist: what the verifier can follow.
+        /// Times a loop is repeated where `bpf_loop` does not exist: what the verifier can follow.
         unrolled_steps: u32,
         /// 1 to log every sample and span through aya-log.
         debug: u32,

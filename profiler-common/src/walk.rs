@@ -295,7 +295,9 @@ pub fn step<R: ReadUser>(
     let Some(frame) = walk.frame_at(reader, layout, address) else {
         return walk.end(Outcome::Unreadable);
     };
-    walk.next = walk.frames.u64_at(frame.wrapping_add(layout.frame_previous));
+    walk.next = walk
+        .frames
+        .u64_at(frame.wrapping_add(layout.frame_previous));
     if layout.flags & flags::FRAME_HAS_OWNER != 0
         && walk.frames.u8_at(frame.wrapping_add(layout.frame_owner)) == layout.owner_trampoline
     {
@@ -336,12 +338,7 @@ pub fn checksum(layout: &PythonLayout, code: &Block<CODE_BLOCK>) -> u32 {
 
 /// Offset of the frame's instruction in its code, in bytes.
 #[inline(always)]
-fn instruction(
-    layout: &PythonLayout,
-    frames: &Block<FRAME_WINDOW>,
-    frame: u16,
-    code: u64,
-) -> i32 {
+fn instruction(layout: &PythonLayout, frames: &Block<FRAME_WINDOW>, frame: u16, code: u64) -> i32 {
     let offset = frame.wrapping_add(layout.frame_instruction);
     if layout.flags & flags::INSTRUCTION_IS_INDEX != 0 {
         // Two bytes a code unit, 3.6 to this day (`_Py_CODEUNIT`).

@@ -18,7 +18,7 @@ use crate::{
     maps::{CODE_SCRATCH, CODES},
     scratch::{CodeScratch, KnownCodes, SampleScratch},
     user::CurrentProcess,
-    verifier::{masked, repeat},
+    verifier::{Repeat, masked, repeat},
 };
 
 /// What shipping the code objects of one sample shares: pointers only, so that every step looks
@@ -46,7 +46,7 @@ pub(crate) fn key(process: &Process, tgid: u32, frame: &PythonFrame) -> CodeKey 
 
 /// Ships the code objects of the sample's Python frames that have not been shipped yet.
 #[inline(always)]
-pub(crate) fn ship_new(
+pub(crate) fn ship_new<R: Repeat>(
     layout: &PythonLayout,
     process: &Process,
     sample: &mut SampleScratch,
@@ -68,7 +68,7 @@ pub(crate) fn ship_new(
     };
     // SAFETY: the body gets the `Shipping` it expects.
     unsafe {
-        repeat::<{ MAX_PYTHON_FRAMES as u32 }>(count, ship_frame, (&raw mut shipping).cast());
+        repeat::<R, { MAX_PYTHON_FRAMES as u32 }>(count, ship_frame, (&raw mut shipping).cast());
     }
 }
 

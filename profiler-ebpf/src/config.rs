@@ -6,7 +6,6 @@ use profiler_common::config::Config;
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config {
     task_tgid: 0,
-    task_pid: 0,
     task_start: 0,
     task_signal: 0,
     signal_live: 0,
@@ -14,7 +13,6 @@ static CONFIG: Config = Config {
     task_stack: 0,
     stack_size: 0,
     has_task_registers: 0,
-    has_loop: 0,
     unrolled_steps: 0,
     debug: 0,
 };
@@ -32,6 +30,6 @@ macro_rules! getters {
 }
 
 getters! {
-    task_tgid task_pid task_start task_signal signal_live task_thread_pointer task_stack stack_size
-    has_task_registers has_loop unrolled_steps debug
+    task_tgid task_start task_signal signal_live task_thread_pointer task_stack stack_size
+    has_task_registers unrolled_steps debug
 }

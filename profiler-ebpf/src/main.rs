@@ -5,6 +5,10 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![expect(
+    unreachable_pub,
+    reason = "aya's macros export the entry points, which the lint does not see"
+)]
 
 mod code;
 mod config;
@@ -27,10 +31,19 @@ use aya_ebpf::{
     programs::{PerfEventContext, ProbeContext, RawTracePointContext},
 };
 
+use self::verifier::{ByHelper, Unrolled};
+
 /// One hit of the sampling clock.
 #[perf_event]
 pub fn sample(context: PerfEventContext) -> u32 {
-    sample::take(&context);
+    sample::take::<ByHelper>(&context);
+    0
+}
+
+/// The same, for kernels without `bpf_loop`. One of the two is loaded.
+#[perf_event]
+pub fn sample_unrolled(context: PerfEventContext) -> u32 {
+    sample::take::<Unrolled>(&context);
     0
 }
 

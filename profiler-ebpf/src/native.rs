@@ -10,7 +10,13 @@ use profiler_common::{
     walk::Registers,
 };
 
-use crate::{count::bump, scratch::SampleScratch, task, user::CurrentProcess, verifier::repeat};
+use crate::{
+    count::bump,
+    scratch::SampleScratch,
+    task,
+    user::CurrentProcess,
+    verifier::{Repeat, repeat},
+};
 
 /// Low bits of the code segment: 3 in user mode on x86-64.
 const PRIVILEGE: u64 = 3;
@@ -67,14 +73,14 @@ const STEPS: u32 = MAX_NATIVE_FRAMES as u32 + 1;
 
 /// Fills in the native stack, leaf first; `scratch.native` says how many and how it ended.
 #[inline(always)]
-pub(crate) fn native_stack(registers: Registers, scratch: &mut SampleScratch) {
+pub(crate) fn native_stack<R: Repeat>(registers: Registers, scratch: &mut SampleScratch) {
     scratch.native.start(registers);
     // SAFETY: the slot is in the scratch.
     unsafe { *scratch.native_address(0) = registers.instruction };
     let mut context = Steps { scratch };
     // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
     let outcome = unsafe {
-        repeat::<STEPS>(STEPS, step, (&raw mut context).cast());
+        repeat::<R, STEPS>(STEPS, step, (&raw mut context).cast());
         (*context.scratch).native.outcome
     };
     match Outcome::from_number(outcome) {

@@ -11,8 +11,13 @@ use profiler_common::{
 };
 
 use crate::{
-    code, count::bump, maps::THREAD_STATES, scratch::{KnownCodes, SampleScratch}, task,
-    user::CurrentProcess, verifier::repeat,
+    code,
+    count::bump,
+    maps::THREAD_STATES,
+    scratch::{KnownCodes, SampleScratch},
+    task,
+    user::CurrentProcess,
+    verifier::{Repeat, repeat},
 };
 
 /// What the steps of one walk share: pointers only, so that every step looks the same to the
@@ -27,7 +32,7 @@ struct Steps {
 /// Fills in the Python frames of the current thread, leaf first; `scratch.walk.count` says how
 /// many.
 #[inline(always)]
-pub(crate) fn stack(
+pub(crate) fn stack<R: Repeat>(
     layout: &PythonLayout,
     process: &Process,
     scratch: &mut SampleScratch,
@@ -35,10 +40,10 @@ pub(crate) fn stack(
 ) -> Outcome {
     scratch.walk.restart(0);
     scratch.unknown_codes = 0;
-    let outcome = match thread_state(layout, process, scratch, known) {
+    let outcome = match thread_state::<R>(layout, process, scratch, known) {
         Ok(state) => match current_frame(&CurrentProcess, layout, state) {
             Some(0) => Outcome::NoFrame,
-            Some(frame) => walk(layout, process, frame, scratch, known),
+            Some(frame) => walk::<R>(layout, process, frame, scratch, known),
             None => Outcome::Unreadable,
         },
         Err(outcome) => outcome,
@@ -55,7 +60,7 @@ pub(crate) fn stack(
 }
 
 #[inline(always)]
-fn walk(
+fn walk<R: Repeat>(
     layout: &PythonLayout,
     process: &Process,
     frame: u64,
@@ -71,14 +76,21 @@ fn walk(
     };
     // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
     let outcome = unsafe {
-        repeat::<MAX_STEPS>(MAX_STEPS, take_step, (&raw mut steps).cast());
+        repeat::<R, { MAX_STEPS / STEPS_AT_ONCE }>(
+            MAX_STEPS / STEPS_AT_ONCE,
+            take_steps,
+            (&raw mut steps).cast(),
+        );
         (*steps.scratch).walk.outcome
     };
     Outcome::from_number(outcome).unwrap_or(Outcome::Truncated)
 }
 
-/// One step of the walk: 0 to go on, 1 to stop.
-extern "C" fn take_step(_index: u64, steps: *mut c_void) -> i64 {
+/// Steps that one call of [`take_steps`] takes: the call goes through a retpoline on many machines.
+const STEPS_AT_ONCE: u32 = 4;
+
+/// A few steps of the walk: 0 to go on, 1 to stop.
+extern "C" fn take_steps(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: the caller passes its `Steps`, whose pointers are valid for the program's run, and
     // nobody else holds the scratch meanwhile.
     let (layout, process, scratch, known) = unsafe {
@@ -91,27 +103,33 @@ extern "C" fn take_step(_index: u64, steps: *mut c_void) -> i64 {
         )
     };
     let frames: *mut SampleScratch = scratch;
-    i64::from(!step(
-        &CurrentProcess,
-        layout,
-        process.code_type,
-        &mut scratch.walk,
-        |index, frame| {
-            // SAFETY: the slot, the header and the mark are in the scratch, apart from the walk.
-            unsafe {
-                let key = code::key(process, (*frames).record.header.tgid, &frame);
-                if *known.slot(frame.checksum) != key {
-                    (*frames).unknown_codes = 1;
+    for _ in 0..STEPS_AT_ONCE {
+        let goes_on = step(
+            &CurrentProcess,
+            layout,
+            process.code_type,
+            &mut scratch.walk,
+            |index, frame| {
+                // SAFETY: the slot, the header and the mark are in the scratch, apart from the walk.
+                unsafe {
+                    let key = code::key(process, (*frames).record.header.tgid, &frame);
+                    if *known.slot(frame.checksum) != key {
+                        (*frames).unknown_codes = 1;
+                    }
+                    *(*frames).python_frame(index) = frame;
                 }
-                *(*frames).python_frame(index) = frame;
-            }
-        },
-    ))
+            },
+        );
+        if !goes_on {
+            return 1;
+        }
+    }
+    0
 }
 
 /// The state of the current thread: remembered, or found anew.
 #[inline(always)]
-fn thread_state(
+fn thread_state<R: Repeat>(
     layout: &PythonLayout,
     process: &Process,
     scratch: &mut SampleScratch,
@@ -140,7 +158,7 @@ fn thread_state(
         };
         // SAFETY: the body gets the `Steps` it expects.
         unsafe {
-            repeat::<MAX_SEARCH_STEPS>(MAX_SEARCH_STEPS, search_step, (&raw mut steps).cast());
+            repeat::<R, MAX_SEARCH_STEPS>(MAX_SEARCH_STEPS, search_step, (&raw mut steps).cast());
         }
     }
     match Outcome::from_number(scratch.search.outcome) {

@@ -18,12 +18,12 @@ use crate::{
     native, python,
     scratch::SampleScratch,
     span,
-    verifier::masked,
+    verifier::{Repeat, masked},
 };
 
 /// Takes the sample.
 #[inline(always)]
-pub(crate) fn take(context: &PerfEventContext) {
+pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
     // Most hits are of no interest: those do not even ask for the time.
     let tgid = context.tgid();
     if tgid == 0 {
@@ -44,8 +44,8 @@ pub(crate) fn take(context: &PerfEventContext) {
     // program uses; the sampling interrupt does not nest.
     let (process, scratch) = unsafe { (&*process, &mut *scratch) };
     scratch.record.header = header;
-    native(context, scratch);
-    scratch.python_outcome = python(process, scratch) as u32;
+    native::<R>(context, scratch);
+    scratch.python_outcome = python::<R>(process, scratch) as u32;
     finish(process, scratch);
     if config::debug() != 0 {
         debug!(
@@ -62,7 +62,7 @@ pub(crate) fn take(context: &PerfEventContext) {
 
 /// The kernel's and the native stack.
 #[inline(always)]
-fn native(context: &PerfEventContext, scratch: &mut SampleScratch) {
+fn native<R: Repeat>(context: &PerfEventContext, scratch: &mut SampleScratch) {
     let (in_user_mode, registers) = native::registers(context);
     scratch.kernel_frames = if in_user_mode {
         0
@@ -80,13 +80,13 @@ fn native(context: &PerfEventContext, scratch: &mut SampleScratch) {
     scratch.native.outcome = Outcome::Complete as u32;
     // A kernel thread has no user stack.
     if registers.instruction != 0 {
-        native::native_stack(registers, scratch);
+        native::native_stack::<R>(registers, scratch);
     }
 }
 
 /// The Python stack. Code objects not yet shipped go first: the sample that names them follows.
 #[inline(always)]
-fn python(process: &Process, scratch: &mut SampleScratch) -> Outcome {
+fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) -> Outcome {
     scratch.walk.count = 0;
     if process.runtime == 0 {
         return Outcome::NotPython;
@@ -99,8 +99,8 @@ fn python(process: &Process, scratch: &mut SampleScratch) -> Outcome {
     };
     // SAFETY: the slots are this CPU's, as the scratch is.
     let known = unsafe { &mut *known };
-    let outcome = python::stack(layout, process, scratch, known);
-    code::ship_new(layout, process, scratch, known);
+    let outcome = python::stack::<R>(layout, process, scratch, known);
+    code::ship_new::<R>(layout, process, scratch, known);
     outcome
 }
 

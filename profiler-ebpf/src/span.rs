@@ -4,6 +4,8 @@
 //! another thread is deleted from the map of live spans; its entry on the first thread's stack is
 //! then dead, and everyone who reads the stack asks the map.
 
+use core::ptr;
+
 use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_probe_read_user, programs::ProbeContext};
 use aya_log_ebpf::debug;
 use profiler_common::{
@@ -134,7 +136,7 @@ pub(crate) fn current(tgid: u32, tid: u32) -> Current {
     // SAFETY: map values stay readable while the program runs; that it is this thread's is checked
     // below. The sampler runs on top of the thread, so nobody writes the stack meanwhile.
     let stack = unsafe { &*stack };
-    if stack.tid != tid || stack.tgid != tgid || stack.depth == 0 {
+    if !is_of(stack, tgid, tid) || stack.depth == 0 {
         return none(state::NONE);
     }
     if stack.overflow > 0 {
@@ -147,12 +149,27 @@ pub(crate) fn current(tgid: u32, tid: u32) -> Current {
     if top.chain_start > 0 && innermost(stack, tgid, top.chain_start).is_some() {
         return none(state::NOT_NESTED);
     }
+    // The stack's element, too, may have been recycled for another thread.
+    if !is_of(stack, tgid, tid) {
+        return none(state::NONE);
+    }
     Current {
         state: state::ACTIVE,
         span_id: live.span_id,
         local_root_id: live.local_root_id,
         trace_id_high: live.trace_id_high,
         trace_id_low: live.trace_id_low,
+    }
+}
+
+/// Whether the stack is this thread's. Volatile: its element in the map may be recycled between
+/// one look and the next.
+#[inline(always)]
+fn is_of(stack: *const SpanStack, tgid: u32, tid: u32) -> bool {
+    // SAFETY: map values stay readable while the program runs.
+    unsafe {
+        ptr::read_volatile(&raw const (*stack).tid) == tid
+            && ptr::read_volatile(&raw const (*stack).tgid) == tgid
     }
 }
 
@@ -193,10 +210,21 @@ fn live(tgid: u32, span_id: u64) -> Option<LiveSpan> {
         tgid,
         reserved: 0,
     };
-    // SAFETY: map values stay readable while the program runs; the element may be recycled for
-    // another span, so the copy must carry the key.
-    let span = unsafe { *LIVE_SPANS.get_ptr(&key)? };
-    (span.span_id == span_id && span.tgid == tgid).then_some(span)
+    let element = LIVE_SPANS.get_ptr(&key)?;
+    // SAFETY: map values stay readable while the program runs. The element may be recycled for
+    // another span meanwhile, which writes the key first: so it is asked for once more, behind the
+    // copy, volatile so that the compiler does not take the copy's word.
+    let (span, span_id, owner) = unsafe {
+        let span = *element;
+        let span_id = ptr::read_volatile(&raw const (*element).span_id);
+        (
+            span,
+            span_id,
+            ptr::read_volatile(&raw const (*element).tgid),
+        )
+    };
+    let is_whole = span.span_id == span_id && span.tgid == owner;
+    (is_whole && span_id == key.span_id && owner == tgid).then_some(span)
 }
 
 /// Puts a span on its thread's stack.

@@ -6,6 +6,28 @@ use aya_ebpf::helpers::generated::bpf_loop;
 
 use crate::config;
 
+/// How a program repeats a body.
+pub(crate) trait Repeat {
+    /// By `bpf_loop`, which verifies the body once (Linux 5.17); or else call by call, each followed
+    /// by the verifier. A program has one kind only: kernels before 5.13 refuse a program that as
+    /// much as names a callback.
+    const BY_HELPER: bool;
+}
+
+/// See [`Repeat::BY_HELPER`].
+pub(crate) struct ByHelper;
+
+impl Repeat for ByHelper {
+    const BY_HELPER: bool = true;
+}
+
+/// See [`Repeat::BY_HELPER`].
+pub(crate) struct Unrolled;
+
+impl Repeat for Unrolled {
+    const BY_HELPER: bool = false;
+}
+
 /// `value` masked below `LIMIT`, a power of two, in a form that the verifier follows.
 ///
 /// The compiler drops a mask that it can prove useless, and with it the bound: the verifier does
@@ -25,14 +47,18 @@ pub(crate) fn masked<const LIMIT: usize>(value: usize) -> usize {
 /// The body of a loop: 0 to go on, 1 to stop.
 pub(crate) type Body = extern "C" fn(u64, *mut c_void) -> i64;
 
-/// Runs `body` up to `times` times, and no more than `MOST`: by `bpf_loop`, which is verified once,
-/// or where the kernel lacks it unrolled by the verifier, as often as that can follow.
+/// Runs `body` up to `times` times, and no more than `MOST`; unrolled, as often as the verifier can
+/// follow.
 ///
 /// # Safety
 /// `context` is what `body` expects.
 #[inline(always)]
-pub(crate) unsafe fn repeat<const MOST: u32>(times: u32, body: Body, context: *mut c_void) {
-    if config::has_loop() != 0 {
+pub(crate) unsafe fn repeat<R: Repeat, const MOST: u32>(
+    times: u32,
+    body: Body,
+    context: *mut c_void,
+) {
+    if R::BY_HELPER {
         // SAFETY: the body has the signature the helper asks for; the caller vouches for the context.
         unsafe {
             bpf_loop(

@@ -61,7 +61,7 @@ impl KernelControl {
 
     /// Stops the sampling clock; spans are followed on.
     fn stop_sampling(&mut self) {
-        if let Some(Program::PerfEvent(sample)) = self.ebpf.program_mut("sample") {
+        if let Some(Program::PerfEvent(sample)) = self.ebpf.program_mut(load::sampling_program()) {
             // Not loaded: then it does not sample either.
             let _ = sample.unload();
         }

@@ -131,7 +131,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
     for program in ["span_start", "span_end"] {
         load_program::<UProbe>(&mut ebpf, program, UProbe::load)?;
     }
-    load_program::<PerfEvent>(&mut ebpf, "sample", PerfEvent::load)?;
+    load_program::<PerfEvent>(&mut ebpf, sampling_program(), PerfEvent::load)?;
     Ok(Loaded {
         control: KernelControl::new(ebpf, settings.debug)?,
         ring: Ring::new(ring),
@@ -143,7 +143,6 @@ fn kernel_config(settings: &Settings) -> Result<Config, LoadError> {
     let types = KernelTypes::read()?;
     Ok(Config {
         task_tgid: types.offset(&["task_struct", "tgid"])?,
-        task_pid: types.offset(&["task_struct", "pid"])?,
         task_start: types
             .offset(&["task_struct", "start_boottime"])
             // Its name before Linux 5.5.
@@ -155,7 +154,6 @@ fn kernel_config(settings: &Settings) -> Result<Config, LoadError> {
         // x86-64 without KASAN: arch/x86/include/asm/page_64_types.h. Used before 5.15 only.
         stack_size: 16 * 1024,
         has_task_registers: u32::from(has_task_registers()),
-        has_loop: u32::from(has_loop()),
         unrolled_steps: UNROLLED_STEPS,
         debug: u32::from(settings.debug),
     })
@@ -196,10 +194,19 @@ where
     Ok(program)
 }
 
+/// Which of the two programs that take samples this kernel can run.
+pub(super) fn sampling_program() -> &'static str {
+    if has_loop() {
+        "sample"
+    } else {
+        "sample_unrolled"
+    }
+}
+
 /// Attaches the sampling program to the CPU clock of every CPU that is online. `period` is in
 /// nanoseconds of CPU time.
 pub(super) fn attach_sampling(ebpf: &mut Ebpf, period: u64) -> Result<(), LoadError> {
-    let program = "sample";
+    let program = sampling_program();
     let sample = ebpf
         .program_mut(program)
         .ok_or(LoadError::Missing(program))?;
