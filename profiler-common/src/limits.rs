@@ -37,5 +37,5 @@ pub const CODE_BLOCK: usize = 256;
 
 const _: () = assert!(FRAME_BLOCK <= 255 && CODE_BLOCK <= 256);
 const _: () = assert!(FRAME_WINDOW.is_power_of_two() && CODE_BLOCK.is_power_of_two());
-const _: () = assert!(FRAME_BLOCK <= FRAME_WINDOW && FRAME_BLOCK % 8 == 0);
+const _: () = assert!(FRAME_BLOCK <= FRAME_WINDOW && FRAME_BLOCK.is_multiple_of(8));
 const _: () = assert!(MAX_LINE_TABLE.is_power_of_two());

@@ -8,6 +8,19 @@
 //! Walks are taken step by step, with all state in one structure: in the kernel that lives in a
 //! map, where the verifier does not track values, so every step looks the same to it.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a call passes five arguments at most in BPF, and costs where nothing else does"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the limits are small; offsets within a block and instruction offsets are 16 and 32 bits wide"
+)]
+#![expect(
+    clippy::cast_ptr_alignment,
+    reason = "blocks are aligned to 8 bytes, and offsets are masked to their field's size"
+)]
+
 use crate::{
     event::PythonFrame,
     limits::{
@@ -130,7 +143,10 @@ impl PythonWalk {
         // Whole words: they never cross into a page that cannot be read.
         let size = (u64::from(layout.frame_size) + 7) & !7;
         let offset = address.wrapping_sub(self.frames_start);
-        if offset < self.frames_size && self.frames_size - offset >= size && offset & 7 == 0 {
+        if offset < self.frames_size
+            && self.frames_size - offset >= size
+            && offset.is_multiple_of(8)
+        {
             return Some(offset as u16);
         }
         // Before 3.11 every frame is an object of its own.

@@ -7,7 +7,27 @@
 #![feature(asm_experimental_arch)]
 #![expect(
     unreachable_pub,
-    reason = "aya's macros export the entry points, which the lint does not see"
+    missing_docs,
+    clippy::needless_pass_by_value,
+    reason = "aya's macros make the entry points, which the lints do not see"
+)]
+#![expect(
+    clippy::inline_always,
+    reason = "a call passes five arguments at most in BPF, and costs where nothing else does"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "BPF has one kind of register, 64 bits wide; sizes are bounded before they are narrowed"
+)]
+#![expect(
+    clippy::cast_ptr_alignment,
+    reason = "scratches are aligned to 8 bytes, and so is every offset in them"
+)]
+#![expect(clippy::similar_names, reason = "tid and tgid are the kernel's names")]
+#![allow(
+    linker_messages,
+    reason = "bpf-linker tells which LLVM it tries before the one it has"
 )]
 
 mod code;

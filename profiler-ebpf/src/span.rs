@@ -266,12 +266,11 @@ fn push(span: &LiveSpan) {
 /// The thread's stack, made where there is none; one that another thread left is emptied.
 #[inline(always)]
 fn stack_of(tgid: u32, tid: u32) -> Option<&'static mut SpanStack> {
-    let stack = match SPAN_STACKS.get_ptr_mut(&tid) {
-        Some(stack) => stack,
-        None => {
-            SPAN_STACKS.insert(&tid, EMPTY_STACK.get(0)?, 0).ok()?;
-            SPAN_STACKS.get_ptr_mut(&tid)?
-        }
+    let stack = if let Some(stack) = SPAN_STACKS.get_ptr_mut(&tid) {
+        stack
+    } else {
+        SPAN_STACKS.insert(&tid, EMPTY_STACK.get(0)?, 0).ok()?;
+        SPAN_STACKS.get_ptr_mut(&tid)?
     };
     // SAFETY: map values stay valid while the program runs, and only the thread itself, which is
     // stopped under this probe, writes its stack.

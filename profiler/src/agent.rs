@@ -27,11 +27,11 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs until SIGTERM or SIGINT; then uploads the last window.
-pub fn agent(config: AgentConfig) -> Result<ExitCode> {
+pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     let signals = signals::of_agent()?;
     let health = Health::default();
     let exporter = Arc::new(Exporter::start(
-        export::Settings::new(server(&config)),
+        export::Settings::new(server(config)),
         health.clone(),
     )?);
     let armed = run::arm(&config.sampling)?;

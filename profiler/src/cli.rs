@@ -1,5 +1,7 @@
 //! What was typed. Validates, and does nothing.
 
+#![expect(clippy::doc_markdown, reason = "help texts are shown as they stand")]
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -15,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 )]
 pub struct Cli {
     /// What to log on stderr: error, warn, info, debug or trace, or a filter such as
-    /// `info,spanprof::targets=debug`.
+    /// info,profiler::targets=debug
     #[arg(
         long,
         global = true,

@@ -114,6 +114,10 @@ pub enum ConfigError {
 }
 
 /// The file of `--config`: the agent's flags, with `_` for `-`.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the flags"
+)]
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {

@@ -29,13 +29,11 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
     let mut reports = targets::survey(&pids);
     reports.sort_by_key(|report| report.pid);
     let refused = refused(&pids);
-    if refused
+    let missing = refused
         .iter()
-        .any(|(_, refusal)| *refusal == Refusal::Missing)
-    {
-        for (pid, refusal) in &refused {
-            bail!("process {pid}: {refusal}");
-        }
+        .find(|(_, refusal)| *refusal == Refusal::Missing);
+    if let Some((pid, refusal)) = missing {
+        bail!("process {pid}: {refusal}");
     }
     let works = checks.iter().all(|check| check.good || check.optional)
         && (pids.is_empty() || refused.is_empty());

@@ -340,9 +340,8 @@ impl DataPlane {
 /// Never waits: a control plane that is busy finds by its next scan what it was not told.
 fn send(notices: &SyncSender<ControlMessage>, notice: Notice, health: &Health) {
     match notices.try_send(ControlMessage::Notice(notice)) {
-        Ok(()) => {}
         // Disconnected: the session is stopping, and nobody needs the notice any more.
-        Err(TrySendError::Disconnected(_)) => {}
+        Ok(()) | Err(TrySendError::Disconnected(_)) => {}
         Err(TrySendError::Full(_)) => health.count(Loss::NoticeDropped),
     }
 }

@@ -1,5 +1,11 @@
 //! A Flask app under gunicorn, under load: the samples of a view carry its span.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests panic like tests, and tell what was measured"
+)]
+
 use tests::{
     on_every_python,
     profile::{Profile, Row},

@@ -1,5 +1,12 @@
 //! Nested spans: the CPU time of each is what the application measured.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests panic like tests, and tell what was measured"
+)]
+
 use std::collections::BTreeMap;
 
 use tests::{on_every_python, python::Python, spanprof::Recording};

@@ -93,7 +93,7 @@ fn split_many<T: AnyBitPattern>(
         .ok_or(DecodeError::Short)?;
     let (head, tail) = split_bytes(bytes, size)?;
     Ok((
-        head.chunks_exact(size_of::<T>())
+        head.chunks(size_of::<T>())
             .map(bytemuck::pod_read_unaligned)
             .collect(),
         tail,

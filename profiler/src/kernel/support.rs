@@ -84,7 +84,7 @@ fn missing_capabilities() -> Vec<&'static str> {
         .collect()
 }
 
-/// Perf events need the setting to allow them, or CAP_PERFMON to override it.
+/// Perf events need the setting to allow them, or `CAP_PERFMON` to override it.
 fn perf_events() -> Result<(), String> {
     let path = "/proc/sys/kernel/perf_event_paranoid";
     match fs::read_to_string(path) {

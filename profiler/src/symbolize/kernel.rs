@@ -26,9 +26,11 @@ pub(super) struct KernelFrames {
 
 impl KernelFrames {
     pub(super) fn new(health: Health) -> Self {
-        let mut kernel = Kernel::default();
-        // Symbols are enough, and an image with debug information is hundreds of megabytes.
-        kernel.debug_syms = false;
+        let kernel = Kernel {
+            // Symbols are enough, and an image with debug information is hundreds of megabytes.
+            debug_syms: false,
+            ..Kernel::default()
+        };
         Self {
             symbolizer: super::native::symbols_only(),
             source: Source::Kernel(kernel),

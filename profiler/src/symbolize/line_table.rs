@@ -49,10 +49,7 @@ fn pep626(table: &[u8], first_line: i32, instruction: i32) -> Result<u32, LineEr
     const NO_LINE: i8 = -128;
     let mut line = i64::from(first_line);
     let mut end = 0_i64;
-    for pair in table.chunks_exact(2) {
-        let &[length, difference] = pair else {
-            return Err(LineError::Malformed);
-        };
+    for &[length, difference] in table.as_chunks::<2>().0 {
         let difference = difference.cast_signed();
         if difference != NO_LINE {
             line += i64::from(difference);

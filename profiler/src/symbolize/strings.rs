@@ -11,14 +11,8 @@ pub(super) fn text(string: &PythonString) -> Option<String> {
     let PythonString { kind, bytes, cut } = string;
     let points: Box<dyn Iterator<Item = u32>> = match kind {
         1 => Box::new(bytes.iter().map(|&byte| u32::from(byte))),
-        2 => Box::new(bytes.chunks_exact(2).map(|pair| match *pair {
-            [first, second] => u32::from(u16::from_ne_bytes([first, second])),
-            _ => 0,
-        })),
-        4 => Box::new(bytes.chunks_exact(4).map(|four| match *four {
-            [first, second, third, fourth] => u32::from_ne_bytes([first, second, third, fourth]),
-            _ => 0,
-        })),
+        2 => Box::new(units(bytes).map(|unit| u32::from(u16::from_ne_bytes(unit)))),
+        4 => Box::new(units(bytes).map(u32::from_ne_bytes)),
         _ => return None,
     };
     let mut text = String::with_capacity(bytes.len());
@@ -27,6 +21,10 @@ pub(super) fn text(string: &PythonString) -> Option<String> {
         text.push('…');
     }
     Some(text)
+}
+
+fn units<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    bytes.as_chunks().0.iter().copied()
 }
 
 fn push(text: &mut String, point: u32) {

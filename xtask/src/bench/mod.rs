@@ -2,10 +2,6 @@
 //!
 //! The machine may be noisy, so no figure stands alone: what is compared is measured in turns
 //! (A B A B …), and the medians are published with their spread.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the clock is what a benchmark reads; time.rs is the agent's"
-)]
 
 mod agent_cost;
 mod host;
