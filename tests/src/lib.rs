@@ -1,5 +1,6 @@
 //! The harness of the end-to-end tests.
 
+pub mod peers;
 pub mod pretend_pyroscope;
 pub mod process;
 pub mod profile;

