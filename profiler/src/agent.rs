@@ -52,6 +52,7 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
                 }
             }),
         )),
+        records: None,
     };
     let session = Session::start(armed, settings, &health).context("cannot start a thread")?;
     tracing::info!(

@@ -62,6 +62,9 @@ pub struct RecordArguments {
     /// may be given several times
     #[arg(long = "output", short = 'o', value_name = "PATH")]
     pub outputs: Vec<PathBuf>,
+    /// Also keep the kernel programs' records, as they come off the ring: food for tests
+    #[arg(long, hide = true, value_name = "PATH")]
+    pub keep_records: Option<PathBuf>,
     /// Command to start and record from its first instruction; its exit code is passed on
     #[arg(last = true, value_name = "COMMAND")]
     pub program: Vec<OsString>,

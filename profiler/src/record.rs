@@ -1,6 +1,7 @@
 //! `spanprof record`: one shot, like `perf record`.
 
 use std::{
+    fs::File,
     io::IsTerminal as _,
     os::unix::process::ExitStatusExt as _,
     path::Path,
@@ -39,6 +40,12 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
         Format::of(path)?;
         check_folder(path)?;
     }
+    let records = match &arguments.keep_records {
+        Some(path) => {
+            Some(File::create(path).with_context(|| format!("cannot create {}", path.display()))?)
+        }
+        None => None,
+    };
     let interrupted = signals::on_interrupt()?;
     let sampling = Sampling::from_arguments(&arguments.sampling);
     let health = Health::default();
@@ -49,6 +56,7 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
         scope,
         profile: SessionSettings::profile(&sampling, LabelSet::File),
         windows: None,
+        records,
     };
     let session = Session::start(armed, settings, &health).context("cannot start a thread")?;
     tracing::info!(processes = session.snapshot().iter().count(), "recording");

@@ -5,6 +5,8 @@
 //! anything but its timer. *control* runs the targets; procfs and ELF files are read there.
 
 use std::{
+    fs::File,
+    io::{BufWriter, Write as _},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -77,6 +79,8 @@ pub struct SessionSettings {
     pub profile: profile::Settings,
     /// How long a window is, and what becomes of its profiles; `None`: one window, until the end.
     pub windows: Option<(Duration, OnWindow)>,
+    /// Where to keep the records as they come off the ring, if at all.
+    pub records: Option<File>,
 }
 
 impl SessionSettings {
@@ -175,6 +179,7 @@ impl Session {
                         notices: data_notices,
                         waiting: Vec::new(),
                         windows: settings.windows,
+                        records: settings.records.map(BufWriter::new),
                         window_start,
                         counted: window_start,
                     };
@@ -254,6 +259,7 @@ struct DataPlane {
     /// Events of the last turn, in ring order.
     waiting: Vec<Event>,
     windows: Option<(Duration, OnWindow)>,
+    records: Option<BufWriter<File>>,
     window_start: BootNanos,
     counted: BootNanos,
 }
@@ -270,7 +276,9 @@ impl DataPlane {
     fn turn(&mut self) {
         let mut fresh = Vec::new();
         let (pipeline, notices, health) = (&self.pipeline, &self.notices, &self.shared.health);
+        let records = &mut self.records;
         self.ring.drain(BATCH, |record| {
+            keep(records, record);
             let Some(event) = pipeline.decode(record) else {
                 return;
             };
@@ -334,6 +342,17 @@ impl DataPlane {
             profiles,
             table: self.pipeline.table().clone(),
         }
+    }
+}
+
+/// Keeps a record, as long as that works.
+fn keep(records: &mut Option<BufWriter<File>>, record: &[u8]) {
+    let Some(file) = records else {
+        return;
+    };
+    if let Err(error) = file.write_all(record) {
+        tracing::warn!("the records are kept no further: {error}");
+        *records = None;
     }
 }
 

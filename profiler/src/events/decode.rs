@@ -79,6 +79,19 @@ fn split<T: AnyBitPattern>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     Ok((bytemuck::pod_read_unaligned(head), tail))
 }
 
+/// The records in bytes that hold one behind the other, as `record --keep-records` leaves them: each
+/// says its own size. Ends where the bytes do, or make no sense.
+pub fn records(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (header, _) = split::<Header>(rest).ok()?;
+        let size = usize::try_from(header.size).ok()?;
+        let (record, tail) = rest.split_at_checked(size)?;
+        rest = tail;
+        (!record.is_empty()).then_some(record)
+    })
+}
+
 fn split_bytes(bytes: &[u8], size: usize) -> Result<(&[u8], &[u8]), DecodeError> {
     bytes.split_at_checked(size).ok_or(DecodeError::Short)
 }

@@ -7,7 +7,7 @@ mod decode;
 
 use profiler_common::outcome::Outcome;
 
-pub use self::decode::{DecodeError, decode};
+pub use self::decode::{DecodeError, decode, records};
 
 use crate::{
     id::{Pid, ProcessKey, SpanId, Tid, TraceId},

@@ -1,0 +1,197 @@
+//! Recorded bytes of the ring → profiles as text: the whole data plane, without privileges.
+//!
+//! The records are of `tests/programs`, kept with `spanprof record --keep-records` on a Debian 12
+//! with its own CPython 3.11 (`records/README.md`).
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests panic like tests"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use profiler::{
+    events::{Event, records},
+    health::Health,
+    id::{ProcessKey, Service},
+    pipeline::Pipeline,
+    profile::{self, LabelSet, SpanLabel, Window, pprof, proto},
+    targets::{Snapshot, Target},
+    time::{BootNanos, UnixNanos},
+};
+use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
+use prost::Message as _;
+
+const PERIOD: u64 = 10_000_000;
+const CASES: [&str; 4] = ["nested", "interleaved", "event_loop", "ended_elsewhere"];
+
+fn bytes(case: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/records");
+    fs::read(folder.join(PathBuf::from(case).with_extension("bin"))).unwrap()
+}
+
+/// Feeds records to a pipeline that profiles the process of the first sample.
+fn run(
+    bytes: &[u8],
+    span_label: SpanLabel,
+    labels: LabelSet,
+    health: &Health,
+) -> Vec<profile::Profile> {
+    let settings = profile::Settings {
+        period: PERIOD,
+        span_label,
+        labels,
+        max_stacks: 1000,
+    };
+    let mut pipeline = Pipeline::new(settings, health.clone());
+    let events: Vec<Event> = records(bytes)
+        .filter_map(|record| pipeline.decode(record))
+        .collect();
+    let sampled = events.iter().find_map(|event| match event {
+        Event::Sample(sample) => Some(sample.process),
+        _ => None,
+    });
+    let target = sampled.map(|process: ProcessKey| {
+        Arc::new(Target {
+            process,
+            service: Arc::new(Service {
+                name: "shop".to_owned(),
+                namespace: String::new(),
+            }),
+            mappings: Arc::from([]),
+            interpreter: None,
+        })
+    });
+    pipeline.set_snapshot(&Snapshot::new(target), BootNanos(0));
+    for mut event in events {
+        if let Event::Sample(sample) = &mut event {
+            // Their names are those of whatever kernel and files are on this machine.
+            sample.kernel.clear();
+            sample.native.clear();
+        }
+        pipeline.take(event);
+    }
+    let window = Window {
+        start: UnixNanos(0),
+        duration_nanos: 1_000_000_000,
+    };
+    pipeline.finish(window)
+}
+
+/// Samples by stack (leaf last) and labels.
+fn text(profile: &proto::Profile) -> String {
+    let string = |index: i64| profile.string_table[usize::try_from(index).unwrap()].as_str();
+    let by_id = |id: u64| usize::try_from(id - 1).unwrap();
+    let mut rows: BTreeMap<(String, String), i64> = BTreeMap::new();
+    for sample in &profile.sample {
+        let frames = sample.location_id.iter().rev().map(|&id| {
+            let line = &profile.location[by_id(id)].line[0];
+            let function = &profile.function[by_id(line.function_id)];
+            format!("{}:{}", string(function.name), line.line)
+        });
+        let labels = sample.label.iter();
+        let labels = labels.map(|label| format!("{}={}", string(label.key), string(label.str)));
+        let key = (
+            labels.collect::<Vec<_>>().join(" "),
+            frames.collect::<Vec<_>>().join(" > "),
+        );
+        *rows.entry(key).or_default() += sample.value[0];
+    }
+    let mut text = String::new();
+    let mut before = None;
+    for ((labels, stack), value) in rows {
+        if before.as_ref() != Some(&labels) {
+            writeln!(text, "[{labels}]").unwrap();
+            before = Some(labels);
+        }
+        writeln!(text, "  {value:>10}  {stack}").unwrap();
+    }
+    text
+}
+
+fn as_text(case: &str, span_label: SpanLabel, labels: LabelSet) -> String {
+    let health = Health::default();
+    let profiles = run(&bytes(case), span_label, labels, &health);
+    let profiles = profiles
+        .iter()
+        .map(|it| text(&proto::Profile::decode(pprof::encode(it).as_slice()).unwrap()));
+    let profiles: String = profiles.collect();
+    format!("{profiles}\n{}", health.table())
+}
+
+/// What Pyroscope gets, by the local root.
+#[test]
+fn pushed() {
+    for case in CASES {
+        let labels = LabelSet::Pyroscope { trace_id: false };
+        insta::assert_snapshot!(
+            format!("pushed_{case}"),
+            as_text(case, SpanLabel::LocalRoot, labels)
+        );
+    }
+}
+
+/// What a file gets, by the active span.
+#[test]
+fn written() {
+    for case in CASES {
+        insta::assert_snapshot!(
+            format!("written_{case}"),
+            as_text(case, SpanLabel::Active, LabelSet::File)
+        );
+    }
+}
+
+/// Every sample on the ring is in the profile: none is lost, none is there twice.
+#[test]
+fn nothing_is_lost() {
+    for case in CASES {
+        let bytes = bytes(case);
+        let samples = records(&bytes).filter_map(|record| profiler::events::decode(record).ok());
+        let samples = samples.filter(|event| matches!(event, Event::Sample(_)));
+        let profiles = run(
+            &bytes,
+            SpanLabel::Active,
+            LabelSet::File,
+            &Health::default(),
+        );
+        let exported: i64 = profiles
+            .iter()
+            .map(|it| proto::Profile::decode(pprof::encode(it).as_slice()).unwrap())
+            .flat_map(|it| it.sample)
+            .map(|sample| sample.value[0])
+            .sum();
+        let taken = i64::try_from(samples.count()).unwrap();
+        assert!(taken > 20, "{case}");
+        assert_eq!(exported, taken * i64::try_from(PERIOD).unwrap(), "{case}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Records that a broken kernel or a hostile process has damaged do no more than be counted.
+    #[test]
+    fn damaged_records_are_survived(
+        case in prop::sample::select(CASES.as_slice()),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..200),
+    ) {
+        let mut bytes = bytes(case);
+        for (index, value) in damage {
+            let index = index.index(bytes.len());
+            bytes[index] = value;
+        }
+        let profiles = run(&bytes, SpanLabel::LocalRoot, LabelSet::File, &Health::default());
+        for profile in profiles {
+            let decoded = proto::Profile::decode(pprof::encode(&profile).as_slice());
+            prop_assert!(decoded.is_ok());
+        }
+    }
+}
