@@ -45,6 +45,7 @@ losses! {
     SpanTableFull, "spans_evicted", "Spans forgotten because too many were open at once.";
     CodeUnknown, "frames_code_unknown", "Python frames whose code object has not been shipped (yet): shown as [unknown code].";
     CodeStale, "frames_code_stale", "Python frames whose code object's address was reused: shown as [stale code].";
+    CodeNameCut, "code_names_cut", "Functions whose name or file is longer than what crosses the ring: shown with … at the end.";
     LineUnknown, "frames_line_unknown", "Python frames whose line is not known: the line table was cut or could not be read.";
     CodeCacheFull, "codes_evicted", "Code objects forgotten because too many are in use.";
     NativeUnknown, "frames_native_unknown", "Native frames without a symbol: shown as [file]+0xOFFSET.";

@@ -60,6 +60,9 @@ impl PythonFrames {
 
     /// Remembers a code object; one that was known at its address is gone.
     pub(super) fn learn(&mut self, code: Code) {
+        if code.name.cut || code.file.cut {
+            self.health.count(Loss::CodeNameCut);
+        }
         let unreadable = || Arc::from("[unreadable name]");
         let function = Arc::new(Function {
             name: strings::text(&code.name).map_or_else(unreadable, Arc::from),
