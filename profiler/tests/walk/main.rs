@@ -4,13 +4,17 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "helpers of tests panic like tests"
+    clippy::print_stdout,
+    reason = "helpers of tests panic and print like tests"
 )]
 
 mod chains;
+mod frames;
 mod hostile;
 mod image;
+mod live;
 mod native;
+mod process;
 mod search;
 
 use profiler::targets::python::{
@@ -19,7 +23,7 @@ use profiler::targets::python::{
 };
 use profiler_common::{
     event::PythonFrame,
-    limits::MAX_PYTHON_FRAMES,
+    limits::{FRAME_WINDOW, MAX_PYTHON_FRAMES},
     outcome::Outcome,
     python::{Process, PythonLayout, flags},
     walk::{MAX_SEARCH_STEPS, MAX_STEPS, PythonWalk, ReadUser, ThreadSearch, step},
@@ -33,7 +37,14 @@ fn walk_checked(
     frame: u64,
     check: impl Fn(&PythonFrame),
 ) -> (Outcome, Vec<PythonFrame>) {
-    let mut walk = PythonWalk::from_frame(frame);
+    let mut walk = PythonWalk::from_frame(0);
+    // What an earlier walk has left must not matter.
+    walk.frames.bytes_mut().fill(0xa5);
+    walk.code.bytes_mut().fill(0xa5);
+    walk.count = 3;
+    walk.frames_start = frame;
+    walk.frames_size = FRAME_WINDOW as u64;
+    walk.restart(frame);
     let mut frames = Vec::new();
     for _ in 0..MAX_STEPS {
         let goes_on = step(reader, layout, code_type, &mut walk, |index, frame| {
