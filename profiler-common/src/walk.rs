@@ -49,6 +49,11 @@ impl<const N: usize> Block<N> {
         self.bytes.as_mut_ptr()
     }
 
+    /// All its bytes, to fill it without `unsafe`.
+    pub fn bytes_mut(&mut self) -> &mut [u8; N] {
+        &mut self.bytes
+    }
+
     /// The `u64` at an offset, rounded down to its alignment and wrapped into the block: the
     /// agent has checked the offset, the mask is what lets the verifier believe it.
     #[inline(always)]

@@ -1,0 +1,183 @@
+//! Python frames laid out in all ways: the walk tells exactly what is there.
+
+use profiler_common::{
+    event::PythonFrame,
+    limits::MAX_PYTHON_FRAMES,
+    outcome::Outcome,
+    python::{PythonLayout, flags},
+    walk::{Block, MAX_STEPS, ReadUser as _, checksum},
+};
+use proptest::prelude::{
+    Just, ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
+
+use crate::{
+    frames::{
+        CODE_TYPE, Code, Frame, Place, code_address, extent, frames, lay_out, put_code, put_frame,
+        sound_codes,
+    },
+    image::Image,
+    layouts, walk,
+};
+
+/// What the walk must tell, from the frames instead of from memory.
+fn expected(
+    image: &Image,
+    layout: &PythonLayout,
+    frames: &[Frame],
+    addresses: &[u64],
+) -> (Outcome, Vec<PythonFrame>) {
+    let mut told = Vec::new();
+    let steps = MAX_STEPS as usize;
+    for (frame, at) in frames.iter().zip(addresses).take(steps) {
+        if !image.has(*at, extent(layout)) {
+            return (Outcome::Unreadable, told);
+        }
+        if frame.is_trampoline && layout.flags & flags::FRAME_HAS_OWNER != 0 {
+            continue;
+        }
+        match frame.code {
+            Code::Unreadable => return (Outcome::Unreadable, told),
+            Code::OfAnotherType => return (Outcome::NotCode, told),
+            Code::Sound(_) => {}
+        }
+        if told.len() == MAX_PYTHON_FRAMES {
+            return (Outcome::Truncated, told);
+        }
+        let code = code_address(layout, frame.code);
+        let mut block = Block::zeroed();
+        assert!(image.read(code, u32::from(layout.code_size), &mut block));
+        told.push(PythonFrame {
+            code,
+            checksum: checksum(layout, &block),
+            instruction: 2 * i32::from(frame.instruction),
+        });
+    }
+    // One step finds out that nothing is left.
+    if frames.len() < steps {
+        (Outcome::Complete, told)
+    } else {
+        (Outcome::Truncated, told)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A chain is walked exactly as it is, wherever its frames lie: adjacent, across pages, at the
+    /// end of what can be read, far apart.
+    #[test]
+    fn sound_chains_are_walked_exactly(frames in frames(sound_codes())) {
+        for layout in layouts() {
+            let mut image = Image::default();
+            let addresses = lay_out(&mut image, &layout, &frames);
+            let leaf = addresses.first().copied().unwrap_or(0);
+            let expected = expected(&image, &layout, &frames, &addresses);
+            prop_assert_eq!(walk(&image, &layout, CODE_TYPE, leaf), expected);
+        }
+    }
+
+    /// What is damaged ends the walk right there: every frame before it is told, because no read
+    /// depends on memory that it does not need.
+    #[test]
+    fn damaged_chains_are_walked_up_to_the_damage(
+        frames in frames(prop_oneof![
+            200 => sound_codes(),
+            1 => Just(Code::OfAnotherType),
+            1 => Just(Code::Unreadable),
+        ]),
+        lost in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+    ) {
+        for layout in layouts() {
+            let mut image = Image::default();
+            let addresses = lay_out(&mut image, &layout, &frames);
+            for lost in lost.iter().filter(|_| !addresses.is_empty()) {
+                image.forget(*lost.get(&addresses));
+            }
+            let leaf = addresses.first().copied().unwrap_or(0);
+            let expected = expected(&image, &layout, &frames, &addresses);
+            prop_assert_eq!(walk(&image, &layout, CODE_TYPE, leaf), expected);
+        }
+    }
+
+    /// Code objects that differ in one of the fields that name them have different checksums.
+    #[test]
+    fn checksums_tell_code_objects_apart(field in 0_usize..4, change in 1_u32..) {
+        for layout in layouts() {
+            let mut image = Image::default();
+            put_code(&mut image, &layout, Code::Sound(0), CODE_TYPE);
+            let at = code_address(&layout, Code::Sound(0));
+            let sum = |image: &Image| {
+                let mut block = Block::zeroed();
+                assert!(image.read(at, u32::from(layout.code_size), &mut block));
+                checksum(&layout, &block)
+            };
+            let before = sum(&image);
+            let offset = [layout.code_first_line, layout.code_name, layout.code_file, layout.code_line_table][field];
+            let field = at + u64::from(offset);
+            let old = image.read_u64(field).unwrap().to_le_bytes();
+            let new = u32::from_le_bytes([old[0], old[1], old[2], old[3]]) ^ change;
+            image.put(field, &new.to_le_bytes());
+            prop_assert!(sum(&image) != before);
+        }
+    }
+}
+
+/// A chain of exactly the budget is complete; one frame more is cut, and the innermost are kept.
+#[test]
+fn the_budget_is_exact() {
+    for layout in layouts() {
+        for (count, outcome) in [
+            (MAX_PYTHON_FRAMES, Outcome::Complete),
+            (MAX_PYTHON_FRAMES + 1, Outcome::Truncated),
+        ] {
+            let frame = Frame {
+                place: Place::Below(3),
+                code: Code::Sound(1),
+                instruction: 0,
+                is_trampoline: false,
+            };
+            let frames: Vec<Frame> = (0..count)
+                .map(|index| Frame {
+                    instruction: u16::try_from(index).unwrap(),
+                    ..frame
+                })
+                .collect();
+            let mut image = Image::default();
+            let addresses = lay_out(&mut image, &layout, &frames);
+            let (ended, told) = walk(&image, &layout, CODE_TYPE, addresses[0]);
+            assert_eq!(ended, outcome);
+            let instructions: Vec<i32> = told.iter().map(|frame| frame.instruction).collect();
+            let innermost: Vec<i32> = (0..512).step_by(2).collect();
+            assert_eq!(instructions, innermost);
+        }
+    }
+}
+
+/// A frame that begins in what was read with another one, and ends behind it, is read anew. No
+/// CPython has such frames; the bytes behind the others are not to be mistaken for them.
+#[test]
+fn overlapping_frames_are_told_apart() {
+    for layout in layouts() {
+        let frame = |instruction| Frame {
+            place: Place::Apart(0),
+            code: Code::Sound(1),
+            instruction,
+            is_trampoline: false,
+        };
+        let mut image = Image::default();
+        let leaf = lay_out(&mut image, &layout, &[frame(1)])[0];
+        // So far above that no field of one lies on a field of the other.
+        let above = leaf + 32;
+        put_frame(&mut image, &layout, &frame(2), above, 0);
+        let word = |offset: u16| leaf + u64::from(offset);
+        image.put_word(
+            word(layout.frame_code),
+            code_address(&layout, Code::Sound(1)),
+        );
+        image.put_word(word(layout.frame_previous), above);
+        let (outcome, told) = walk(&image, &layout, CODE_TYPE, leaf);
+        assert_eq!((outcome, told.len()), (Outcome::Complete, 2));
+        assert_eq!(told[1].instruction, 4);
+    }
+}

@@ -1,0 +1,185 @@
+//! Memory that lies: the walk ends, stays within its blocks, and believes nothing without a check.
+
+use std::cell::{Cell, RefCell};
+
+use profiler_common::{
+    limits::{CODE_BLOCK, MAX_PYTHON_FRAMES},
+    outcome::Outcome,
+    python::{PythonLayout, flags},
+    walk::{Block, ReadUser, current_frame},
+};
+use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
+
+use crate::{image::Image, layouts, search, walk, walk_checked};
+
+const CODE_TYPE: u64 = 0x7f00_0000_1000;
+
+/// Memory that answers whatever the seed says, at every address.
+#[derive(Debug)]
+struct Liar {
+    seed: u64,
+    /// Reads that fail, of 256.
+    unreadable: u64,
+    /// Words that are the code type, of 256: without them no walk gets far.
+    of_code_type: u64,
+    /// Whether it says something else each time, as memory of running threads does.
+    changes: bool,
+    reads: Cell<u64>,
+    /// The last code object read: where, and all of the block.
+    code: RefCell<(u64, Vec<u8>)>,
+}
+
+impl Liar {
+    /// A number that depends on the address, and on the time where memory changes.
+    fn noise(&self, address: u64) -> u64 {
+        let time = if self.changes { self.reads.get() } else { 0 };
+        // Finishing step of SplitMix64.
+        let mut mix = self.seed ^ address.rotate_left(17) ^ time.rotate_left(41);
+        mix = (mix ^ (mix >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mix = (mix ^ (mix >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mix ^ (mix >> 31)
+    }
+
+    fn fails(&self, address: u64) -> bool {
+        self.noise(!address) & 255 < self.unreadable
+    }
+
+    /// Mostly pointers into a few frames' worth of memory, so that lists meet and run in circles;
+    /// some that no process has.
+    fn word(&self, address: u64) -> u64 {
+        let noise = self.noise(address);
+        if noise & 255 < self.of_code_type {
+            return CODE_TYPE;
+        }
+        match noise >> 8 & 31 {
+            0 => 0,
+            1 => noise,
+            2 => u64::MAX - (noise >> 16 & 127),
+            3 => noise >> 16 & 4095,
+            4 => 0x5500_0000_0000 | (noise >> 16 & 0xffff),
+            _ => 0x5500_0000_0000 | (noise >> 16 & 0xfff8),
+        }
+    }
+}
+
+impl ReadUser for Liar {
+    fn read<const N: usize>(&self, address: u64, size: u32, block: &mut Block<N>) -> bool {
+        self.reads.set(self.reads.get() + 1);
+        let bytes = &mut block.bytes_mut()[..size as usize];
+        if self.fails(address) {
+            bytes.fill(0xa5);
+            return false;
+        }
+        for (chunk, index) in bytes.chunks_mut(8).zip(0_u64..) {
+            let word = self.word(address.wrapping_add(index * 8)).to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+        if N == CODE_BLOCK {
+            self.code.replace((address, block.bytes_mut().to_vec()));
+        }
+        true
+    }
+
+    fn read_u64(&self, address: u64) -> Option<u64> {
+        self.reads.set(self.reads.get() + 1);
+        (!self.fails(address)).then(|| self.word(address))
+    }
+}
+
+fn liars() -> impl Strategy<Value = Liar> {
+    let unreadable = prop::sample::select(vec![0, 0, 2, 30, 256]);
+    let of_code_type = prop::sample::select(vec![0, 40, 128, 256]);
+    (any::<u64>(), unreadable, of_code_type, any::<bool>()).prop_map(
+        |(seed, unreadable, of_code_type, changes)| Liar {
+            seed,
+            unreadable,
+            of_code_type,
+            changes,
+            reads: Cell::new(0),
+            code: RefCell::default(),
+        },
+    )
+}
+
+/// Walks, and checks of every frame that its code object was read and has the right type.
+fn survive(liar: &Liar, layout: &PythonLayout, frame: u64) {
+    walk_checked(liar, layout, CODE_TYPE, frame, |frame| {
+        let (code, block) = &*liar.code.borrow();
+        assert_eq!(frame.code, *code);
+        let offset = usize::from(layout.object_type) & (CODE_BLOCK - 8);
+        assert_eq!(block[offset..offset + 8], CODE_TYPE.to_le_bytes());
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Memory that lies is survived from the runtime to the outermost frame.
+    #[test]
+    fn lies_are_survived(liar in liars(), runtime: u64, thread_pointer: u64, frame: u64) {
+        for layout in layouts() {
+            for pointer in [thread_pointer, 0, CODE_TYPE] {
+                let state = search(&liar, &layout, runtime, pointer);
+                if let Ok(state) = state && let Some(frame) = current_frame(&liar, &layout, state) {
+                    survive(&liar, &layout, frame);
+                }
+            }
+            survive(&liar, &layout, frame);
+            survive(&liar, &layout, frame & !7);
+        }
+    }
+
+    /// A layout that the agent would never load keeps the walk within its blocks, too.
+    #[test]
+    fn any_layout_is_survived(
+        liar in liars(),
+        layout in prop::collection::vec(any::<u8>(), size_of::<PythonLayout>()),
+        runtime: u64,
+        frame: u64,
+    ) {
+        let layout: PythonLayout = bytemuck::pod_read_unaligned(&layout);
+        let _ = search(&liar, &layout, runtime, frame);
+        current_frame(&liar, &layout, frame);
+        survive(&liar, &layout, frame);
+    }
+}
+
+/// A frame that is its own caller, directly or not, fills the budget and no more.
+#[test]
+fn cyclic_frames_end_the_walk() {
+    for layout in layouts() {
+        for length in [1, 2, 7] {
+            let mut image = Image::default();
+            let code = 0x9000;
+            image.put(code, &[0; CODE_BLOCK]);
+            image.put_word(code + u64::from(layout.object_type), CODE_TYPE);
+            for number in 0..length {
+                put_frame(&mut image, &layout, number, (number + 1) % length, code);
+            }
+            let (outcome, frames) = walk(&image, &layout, CODE_TYPE, frame_address(0));
+            assert_eq!(
+                (outcome, frames.len()),
+                (Outcome::Truncated, MAX_PYTHON_FRAMES)
+            );
+            if layout.flags & flags::FRAME_HAS_OWNER != 0 {
+                for number in 0..length {
+                    let owner = frame_address(number) + u64::from(layout.frame_owner);
+                    image.put(owner, &[layout.owner_trampoline]);
+                }
+                let ended = walk(&image, &layout, CODE_TYPE, frame_address(0));
+                assert_eq!(ended, (Outcome::Truncated, vec![]));
+            }
+        }
+    }
+}
+
+fn frame_address(number: u64) -> u64 {
+    0x10_0ff8 + number * 200
+}
+
+fn put_frame(image: &mut Image, layout: &PythonLayout, number: u64, caller: u64, code: u64) {
+    let at = frame_address(number);
+    image.put(at, &[0; 128]);
+    image.put_word(at + u64::from(layout.frame_previous), frame_address(caller));
+    image.put_word(at + u64::from(layout.frame_code), code);
+}

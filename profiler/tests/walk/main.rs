@@ -1,0 +1,112 @@
+//! The walks off the kernel: the very code of the kernel program, on the memory of running
+//! interpreters and on memory made up. Needs no privileges.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests panic and print like tests"
+)]
+
+mod chains;
+mod frames;
+mod hostile;
+mod image;
+mod live;
+mod native;
+mod process;
+mod search;
+
+use profiler::targets::python::{
+    layout::{Offsets, validate},
+    tables,
+};
+use profiler_common::{
+    event::PythonFrame,
+    limits::{FRAME_WINDOW, MAX_PYTHON_FRAMES},
+    outcome::Outcome,
+    python::{Process, PythonLayout, flags},
+    walk::{MAX_SEARCH_STEPS, MAX_STEPS, PythonWalk, ReadUser, ThreadSearch, step},
+};
+
+/// Walks from a frame as the kernel program does; `check` sees every frame when it is put.
+fn walk_checked(
+    reader: &impl ReadUser,
+    layout: &PythonLayout,
+    code_type: u64,
+    frame: u64,
+    check: impl Fn(&PythonFrame),
+) -> (Outcome, Vec<PythonFrame>) {
+    let mut walk = PythonWalk::from_frame(0);
+    // What an earlier walk has left must not matter.
+    walk.frames.bytes_mut().fill(0xa5);
+    walk.code.bytes_mut().fill(0xa5);
+    walk.count = 3;
+    walk.frames_start = frame;
+    walk.frames_size = FRAME_WINDOW as u64;
+    walk.restart(frame);
+    let mut frames = Vec::new();
+    for _ in 0..MAX_STEPS {
+        let goes_on = step(reader, layout, code_type, &mut walk, |index, frame| {
+            assert_eq!(index as usize, frames.len());
+            assert!(frames.len() < MAX_PYTHON_FRAMES);
+            check(&frame);
+            frames.push(frame);
+        });
+        if !goes_on {
+            break;
+        }
+    }
+    assert_eq!(walk.count as usize, frames.len());
+    (Outcome::from_number(walk.outcome).unwrap(), frames)
+}
+
+/// Walks from a frame as the kernel program does.
+fn walk(
+    reader: &impl ReadUser,
+    layout: &PythonLayout,
+    code_type: u64,
+    frame: u64,
+) -> (Outcome, Vec<PythonFrame>) {
+    walk_checked(reader, layout, code_type, frame, |_| {})
+}
+
+/// Searches the state of a thread as the kernel program does.
+fn search(
+    reader: &impl ReadUser,
+    layout: &PythonLayout,
+    runtime: u64,
+    thread_pointer: u64,
+) -> Result<u64, Outcome> {
+    let process = Process {
+        start_time: 0,
+        runtime,
+        code_type: 0,
+        layout: 0,
+        generation: 0,
+    };
+    let mut search = ThreadSearch::default();
+    if search.start(reader, layout, &process, thread_pointer) {
+        for _ in 0..MAX_SEARCH_STEPS {
+            if !search.step(reader, layout) {
+                break;
+            }
+        }
+    }
+    match Outcome::from_number(search.outcome).unwrap() {
+        Outcome::Complete => Ok(search.thread),
+        outcome => Err(outcome),
+    }
+}
+
+/// A layout of every kind there is: 3.10 to 3.12, and one that is like 3.13's.
+fn layouts() -> Vec<PythonLayout> {
+    let tables = (10..=12).map(|minor| tables::offsets(minor).unwrap().clone());
+    // 3.13 did away with `_PyCFrame`; frames are those of 3.12.
+    let newest = Offsets {
+        flags: flags::FRAME_HAS_OWNER,
+        ..tables::offsets(12).unwrap().clone()
+    };
+    let all = tables.chain([newest]);
+    all.map(|offsets| validate(&offsets).unwrap()).collect()
+}

@@ -1,0 +1,159 @@
+//! Running interpreters, and their memory.
+
+use std::{
+    env,
+    fs::File,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use profiler::{
+    id::Pid,
+    targets::{
+        elf::Elf,
+        mappings,
+        python::{
+            detect::{Detection, detect},
+            place::{Placed, place},
+        },
+    },
+};
+use profiler_common::{
+    python::PythonLayout,
+    walk::{Block, ReadUser},
+};
+
+/// CPython 3.10 to 3.13, as many as there are: those of `SPANPROF_PYTHONS`, of pyenv, of the system.
+/// Says so where there is none, and panics on CI.
+pub(crate) fn interpreters() -> Vec<PathBuf> {
+    let variable = env::var_os("SPANPROF_PYTHONS").unwrap_or_default();
+    let mut candidates: Vec<PathBuf> = env::split_paths(&variable).collect();
+    let home = env::var_os("HOME").unwrap_or_default();
+    let versions = Path::new(&home).join(".pyenv/versions").read_dir();
+    let mut folders: Vec<_> = versions.into_iter().flatten().flatten().collect();
+    folders.sort_by_key(std::fs::DirEntry::path);
+    for minor in 10..=13 {
+        let name = format!("python3.{minor}");
+        let pyenv = folders.iter().map(|it| it.path().join("bin").join(&name));
+        candidates.extend(pyenv);
+        candidates.push(Path::new("/usr/bin").join(&name));
+    }
+    candidates.retain(|path| path.is_file());
+    if candidates.is_empty() {
+        let missing = "no CPython 3.10 to 3.13 here";
+        assert!(env::var_os("CI").is_none(), "{missing}");
+        println!("skipped: {missing}");
+    }
+    candidates
+}
+
+/// An interpreter that runs a script; it ends with the test, also when that panics.
+pub(crate) struct Running {
+    child: Child,
+    memory: File,
+    stdout: BufReader<ChildStdout>,
+    /// Where it keeps what the walk needs.
+    pub(crate) layout: PythonLayout,
+    /// Where it lies.
+    pub(crate) placed: Placed,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// Starts a script; returns when it has written its first line, and that line.
+    pub(crate) fn start(python: &Path, script: &str) -> (Self, String) {
+        let mut child = Command::new(python)
+            .args(["-I", "-X", "utf8", "-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let (layout, placed) = find(Pid(child.id()));
+        let running = Self {
+            memory: File::open(format!("/proc/{}/mem", child.id())).unwrap(),
+            child,
+            stdout,
+            layout,
+            placed,
+        };
+        (running, line)
+    }
+
+    /// The next line it writes; empty when it has ended.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
+    fn word(&self, address: u64) -> u64 {
+        self.read_u64(address).unwrap()
+    }
+
+    /// The name of a code object.
+    pub(crate) fn name(&self, code: u64) -> String {
+        self.string(self.word(code + u64::from(self.layout.code_name)))
+    }
+
+    /// The name of its file.
+    pub(crate) fn file(&self, code: u64) -> String {
+        self.string(self.word(code + u64::from(self.layout.code_file)))
+    }
+
+    /// A string of characters that take one byte each (Latin-1).
+    fn string(&self, string: u64) -> String {
+        let layout = &self.layout;
+        let state = self.word(string + u64::from(layout.string_state));
+        assert_eq!(state >> layout.string_kind_shift & 7, 1);
+        assert_eq!(state >> layout.string_compact_bit & 1, 1);
+        let data = if state >> layout.string_ascii_bit & 1 == 1 {
+            layout.string_ascii_data
+        } else {
+            layout.string_compact_data
+        };
+        let size = self.word(string + u64::from(layout.string_length));
+        let mut bytes = vec![0; usize::try_from(size).unwrap()];
+        self.memory
+            .read_exact_at(&mut bytes, string + u64::from(data))
+            .unwrap();
+        bytes.into_iter().map(char::from).collect()
+    }
+}
+
+/// Finds the interpreter as the agent does.
+fn find(pid: Pid) -> (PythonLayout, Placed) {
+    let mappings = mappings::read(pid).unwrap();
+    let files = mappings.iter().filter(|mapping| mapping.file.inode != 0);
+    let mut found = files.filter_map(|mapping| {
+        let data = mappings::open(pid, mapping).unwrap().1.data();
+        match detect(&Elf::parse(&data).unwrap()) {
+            Detection::Found(facts) => Some((facts.layout, place(&facts, mapping).unwrap())),
+            Detection::NotPython | Detection::Unsupported(_) => None,
+        }
+    });
+    found.next().unwrap()
+}
+
+impl ReadUser for Running {
+    fn read<const N: usize>(&self, address: u64, size: u32, block: &mut Block<N>) -> bool {
+        let bytes = &mut block.bytes_mut()[..size as usize];
+        self.memory.read_exact_at(bytes, address).is_ok()
+    }
+
+    fn read_u64(&self, address: u64) -> Option<u64> {
+        let mut word = [0; 8];
+        self.memory.read_exact_at(&mut word, address).ok()?;
+        Some(u64::from_le_bytes(word))
+    }
+}
