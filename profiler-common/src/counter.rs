@@ -39,6 +39,7 @@ counters! {
     SpanTooDeep, "spans_too_deep", "Spans opened beyond the depth that is kept per thread: such samples stay unattributed.";
     SpanNameUnreadable, "span_names_unreadable", "Span names that could not be read from the application.";
     SpanNameCut, "span_names_cut", "Span names longer than what crosses the ring.";
+    SpanSeen, "spans_seen", "Spans found in the context of a sampled thread for the first time.";
     SpanMapFull, "span_map_failures", "Updates of the span maps that the kernel refused.";
     HookVersion, "hook_version_mismatch", "Process blocks of a hook that speaks another ABI version; their resource is ignored.";
     ProcessRingFull, "process_notices_dropped_ring_full", "Process notices dropped because the ring buffer was full; the procfs scan finds what was missed.";

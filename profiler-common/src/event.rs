@@ -19,6 +19,18 @@ pub mod kind {
     pub const PROCESS: u32 = 5;
     /// [`super::ResourceRecord`].
     pub const RESOURCE: u32 = 6;
+    /// [`super::SpanSeenRecord`].
+    pub const SPAN_SEEN: u32 = 7;
+}
+
+/// What is known of a span that was seen, in [`SpanSeenRecord::flags`].
+pub mod seen {
+    /// Its parent is in another process.
+    pub const PARENT_IS_REMOTE: u32 = 1;
+    /// Nothing tells whether it has a parent: an unsampled or a remote span.
+    pub const PARENT_UNKNOWN: u32 = 2;
+    /// The end of its name is missing.
+    pub const NAME_CUT: u32 = 4;
 }
 
 /// What happened to a process, in [`ProcessRecord::what`].
@@ -48,7 +60,7 @@ record! {
 
     /// One hit of the sampling clock. Tail: `kernel_frames` × u64, `native_frames` × u64,
     /// `python_frames` × [`PythonFrame`], each leaf first.
-    SampleRecord: 104 bytes {
+    SampleRecord: 112 bytes {
         /// Kind [`kind::SAMPLE`].
         header: Header,
         /// When the process started, in clock ticks since boot, as `/proc/PID/stat` has it.
@@ -61,8 +73,10 @@ record! {
         trace_id_low: u64,
         /// The active span, 0 where none is known.
         span_id: u64,
-        /// Its local root.
+        /// Its local root; 0 where the span was read from the thread's context, which knows none.
         local_root_id: u64,
+        /// The class of the current span, with [`crate::span::state::SPAN_CLASS_UNKNOWN`].
+        span_class: u64,
         /// How the span was found, or why there is none: one of [`crate::span::state`].
         span_state: u32,
         /// How the Python walk ended: an [`crate::outcome::Outcome`] as a number.
@@ -75,8 +89,33 @@ record! {
         native_frames: u16,
         /// Python frames in the tail.
         python_frames: u32,
+        /// Who was asked: one of [`crate::span::source`].
+        span_source: u32,
+    }
+
+    /// A span that was current in a sample for the first time, as its object tells it: sent before
+    /// the sample.
+    SpanSeenRecord: 328 bytes {
+        /// Kind [`kind::SPAN_SEEN`].
+        header: Header,
+        /// High half of the trace id.
+        trace_id_high: u64,
+        /// Low half.
+        trace_id_low: u64,
+        /// The span.
+        span_id: u64,
+        /// Its parent, 0 where it has none.
+        parent_id: u64,
+        /// Bits of [`seen`].
+        flags: u32,
+        /// Bytes of the name that follow.
+        name_size: u32,
+        /// Bytes a character of the name has: 1, 2 or 4; 0 where there is no name to read.
+        name_kind: u32,
         /// Always 0.
         reserved: u32,
+        /// The name as CPython stores it.
+        name: [u8; 256],
     }
 
     /// One Python frame of a sample.

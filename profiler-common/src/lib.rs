@@ -6,6 +6,7 @@
 
 pub mod code;
 pub mod config;
+pub mod context;
 pub mod counter;
 pub mod event;
 pub mod limits;

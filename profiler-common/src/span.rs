@@ -62,7 +62,15 @@ record! {
     }
 }
 
-/// What a thread's span stack said at sample time. Stored in [`crate::event::SampleRecord`].
+/// Who was asked for the span of a sample.
+pub mod source {
+    /// The span stack that the hook's probes keep.
+    pub const STACK: u32 = 0;
+    /// The interpreter's context.
+    pub const CONTEXT: u32 = 1;
+}
+
+/// How the span of a sample was found, or why there is none. Stored in [`crate::event::SampleRecord`].
 pub mod state {
     /// The thread has no stack, or nothing on it: it is in no span that the hook has seen.
     pub const NONE: u32 = 0;
@@ -75,4 +83,12 @@ pub mod state {
     pub const ENDED: u32 = 3;
     /// More spans are open than `MAX_SPAN_DEPTH`.
     pub const TOO_DEEP: u32 = 4;
+    /// Memory on the way to the current span is not resident.
+    pub const CONTEXT_UNREADABLE: u32 = 5;
+    /// Something on the way to the current span is not what the recipe says.
+    pub const CONTEXT_UNEXPECTED: u32 = 6;
+    /// The current span is of a class that the recipe does not know.
+    pub const SPAN_CLASS_UNKNOWN: u32 = 7;
+    /// A dictionary or collision node on the way has more entries than are looked at.
+    pub const CONTEXT_TOO_LARGE: u32 = 8;
 }

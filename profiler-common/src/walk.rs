@@ -181,8 +181,8 @@ impl PythonWalk {
     }
 }
 
-/// Steps a walk may take: trampolines take steps too, a quarter more of them than frames.
-pub const MAX_STEPS: u32 = (MAX_PYTHON_FRAMES + MAX_PYTHON_FRAMES / 4) as u32;
+/// Steps a walk may take: trampolines take steps too, one for each call from C code into Python.
+pub const MAX_STEPS: u32 = 2 * MAX_PYTHON_FRAMES as u32;
 
 /// Whether a thread state belongs to the thread whose thread pointer is given.
 #[inline(always)]
@@ -209,10 +209,13 @@ pub struct ThreadSearch {
     pub outcome: u32,
     /// Always 0.
     pub reserved: u32,
+    /// A state of the thread that runs nothing; 0 where none was met. Who makes a sub-interpreter is
+    /// left such a state in it, and runs on in its own.
+    pub idle: u64,
 }
 
-/// Steps a search may take: one for each thread, and one for each interpreter.
-pub const MAX_SEARCH_STEPS: u32 = (MAX_THREADS * MAX_INTERPRETERS) as u32;
+/// Steps a search may take: one for each thread state, and one for each interpreter.
+pub const MAX_SEARCH_STEPS: u32 = ((MAX_THREADS + 1) * MAX_INTERPRETERS) as u32;
 
 impl ThreadSearch {
     /// Starts at the process's main interpreter; false where that cannot be read.
@@ -225,6 +228,7 @@ impl ThreadSearch {
         thread_pointer: u64,
     ) -> bool {
         self.thread_pointer = thread_pointer;
+        self.idle = 0;
         self.outcome = Outcome::TooManyThreads as u32;
         let head = process
             .runtime
@@ -239,7 +243,7 @@ impl ThreadSearch {
     #[inline(always)]
     pub fn step<R: ReadUser>(&mut self, reader: &R, layout: &PythonLayout) -> bool {
         if self.interpreter == 0 {
-            return self.end(Outcome::NoThreadState);
+            return self.exhausted();
         }
         if self.thread == 0 {
             let next = self
@@ -251,7 +255,11 @@ impl ThreadSearch {
             };
         }
         if owns(reader, layout, self.thread, self.thread_pointer) {
-            return self.end(Outcome::Complete);
+            match current_frame(reader, layout, self.thread) {
+                Some(0) => self.idle = self.thread,
+                Some(_) => return self.end(Outcome::Complete),
+                None => return self.end(Outcome::Unreadable),
+            }
         }
         match reader.read_u64(self.thread.wrapping_add(u64::from(layout.thread_next))) {
             Some(next) => {
@@ -266,7 +274,7 @@ impl ThreadSearch {
     fn enter<R: ReadUser>(&mut self, reader: &R, layout: &PythonLayout, interpreter: u64) -> bool {
         self.interpreter = interpreter;
         if interpreter == 0 {
-            return self.end(Outcome::NoThreadState);
+            return self.exhausted();
         }
         let threads = interpreter.wrapping_add(u64::from(layout.interpreter_threads));
         match reader.read_u64(threads) {
@@ -276,6 +284,16 @@ impl ThreadSearch {
             }
             None => self.end(Outcome::Unreadable),
         }
+    }
+
+    /// Nothing is left to search: an idle state will do.
+    #[inline(always)]
+    fn exhausted(&mut self) -> bool {
+        if self.idle == 0 {
+            return self.end(Outcome::NoThreadState);
+        }
+        self.thread = self.idle;
+        self.end(Outcome::Complete)
     }
 
     #[inline(always)]

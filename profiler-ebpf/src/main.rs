@@ -32,6 +32,7 @@
 
 mod code;
 mod config;
+mod context;
 mod count;
 mod emit;
 mod maps;

@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 use profiler_common::{
     code::{CodeKey, ThreadState},
+    context::{ContextScratch, SpanRecipe},
     counter::Counter,
     limits::MAX_LAYOUTS,
     python::{Process, PythonLayout},
@@ -35,6 +36,23 @@ pub(crate) static LAYOUTS: Array<PythonLayout> = Array::with_max_entries(MAX_LAY
 /// profiles; full: counted, and the process is not sampled.
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(10_240, 0);
+
+/// How to read the current span, by thread group id. Written by the agent, copied at fork, deleted at
+/// exec and exit by the process programs, read by `sample`. Full: the process has the spans of its
+/// hook only.
+#[map]
+pub(crate) static SPAN_RECIPES: HashMap<u32, SpanRecipe> = HashMap::with_max_entries(10_240, 0);
+
+/// What reading a span needs. Written and read by `sample`.
+#[map]
+pub(crate) static CONTEXT_SCRATCH: PerCpuArray<ContextScratch> =
+    PerCpuArray::with_max_entries(1, 0);
+
+/// Spans whose names were shipped. Written and read by `sample`. The least recently used goes, and is
+/// shipped once more when seen again.
+#[map]
+pub(crate) static SEEN_SPANS: LruHashMap<LiveSpanKey, u32> =
+    LruHashMap::with_max_entries(16_384, 0);
 
 /// State of a thread, by thread id. Written and read by `sample`, deleted at thread exit. A cache:
 /// the least recently used goes, and is found again by the walk of the interpreter's threads.

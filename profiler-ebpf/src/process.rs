@@ -9,7 +9,7 @@ use crate::{
     config,
     count::bump,
     emit,
-    maps::{EVENTS, PROCESSES, RESOURCES, SPAN_STACKS, THREAD_STATES},
+    maps::{EVENTS, PROCESSES, RESOURCES, SPAN_RECIPES, SPAN_STACKS, THREAD_STATES},
     task,
 };
 
@@ -33,6 +33,13 @@ pub(crate) fn forked(child: *const u8) {
     if PROCESSES.insert(&child_tgid, &entry, 0).is_err() {
         bump(Counter::ProcessMapFull);
     }
+    if let Some(recipe) = SPAN_RECIPES.get_ptr(&header.tgid) {
+        // SAFETY: map values stay readable while the program runs; the parent is alive.
+        let recipe = unsafe { &*recipe };
+        if SPAN_RECIPES.insert(&child_tgid, recipe, 0).is_err() {
+            bump(Counter::ProcessMapFull);
+        }
+    }
     notify(child_tgid, process::FORK, header.tgid);
 }
 
@@ -41,6 +48,7 @@ pub(crate) fn forked(child: *const u8) {
 pub(crate) fn executed(tgid: u32, tid: u32) {
     forget_thread(tid);
     let _ = RESOURCES.remove(&tgid);
+    let _ = SPAN_RECIPES.remove(&tgid);
     if let Some(entry) = PROCESSES.get_ptr_mut(&tgid) {
         // SAFETY: the entry is this process's own, which has a single thread now.
         unsafe { (*entry).runtime = 0 };
@@ -56,6 +64,7 @@ pub(crate) fn exited(tgid: u32, tid: u32) {
         return;
     }
     let _ = PROCESSES.remove(&tgid);
+    let _ = SPAN_RECIPES.remove(&tgid);
     let _ = RESOURCES.remove(&tgid);
     notify(tgid, process::EXIT, 0);
 }

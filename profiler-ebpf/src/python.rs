@@ -41,11 +41,14 @@ pub(crate) fn stack<R: Repeat>(
     scratch.walk.restart(0);
     scratch.unknown_codes = 0;
     let outcome = match thread_state::<R>(layout, process, scratch, known) {
-        Ok(state) => match current_frame(&CurrentProcess, layout, state) {
-            Some(0) => Outcome::NoFrame,
-            Some(frame) => walk::<R>(layout, process, frame, scratch, known),
-            None => Outcome::Unreadable,
-        },
+        Ok((state, frame)) => {
+            scratch.thread_state = state;
+            if frame == 0 {
+                Outcome::NoFrame
+            } else {
+                walk::<R>(layout, process, frame, scratch, known)
+            }
+        }
         Err(outcome) => outcome,
     };
     match outcome {
@@ -127,14 +130,14 @@ extern "C" fn take_steps(_index: u64, steps: *mut c_void) -> i64 {
     0
 }
 
-/// The state of the current thread: remembered, or found anew.
+/// The state of the current thread, remembered or found anew, and its innermost frame.
 #[inline(always)]
 fn thread_state<R: Repeat>(
     layout: &PythonLayout,
     process: &Process,
     scratch: &mut SampleScratch,
     known: &mut KnownCodes,
-) -> Result<u64, Outcome> {
+) -> Result<(u64, u64), Outcome> {
     let tid = scratch.record.header.tid;
     let pointer = task::thread_pointer();
     if let Some(known) = THREAD_STATES.get_ptr(&tid) {
@@ -143,7 +146,12 @@ fn thread_state<R: Repeat>(
         let known = unsafe { *known };
         if known.runtime == process.runtime && owns(&CurrentProcess, layout, known.address, pointer)
         {
-            return Ok(known.address);
+            match current_frame(&CurrentProcess, layout, known.address) {
+                // Perhaps it runs in another interpreter now.
+                Some(0) => {}
+                Some(frame) => return Ok((known.address, frame)),
+                None => return Err(Outcome::Unreadable),
+            }
         }
     }
     if scratch
@@ -172,7 +180,10 @@ fn thread_state<R: Repeat>(
     };
     // A cache: where the kernel refuses the update, the next sample searches again.
     let _ = THREAD_STATES.insert(&tid, &state, 0);
-    Ok(state.address)
+    match current_frame(&CurrentProcess, layout, state.address) {
+        Some(frame) => Ok((state.address, frame)),
+        None => Err(Outcome::Unreadable),
+    }
 }
 
 /// One step of the search: 0 to go on, 1 to stop.

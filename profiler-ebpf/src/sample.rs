@@ -11,10 +11,10 @@ use profiler_common::{
 };
 
 use crate::{
-    code, config,
+    code, config, context,
     count::bump,
     emit,
-    maps::{KNOWN_CODES, LAYOUTS, PROCESSES, SAMPLE_SCRATCH},
+    maps::{KNOWN_CODES, LAYOUTS, PROCESSES, SAMPLE_SCRATCH, SPAN_RECIPES},
     native, python,
     scratch::SampleScratch,
     span,
@@ -88,6 +88,7 @@ fn native<R: Repeat>(context: &PerfEventContext, scratch: &mut SampleScratch) {
 #[inline(always)]
 fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) -> Outcome {
     scratch.walk.count = 0;
+    scratch.thread_state = 0;
     if process.runtime == 0 {
         return Outcome::NotPython;
     }
@@ -104,11 +105,28 @@ fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) -> Outcome 
     outcome
 }
 
+/// The span the sample belongs to: the interpreter's own answer where that can be read, else what the
+/// hook's probes have seen.
+#[inline(always)]
+fn current_span(process: &Process, scratch: &SampleScratch, header: &Header) -> span::Current {
+    if process.runtime != 0
+        && let Some(recipe) = SPAN_RECIPES.get_ptr(&header.tgid)
+        && let Some(layout) = LAYOUTS.get(process.layout)
+    {
+        // SAFETY: map values stay readable while the program runs. The agent may write the entry
+        // meanwhile: then some check on the way fails, or both recipes say the same.
+        let recipe = unsafe { &*recipe };
+        let is_searched = scratch.python_outcome == Outcome::NoThreadState as u32;
+        return context::current(recipe, layout, header, scratch.thread_state, is_searched);
+    }
+    span::current(header.tgid, header.tid)
+}
+
 /// Fills in the record and ships it.
 #[inline(always)]
 fn finish(process: &Process, scratch: &mut SampleScratch) {
     let header = scratch.record.header;
-    let span = span::current(header.tgid, header.tid);
+    let span = current_span(process, scratch, &header);
     let python_frames = masked::<{ 2 * MAX_PYTHON_FRAMES }>(scratch.walk.count as usize);
     let size = size_of::<SampleRecord>()
         + scratch.addresses() * 8
@@ -124,13 +142,14 @@ fn finish(process: &Process, scratch: &mut SampleScratch) {
         trace_id_low: span.trace_id_low,
         span_id: span.span_id,
         local_root_id: span.local_root_id,
+        span_class: span.class,
         span_state: span.state,
         python_outcome: scratch.python_outcome,
         native_outcome: scratch.native.outcome,
         kernel_frames: scratch.kernel_frames as u16,
         native_frames: scratch.native.count as u16,
         python_frames: python_frames as u32,
-        reserved: 0,
+        span_source: span.source,
     };
     // SAFETY: the record and the frames are adjacent in the scratch, and hold at least `size` bytes.
     unsafe {

@@ -33,6 +33,8 @@ pub(crate) struct SampleScratch {
     pub(crate) python_outcome: u32,
     /// Whether the walk met a code object that this CPU does not know to have been shipped.
     pub(crate) unknown_codes: u64,
+    /// The thread's state; 0 where it has none.
+    pub(crate) thread_state: u64,
     /// The search for the thread's state.
     pub(crate) search: ThreadSearch,
     /// The native walk.

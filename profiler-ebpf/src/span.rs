@@ -12,7 +12,7 @@ use profiler_common::{
     counter::Counter,
     event::{HookProcess, ResourceRecord, SpanEndRecord, SpanStartRecord, kind},
     limits::{MAX_SPAN_DEPTH, MAX_SPAN_NAME},
-    span::{LiveSpan, LiveSpanKey, OpenSpan, SpanStack, state},
+    span::{LiveSpan, LiveSpanKey, OpenSpan, SpanStack, source, state},
 };
 
 use crate::{
@@ -106,8 +106,12 @@ pub(crate) fn end(context: &ProbeContext) {
     entry.submit(emit::QUIET);
 }
 
-/// What a thread's span stack says.
+/// The span a sample belongs to.
 pub(crate) struct Current {
+    /// One of [`source`].
+    pub(crate) source: u32,
+    /// The class of the current span, where that is not known.
+    pub(crate) class: u64,
     /// One of [`state`].
     pub(crate) state: u32,
     /// The active span, 0 where none is known.
@@ -120,16 +124,26 @@ pub(crate) struct Current {
     pub(crate) trace_id_low: u64,
 }
 
-/// The span a thread is in.
+impl Current {
+    /// No span, and why: one of [`state`].
+    #[inline(always)]
+    pub(crate) fn none(state: u32) -> Self {
+        Self {
+            source: source::STACK,
+            class: 0,
+            state,
+            span_id: 0,
+            local_root_id: 0,
+            trace_id_high: 0,
+            trace_id_low: 0,
+        }
+    }
+}
+
+/// The span a thread is in, as its span stack says.
 #[inline(always)]
 pub(crate) fn current(tgid: u32, tid: u32) -> Current {
-    let none = |state| Current {
-        state,
-        span_id: 0,
-        local_root_id: 0,
-        trace_id_high: 0,
-        trace_id_low: 0,
-    };
+    let none = Current::none;
     let Some(stack) = SPAN_STACKS.get_ptr(&tid) else {
         return none(state::NONE);
     };
@@ -154,6 +168,8 @@ pub(crate) fn current(tgid: u32, tid: u32) -> Current {
         return none(state::NONE);
     }
     Current {
+        source: source::STACK,
+        class: 0,
         state: state::ACTIVE,
         span_id: live.span_id,
         local_root_id: live.local_root_id,

@@ -41,6 +41,11 @@ losses! {
     SpanEnded, "samples_span_ended", "Samples left unattributed: what was on the thread's span stack has ended elsewhere or was evicted.";
     SpanTooDeep, "samples_span_too_deep", "Samples left unattributed: too many spans are open in the thread.";
     SpanEventLoop, "samples_event_loop", "Samples left unattributed: the thread runs an event loop, whose current task is not known.";
+    ContextUnreadable, "samples_context_unreadable", "Samples left unattributed: memory on the way to the current span was not resident.";
+    ContextUnexpected, "samples_context_unexpected", "Samples left unattributed: something on the way to the current span was not as expected.";
+    SpanClassUnknown, "samples_span_class_unknown", "Samples left unattributed: the current span is of a class that is not known (yet).";
+    ContextTooLarge, "samples_context_too_large", "Samples left unattributed: the context has more entries than are looked at.";
+    LocalRootUnknown, "samples_local_root_unknown", "Samples labelled with their active span: its local root was never sampled.";
     SpanUnnamed, "samples_span_unnamed", "Samples whose span id is known and whose span name is not: started before the agent.";
     SpanTableFull, "spans_evicted", "Spans forgotten because too many were open at once.";
     CodeUnknown, "frames_code_unknown", "Python frames whose code object has not been shipped (yet): shown as [unknown code].";
@@ -61,6 +66,7 @@ losses! {
     ProcessUnsupported, "processes_unsupported", "Python processes that cannot be profiled; `spanprof doctor` says why.";
     ProcessTableFull, "processes_over_budget", "Python processes not profiled because too many are.";
     ProbeFailed, "probes_failed", "Span probes that could not be attached.";
+    LookDropped, "looks_dropped", "Looks for the current span of a process dropped because too many wait.";
     NoticeDropped, "notices_dropped", "Process notices dropped because the control plane was busy; the procfs scan finds what was missed.";
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::{
-    events::{Event, ProcessNotice, Resource, decode},
+    events::{ContextFailure, Event, ProcessNotice, Resource, SpanStamp, decode},
     health::{Health, Loss},
     id::Pid,
     join::Join,
@@ -29,6 +29,9 @@ pub enum Notice {
     Resource(Resource),
     /// A process runs code in no mapping that is known.
     StaleMappings(Pid),
+    /// The way to the current span of a process is not as its recipe says; the class of the span,
+    /// where that is what is not known.
+    StaleRecipe(Pid, Option<u64>),
 }
 
 /// The rooms of the data plane, in a row.
@@ -74,6 +77,15 @@ impl Pipeline {
         match event {
             Event::Process(notice) => Some(Notice::Process(*notice)),
             Event::Resource(resource) => Some(Notice::Resource(resource.clone())),
+            Event::Sample(sample) => match sample.span {
+                SpanStamp::Context(ContextFailure::ClassUnknown(class)) => {
+                    Some(Notice::StaleRecipe(sample.process.pid, Some(class)))
+                }
+                SpanStamp::Context(ContextFailure::Unexpected) => {
+                    Some(Notice::StaleRecipe(sample.process.pid, None))
+                }
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -95,6 +107,13 @@ impl Pipeline {
             Event::SpanStart(start) => {
                 let seen = self.join.span_start(&start);
                 if self.snapshot.has(start.pid) {
+                    self.table.span_seen(seen.name.as_ref(), seen.is_local_root);
+                }
+            }
+            Event::SpanSeen(seen) => {
+                let pid = seen.pid;
+                let seen = self.join.span_seen(&seen);
+                if self.snapshot.has(pid) {
                     self.table.span_seen(seen.name.as_ref(), seen.is_local_root);
                 }
             }

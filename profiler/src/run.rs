@@ -23,7 +23,10 @@ use crate::{
     kernel::{self, Counters, KernelControl, LoadError, Loaded, Ring},
     pipeline::{Notice, Pipeline},
     profile::{self, LabelSet, Profile, SpanTable, Window},
-    targets::{Scope, Snapshot, Targets},
+    targets::{
+        Scope, Snapshot, Targets,
+        opentelemetry::looker::{Answer, Looker, Request},
+    },
     time::{Anchor, BootNanos},
 };
 
@@ -34,6 +37,8 @@ const TURN: Duration = Duration::from_millis(50);
 const BATCH: usize = 65_536;
 /// Notices that may wait for the control plane.
 const MAX_NOTICES: usize = 8_192;
+/// Processes that may wait to be looked at.
+const MAX_REQUESTS: usize = 16_384;
 /// How often the control plane reads the whole of procfs: the net beneath the kernel's notices.
 const SCAN_EVERY: Duration = Duration::from_secs(5);
 /// How often the kernel's counters are read: a system call for each of them.
@@ -134,6 +139,7 @@ impl Shared {
 
 enum ControlMessage {
     Notice(Notice),
+    Answer(Box<Answer>),
     Stop,
 }
 
@@ -163,10 +169,15 @@ impl Session {
         let data_shared = Arc::clone(&shared);
         let data_notices = notices.clone();
         let window_start = BootNanos::now();
+        let (requests, looker_inbox) = sync_channel(MAX_REQUESTS);
+        let answers = notices.clone();
+        thread::Builder::new()
+            .name("looker".to_owned())
+            .spawn(move || run_looker(&looker_inbox, &answers))?;
         Ok(Self {
             control: thread::Builder::new()
                 .name("control".to_owned())
-                .spawn(move || run_control(targets, &inbox, &control_shared))?,
+                .spawn(move || run_control(targets, &inbox, &requests, &control_shared))?,
             data: thread::Builder::new()
                 .name("data".to_owned())
                 .spawn(move || {
@@ -213,7 +224,26 @@ impl Session {
     }
 }
 
-fn run_control(mut targets: Targets, inbox: &Receiver<ControlMessage>, shared: &Shared) {
+/// Looks at processes as long as somebody asks, and tells what was found. Nobody waits for it: a
+/// hostile process could keep it for ever.
+fn run_looker(requests: &Receiver<Request>, answers: &SyncSender<ControlMessage>) {
+    let mut looker = Looker::default();
+    while let Ok(request) = requests.recv() {
+        let answer = looker.look(&request).map(Box::new);
+        if let Some(answer) = answer
+            && answers.send(ControlMessage::Answer(answer)).is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn run_control(
+    mut targets: Targets,
+    inbox: &Receiver<ControlMessage>,
+    requests: &SyncSender<Request>,
+    shared: &Shared,
+) {
     let mut next_scan = BootNanos::now().0 + nanos(SCAN_EVERY);
     loop {
         let now = BootNanos::now();
@@ -225,6 +255,11 @@ fn run_control(mut targets: Targets, inbox: &Receiver<ControlMessage>, shared: &
             .due(now)
             .map_or(next_scan, |due| due.0.min(next_scan));
         shared.publish(targets.snapshot());
+        for request in targets.take_requests() {
+            if let Err(TrySendError::Full(_)) = requests.try_send(request) {
+                shared.health.count(Loss::LookDropped);
+            }
+        }
         let wait = Duration::from_nanos(due.saturating_sub(BootNanos::now().0));
         match inbox.recv_timeout(wait) {
             Ok(message) => {
@@ -240,6 +275,10 @@ fn run_control(mut targets: Targets, inbox: &Receiver<ControlMessage>, shared: &
                         ControlMessage::Notice(Notice::StaleMappings(pid)) => {
                             targets.refresh_mappings(pid);
                         }
+                        ControlMessage::Notice(Notice::StaleRecipe(pid, class)) => {
+                            targets.refresh_recipe(pid, class);
+                        }
+                        ControlMessage::Answer(answer) => targets.answer(*answer),
                     }
                     next = inbox.try_recv().ok();
                 }

@@ -30,7 +30,13 @@ use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
 use prost::Message as _;
 
 const PERIOD: u64 = 10_000_000;
-const CASES: [&str; 4] = ["nested", "interleaved", "event_loop", "ended_elsewhere"];
+const CASES: [&str; 5] = [
+    "nested",
+    "without_package",
+    "interleaved",
+    "event_loop",
+    "ended_elsewhere",
+];
 
 fn bytes(case: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/records");

@@ -1,14 +1,40 @@
 """Spans that are not as they should be: one case a run, named by the first argument."""
 
 import asyncio
+import contextvars
 import os
 import sys
 import threading
 
 import workload
 from opentelemetry import context, trace
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 
 SECONDS = 1.0
+
+
+class OwnContext(ContextVarsRuntimeContext):
+    """A runtime context of the application's own, which nobody outside knows how to read."""
+
+    def __init__(self) -> None:
+        """Keep the contexts where OpenTelemetry does not."""
+        self._own = contextvars.ContextVar("own", default=context.Context())  # noqa: B039 (immutable)
+
+    def attach(self, context: context.Context) -> contextvars.Token:
+        """Make a context current."""
+        return self._own.set(context)
+
+    def get_current(self) -> context.Context:
+        """Return the current context."""
+        return self._own.get()
+
+    def detach(self, token: contextvars.Token) -> None:
+        """Make the context before current again."""
+        self._own.reset(token)
+
+
+if "OWN_CONTEXT" in os.environ:
+    context._RUNTIME_CONTEXT = OwnContext()
 UMLAUTS = "GET /größe/日本語/🐍"
 tracer = workload.set_up_tracing(service_name="odd")
 
@@ -168,15 +194,15 @@ def fork() -> None:
     with tracer.start_as_current_span("forks") as span:
         child = os.fork()
         if child == 0:
-            child_without_span()
+            in_child()
             os._exit(0)
         in_parent()
         os.waitpid(child, 0)
     workload.say(span=span_id(span), child=child)
 
 
-def child_without_span() -> None:
-    """Work in the child, which has started no span."""
+def in_child() -> None:
+    """Work in the child, which has started no span itself."""
     workload.burn(SECONDS)
 
 

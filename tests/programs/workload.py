@@ -9,7 +9,6 @@ import os
 import sys
 import time
 
-import spanprof
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -39,10 +38,15 @@ class FileExporter(SpanExporter):
 
 
 def set_up_tracing(**resource: str) -> trace.Tracer:
-    """Register a provider with the hook, and with the app's own exporter where SPANS_FILE is set."""
+    """Register a provider: with the hook, unless WITHOUT_PACKAGE is set, and with the app's own exporter
+    where SPANS_FILE is set.
+    """
     attributes = {name.replace("_", "."): value for name, value in resource.items()}
     provider = TracerProvider(resource=Resource.create(attributes))
-    provider.add_span_processor(spanprof.SpanProcessor())
+    if "WITHOUT_PACKAGE" not in os.environ:
+        import spanprof
+
+        provider.add_span_processor(spanprof.SpanProcessor())
     if "SPANS_FILE" in os.environ:
         exporter = FileExporter(os.environ["SPANS_FILE"])
         provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -119,9 +119,16 @@ impl Python {
 
     /// Starts a workload; returns when it waits for the word to begin.
     pub fn start(&self, name: &str, arguments: &[&str]) -> Workload {
-        let running = Running::start(&mut self.program(name, arguments));
+        Workload::start(&mut self.program(name, arguments))
+    }
+}
+
+impl Workload {
+    /// Starts a command that is a workload; returns when it waits for the word to begin.
+    pub fn start(command: &mut Command) -> Self {
+        let running = Running::start(command);
         running.stdout.wait_for("\"ready\"");
-        Workload { running }
+        Self { running }
     }
 }
 

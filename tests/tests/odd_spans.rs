@@ -1,21 +1,38 @@
 //! Spans that are not as they should be: no wrong label, and what cannot be told is counted.
 
+use std::process::Command;
+
 use serde_json::Value;
 use tests::{
     on_every_python,
     profile::{Profile, Row},
-    python::{Python, with_newest},
+    python::{Python, Workload, with_newest},
     spanprof::{Recorded, Recording},
 };
 
-on_every_python!(event_loop, replaced_program);
+on_every_python!(
+    event_loop,
+    event_loop_with_its_own_context,
+    replaced_program
+);
 
 /// A second of CPU then has some 200 samples.
 const FREQUENCY: &str = "199";
 
 /// Records a case of `odd_spans.py` until it says `key`.
 fn record(python: &Python, arguments: &[&str], key: &str) -> (Recorded, Value) {
-    let mut workload = python.start("odd_spans.py", arguments);
+    run(&mut python.program("odd_spans.py", arguments), key)
+}
+
+/// The same in an application with a runtime context of its own: its spans are known by the hook's
+/// probes alone.
+fn record_own_context(python: &Python, arguments: &[&str], key: &str) -> (Recorded, Value) {
+    let mut command = python.program("odd_spans.py", arguments);
+    run(command.env("OWN_CONTEXT", "1"), key)
+}
+
+fn run(command: &mut Command, key: &str) -> (Recorded, Value) {
+    let mut workload = Workload::start(command);
     let recording = Recording::start(&["--frequency", FREQUENCY, "--pid", &workload.pid()]);
     workload.begin();
     let facts = workload.facts(key);
@@ -42,14 +59,21 @@ fn assert_unlabelled(profile: &Profile, function: &str) {
     assert!(profile.samples_in(function) > 50, "{:#?}", profile.totals());
 }
 
-/// All samples in a function carry this span, but for those of the moment when it started or ended.
+/// Samples in a function carry this label and never another, but for the first few of a process,
+/// whose class of spans is still to be looked up.
 fn assert_labelled(profile: &Profile, function: &str, label: &str, value: &str) {
     let rows = profile.rows_in(function);
+    for row in &rows {
+        assert!(is_unlabelled(row) || row.label(label) == value, "{row:#?}");
+    }
     let right = rows.iter().filter(|row| row.label(label) == value);
     let right: i64 = right.map(|row| row.nanoseconds / profile.period).sum();
     let all = profile.samples_in(function);
     assert!(all > 50, "{:#?}", profile.totals());
-    assert_eq!(right, all, "{label} is not {value} everywhere: {rows:#?}");
+    assert!(
+        right * 100 >= all * 80,
+        "{label} is {value} in {right} of {all}: {rows:#?}"
+    );
 }
 
 /// A span ended on another thread leaves no label behind, samples in its dead entry are counted,
@@ -84,12 +108,12 @@ fn forty_nested() {
     });
 }
 
-/// More spans than are kept for a thread: samples in those beyond stay unattributed and are counted,
-/// and the root is right again afterwards.
+/// More spans than are kept for a thread, and no context to read: samples in those beyond stay
+/// unattributed and are counted, and the root is right again afterwards.
 #[test]
 fn too_many_nested() {
     with_newest(|python| {
-        let (recorded, facts) = record(python, &["deep", "80"], "innermost");
+        let (recorded, facts) = record_own_context(python, &["deep", "80"], "innermost");
         let profile = &recorded.profile;
         assert_unlabelled(profile, "at_the_bottom");
         let counted = recorded.count("samples_span_too_deep");
@@ -129,12 +153,23 @@ fn name_that_is_not_ascii() {
     });
 }
 
-/// While two spans are open beside each other samples are unattributed and counted; what is not in
-/// doubt is labelled.
+/// Spans that were started and never made current are nobody's.
+#[test]
+fn never_current() {
+    with_newest(|python| {
+        let (recorded, _) = record(python, &["interleaved"], "first");
+        for function in ["both_open", "one_open", "none_open"] {
+            assert_unlabelled(&recorded.profile, function);
+        }
+    });
+}
+
+/// Without a context to read, samples are unattributed and counted while two spans are open beside each
+/// other; what is not in doubt is labelled.
 #[test]
 fn interleaved_siblings() {
     with_newest(|python| {
-        let (recorded, facts) = record(python, &["interleaved"], "first");
+        let (recorded, facts) = record_own_context(python, &["interleaved"], "first");
         let profile = &recorded.profile;
         assert_unlabelled(profile, "both_open");
         let counted = recorded.count("samples_span_not_nested");
@@ -145,10 +180,17 @@ fn interleaved_siblings() {
     });
 }
 
-/// Two requests that take turns in an event loop: none of their samples has a wrong label, all that
-/// have none are counted.
+/// Two requests that take turns in an event loop: each has its own samples.
 fn event_loop(python: &Python) {
     let (recorded, _) = record(python, &["concurrent"], "done");
+    assert_labelled(&recorded.profile, "in_alpha", "span_name", "alpha");
+    assert_labelled(&recorded.profile, "in_beta", "span_name", "beta");
+}
+
+/// The same without a context to read: none of their samples has a wrong label, all that have none
+/// are counted.
+fn event_loop_with_its_own_context(python: &Python) {
+    let (recorded, _) = record_own_context(python, &["concurrent"], "done");
     let profile = &recorded.profile;
     let mut unlabelled = 0;
     for (function, name) in [("in_alpha", "alpha"), ("in_beta", "beta")] {
@@ -171,22 +213,29 @@ fn event_loop(python: &Python) {
     );
 }
 
-/// A forked child starts without spans, whatever its parent has open.
+/// A forked child goes on in its parent's span, as `trace.get_current_span()` says in it.
 #[test]
 fn fork_in_a_span() {
     with_newest(|python| {
         let (recorded, facts) = record(python, &["fork"], "child");
         let profile = &recorded.profile;
         let child = facts["child"].to_string();
-        assert_labelled(profile, "in_parent", "span_name", "forks");
-        assert_labelled(
-            profile,
-            "in_parent",
-            "span_id",
-            facts["span"].as_str().unwrap(),
-        );
-        assert_unlabelled(profile, "child_without_span");
-        assert_labelled(profile, "child_without_span", "pid", &child);
+        let span = facts["span"].as_str().unwrap();
+        for function in ["in_parent", "in_child"] {
+            assert_labelled(profile, function, "span_name", "forks");
+            assert_labelled(profile, function, "span_id", span);
+        }
+        assert_labelled(profile, "in_child", "pid", &child);
+    });
+}
+
+/// Without a context to read, a forked child starts without spans: nobody has seen any start in it.
+#[test]
+fn fork_with_its_own_context() {
+    with_newest(|python| {
+        let (recorded, _) = record_own_context(python, &["fork"], "child");
+        assert_labelled(&recorded.profile, "in_parent", "span_name", "forks");
+        assert_unlabelled(&recorded.profile, "in_child");
     });
 }
 

@@ -5,15 +5,15 @@ use bytemuck::AnyBitPattern;
 use profiler_common::{
     event::{
         CodeRecord, Header, ProcessRecord, ResourceRecord, SampleRecord, SpanEndRecord,
-        SpanStartRecord, code_flags, kind, process,
+        SpanSeenRecord, SpanStartRecord, code_flags, kind, process, seen,
     },
     outcome::Outcome,
-    span::state,
+    span::{source, state},
 };
 
 use super::{
-    Code, CodeId, Event, ProcessChange, ProcessNotice, PythonFrame, PythonString, Resource, Sample,
-    SpanEnd, SpanStamp, SpanStart, ThreadName,
+    Code, CodeId, ContextFailure, Event, ProcessChange, ProcessNotice, PythonFrame, PythonString,
+    Resource, Sample, SpanEnd, SpanParent, SpanSeen, SpanStamp, SpanStart, ThreadName,
 };
 use crate::{
     id::{Pid, ProcessKey, SpanId, Tid, TraceId},
@@ -66,6 +66,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         kind::SAMPLE => sample(bytes).map(Event::Sample),
         kind::CODE => code(bytes).map(Event::Code),
         kind::SPAN_START => span_start(bytes).map(Event::SpanStart),
+        kind::SPAN_SEEN => span_seen(bytes).map(Event::SpanSeen),
         kind::SPAN_END => span_end(bytes).map(Event::SpanEnd),
         kind::PROCESS => process_notice(bytes).map(Event::Process),
         kind::RESOURCE => resource(bytes).map(Event::Resource),
@@ -154,7 +155,18 @@ fn process_key(header: &Header, start_time: u64) -> ProcessKey {
 }
 
 fn stamp(record: &SampleRecord) -> Result<SpanStamp, DecodeError> {
+    let is_current = record.span_source == source::CONTEXT;
     match record.span_state {
+        state::ACTIVE if is_current => Ok(SpanStamp::Current {
+            span: SpanId::new(record.span_id).ok_or(DecodeError::NoSpanId)?,
+            trace: TraceId::from_halves(record.trace_id_high, record.trace_id_low),
+        }),
+        state::CONTEXT_UNREADABLE => Ok(SpanStamp::Context(ContextFailure::Unreadable)),
+        state::CONTEXT_UNEXPECTED => Ok(SpanStamp::Context(ContextFailure::Unexpected)),
+        state::CONTEXT_TOO_LARGE => Ok(SpanStamp::Context(ContextFailure::TooLarge)),
+        state::SPAN_CLASS_UNKNOWN => Ok(SpanStamp::Context(ContextFailure::ClassUnknown(
+            record.span_class,
+        ))),
         state::NONE => Ok(SpanStamp::None),
         state::ACTIVE => {
             let span = SpanId::new(record.span_id).ok_or(DecodeError::NoSpanId)?;
@@ -212,6 +224,33 @@ fn span_start(bytes: &[u8]) -> Result<SpanStart, DecodeError> {
         parent: SpanId::new(record.parent_id),
         local_root: SpanId::new(record.local_root_id).unwrap_or(span),
         name: span_name(&record),
+    })
+}
+
+fn span_seen(bytes: &[u8]) -> Result<SpanSeen, DecodeError> {
+    let (record, _) = split::<SpanSeenRecord>(bytes)?;
+    let has = |flag| record.flags & flag != 0;
+    let parent = match SpanId::new(record.parent_id) {
+        _ if has(seen::PARENT_UNKNOWN) => SpanParent::Unknown,
+        Some(parent) if !has(seen::PARENT_IS_REMOTE) => SpanParent::Span(parent),
+        _ => SpanParent::None,
+    };
+    let size = (record.name_size as usize).min(record.name.len());
+    let kind = u8::try_from(record.name_kind).unwrap_or(0);
+    let name = record.name.get(..size).filter(|_| kind != 0);
+    Ok(SpanSeen {
+        time: BootNanos(record.header.time),
+        pid: Pid(record.header.tgid),
+        span: SpanId::new(record.span_id).ok_or(DecodeError::NoSpanId)?,
+        parent,
+        name: name.and_then(|bytes| {
+            let name = PythonString {
+                kind,
+                bytes: bytes.to_vec(),
+                cut: has(seen::NAME_CUT),
+            };
+            name.to_text().map(String::into_boxed_str)
+        }),
     })
 }
 

@@ -4,6 +4,7 @@
 //! Must not know: which processes matter, what a span means, what an address is called.
 
 mod decode;
+mod strings;
 
 use profiler_common::outcome::Outcome;
 
@@ -23,6 +24,8 @@ pub enum Event {
     Code(Code),
     /// A span has started.
     SpanStart(SpanStart),
+    /// A span was current in a sample for the first time.
+    SpanSeen(SpanSeen),
     /// A span has ended.
     SpanEnd(SpanEnd),
     /// A process has come, changed or gone.
@@ -92,6 +95,29 @@ pub enum SpanStamp {
     Ended,
     /// More spans are open than are kept.
     TooDeep,
+    /// The thread's context says that this span is current.
+    Current {
+        /// The current span.
+        span: SpanId,
+        /// Its trace.
+        trace: Option<TraceId>,
+    },
+    /// The thread's context could not be followed to a span.
+    Context(ContextFailure),
+}
+
+/// Where the way from a thread's context to its current span ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContextFailure {
+    /// Memory on the way is not resident.
+    Unreadable,
+    /// Something is not what the recipe says.
+    Unexpected,
+    /// The span is of a class that the recipe does not know; 0 where it is an instance of a class
+    /// that it does.
+    ClassUnknown(u64),
+    /// Something has more entries than are looked at.
+    TooLarge,
 }
 
 /// One Python frame, not yet named.
@@ -164,6 +190,32 @@ pub struct SpanStart {
     pub local_root: SpanId,
     /// Its name, cut to what crosses the ring; `None` where it could not be read.
     pub name: Option<Box<str>>,
+}
+
+/// A span that was current in a sample for the first time, as its object tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpanSeen {
+    /// When.
+    pub time: BootNanos,
+    /// In which process.
+    pub pid: Pid,
+    /// The span.
+    pub span: SpanId,
+    /// Its parent in this process.
+    pub parent: SpanParent,
+    /// Its name; `None` where the object has none, or it could not be read.
+    pub name: Option<Box<str>>,
+}
+
+/// What is known of a span's parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanParent {
+    /// It has none in this process: it is a local root.
+    None,
+    /// This one.
+    Span(SpanId),
+    /// Nothing tells.
+    Unknown,
 }
 
 /// A span has ended.

@@ -2,7 +2,7 @@
 
 use super::{Attribution, NamedSpan, Reason, SpanContext, spans::Spans};
 use crate::{
-    events::{Sample, SpanStamp},
+    events::{ContextFailure, Sample, SpanStamp},
     health::{Health, Loss},
     id::{Pid, SpanId},
 };
@@ -16,6 +16,29 @@ pub(super) fn attribute(
 ) -> Attribution {
     let reason = match sample.span {
         SpanStamp::None => return Attribution::NoSpan,
+        // The interpreter's own answer is right in an event loop too.
+        SpanStamp::Current { span, trace } => {
+            let pid = sample.process.pid;
+            let local_root = spans.local_root(pid, span);
+            if local_root.is_none() {
+                health.count(Loss::LocalRootUnknown);
+            }
+            let active = named(pid, span, spans, health);
+            let local_root = match local_root {
+                Some(root) if root != span => named(pid, root, spans, health),
+                _ => active.clone(),
+            };
+            return Attribution::Span(SpanContext {
+                trace,
+                local_root,
+                active,
+            });
+        }
+        // Which class it is matters to the control plane only.
+        SpanStamp::Context(ContextFailure::ClassUnknown(_)) => {
+            Reason::Context(ContextFailure::ClassUnknown(0))
+        }
+        SpanStamp::Context(failure) => Reason::Context(failure),
         _ if in_event_loop => Reason::EventLoop,
         SpanStamp::Active {
             span,
@@ -51,5 +74,9 @@ fn loss(reason: Reason) -> Loss {
         Reason::Ended => Loss::SpanEnded,
         Reason::TooDeep => Loss::SpanTooDeep,
         Reason::EventLoop => Loss::SpanEventLoop,
+        Reason::Context(ContextFailure::Unreadable) => Loss::ContextUnreadable,
+        Reason::Context(ContextFailure::Unexpected) => Loss::ContextUnexpected,
+        Reason::Context(ContextFailure::ClassUnknown(_)) => Loss::SpanClassUnknown,
+        Reason::Context(ContextFailure::TooLarge) => Loss::ContextTooLarge,
     }
 }

@@ -12,7 +12,9 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use self::{event_loops::EventLoops, spans::Spans};
 use crate::{
-    events::{Code, ProcessChange, ProcessNotice, Sample, SpanEnd, SpanStart},
+    events::{
+        Code, ContextFailure, ProcessChange, ProcessNotice, Sample, SpanEnd, SpanSeen, SpanStart,
+    },
     health::Health,
     id::{SpanId, TraceId},
 };
@@ -51,6 +53,15 @@ impl Join {
         SeenSpan {
             name,
             is_local_root: start.local_root == start.span,
+        }
+    }
+
+    /// A span was current in a sample for the first time.
+    pub fn span_seen(&mut self, seen: &SpanSeen) -> SeenSpan {
+        let (name, is_local_root) = self.spans.seen(seen);
+        SeenSpan {
+            name,
+            is_local_root,
         }
     }
 
@@ -117,8 +128,10 @@ pub enum Reason {
     Ended,
     /// More spans are open than are kept.
     TooDeep,
-    /// The thread runs an event loop.
+    /// The thread runs an event loop, and its context cannot be read.
     EventLoop,
+    /// The thread's context could not be followed to a span.
+    Context(ContextFailure),
 }
 
 /// A span's place in its trace.
@@ -126,7 +139,8 @@ pub enum Reason {
 pub struct SpanContext {
     /// The trace.
     pub trace: Option<TraceId>,
-    /// The local root: the span's topmost ancestor in this process.
+    /// The local root: the span's topmost ancestor in this process; the active span itself, where
+    /// the root is not known.
     pub local_root: NamedSpan,
     /// The span current in the thread.
     pub active: NamedSpan,

@@ -9,7 +9,7 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    events::{SpanEnd, SpanStart},
+    events::{SpanEnd, SpanParent, SpanSeen, SpanStart},
     health::{Health, Loss},
     id::{Pid, SpanId},
     time::BootNanos,
@@ -24,10 +24,20 @@ const MAX_NAMES: usize = 16_384;
 /// Live spans by process and id, and those that have just ended.
 #[derive(Debug)]
 pub(super) struct Spans {
-    live: LruCache<(Pid, SpanId), Option<Arc<str>>>,
+    live: LruCache<(Pid, SpanId), Known>,
     ended: VecDeque<(BootNanos, Pid, SpanId)>,
     names: HashSet<Arc<str>>,
     health: Health,
+}
+
+/// What is known of a span.
+#[derive(Clone, Debug)]
+struct Known {
+    name: Option<Arc<str>>,
+    /// Its topmost ancestor in its process, where that is known.
+    local_root: Option<SpanId>,
+    /// Whether it will be told when it ends. Those that are not told stay until others need the room.
+    is_followed: bool,
 }
 
 impl Spans {
@@ -45,11 +55,52 @@ impl Spans {
         self.forget_ended(start.time);
         let key = (start.pid, start.span);
         let name = start.name.as_deref().map(|name| self.shared(name));
-        if self.live.len() == self.live.cap().get() && !self.live.contains(&key) {
+        self.put(
+            key,
+            Known {
+                name: name.clone(),
+                local_root: Some(start.local_root),
+                is_followed: true,
+            },
+        );
+        name
+    }
+
+    /// Remembers a span that a sample has found, unless its start was told already. What is known:
+    /// its name, and whether it is its own local root.
+    pub(super) fn seen(&mut self, seen: &SpanSeen) -> (Option<Arc<str>>, bool) {
+        let key = (seen.pid, seen.span);
+        let local_root = match seen.parent {
+            SpanParent::None => Some(seen.span),
+            SpanParent::Span(parent) => self.local_root(seen.pid, parent),
+            SpanParent::Unknown => None,
+        };
+        let name = seen.name.as_deref().map(|name| self.shared(name));
+        if !self.live.contains(&key) {
+            self.put(
+                key,
+                Known {
+                    name: name.clone(),
+                    local_root,
+                    is_followed: false,
+                },
+            );
+        }
+        (name, local_root == Some(seen.span))
+    }
+
+    fn put(&mut self, key: (Pid, SpanId), known: Known) {
+        if let Some((gone, evicted)) = self.live.push(key, known)
+            && gone != key
+            && evicted.is_followed
+        {
             self.health.count(Loss::SpanTableFull);
         }
-        self.live.put(key, name.clone());
-        name
+    }
+
+    /// The span's local root, if that is known.
+    pub(super) fn local_root(&mut self, pid: Pid, span: SpanId) -> Option<SpanId> {
+        self.live.get(&(pid, span))?.local_root
     }
 
     /// Notes that a span has ended. One that is not known is normal: it started before the agent.
@@ -62,7 +113,7 @@ impl Spans {
 
     /// The span's name, if the span is known and has one.
     pub(super) fn name(&mut self, pid: Pid, span: SpanId) -> Option<Arc<str>> {
-        self.live.get(&(pid, span)).cloned().flatten()
+        self.live.get(&(pid, span))?.name.clone()
     }
 
     /// Forgets all spans of a process.

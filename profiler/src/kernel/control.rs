@@ -7,7 +7,10 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError},
     programs::{Program, UProbe, uprobe::UProbeScope},
 };
-use profiler_common::python::{Process, PythonLayout};
+use profiler_common::{
+    context::SpanRecipe,
+    python::{Process, PythonLayout},
+};
 
 use super::{
     Control, ControlError, SpanProbeSites,
@@ -20,6 +23,7 @@ pub struct KernelControl {
     ebpf: Ebpf,
     layouts: Array<MapData, PythonLayout>,
     processes: HashMap<MapData, u32, Process>,
+    recipes: HashMap<MapData, u32, SpanRecipe>,
     /// What was written last, to tell a new incarnation from the same facts written again.
     written: Table<Pid, Process>,
     next_generation: u32,
@@ -38,6 +42,9 @@ impl KernelControl {
         let processes = ebpf
             .take_map("PROCESSES")
             .ok_or(LoadError::Missing("PROCESSES"))?;
+        let recipes = ebpf
+            .take_map("SPAN_RECIPES")
+            .ok_or(LoadError::Missing("SPAN_RECIPES"))?;
         Ok(Self {
             layouts: Array::try_from(layouts).map_err(|error| LoadError::Map {
                 map: "LAYOUTS",
@@ -45,6 +52,10 @@ impl KernelControl {
             })?,
             processes: HashMap::try_from(processes).map_err(|error| LoadError::Map {
                 map: "PROCESSES",
+                error,
+            })?,
+            recipes: HashMap::try_from(recipes).map_err(|error| LoadError::Map {
+                map: "SPAN_RECIPES",
                 error,
             })?,
             ebpf,
@@ -144,13 +155,21 @@ impl Control for KernelControl {
 
     fn remove_process(&mut self, pid: Pid) -> Result<(), ControlError> {
         self.written.remove(&pid);
-        match self.processes.remove(&pid.0) {
-            // The kernel program deletes it at exit, and may have been first.
-            Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
-                Ok(())
-            }
-            Err(error) => Err(refused("PROCESSES", &error)),
+        removed("SPAN_RECIPES", self.recipes.remove(&pid.0))?;
+        removed("PROCESSES", self.processes.remove(&pid.0))
+    }
+
+    fn set_span_recipe(
+        &mut self,
+        pid: Pid,
+        recipe: Option<&SpanRecipe>,
+    ) -> Result<(), ControlError> {
+        match recipe {
+            Some(recipe) => self
+                .recipes
+                .insert(&pid.0, recipe, 0)
+                .map_err(|error| refused("SPAN_RECIPES", &error)),
+            None => removed("SPAN_RECIPES", self.recipes.remove(&pid.0)),
         }
     }
 
@@ -162,6 +181,18 @@ impl Control for KernelControl {
         // Ends first: a start without its end would stay open for ever.
         self.attach("span_end", file, &sites.span_end)?;
         self.attach("span_start", file, &sites.span_start)
+    }
+}
+
+/// An entry that is not there is as good as removed: the kernel programs remove it at exit, and may
+/// have been first.
+fn removed(map: &'static str, result: Result<(), MapError>) -> Result<(), ControlError> {
+    match result {
+        Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
+            Ok(())
+        }
+        Err(error) => Err(refused(map, &error)),
     }
 }
 

@@ -13,7 +13,10 @@ mod support;
 
 use std::path::Path;
 
-use profiler_common::python::{Process, PythonLayout};
+use profiler_common::{
+    context::SpanRecipe,
+    python::{Process, PythonLayout},
+};
 
 pub use self::{
     btf::BtfError,
@@ -32,6 +35,13 @@ pub trait Control: Send {
 
     /// Takes samples of a process from now on, or changes what is known of it.
     fn set_process(&mut self, pid: Pid, process: &Process) -> Result<(), ControlError>;
+
+    /// Reads the current span of a process's threads by a recipe from now on, or with `None` no more.
+    fn set_span_recipe(
+        &mut self,
+        pid: Pid,
+        recipe: Option<&SpanRecipe>,
+    ) -> Result<(), ControlError>;
 
     /// Takes no more samples of a process. Forgetting one that is not there is no error.
     fn remove_process(&mut self, pid: Pid) -> Result<(), ControlError>;
@@ -86,6 +96,14 @@ impl Control for NoKernel {
     }
 
     fn set_process(&mut self, _pid: Pid, _process: &Process) -> Result<(), ControlError> {
+        Ok(())
+    }
+
+    fn set_span_recipe(
+        &mut self,
+        _pid: Pid,
+        _recipe: Option<&SpanRecipe>,
+    ) -> Result<(), ControlError> {
         Ok(())
     }
 

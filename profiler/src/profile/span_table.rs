@@ -4,6 +4,7 @@ use std::{collections::HashMap, fmt::Write as _, sync::Arc};
 
 use super::SpanLabel;
 use crate::{
+    events::ContextFailure,
     join::{Attribution, Reason},
     symbolize::{Frame, FrameKind, NamedSample},
 };
@@ -220,6 +221,10 @@ fn words(reason: Reason) -> &'static str {
         Reason::Ended => "span ended elsewhere",
         Reason::TooDeep => "too many open spans",
         Reason::EventLoop => "event loop",
+        Reason::Context(ContextFailure::Unreadable) => "context not resident",
+        Reason::Context(ContextFailure::Unexpected) => "context not as expected",
+        Reason::Context(ContextFailure::ClassUnknown(_)) => "span of an unknown class",
+        Reason::Context(ContextFailure::TooLarge) => "context too large",
     }
 }
 

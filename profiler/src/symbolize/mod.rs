@@ -7,7 +7,6 @@ mod line_table;
 mod merge;
 mod native;
 mod python;
-mod strings;
 mod symbolizer;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use lru::LruCache;
 
-use super::{Frame, FrameKind, MappedFile, line_table, strings};
+use super::{Frame, FrameKind, MappedFile, line_table};
 use crate::{
     events::{Code, CodeId, PythonFrame},
     health::{Health, Loss},
@@ -14,6 +14,14 @@ use crate::{
 
 /// Frames kept ready, over all processes.
 const MAX_FRAMES: usize = 65_536;
+
+impl Function {
+    /// Whether it is the interpreter's own frame between a class's `__init__` and the call of the class
+    /// (`_Py_InitCleanup`, `Python/specialize.c`, 3.12 and later): its file is `__init__`, too.
+    fn is_shim(&self) -> bool {
+        &*self.file == "__init__" && &*self.name == "__init__"
+    }
+}
 
 /// What a code object is called, and where its lines are. Prefork workers share theirs.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -65,8 +73,8 @@ impl PythonFrames {
         }
         let unreadable = || Arc::from("[unreadable name]");
         let function = Arc::new(Function {
-            name: strings::text(&code.name).map_or_else(unreadable, Arc::from),
-            file: strings::text(&code.file).map_or_else(|| Arc::from(""), Arc::from),
+            name: code.name.to_text().map_or_else(unreadable, Arc::from),
+            file: code.file.to_text().map_or_else(|| Arc::from(""), Arc::from),
             first_line: code.first_line,
             line_table_format: code.line_table_format,
             line_table: code.line_table.map(Vec::into_boxed_slice),
@@ -111,36 +119,39 @@ impl PythonFrames {
         }
     }
 
-    /// Names a frame.
+    /// Names a frame; `None` for one that Python hides from its users, too.
     pub(super) fn frame(
         &mut self,
         process: ProcessKey,
         frame: PythonFrame,
         interpreter: (FileId, &Arc<MappedFile>),
-    ) -> Arc<Frame> {
+    ) -> Option<Arc<Frame>> {
         let CodeId { address, checksum } = frame.code;
         let (file, mapping) = interpreter;
         let Some(known) = self.codes.get(&(process, address)) else {
             self.health.count(Loss::CodeUnknown);
-            return marker("[unknown code]", mapping);
+            return Some(marker("[unknown code]", mapping));
         };
         if known.checksum != checksum {
             self.health.count(Loss::CodeStale);
-            return marker("[stale code]", mapping);
+            return Some(marker("[stale code]", mapping));
+        }
+        if known.function.is_shim() {
+            return None;
         }
         let key = (known.number, frame.instruction, file);
         if let Some(ready) = self.frames.get(&key) {
             if ready.line == 0 {
                 self.health.count(Loss::LineUnknown);
             }
-            return Arc::clone(ready);
+            return Some(Arc::clone(ready));
         }
         let named = Arc::new(name(&known.function, frame.instruction, mapping));
         if named.line == 0 {
             self.health.count(Loss::LineUnknown);
         }
         self.frames.put(key, Arc::clone(&named));
-        named
+        Some(named)
     }
 }
 

@@ -149,7 +149,7 @@ impl Symbolizer {
         }
         let (file, mapping) = self.interpreter(target);
         for &frame in &sample.python {
-            stack.push(self.python.frame(sample.process, frame, (file, &mapping)));
+            stack.extend(self.python.frame(sample.process, frame, (file, &mapping)));
         }
         self.mark(sample.python_outcome, stack);
     }

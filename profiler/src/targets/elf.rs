@@ -169,6 +169,8 @@ pub struct Segment {
     pub size: u64,
     /// Whether it is mapped executable.
     pub executable: bool,
+    /// Whether it is mapped writable.
+    pub writable: bool,
 }
 
 /// An ELF file.
@@ -197,6 +199,7 @@ impl<'data> Elf<'data> {
                 offset: segment.p_offset(ENDIAN),
                 size: segment.p_filesz(ENDIAN),
                 executable: segment.p_flags(ENDIAN).contains(elf::PF_X),
+                writable: segment.p_flags(ENDIAN).contains(elf::PF_W),
             })
             .collect();
         let sections = header

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Report, Scope, Targets, procfs};
+use super::{Report, Scope, Targets, opentelemetry::looker::Looker, procfs};
 use crate::{health::Health, id::Pid, kernel::NoKernel};
 
 /// Why a process cannot be profiled.
@@ -51,5 +51,11 @@ pub fn survey(pids: &BTreeSet<Pid>) -> Vec<Report> {
 fn look(scope: Scope) -> Vec<Report> {
     let mut targets = Targets::new(scope, Box::new(NoKernel), Health::default());
     targets.scan();
+    let mut looker = Looker::default();
+    for request in targets.take_requests() {
+        if let Some(answer) = looker.look(&request) {
+            targets.answer(answer);
+        }
+    }
     targets.reports()
 }

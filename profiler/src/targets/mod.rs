@@ -9,6 +9,7 @@ pub mod files;
 mod inspect;
 pub mod labels;
 pub mod mappings;
+pub mod opentelemetry;
 pub mod probe;
 pub mod procfs;
 pub mod python;

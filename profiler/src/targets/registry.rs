@@ -7,11 +7,21 @@ use std::{
     sync::Arc,
 };
 
-use profiler_common::python::PythonLayout;
+use profiler_common::{context::SpanRecipe, python::PythonLayout};
 
 use super::{
-    FileId, Snapshot, Target, elf::FileState, files::Files, labels, probe::Hook, procfs,
-    python::detect::Facts, report::Report,
+    FileId, Snapshot, Target,
+    elf::FileState,
+    files::Files,
+    labels,
+    opentelemetry::{
+        looker::{Answer, Request},
+        recipe::NoRecipe,
+    },
+    probe::Hook,
+    procfs,
+    python::detect::Facts,
+    report::Report,
 };
 use crate::{
     events::{ProcessChange, ProcessNotice, Resource},
@@ -23,6 +33,15 @@ use crate::{
 
 /// Processes kept at once.
 const MAX_PROCESSES: usize = 10_000;
+/// A recipe that does not fit is looked for again at most this often, in nanoseconds, but for each
+/// new class of spans at once.
+const ASK_AGAIN: u64 = 90_000_000;
+/// What is not there yet is looked for again after this long, and then twice as long up to the
+/// last, in nanoseconds.
+const LOOK_FIRST: u64 = 100_000_000;
+const LOOK_LAST: u64 = 5_000_000_000;
+/// Classes of spans remembered per process.
+const MAX_WANTED: usize = 16;
 /// When to look after an exec, in milliseconds: `libpython` is there only after the dynamic
 /// loader, the hook only after the application has imported it.
 const SCHEDULE: [u64; 8] = [5, 20, 60, 200, 500, 1000, 2000, 5000];
@@ -53,6 +72,7 @@ pub struct Targets {
     layouts: Vec<PythonLayout>,
     attached: HashSet<FileState>,
     processes: HashMap<Pid, Known>,
+    requests: Vec<Request>,
 }
 
 /// One process in scope.
@@ -65,6 +85,15 @@ pub(super) struct Known {
     pub(super) unsupported: Option<String>,
     /// What its hook is: `None` while none was seen.
     pub(super) hook: Option<Hook>,
+    /// How its current span is read, or why it is not; `None` until somebody has looked.
+    pub(super) recipe: Option<Result<Arc<SpanRecipe>, NoRecipe>>,
+    /// Classes of spans that were met and not known.
+    wanted: Vec<u64>,
+    asked_again: BootNanos,
+    /// When to look again, where something is not there yet, and after how long the time before.
+    look_due: Option<BootNanos>,
+    look_after: u64,
+    bias: u64,
     runtime: u64,
     code_type: u64,
     layout: u32,
@@ -88,6 +117,12 @@ impl Known {
             facts: None,
             unsupported: None,
             hook: None,
+            recipe: None,
+            wanted: Vec::new(),
+            asked_again: BootNanos(0),
+            look_due: None,
+            look_after: LOOK_FIRST,
+            bias: 0,
             runtime: 0,
             code_type: 0,
             layout: 0,
@@ -118,6 +153,7 @@ impl Targets {
             layouts: Vec::new(),
             attached: HashSet::new(),
             processes: HashMap::new(),
+            requests: Vec::new(),
         }
     }
 
@@ -181,7 +217,20 @@ impl Targets {
             }
             self.examine(process, now);
         }
-        self.processes.values().filter_map(|known| known.due).min()
+        let looks: Vec<Pid> = self
+            .processes
+            .values_mut()
+            .filter(|known| known.look_due.is_some_and(|due| due <= now))
+            .map(|known| {
+                known.look_due = None;
+                known.target.process.pid
+            })
+            .collect();
+        for pid in looks {
+            self.ask_for_recipe(pid, Some(0));
+        }
+        let dues = |known: &Known| [known.due, known.look_due].into_iter().flatten().min();
+        self.processes.values().filter_map(dues).min()
     }
 
     /// What is known now, for the data plane.
@@ -202,6 +251,79 @@ impl Targets {
             && now.0.saturating_sub(known.refreshed.0) >= REFRESH
         {
             self.examine(known.target.process, now);
+        }
+    }
+
+    /// Processes that somebody must look at, because a hostile one could make the looking block.
+    pub fn take_requests(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// Takes over what a look has found.
+    pub fn answer(&mut self, answer: Answer) {
+        let pid = answer.process.pid;
+        let Some(known) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        if known.target.process != answer.process {
+            return;
+        }
+        let had = matches!(known.recipe, Some(Ok(_)));
+        let classes = answer.recipe.as_ref().map(|recipe| recipe.class_count);
+        tracing::debug!(%pid, ?classes, "looked for the current span");
+        let is_not_yet = matches!(answer.recipe, Err(NoRecipe::NotYet | NoRecipe::Missing(_)));
+        known.look_due = is_not_yet.then(|| {
+            let due = BootNanos(BootNanos::now().0.saturating_add(known.look_after));
+            known.look_after = (2 * known.look_after).min(LOOK_LAST);
+            due
+        });
+        let recipe = answer.recipe.map(Arc::new);
+        known.recipe = Some(recipe.clone());
+        if had || recipe.is_ok() {
+            self.tell_recipe(pid, recipe.ok().as_deref());
+        }
+    }
+
+    fn tell_recipe(&mut self, pid: Pid, recipe: Option<&SpanRecipe>) {
+        if let Err(error) = self.control.set_span_recipe(pid, recipe) {
+            self.health.count(Loss::ProcessTableFull);
+            tracing::warn!(%pid, %error, "cannot tell the kernel how to read spans");
+        }
+    }
+
+    /// The recipe of a process does not fit, perhaps for want of a class of spans.
+    pub fn refresh_recipe(&mut self, pid: Pid, class: Option<u64>) {
+        self.ask_for_recipe(pid, Some(class.unwrap_or(0)));
+    }
+
+    /// Asks for a look: a first one, one after imports, or `again` for a class (0: any other reason).
+    pub(super) fn ask_for_recipe(&mut self, pid: Pid, again: Option<u64>) {
+        let now = BootNanos::now();
+        let Some(known) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        if let Some(class) = again {
+            let is_new = class != 0 && !known.wanted.contains(&class);
+            if !is_new && now.0.saturating_sub(known.asked_again.0) < ASK_AGAIN {
+                return;
+            }
+            known.asked_again = now;
+            if is_new {
+                if known.wanted.len() >= MAX_WANTED {
+                    known.wanted.remove(0);
+                }
+                known.wanted.push(class);
+            }
+        }
+        if let (Some(facts), Some(interpreter)) = (&known.facts, &known.target.interpreter) {
+            self.requests.push(Request {
+                process: known.target.process,
+                file: interpreter.file,
+                facts: Arc::clone(facts),
+                bias: known.bias,
+                wanted: known.wanted.clone(),
+                again: again.is_some(),
+            });
         }
     }
 
@@ -243,8 +365,15 @@ impl Targets {
         };
         // The child may have replaced its program already: an exec notice then follows.
         known.target.process = stat.process;
+        let recipe = known.recipe.clone();
         self.insert(pid, known);
         self.tell(pid);
+        // The kernel program has copied the recipe, unless there was none yet.
+        if let Some(Ok(recipe)) = recipe {
+            self.tell_recipe(pid, Some(&recipe));
+        } else {
+            self.ask_for_recipe(pid, None);
+        }
     }
 
     fn exec(&mut self, pid: Pid, time: BootNanos) {

@@ -20,6 +20,8 @@ pub struct Report {
     pub hook: String,
     /// Where its spans come from.
     pub span_source: &'static str,
+    /// Why its current span cannot be read from its context; `None` where it can.
+    pub no_context: Option<String>,
     /// Who owns its CPU.
     pub service: Service,
 }
@@ -53,7 +55,14 @@ impl Report {
             Some(Hook::Present(_)) => ("present, ABI version 1".to_owned(), "hook"),
             Some(Hook::Refused(reason)) => (reason.to_string(), "none"),
         };
+        let (span_source, no_context) = match &known.recipe {
+            Some(Ok(_)) if span_source == "hook" => ("context and hook", None),
+            Some(Ok(_)) => ("context", None),
+            Some(Err(reason)) => (span_source, Some(reason.to_string())),
+            None => (span_source, Some("nobody has looked".to_owned())),
+        };
         Some(Self {
+            no_context,
             pid: known.target.process.pid,
             version: interpreter.map(|it| it.version),
             path: path.to_owned(),

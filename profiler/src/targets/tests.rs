@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use profiler_common::python::{Process, PythonLayout};
+use profiler_common::{
+    context::SpanRecipe,
+    python::{Process, PythonLayout},
+};
 use proptest::prelude::{any, proptest};
 
 use super::{
@@ -64,6 +67,14 @@ impl Control for Recorder {
         self.push(Call::Process(pid, *process));
         Ok(())
     }
+    fn set_span_recipe(
+        &mut self,
+        _pid: Pid,
+        _recipe: Option<&SpanRecipe>,
+    ) -> Result<(), ControlError> {
+        Ok(())
+    }
+
     fn remove_process(&mut self, pid: Pid) -> Result<(), ControlError> {
         self.push(Call::Remove(pid));
         Ok(())

@@ -117,7 +117,6 @@ fn code_of_a_sub_interpreter_is_walked() {
 
 /// A sub-interpreter that runs nothing does not hide what its maker runs.
 #[test]
-#[ignore = "3.10 to 3.12 leave the maker a state without frames there, and the search finds it first"]
 fn an_idle_sub_interpreter_hides_nothing() {
     let script = format!("{SUB_INTERPRETER}def outer():\n    exec(inner)\nouter()");
     names_on_every_interpreter(&script, &["<module>", "outer", "<module>"]);

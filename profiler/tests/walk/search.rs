@@ -52,6 +52,12 @@ impl Interpreters {
             self.image.put_word(link, state);
             self.image
                 .put_word(state + u64::from(self.layout.thread_id), *pointer);
+            // It runs something: one that does not would be searched past.
+            let frame = state + STRIDE / 2;
+            self.image
+                .put_word(state + u64::from(self.layout.thread_frame), frame);
+            self.image
+                .put_word(frame + u64::from(self.layout.cframe_frame), frame);
             link = state + u64::from(self.layout.thread_next);
             states.push(state);
         }

@@ -40,6 +40,11 @@ int main(void) {
 #else
     OFFSET(interpreter_threads, PyInterpreterState, tstate_head);
 #endif
+#if PY_VERSION_HEX >= 0x030C0000
+    OFFSET(interpreter_modules, PyInterpreterState, imports.modules);
+#else
+    OFFSET(interpreter_modules, PyInterpreterState, modules);
+#endif
     VALUE(thread_size, sizeof(PyThreadState));
     OFFSET(thread_next, PyThreadState, next);
     OFFSET(thread_id, PyThreadState, thread_id);

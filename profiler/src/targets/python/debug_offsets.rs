@@ -84,7 +84,8 @@ fn offsets_3_13(words: &[u64; WORDS_3_13]) -> Offsets {
         runtime_size, _, runtime_interpreters,
         // interpreter_state: size, id, next, threads_head, gc, imports_modules, sysdict, builtins,
         // ceval_gil, gil_runtime_state, …_enabled, …_locked, …_holder
-        interpreter_size, _, interpreter_next, interpreter_threads, _, _, _, _, _, _, _, _, _,
+        interpreter_size, _, interpreter_next, interpreter_threads, _, interpreter_modules,
+        _, _, _, _, _, _, _,
         // thread_state: size, prev, next, interp, current_frame, thread_id, native_thread_id,
         // datastack_chunk, status
         thread_size, _, thread_next, _, thread_frame, thread_id, _, _, _,
@@ -112,6 +113,7 @@ fn offsets_3_13(words: &[u64; WORDS_3_13]) -> Offsets {
         interpreter_size,
         interpreter_next,
         interpreter_threads,
+        interpreter_modules,
         thread_size,
         thread_next,
         thread_id,

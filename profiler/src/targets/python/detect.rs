@@ -71,6 +71,24 @@ pub struct Facts {
     pub relocatable: bool,
     /// Its loadable segments.
     pub segments: Arc<[Segment]>,
+    /// Offset of `sys.modules` in `PyInterpreterState`.
+    pub interpreter_modules: u64,
+    /// What the way to the current span needs of it; `None` where it is not all there.
+    pub objects: Option<Objects>,
+}
+
+/// Objects of the interpreter that the current span is checked against. Addresses as in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Objects {
+    /// `_Py_NoneStruct`.
+    pub none: u64,
+    /// `_Py_TrueStruct`.
+    pub truth: u64,
+    /// `PyContextVar_Type`.
+    pub variable_type: u64,
+    /// The names `hamt_bitmap_node`, `hamt_array_node` and `hamt_collision_node`: their types are
+    /// not exported, and are found by them.
+    pub node_names: [u64; 3],
 }
 
 /// Where the version of a CPython was found.
@@ -121,7 +139,7 @@ fn facts(
 ) -> Result<Facts, Unsupported> {
     let (version, version_source) = find_version(elf, version)?;
     let code_type = code_type.ok_or(Unsupported::NoCodeType)?;
-    let layout = find_layout(elf, runtime, version)?;
+    let (layout, interpreter_modules) = find_layout(elf, runtime, version)?;
     Ok(Facts {
         version,
         version_source,
@@ -133,6 +151,8 @@ fn facts(
         stripped: elf.is_stripped(),
         relocatable: elf.is_relocatable(),
         segments: elf.segments().into(),
+        interpreter_modules,
+        objects: objects(elf),
     })
 }
 
@@ -140,7 +160,7 @@ fn find_layout(
     elf: &Elf<'_>,
     runtime: Symbol,
     version: (u8, u8, u8),
-) -> Result<PythonLayout, Unsupported> {
+) -> Result<(PythonLayout, u64), Unsupported> {
     let (major, minor, _) = version;
     match (major, minor) {
         (3, 10..=12) => {
@@ -151,16 +171,41 @@ fn find_layout(
             if debug.iter().any(Option::is_some) {
                 return Err(Unsupported::DebugBuild);
             }
-            Ok(layout::validate(offsets)?)
+            Ok((layout::validate(offsets)?, offsets.interpreter_modules))
         }
         (3, 13) => {
             let bytes = elf
                 .bytes(runtime.address, debug_offsets::SIZE_3_13 as u64)
                 .ok_or(Unsupported::NoRuntimeData)?;
-            Ok(layout::validate(&debug_offsets::parse(minor, bytes)?)?)
+            let offsets = debug_offsets::parse(minor, bytes)?;
+            Ok((layout::validate(&offsets)?, offsets.interpreter_modules))
         }
         _ => Err(Unsupported::Version(major, minor)),
     }
+}
+
+/// The objects by their symbols, and the node types' names by their place in the read-only data.
+fn objects(elf: &Elf<'_>) -> Option<Objects> {
+    let names = ["_Py_NoneStruct", "_Py_TrueStruct", "PyContextVar_Type"];
+    let [none, truth, variable_type] = elf.dynamic_symbols(names).ok()?;
+    let (start, strings) = elf.section(".rodata")?;
+    let strings = strings.get(..strings.len().min(MAX_STRINGS))?;
+    let find = |name: &str| {
+        let name = format!("{name}\0");
+        // The linker keeps a string that ends another one only once: what precedes does not matter.
+        let at = memchr::memmem::find(strings, name.as_bytes())?;
+        Some(start + u64::try_from(at).ok()?)
+    };
+    Some(Objects {
+        none: none?.address,
+        truth: truth?.address,
+        variable_type: variable_type?.address,
+        node_names: [
+            find("hamt_bitmap_node")?,
+            find("hamt_array_node")?,
+            find("hamt_collision_node")?,
+        ],
+    })
 }
 
 fn find_version(

@@ -10,7 +10,7 @@ use profiler_common::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     missing_docs,
-    reason = "each field is described where the walker reads it, in PythonLayout"
+    reason = "each field is described where it is read, in PythonLayout and Facts"
 )]
 pub struct Offsets {
     pub runtime_size: u64,
@@ -18,6 +18,7 @@ pub struct Offsets {
     pub interpreter_size: u64,
     pub interpreter_next: u64,
     pub interpreter_threads: u64,
+    pub interpreter_modules: u64,
     pub thread_size: u64,
     pub thread_next: u64,
     pub thread_id: u64,

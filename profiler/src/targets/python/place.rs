@@ -11,6 +11,8 @@ const PAGE: u64 = 4096;
 /// Addresses in one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
+    /// What was added to the addresses of the file.
+    pub bias: u64,
     /// `_PyRuntime`.
     pub runtime: u64,
     /// `PyCode_Type`.
@@ -58,6 +60,7 @@ pub fn place(facts: &Facts, mapping: &Mapping) -> Option<Placed> {
         user(facts.evaluation_loop.start)?..user(facts.evaluation_loop.end)?
     };
     Some(Placed {
+        bias,
         runtime: user(facts.runtime)?,
         code_type: user(facts.code_type)?,
         evaluation_loop,
@@ -90,6 +93,7 @@ mod tests {
             offset,
             size: 0x1800,
             executable,
+            writable: !executable,
         };
         let odd = [segment(0, 0, false), segment(0x3e10, 0x2e10, true)];
         assert_eq!(

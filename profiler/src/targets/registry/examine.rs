@@ -63,6 +63,7 @@ impl Targets {
             known.target.mappings = Arc::from([]);
         }
         self.insert(pid, known);
+        self.ask_for_recipe(pid, None);
         if is_new || found != had {
             self.tell(pid);
         }
@@ -114,6 +115,7 @@ impl Targets {
             );
         };
         known.layout = layout;
+        known.bias = placed.bias;
         known.runtime = placed.runtime;
         known.code_type = placed.code_type;
         known.facts = Some(facts.clone());

@@ -2,25 +2,27 @@
 
 use std::fmt::Write as _;
 
-use crate::events::PythonString;
+use super::PythonString;
 
-/// The text of a string; `None` where it could not be read. Bytes that Python could not decode
-/// (surrogate-escaped, as in file names) become `\xNN`, other code points that are no character
-/// U+FFFD, control characters are escaped, and a string whose end is missing ends in `…`.
-pub(super) fn text(string: &PythonString) -> Option<String> {
-    let PythonString { kind, bytes, cut } = string;
-    let points: Box<dyn Iterator<Item = u32>> = match kind {
-        1 => Box::new(bytes.iter().map(|&byte| u32::from(byte))),
-        2 => Box::new(units(bytes).map(|unit| u32::from(u16::from_ne_bytes(unit)))),
-        4 => Box::new(units(bytes).map(u32::from_ne_bytes)),
-        _ => return None,
-    };
-    let mut text = String::with_capacity(bytes.len());
-    points.for_each(|point| push(&mut text, point));
-    if *cut {
-        text.push('…');
+impl PythonString {
+    /// Its text; `None` where it could not be read. Bytes that Python could not decode
+    /// (surrogate-escaped, as in file names) become `\xNN`, other code points that are no character
+    /// U+FFFD, control characters are escaped, and a string whose end is missing ends in `…`.
+    pub fn to_text(&self) -> Option<String> {
+        let Self { kind, bytes, cut } = self;
+        let points: Box<dyn Iterator<Item = u32>> = match kind {
+            1 => Box::new(bytes.iter().map(|&byte| u32::from(byte))),
+            2 => Box::new(units(bytes).map(|unit| u32::from(u16::from_ne_bytes(unit)))),
+            4 => Box::new(units(bytes).map(u32::from_ne_bytes)),
+            _ => return None,
+        };
+        let mut text = String::with_capacity(bytes.len());
+        points.for_each(|point| push(&mut text, point));
+        if *cut {
+            text.push('…');
+        }
+        Some(text)
     }
-    Some(text)
 }
 
 fn units<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
@@ -44,8 +46,11 @@ fn push(text: &mut String, point: u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::text;
     use crate::events::PythonString;
+
+    fn text(string: &PythonString) -> Option<String> {
+        string.to_text()
+    }
 
     fn string(kind: u8, bytes: &[u8]) -> PythonString {
         PythonString {

@@ -1,0 +1,212 @@
+//! The current span, read from the interpreter's own context.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use profiler_common::{
+    context::{ContextScratch, NO_ATTRIBUTE, SpanRecipe, attribute, current_span, integer},
+    counter::Counter,
+    event::{Header, SpanSeenRecord, kind, seen},
+    python::PythonLayout,
+    span::{LiveSpanKey, source, state},
+    walk::ReadUser as _,
+};
+
+use crate::{
+    count::bump,
+    emit,
+    maps::{CONTEXT_SCRATCH, EVENTS, LIVE_SPANS, SEEN_SPANS},
+    span::Current,
+    user::CurrentProcess,
+    verifier::masked,
+};
+
+/// Bytes of a span's name that are shipped, a power of two.
+const NAME: usize = 256;
+
+/// The span that is current in the thread, whose state is at an address; 0: it has none, or where
+/// `is_searched` says no it was not found.
+#[inline(always)]
+pub(crate) fn current(
+    recipe: &SpanRecipe,
+    layout: &PythonLayout,
+    header: &Header,
+    thread_state: u64,
+    is_searched: bool,
+) -> Current {
+    let mut found = Current {
+        source: source::CONTEXT,
+        ..Current::none(state::NONE)
+    };
+    if thread_state == 0 {
+        // A thread without a state runs no Python, and so is in no context.
+        if !is_searched {
+            found.state = state::CONTEXT_UNREADABLE;
+        }
+        return found;
+    }
+    let Some(scratch) = CONTEXT_SCRATCH.get_ptr_mut(0) else {
+        return found;
+    };
+    // SAFETY: the scratch is this CPU's, which no other program uses, and the sampling interrupt
+    // does not nest.
+    let scratch = unsafe { &mut *scratch };
+    found.state = read(recipe, thread_state, scratch);
+    if found.state == state::SPAN_CLASS_UNKNOWN {
+        found.class = scratch.span.class;
+    }
+    if found.state == state::ACTIVE {
+        found.span_id = scratch.span.span_id;
+        found.trace_id_high = scratch.span.trace_id_high;
+        found.trace_id_low = scratch.span.trace_id_low;
+        let key = LiveSpanKey {
+            span_id: found.span_id,
+            tgid: header.tgid,
+            reserved: 0,
+        };
+        if SEEN_SPANS.get_ptr(&key).is_none() {
+            // One that the hook has told of needs no telling.
+            if LIVE_SPANS.get_ptr(&key).is_some() || tell(recipe, layout, header, scratch) {
+                let _ = SEEN_SPANS.insert(&key, &1, 0);
+            }
+        }
+    }
+    found
+}
+
+/// A function of its own: it needs much of the stack.
+#[inline(never)]
+fn read(recipe: &SpanRecipe, thread_state: u64, scratch: &mut ContextScratch) -> u32 {
+    current_span(&CurrentProcess, recipe, thread_state, scratch)
+}
+
+/// Ships what the span's object tells; false where that has to be tried again.
+#[inline(never)]
+fn tell(
+    recipe: &SpanRecipe,
+    layout: &PythonLayout,
+    header: &Header,
+    scratch: &mut ContextScratch,
+) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<SpanSeenRecord>(0) else {
+        bump(Counter::SpanRingFull);
+        return false;
+    };
+    let record = entry.as_mut_ptr();
+    let span = scratch.span;
+    // SAFETY: the index is below the number of classes, a constant of the recipe's type.
+    let class = unsafe {
+        *recipe
+            .classes
+            .as_ptr()
+            .add(if span.class_index < recipe.classes.len() as u64 {
+                span.class_index as usize
+            } else {
+                0
+            })
+    };
+    let mut name = 0;
+    if class.name != NO_ATTRIBUTE {
+        name = attribute(&CurrentProcess, scratch, class.name, recipe.name_name).unwrap_or(0);
+    }
+    let mut parent = 0;
+    let mut flags = seen::PARENT_UNKNOWN;
+    if class.parent != NO_ATTRIBUTE {
+        parent = attribute(&CurrentProcess, scratch, class.parent, recipe.name_parent).unwrap_or(0);
+    }
+    let mut parent_id = 0;
+    if parent == recipe.none {
+        flags = 0;
+    } else if parent != 0 && CurrentProcess.read(parent, 64, &mut scratch.object) {
+        let is_context = scratch.object.u64_at(8) == recipe.span_context_class;
+        let id = scratch.object.u64_at(recipe.tuple_items.wrapping_add(8));
+        let is_remote = scratch.object.u64_at(recipe.tuple_items.wrapping_add(16)) == recipe.truth;
+        if is_context && let Ok((_, id)) = integer(&CurrentProcess, recipe, id, 3, scratch) {
+            parent_id = id;
+            flags = if is_remote { seen::PARENT_IS_REMOTE } else { 0 };
+        }
+    }
+    let text = read_name(layout, name, scratch, record);
+    // SAFETY: the reservation has room for the whole record.
+    unsafe {
+        (*record).header = Header {
+            kind: kind::SPAN_SEEN,
+            size: size_of::<SpanSeenRecord>() as u32,
+            ..*header
+        };
+        (*record).trace_id_high = span.trace_id_high;
+        (*record).trace_id_low = span.trace_id_low;
+        (*record).span_id = span.span_id;
+        (*record).parent_id = parent_id;
+        (*record).flags = flags | text.flags;
+        (*record).name_size = text.size;
+        (*record).name_kind = text.kind;
+        (*record).reserved = 0;
+    }
+    bump(Counter::SpanSeen);
+    entry.submit(emit::QUIET);
+    true
+}
+
+/// A name in a record.
+struct Name {
+    size: u32,
+    kind: u32,
+    flags: u32,
+}
+
+/// Copies the characters of a compact string into the record.
+#[inline(always)]
+fn read_name(
+    layout: &PythonLayout,
+    address: u64,
+    scratch: &mut ContextScratch,
+    record: *mut SpanSeenRecord,
+) -> Name {
+    let none = Name {
+        size: 0,
+        kind: 0,
+        flags: 0,
+    };
+    let header_size = u32::from(layout.string_state) + 4;
+    if address == 0 || !CurrentProcess.read(address, header_size, &mut scratch.object) {
+        return none;
+    }
+    let string_state = scratch.object.u32_at(layout.string_state);
+    let length = scratch.object.u64_at(layout.string_length);
+    let kind = (string_state >> (u32::from(layout.string_kind_shift) & 31)) & 7;
+    let is_compact = (string_state >> (u32::from(layout.string_compact_bit) & 31)) & 1 == 1;
+    if !is_compact || (kind != 1 && kind != 2 && kind != 4) {
+        return none;
+    }
+    let is_ascii = (string_state >> (u32::from(layout.string_ascii_bit) & 31)) & 1 == 1;
+    let data = if is_ascii {
+        layout.string_ascii_data
+    } else {
+        layout.string_compact_data
+    };
+    // Kinds are powers of two: 1, 2 or 4 bytes a character. Whole characters, below the limit.
+    let shift = kind >> 1;
+    let most = NAME as u64 - 4;
+    let is_cut = length > most >> shift;
+    let size = if is_cut { most } else { length << shift };
+    let size = masked::<NAME>(size as usize) as u32;
+    // SAFETY: the name has room for more than the masked size, and the helper checks the source.
+    let failed = unsafe {
+        bpf_probe_read_user(
+            (&raw mut (*record).name).cast(),
+            size,
+            address.wrapping_add(u64::from(data)) as *const _,
+        )
+    } != 0;
+    if failed {
+        bump(Counter::SpanNameUnreadable);
+        return none;
+    }
+    if is_cut {
+        bump(Counter::SpanNameCut);
+    }
+    Name {
+        size,
+        kind,
+        flags: if is_cut { seen::NAME_CUT } else { 0 },
+    }
+}

@@ -1,0 +1,94 @@
+//! Looks at processes when asked, and remembers what need not be looked at again.
+
+use std::{collections::HashMap, sync::Arc};
+
+use profiler_common::context::SpanRecipe;
+
+use super::{
+    memory::Memory,
+    recipe::{NoRecipe, NodeTypes, Place},
+};
+use crate::{
+    id::ProcessKey,
+    targets::{FileId, python::detect::Facts},
+};
+
+/// Processes and files remembered; when full all are forgotten and looked at anew.
+const MAX_REMEMBERED: usize = 16_384;
+
+/// A process to look at.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which.
+    pub process: ProcessKey,
+    /// The file of its interpreter.
+    pub file: FileId,
+    /// What that file says.
+    pub facts: Arc<Facts>,
+    /// What was added to the file's addresses.
+    pub bias: u64,
+    /// Classes of spans that were met and not known.
+    pub wanted: Vec<u64>,
+    /// Whether to look although the process has imported nothing since the last look: what was found
+    /// then no longer fits.
+    pub again: bool,
+}
+
+/// What a look has found.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// In which process.
+    pub process: ProcessKey,
+    /// How to read its current span, or why that cannot be done.
+    pub recipe: Result<SpanRecipe, NoRecipe>,
+}
+
+/// Looks at processes.
+#[derive(Debug, Default)]
+pub struct Looker {
+    types: HashMap<FileId, NodeTypes>,
+    /// Modules that a process had imported at the last look.
+    modules: HashMap<ProcessKey, u64>,
+}
+
+impl Looker {
+    /// Looks at one process; `None` where there is nothing new.
+    pub fn look(&mut self, request: &Request) -> Option<Answer> {
+        let memory = Memory::open(request.process).ok()?;
+        let place = Place {
+            memory: &memory,
+            facts: &request.facts,
+            bias: request.bias,
+        };
+        let count = place.module_count().unwrap_or(0);
+        if self.modules.len() >= MAX_REMEMBERED {
+            self.modules.clear();
+        }
+        let before = self.modules.insert(request.process, count);
+        if before == Some(count) && !request.again {
+            return None;
+        }
+        let recipe = self
+            .types(request.file, &place)
+            .ok_or(NoRecipe::Missing("the types of the context's nodes"))
+            .and_then(|types| place.recipe(&types, &request.wanted));
+        Some(Answer {
+            process: request.process,
+            recipe,
+        })
+    }
+
+    fn types(&mut self, file: FileId, place: &Place<'_>) -> Option<NodeTypes> {
+        if let Some(types) = self.types.get(&file)
+            && place.are_node_types(types)
+        {
+            return Some(*types);
+        }
+        let types = place.node_types()?;
+        if self.types.len() >= MAX_REMEMBERED {
+            self.types.clear();
+        }
+        self.types.insert(file, types);
+        Some(types)
+    }
+}

@@ -1,0 +1,13 @@
+//! How to read the current span of a process out of its interpreter's context.
+//!
+//! In: an interpreter's facts, and the memory of a process that runs it. Out: a
+//! [`SpanRecipe`](profiler_common::context::SpanRecipe). A process is looked at once, and again when
+//! it has imported modules or when its recipe no longer fits; on a thread of its own, because a hostile
+//! process can make a read of its memory block. Must not know samples or the kernel's maps.
+
+pub mod looker;
+pub mod memory;
+pub mod objects;
+pub mod offsets;
+pub mod recipe;
+pub mod tables;

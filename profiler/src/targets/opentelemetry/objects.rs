@@ -1,0 +1,242 @@
+//! Python objects in the memory of a process.
+
+use profiler_common::{
+    context::{ContextScratch, NO_ATTRIBUTE, SpanClass, SpanRecipe, attribute, dialect, locate},
+    python::PythonLayout,
+    walk::ReadUser as _,
+};
+
+use super::{memory::Memory, offsets::ContextOffsets};
+use crate::events::PythonString;
+
+/// Entries of a dictionary looked at: more than any `sys.modules` has.
+const MAX_ENTRIES: u64 = 20_000;
+/// Addresses of user space.
+const USER: std::ops::Range<u64> = 4096..1 << 56;
+/// Bytes of a string that is compared.
+const MAX_NAME: u64 = 256;
+
+/// Reads objects of one interpreter.
+pub struct Objects<'a> {
+    /// The memory.
+    pub memory: &'a Memory,
+    /// Offsets of strings.
+    pub layout: &'a PythonLayout,
+    /// Offsets of the rest.
+    pub offsets: &'a ContextOffsets,
+}
+
+impl Objects<'_> {
+    /// The word at an address; `None` where it cannot be read, or is no address of user space. So
+    /// offsets can be added to what is returned.
+    pub fn pointer(&self, address: u64) -> Option<u64> {
+        self.memory.read_u64(address).filter(|it| USER.contains(it))
+    }
+
+    /// An object's type.
+    pub fn class(&self, object: u64) -> Option<u64> {
+        self.pointer(object + u64::from(self.layout.object_type))
+    }
+
+    /// A type's `tp_name`.
+    pub fn class_name(&self, class: u64) -> Option<String> {
+        let name = self.pointer(class + self.offsets.type_name)?;
+        let mut bytes = [0; 64];
+        if !self.memory.fill(name, &mut bytes) {
+            return None;
+        }
+        let end = bytes.iter().position(|&byte| byte == 0)?;
+        Some(String::from_utf8_lossy(bytes.get(..end)?).into_owned())
+    }
+
+    /// A string's text.
+    pub fn text(&self, object: u64) -> Option<String> {
+        let layout = self.layout;
+        let mut head = [0; 64];
+        let size = usize::from(layout.string_state) + 4;
+        if !self.memory.fill(object, head.get_mut(..size)?) {
+            return None;
+        }
+        let word = |at: u16| {
+            let bytes = head.get(usize::from(at)..usize::from(at) + 8)?;
+            Some(u64::from_le_bytes(bytes.try_into().ok()?))
+        };
+        let length = word(layout.string_length)?;
+        let state = head.get(usize::from(layout.string_state)..size)?;
+        let state = u32::from_le_bytes(state.try_into().ok()?);
+        let bit = |at: u8| state >> at & 1 == 1;
+        let kind = state >> layout.string_kind_shift & 7;
+        if !bit(layout.string_compact_bit) || length > MAX_NAME {
+            return None;
+        }
+        let data = if bit(layout.string_ascii_bit) {
+            layout.string_ascii_data
+        } else {
+            layout.string_compact_data
+        };
+        let mut bytes = vec![0; usize::try_from(length * u64::from(kind)).ok()?];
+        if !self.memory.fill(object + u64::from(data), &mut bytes) {
+            return None;
+        }
+        let string = PythonString {
+            kind: u8::try_from(kind).ok()?,
+            bytes,
+            cut: false,
+        };
+        string.to_text()
+    }
+
+    /// Keys and values of a dictionary that has a table of its own.
+    pub fn items(&self, dictionary: u64) -> Option<Vec<(u64, u64)>> {
+        /// `PyDictObject.ma_keys`.
+        const KEYS: u64 = 32;
+        self.entries(self.pointer(dictionary + KEYS)?)
+    }
+
+    /// How many entries the keys of a dictionary have: grows with every new key.
+    pub fn entry_count(&self, dictionary: u64) -> Option<u64> {
+        const KEYS: u64 = 32;
+        Some(self.shape(self.pointer(dictionary + KEYS)?)?.2)
+    }
+
+    /// Where the entries of a keys object are, the bytes of each, and how many there are.
+    fn shape(&self, keys: u64) -> Option<(u64, u64, u64)> {
+        let mut head = [0; 40];
+        if !self.memory.fill(keys, &mut head) {
+            return None;
+        }
+        let word = |at: usize| {
+            let bytes = head.get(at..at + 8)?;
+            Some(u64::from_le_bytes(bytes.try_into().ok()?))
+        };
+        if self.offsets.dialect & dialect::PLAIN_KEYS != 0 {
+            let size = word(8)?;
+            let index = match size {
+                0..=0xff => 1,
+                0x100..=0xffff => 2,
+                0x1_0000..=0xffff_ffff => 4,
+                _ => return None,
+            };
+            return Some((keys + 40 + size * index, 24, word(32)?));
+        }
+        let (&indices, &kind) = (head.get(9)?, head.get(10)?);
+        let stride = if kind == 0 { 24 } else { 16 };
+        let indices = 1_u64.checked_shl(u32::from(indices))?;
+        let start = keys.checked_add(32)?.checked_add(indices)?;
+        Some((start, stride, word(24)?))
+    }
+
+    /// The entries of a keys object, 0 for what is not there. Of shared keys, the values mean nothing.
+    pub fn entries(&self, keys: u64) -> Option<Vec<(u64, u64)>> {
+        let (start, stride, count) = self.shape(keys)?;
+        if count > MAX_ENTRIES {
+            return None;
+        }
+        let mut bytes = vec![0; usize::try_from(count * stride).ok()?];
+        if !self.memory.fill(start, &mut bytes) {
+            return None;
+        }
+        let entries = bytes.chunks_exact(usize::try_from(stride).ok()?);
+        let entries = entries.filter_map(|entry| {
+            let (_, pair) = entry.split_last_chunk::<16>()?;
+            let (key, value) = pair.split_first_chunk::<8>()?;
+            let value = value.first_chunk::<8>()?;
+            let user = |word: &[u8; 8]| {
+                let word = u64::from_le_bytes(*word);
+                if USER.contains(&word) { word } else { 0 }
+            };
+            Some((user(key), user(value)))
+        });
+        Some(entries.collect())
+    }
+
+    /// The values of these keys in a dictionary, in the order asked for.
+    pub fn values<const N: usize>(
+        &self,
+        dictionary: u64,
+        names: [&str; N],
+    ) -> Option<[Option<u64>; N]> {
+        let mut found = [None; N];
+        for (key, value) in self.items(dictionary)? {
+            if key == 0 || value == 0 {
+                continue;
+            }
+            let Some(text) = self.text(key) else {
+                continue;
+            };
+            let at = names.iter().position(|name| **name == text);
+            if let Some(slot) = at.and_then(|at| found.get_mut(at)) {
+                *slot = Some(value);
+                if found.iter().all(Option::is_some) {
+                    break;
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// Where instances of a class keep the attributes with these names; `None` where the class
+    /// shares no keys, or the first of them is not among those.
+    pub fn shared(&self, class: u64, names: [&str; 4]) -> Option<Shared> {
+        let keys = self.pointer(class + self.offsets.type_keys)?;
+        let mut indices = [NO_ATTRIBUTE; 4];
+        let mut keys_of = [0; 4];
+        for (index, (key, _)) in self.entries(keys)?.into_iter().enumerate() {
+            let Some(text) = (key != 0).then(|| self.text(key)).flatten() else {
+                continue;
+            };
+            if let Some(at) = names.iter().position(|name| *name == text) {
+                *indices.get_mut(at)? = u8::try_from(index).ok()?;
+                *keys_of.get_mut(at)? = key;
+            }
+        }
+        let [first, second, third, fourth] = indices;
+        if first == NO_ATTRIBUTE {
+            return None;
+        }
+        let offset = if self.offsets.storage == profiler_common::context::storage::DICTIONARY {
+            self.offsets.type_dictionary
+        } else {
+            self.offsets.type_size
+        };
+        Some(Shared {
+            class: SpanClass {
+                class,
+                keys,
+                // Not an address: a small number.
+                offset: u16::try_from(self.memory.read_u64(class + offset)?).ok()?,
+                context: first,
+                end_time: second,
+                name: third,
+                parent: fourth,
+                reserved: 0,
+            },
+            names: keys_of,
+        })
+    }
+
+    /// One attribute of an instance.
+    pub fn attribute(&self, object: u64, name: &str) -> Option<u64> {
+        let shared = self.shared(self.class(object)?, [name, "", "", ""])?;
+        let [key, ..] = shared.names;
+        let recipe = SpanRecipe {
+            storage: self.offsets.storage,
+            values_start: self.offsets.values_start,
+            dialect: self.offsets.dialect,
+            ..bytemuck::Zeroable::zeroed()
+        };
+        let mut scratch = ContextScratch::zeroed();
+        locate(self.memory, &recipe, &shared.class, object, &mut scratch).ok()?;
+        let value = attribute(self.memory, &scratch, shared.class.context, key).ok()?;
+        USER.contains(&value).then_some(value)
+    }
+}
+
+/// What instances of a class share.
+pub struct Shared {
+    /// Where their attributes are: `context` is the first name's, `end_time`, `name` and `parent`
+    /// those of the others.
+    pub class: SpanClass,
+    /// The names, as interned strings; 0 where the class has no such attribute.
+    pub names: [u64; 4],
+}

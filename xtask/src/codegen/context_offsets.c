@@ -1,0 +1,63 @@
+/* Prints one `ContextOffsets` (profiler/src/targets/opentelemetry/offsets.rs) as Rust, for the headers
+ * it is compiled against. Run by `cargo xtask codegen`. */
+#define Py_BUILD_CORE 1
+#include <Python.h>
+#include <stddef.h>
+#include <stdio.h>
+#include "internal/pycore_context.h"
+#include "internal/pycore_hamt.h"
+#include "internal/pycore_interp.h"
+#if PY_VERSION_HEX >= 0x030B0000
+#include "internal/pycore_dict.h"
+#endif
+
+#define OFFSET(field, type, member) printf("    %s: %zu,\n", #field, offsetof(type, member))
+#define CHECK(type, member, offset) \
+    _Static_assert(offsetof(type, member) == (offset), "profiler-common/src/context.rs has it so")
+
+/* What the walk takes for granted in all versions. */
+CHECK(PyContext, ctx_vars, 24);
+CHECK(PyHamtObject, h_root, 16);
+CHECK(PyDictObject, ma_used, 16);
+CHECK(PyDictObject, ma_keys, 32);
+CHECK(PyDictObject, ma_values, 40);
+CHECK(PyLongObject, ob_base, 0);
+CHECK(PyContextVar, var_default, 24);
+#if PY_VERSION_HEX >= 0x030B0000
+CHECK(PyDictKeysObject, dk_log2_index_bytes, 9);
+CHECK(PyDictKeysObject, dk_kind, 10);
+CHECK(PyDictKeysObject, dk_nentries, 24);
+CHECK(PyDictKeysObject, dk_indices, 32);
+_Static_assert(DICT_KEYS_GENERAL == 0, "entries with a hash");
+#endif
+
+int main(void) {
+    printf("/// CPython %d.%d, from the headers of %s.\n", PY_MAJOR_VERSION, PY_MINOR_VERSION, PY_VERSION);
+    printf("const CPYTHON_%d_%d: ContextOffsets = ContextOffsets {\n", PY_MAJOR_VERSION, PY_MINOR_VERSION);
+    OFFSET(thread_context, PyThreadState, context);
+    OFFSET(type_name, PyTypeObject, tp_name);
+    OFFSET(type_size, PyTypeObject, tp_basicsize);
+    OFFSET(type_dictionary, PyTypeObject, tp_dictoffset);
+    OFFSET(type_keys, PyHeapTypeObject, ht_cached_keys);
+    OFFSET(variable_hash, PyContextVar, var_hash);
+    OFFSET(tuple_items, PyTupleObject, ob_item);
+#if PY_VERSION_HEX >= 0x030D0000
+    printf("    storage: storage::INLINE,\n");
+    OFFSET(values_start, PyDictValues, values);
+    printf("    dialect: 0,\n");
+#elif PY_VERSION_HEX >= 0x030C0000
+    printf("    storage: storage::TAGGED_POINTER,\n");
+    OFFSET(values_start, PyDictValues, values);
+    printf("    dialect: 0,\n");
+#elif PY_VERSION_HEX >= 0x030B0000
+    printf("    storage: storage::TWO_POINTERS,\n");
+    OFFSET(values_start, PyDictValues, values);
+    printf("    dialect: dialect::SIZED_INTEGERS,\n");
+#else
+    printf("    storage: storage::DICTIONARY,\n");
+    printf("    values_start: 0,\n");
+    printf("    dialect: dialect::SIZED_INTEGERS | dialect::PLAIN_KEYS,\n");
+#endif
+    printf("};\n");
+    return 0;
+}
