@@ -36,7 +36,7 @@ const MAX_ATTRIBUTES: u64 = 32;
 const MAX_LEVELS: u32 = 8;
 /// Pairs of a collision node looked at.
 const MAX_COLLISIONS: u64 = 8;
-/// Bytes of dictionary entries read at once: `MAX_ATTRIBUTES` of the larger kind.
+/// Bytes of dictionary entries read at once: more than `MAX_ATTRIBUTES` of the larger kind.
 const ENTRIES_BLOCK: usize = 1024;
 
 /// Says that a class has no such attribute.
@@ -341,14 +341,18 @@ fn collision<R: ReadUser>(
 ) -> Result<u64, u32> {
     /// `PyHamtNode_Collision.c_array`.
     const COLLISION_PAIRS: u64 = 32;
-    for index in 0..MAX_COLLISIONS {
-        if index >= count {
+    let mut pair = node.wrapping_add(COLLISION_PAIRS);
+    let end = pair.wrapping_add(16 * count);
+    // Counted up to a constant, and ended by an address: as a minimum of both, which a compiler makes
+    // of two counts, older kernels see no bound.
+    for _ in 0..MAX_COLLISIONS {
+        if pair >= end {
             return Err(state::NONE);
         }
-        let pair = node.wrapping_add(COLLISION_PAIRS + 16 * index);
         if word(reader, pair)? == recipe.variable {
             return word(reader, pair.wrapping_add(8));
         }
+        pair = pair.wrapping_add(16);
     }
     Err(state::CONTEXT_TOO_LARGE)
 }
@@ -419,7 +423,7 @@ fn entries<R: ReadUser>(
     };
     let kept = if count > most { most } else { count };
     let size = (kept * stride) as u32;
-    if !reader.read(keys.wrapping_add(start), size, &mut scratch.entries) {
+    if !reader.read_part(keys.wrapping_add(start), size, &mut scratch.entries) {
         return Err(state::CONTEXT_UNREADABLE);
     }
     scratch.attributes = Attributes {
@@ -435,16 +439,18 @@ fn entries<R: ReadUser>(
 fn entry(scratch: &ContextScratch, key: u64, most: u64) -> Option<u64> {
     let Attributes { count, stride, .. } = scratch.attributes;
     // An entry ends with key and value, whatever is in front of them.
-    let before = stride - 16;
-    for index in 0..most {
-        if index >= count {
+    let mut at = stride - 16;
+    let end = count * stride;
+    // Ended by an offset and not by `count`: see `collision`.
+    for _ in 0..most {
+        if at >= end {
             break;
         }
-        let at = (index * stride + before) as u16;
-        if scratch.entries.u64_at(at) == key {
-            let value = scratch.entries.u64_at(at.wrapping_add(8));
+        if scratch.entries.u64_at(at as u16) == key {
+            let value = scratch.entries.u64_at((at as u16).wrapping_add(8));
             return if value == 0 { None } else { Some(value) };
         }
+        at += stride;
     }
     None
 }

@@ -87,6 +87,11 @@ pub trait ReadUser {
     /// cannot be read, and then the block holds anything.
     fn read<const N: usize>(&self, address: u64, size: u32, block: &mut Block<N>) -> bool;
 
+    /// The same with a size that is known at run time only, and below `N`.
+    fn read_part<const N: usize>(&self, address: u64, size: u32, block: &mut Block<N>) -> bool {
+        self.read(address, size, block)
+    }
+
     /// The `u64` at an address.
     fn read_u64(&self, address: u64) -> Option<u64>;
 }
