@@ -76,8 +76,9 @@ pub mod state {
     pub const NONE: u32 = 0;
     /// The record's span is the innermost open one, and all others open are its ancestors.
     pub const ACTIVE: u32 = 1;
-    /// Spans are open that are not nested in one another: an event loop, or a span started without
-    /// being made current. Nobody can tell from outside which one is running.
+    /// Spans are open that are not nested in one another, or whose ancestors have ended: an event
+    /// loop, or spans that are not opened and closed as blocks are. Nobody can tell from outside
+    /// which one is running.
     pub const NOT_NESTED: u32 = 2;
     /// Everything left on the stack has ended, on other threads, or was evicted.
     pub const ENDED: u32 = 3;

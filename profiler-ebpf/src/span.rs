@@ -156,11 +156,24 @@ pub(crate) fn current(tgid: u32, tid: u32) -> Current {
     if stack.overflow > 0 {
         return none(state::TOO_DEEP);
     }
-    let Some((top, live)) = innermost(stack, tgid, stack.depth) else {
+    let mut top = None;
+    let mut is_nested = true;
+    for index in 0..MAX_SPAN_DEPTH as u32 {
+        if index >= stack.depth {
+            break;
+        }
+        let open = entry(stack, index);
+        match live(tgid, open.span_id) {
+            Some(span) => top = Some((open, span)),
+            None => is_nested = false,
+        }
+    }
+    let Some((top, live)) = top else {
         return none(state::ENDED);
     };
-    // Every span below the chain of ancestors must have ended, or nobody knows which one runs.
-    if top.chain_start > 0 && innermost(stack, tgid, top.chain_start).is_some() {
+    // Spans that do not nest, or end in another order than the reverse of their starts, are not
+    // opened and closed as blocks are: then nobody knows which one runs.
+    if !is_nested || top.chain_start > 0 {
         return none(state::NOT_NESTED);
     }
     // The stack's element, too, may have been recycled for another thread.
@@ -187,23 +200,6 @@ fn is_of(stack: *const SpanStack, tgid: u32, tid: u32) -> bool {
         ptr::read_volatile(&raw const (*stack).tid) == tid
             && ptr::read_volatile(&raw const (*stack).tgid) == tgid
     }
-}
-
-/// The topmost of the lowest `depth` entries whose span is live.
-#[inline(always)]
-fn innermost(stack: &SpanStack, tgid: u32, depth: u32) -> Option<(OpenSpan, LiveSpan)> {
-    let mut index = depth;
-    for _ in 0..MAX_SPAN_DEPTH {
-        if index == 0 {
-            break;
-        }
-        index -= 1;
-        let open = entry(stack, index);
-        if let Some(live) = live(tgid, open.span_id) {
-            return Some((open, live));
-        }
-    }
-    None
 }
 
 /// The entry at an index below the stack's depth. The mask is what lets the verifier believe that.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
     config::AgentConfig,
@@ -54,7 +54,7 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
         )),
         records: None,
     };
-    let session = Session::start(armed, settings, &health).context("cannot start a thread")?;
+    let session = Session::start(armed, settings, &health)?;
     tracing::info!(
         url = config.pyroscope_url,
         processes = session.snapshot().iter().count(),

@@ -62,6 +62,9 @@ pub struct RecordArguments {
     /// may be given several times
     #[arg(long = "output", short = 'o', value_name = "PATH")]
     pub outputs: Vec<PathBuf>,
+    /// Fail where fewer than so many percent of the samples are in a span: for CI
+    #[arg(long, value_parser = parse_percent, value_name = "PERCENT")]
+    pub min_coverage: Option<f64>,
     /// Also keep the kernel programs' records, as they come off the ring: food for tests
     #[arg(long, hide = true, value_name = "PATH")]
     pub keep_records: Option<PathBuf>,
@@ -110,6 +113,15 @@ pub struct DoctorArguments {
     /// Process to look at; may be given several times. Without it: every CPython process
     #[arg(long = "pid", value_name = "PID")]
     pub pids: Vec<u32>,
+    /// How long to take samples, to show what share of them is in spans; needs root
+    #[arg(long, value_parser = parse_duration, default_value = "1s", value_name = "TIME")]
+    pub sample: Duration,
+    /// How samples are taken.
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+    /// Take no samples
+    #[arg(long, conflicts_with = "sample")]
+    pub no_sample: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -168,6 +180,13 @@ fn parse_tag(text: &str) -> Result<(String, String), String> {
         return Err(format!("`{key}` has no value"));
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim_end().parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("a number from 0 to 100".to_owned()),
+    }
 }
 
 fn parse_ring_size(text: &str) -> Result<u32, String> {

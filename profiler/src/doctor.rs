@@ -1,15 +1,19 @@
 //! `spanprof doctor`: what works here, what does not, and how to mend it.
 
-use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
+use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode, thread};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
     cli::DoctorArguments,
+    config::Sampling,
+    health::Health,
     id::Pid,
     kernel::{self, Support},
-    targets::{self, Refusal, Report},
+    profile::{Coverage, LabelSet},
+    run::{self, Session, SessionSettings},
+    targets::{self, Refusal, Report, Scope},
 };
 
 /// One line about the host.
@@ -25,7 +29,8 @@ struct Check {
 #[expect(clippy::print_stdout, reason = "the report is what the command is for")]
 pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
     let pids: BTreeSet<Pid> = arguments.pids.iter().copied().map(Pid).collect();
-    let checks = host(&kernel::ask());
+    let mut checks = host(&kernel::ask());
+    let coverage = sample(arguments, &mut checks);
     let mut reports = targets::survey(&pids);
     reports.sort_by_key(|report| report.pid);
     let refused = refused(&pids);
@@ -38,15 +43,63 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
     let works = checks.iter().all(|check| check.good || check.optional)
         && (pids.is_empty() || refused.is_empty());
     if arguments.json {
-        println!("{:#}", as_json(works, &checks, &reports, &refused));
+        println!(
+            "{:#}",
+            as_json(works, &checks, &reports, &refused, coverage.as_ref())
+        );
     } else {
-        print!("{}", as_text(works, &checks, &reports, &refused));
+        print!(
+            "{}",
+            as_text(works, &checks, &reports, &refused, coverage.as_ref())
+        );
     }
     Ok(if works {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Takes samples for a while, which also shows that the kernel takes the programs; `None` where that
+/// was not asked for or is not permitted.
+fn sample(arguments: &DoctorArguments, checks: &mut Vec<Check>) -> Option<Coverage> {
+    let permitted = checks.iter().all(|check| check.good || check.optional);
+    if arguments.no_sample || !permitted {
+        return None;
+    }
+    let taken = take_samples(arguments);
+    checks.push(Check {
+        name: "kernel programs",
+        good: taken.is_ok(),
+        optional: false,
+        says: match &taken {
+            Ok(_) => "loaded, and taken off again".into(),
+            Err(error) => format!("{error:#}"),
+        },
+    });
+    taken.ok()
+}
+
+fn take_samples(arguments: &DoctorArguments) -> Result<Coverage> {
+    let sampling = Sampling::from_arguments(&arguments.sampling);
+    let armed = run::arm(&sampling)?;
+    let scope = if arguments.pids.is_empty() {
+        Scope::Host
+    } else {
+        Scope::Processes {
+            pids: arguments.pids.iter().copied().map(Pid).collect(),
+            follow: false,
+        }
+    };
+    let settings = SessionSettings {
+        scope,
+        profile: SessionSettings::profile(&sampling, LabelSet::File),
+        windows: None,
+        records: None,
+    };
+    let session = Session::start(armed, settings, &Health::default())?;
+    thread::sleep(arguments.sample);
+    Ok(session.stop().coverage)
 }
 
 /// What was asked for and cannot be profiled.
@@ -113,7 +166,13 @@ fn host(support: &Support) -> Vec<Check> {
     ]
 }
 
-fn as_json(works: bool, checks: &[Check], reports: &[Report], refused: &[(Pid, Refusal)]) -> Value {
+fn as_json(
+    works: bool,
+    checks: &[Check],
+    reports: &[Report],
+    refused: &[(Pid, Refusal)],
+    coverage: Option<&Coverage>,
+) -> Value {
     let host: serde_json::Map<_, _> = checks
         .iter()
         .map(|check| {
@@ -123,7 +182,10 @@ fn as_json(works: bool, checks: &[Check], reports: &[Report], refused: &[(Pid, R
             )
         })
         .collect();
-    let processes: Vec<_> = reports.iter().map(process_json).collect();
+    let processes: Vec<_> = reports
+        .iter()
+        .map(|report| process_json(report, coverage))
+        .collect();
     let refused: Vec<_> = refused
         .iter()
         .map(|(pid, refusal)| json!({"pid": pid.0, "reason": refusal.to_string()}))
@@ -131,7 +193,16 @@ fn as_json(works: bool, checks: &[Check], reports: &[Report], refused: &[(Pid, R
     json!({"works": works, "host": host, "processes": processes, "refused": refused})
 }
 
-fn process_json(report: &Report) -> Value {
+fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
+    let tally = coverage.and_then(|it| it.process(report.pid));
+    let samples = tally.map(|it| {
+        json!({
+            "taken": it.samples(),
+            "in_spans": it.in_spans,
+            "in_no_span": it.in_no_span,
+            "unattributed": it.by_reason(),
+        })
+    });
     json!({
         "pid": report.pid.0,
         "version": report.version.map(version),
@@ -141,6 +212,8 @@ fn process_json(report: &Report) -> Value {
         "reason": report.unsupported,
         "hook": report.hook,
         "span_source": report.span_source,
+        "context_not_read": report.no_context,
+        "samples": samples,
         "service_name": report.service.name,
         "service_namespace": report.service.namespace,
     })
@@ -155,6 +228,7 @@ fn as_text(
     checks: &[Check],
     reports: &[Report],
     refused: &[(Pid, Refusal)],
+    coverage: Option<&Coverage>,
 ) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
@@ -172,7 +246,16 @@ fn as_text(
             "no CPython process was found (as an ordinary user only your own are seen)\n",
         );
     } else {
-        text.push_str(&process_table(reports));
+        text.push_str(&process_table(reports, coverage));
+    }
+    for report in reports {
+        if let Some(reason) = &report.no_context {
+            let _ = writeln!(
+                text,
+                "process {}: its current span is not read from its context: {reason}",
+                report.pid
+            );
+        }
     }
     for (pid, refusal) in refused {
         let _ = writeln!(text, "process {pid} cannot be profiled: {refusal}");
@@ -185,13 +268,19 @@ fn as_text(
     text
 }
 
-fn process_table(reports: &[Report]) -> String {
+fn process_table(reports: &[Report], coverage: Option<&Coverage>) -> String {
+    let in_spans = |report: &Report| match coverage.map(|it| it.process(report.pid)) {
+        None => "?".to_owned(),
+        Some(None) => "idle".to_owned(),
+        Some(Some(tally)) => format!("{} of {}", tally.share_in_spans(), tally.samples()),
+    };
     let header = [
         "PID",
         "PYTHON",
         "SUPPORTED",
         "HOOK",
         "SPANS",
+        "SAMPLES IN SPANS",
         "SERVICE",
         "BUILD",
         "FILE",
@@ -207,12 +296,13 @@ fn process_table(reports: &[Report]) -> String {
                 .unwrap_or_else(|| "yes".to_owned()),
             report.hook.clone(),
             report.span_source.to_owned(),
+            in_spans(report),
             report.service.name.clone(),
             report.build.clone(),
             report.path.clone(),
         ]
     }));
-    let widths: [usize; 8] = std::array::from_fn(|column| {
+    let widths: [usize; 9] = std::array::from_fn(|column| {
         rows.iter()
             .filter_map(|row| row.get(column))
             .map(|cell| cell.chars().count())

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use crate::{
-    events::{ContextFailure, Event, ProcessNotice, Resource, SpanStamp, decode},
+    events::{ContextFailure, Event, ProcessNotice, Resource, Sample, SpanStamp, decode},
     health::{Health, Loss},
     id::Pid,
-    join::Join,
-    profile::{self, Aggregator, Profile, SpanTable, Window},
+    join::{Join, Unseen},
+    profile::{self, Aggregator, Coverage, Profile, SpanTable, Window},
     symbolize::{self, Symbolizer},
-    targets::{Snapshot, Target},
+    targets::{Snapshot, SpansSeen, Target},
     time::BootNanos,
 };
 
@@ -40,6 +40,7 @@ pub struct Pipeline {
     symbolizer: Symbolizer,
     aggregator: Aggregator,
     table: SpanTable,
+    coverage: Coverage,
     snapshot: Snapshot,
     /// Targets that the control plane has dropped, and when.
     lingering: Vec<(BootNanos, Arc<Target>)>,
@@ -54,6 +55,7 @@ impl Pipeline {
             symbolizer: Symbolizer::new(symbolize::Settings::default(), health.clone()),
             aggregator: Aggregator::new(settings, health.clone()),
             table: SpanTable::new(settings.span_label, settings.period),
+            coverage: Coverage::default(),
             snapshot: Snapshot::default(),
             lingering: Vec::new(),
             health,
@@ -94,9 +96,11 @@ impl Pipeline {
     pub fn take(&mut self, event: Event) {
         match event {
             Event::Sample(sample) => {
-                let sample = self.join.sample(sample);
+                let unseen = self.unseen(&sample);
+                let sample = self.join.sample(sample, unseen);
                 if let Some(named) = self.symbolizer.symbolize(sample, &self.snapshot) {
                     self.table.add(&named);
+                    self.coverage.add(&named);
                     self.aggregator.add(&named);
                 }
             }
@@ -123,6 +127,17 @@ impl Pipeline {
                 self.symbolizer.process(&notice);
             }
             Event::Resource(_) => {}
+        }
+    }
+
+    /// Why the sample may be in a span that nobody has seen.
+    fn unseen(&self, sample: &Sample) -> Option<Unseen> {
+        let target = self.snapshot.target(sample.process)?;
+        target.interpreter.as_ref()?;
+        match target.spans {
+            SpansSeen::NotYet => Some(Unseen::Pending),
+            SpansSeen::Since(time) => (sample.time < time).then_some(Unseen::Pending),
+            SpansSeen::Never => Some(Unseen::Hidden),
         }
     }
 
@@ -154,6 +169,11 @@ impl Pipeline {
     /// Ends the window: its profiles, one for each service.
     pub fn finish(&mut self, window: Window) -> Vec<Profile> {
         self.aggregator.finish(window)
+    }
+
+    /// What share of each process's samples is in spans, since the start.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     /// Spans by CPU since the start.

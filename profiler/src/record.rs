@@ -21,9 +21,9 @@ use crate::{
     export::file::{self, Format},
     health::Health,
     id::Pid,
-    kernel::{Control as _, KernelControl},
-    profile::LabelSet,
-    run::{self, Finished, Session, SessionSettings},
+    kernel::Control as _,
+    profile::{Coverage, LabelSet},
+    run::{self, Armed, Finished, Session, SessionSettings},
     signals,
     targets::{self, Scope},
     time::monotonic_now,
@@ -50,7 +50,7 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
     let sampling = Sampling::from_arguments(&arguments.sampling);
     let health = Health::default();
     let mut armed = run::arm(&sampling)?;
-    let mut child = start_command(arguments, &mut armed.control)?;
+    let mut child = start_command(arguments, &mut armed)?;
     let scope = scope(arguments, child.as_ref())?;
     let settings = SessionSettings {
         scope,
@@ -58,21 +58,45 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
         windows: None,
         records,
     };
-    let session = Session::start(armed, settings, &health).context("cannot start a thread")?;
+    let session = Session::start(armed, settings, &health)?;
     tracing::info!(processes = session.snapshot().iter().count(), "recording");
     let status = wait(arguments, &session, child.as_mut(), interrupted, &health)?;
     let finished = session.stop();
     write_outputs(arguments, &finished)?;
     report(arguments, &finished, &health);
+    let covers = covers(arguments, &finished.coverage);
     if let Some(child) = &mut child {
         // A recording that ended first leaves the command running: its exit code is ours.
         let status = match status {
             Some(status) => status,
             None => child.wait().context("cannot wait for the command")?,
         };
-        return Ok(exit_code(status));
+        if covers || !status.success() {
+            return Ok(exit_code(status));
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if covers {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Whether as many samples are in spans as were asked for; says so where not.
+fn covers(arguments: &RecordArguments, coverage: &Coverage) -> bool {
+    let Some(percent) = arguments.min_coverage else {
+        return true;
+    };
+    let total = coverage.total();
+    let covers = total.reaches(percent);
+    if !covers {
+        eprint_line(&format!(
+            "error: {} of {} samples are in a span, and --min-coverage asks for {percent} %",
+            total.share_in_spans(),
+            total.samples()
+        ));
+    }
+    covers
 }
 
 /// Better now than after the recording.
@@ -94,13 +118,12 @@ fn check_folder(path: &Path) -> Result<()> {
 
 /// Starts the command, if there is one. For the moment of the fork this very process is on the
 /// kernel's map: the child inherits its entry, and is sampled from its first instruction.
-fn start_command(
-    arguments: &RecordArguments,
-    control: &mut KernelControl,
-) -> Result<Option<Child>> {
+fn start_command(arguments: &RecordArguments, armed: &mut Armed) -> Result<Option<Child>> {
     let Some((program, rest)) = arguments.program.split_first() else {
         return Ok(None);
     };
+    armed.start_sampling()?;
+    let control = &mut armed.control;
     let own = Pid(std::process::id());
     let entry = Process {
         start_time: 0,
@@ -225,6 +248,9 @@ fn write_outputs(arguments: &RecordArguments, finished: &Finished) -> Result<()>
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 fn report(arguments: &RecordArguments, finished: &Finished, health: &Health) {
     println!("{}", finished.table.render(table_width()));
+    if finished.table.samples() > 0 {
+        println!("{}", finished.coverage.render(table_width()));
+    }
     let losses = health.table();
     if !losses.is_empty() {
         println!("What was counted, and what was lost:\n{losses}");

@@ -1,8 +1,9 @@
 //! Wires the rooms: owns threads, queues and the order of starting and stopping. The only file that
 //! knows all rooms.
 //!
-//! Two threads. *data* drains the ring on a timer and runs the pipeline; it never waits for
-//! anything but its timer. *control* runs the targets; procfs and ELF files are read there.
+//! Three threads. *data* drains the ring on a timer and runs the pipeline; it never waits for
+//! anything but its timer. *control* runs the targets; procfs and ELF files are read there. *looker*
+//! reads the memory of processes, which those could make wait for ever.
 
 use std::{
     fs::File,
@@ -16,18 +17,20 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Result;
+
 use crate::{
     config::Sampling,
     events::Event,
     health::{Health, Loss},
-    kernel::{self, Counters, KernelControl, LoadError, Loaded, Ring},
+    kernel::{self, Control as _, ControlError, Counters, KernelControl, LoadError, Loaded, Ring},
     pipeline::{Notice, Pipeline},
-    profile::{self, LabelSet, Profile, SpanTable, Window},
+    profile::{self, Coverage, LabelSet, Profile, SpanTable, Window},
     targets::{
         Scope, Snapshot, Targets,
         opentelemetry::looker::{Answer, Looker, Request},
     },
-    time::{Anchor, BootNanos},
+    time::{Anchor, BootNanos, monotonic_now},
 };
 
 /// How often the ring is drained. Events wait one turn more, so that the control plane has looked
@@ -41,35 +44,48 @@ const MAX_NOTICES: usize = 8_192;
 const MAX_REQUESTS: usize = 16_384;
 /// How often the control plane reads the whole of procfs: the net beneath the kernel's notices.
 const SCAN_EVERY: Duration = Duration::from_secs(5);
+/// How long the start waits for the first look at every process: a hostile one could make it for ever.
+const FIRST_LOOKS: Duration = Duration::from_millis(500);
 /// How often the kernel's counters are read: a system call for each of them.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// Distinct rows of a window.
 const MAX_STACKS: usize = 100_000;
 
-/// The kernel side, loaded and sampling, with nothing listening yet.
+/// The kernel side, loaded, with nothing listening yet.
 pub struct Armed {
     /// What the control plane talks to.
     pub control: KernelControl,
     ring: Ring,
     counters: Counters,
+    period: u64,
+    is_sampling: bool,
 }
 
-/// Loads the kernel side and starts the sampling clock.
+impl Armed {
+    /// Starts the sampling clock already, for what must be sampled before the session starts.
+    pub fn start_sampling(&mut self) -> Result<(), ControlError> {
+        self.is_sampling = true;
+        self.control.start_sampling(self.period)
+    }
+}
+
+/// Loads the kernel side.
 pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
     let settings = kernel::Settings {
         ring_size: sampling.ring_size,
         debug: sampling.bpf_log,
     };
     let Loaded {
-        mut control,
+        control,
         ring,
         counters,
     } = kernel::load(&settings)?;
-    control.start_sampling(sampling.period())?;
     Ok(Armed {
         control,
         ring,
         counters,
+        period: sampling.period(),
+        is_sampling: false,
     })
 }
 
@@ -114,6 +130,8 @@ pub struct Finished {
     pub profiles: Vec<Profile>,
     /// Spans by CPU over the whole session.
     pub table: SpanTable,
+    /// What share of each process's samples is in spans, over the whole session.
+    pub coverage: Coverage,
 }
 
 struct Shared {
@@ -144,16 +162,15 @@ enum ControlMessage {
 }
 
 impl Session {
-    /// Starts both threads; returns when the first look at the host's processes is done.
-    pub fn start(
-        armed: Armed,
-        settings: SessionSettings,
-        health: &Health,
-    ) -> std::io::Result<Self> {
+    /// Starts the threads and the sampling clock; the host's processes have been looked at first, so
+    /// that the first samples have their spans.
+    pub fn start(armed: Armed, settings: SessionSettings, health: &Health) -> Result<Self> {
         let Armed {
             control,
             ring,
             counters,
+            period,
+            is_sampling,
         } = armed;
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
@@ -162,18 +179,22 @@ impl Session {
             health: health.clone(),
         });
         let (notices, inbox) = sync_channel(MAX_NOTICES);
-        let mut targets = Targets::new(settings.scope, Box::new(control), health.clone());
-        targets.scan();
-        shared.publish(targets.snapshot());
-        let control_shared = Arc::clone(&shared);
-        let data_shared = Arc::clone(&shared);
-        let data_notices = notices.clone();
-        let window_start = BootNanos::now();
         let (requests, looker_inbox) = sync_channel(MAX_REQUESTS);
         let answers = notices.clone();
         thread::Builder::new()
             .name("looker".to_owned())
             .spawn(move || run_looker(&looker_inbox, &answers))?;
+        let mut targets = Targets::new(settings.scope, Box::new(control), health.clone());
+        targets.scan();
+        take_first_looks(&mut targets, &requests, &inbox, health);
+        if !is_sampling {
+            targets.start_sampling(period)?;
+        }
+        shared.publish(targets.snapshot());
+        let control_shared = Arc::clone(&shared);
+        let data_shared = Arc::clone(&shared);
+        let data_notices = notices.clone();
+        let window_start = BootNanos::now();
         Ok(Self {
             control: thread::Builder::new()
                 .name("control".to_owned())
@@ -238,6 +259,39 @@ fn run_looker(requests: &Receiver<Request>, answers: &SyncSender<ControlMessage>
     }
 }
 
+/// Has every process looked at once, as long as that takes no longer than somebody would wait.
+fn take_first_looks(
+    targets: &mut Targets,
+    requests: &SyncSender<Request>,
+    inbox: &Receiver<ControlMessage>,
+    health: &Health,
+) {
+    let start = monotonic_now();
+    let mut waiting = ask(targets, requests, health);
+    while waiting > 0 {
+        let left = FIRST_LOOKS.saturating_sub(start.elapsed());
+        // Nothing else is sent before there are threads that send it.
+        let Ok(ControlMessage::Answer(answer)) = inbox.recv_timeout(left) else {
+            return;
+        };
+        targets.answer(*answer);
+        waiting -= 1;
+    }
+}
+
+/// Hands on what somebody must look at; how many those are.
+fn ask(targets: &mut Targets, requests: &SyncSender<Request>, health: &Health) -> usize {
+    let mut asked = 0;
+    for request in targets.take_requests() {
+        match requests.try_send(request) {
+            Ok(()) => asked += 1,
+            Err(TrySendError::Full(_)) => health.count(Loss::LookDropped),
+            Err(TrySendError::Disconnected(_)) => {}
+        }
+    }
+    asked
+}
+
 fn run_control(
     mut targets: Targets,
     inbox: &Receiver<ControlMessage>,
@@ -255,11 +309,7 @@ fn run_control(
             .due(now)
             .map_or(next_scan, |due| due.0.min(next_scan));
         shared.publish(targets.snapshot());
-        for request in targets.take_requests() {
-            if let Err(TrySendError::Full(_)) = requests.try_send(request) {
-                shared.health.count(Loss::LookDropped);
-            }
-        }
+        ask(&mut targets, requests, &shared.health);
         let wait = Duration::from_nanos(due.saturating_sub(BootNanos::now().0));
         match inbox.recv_timeout(wait) {
             Ok(message) => {
@@ -380,6 +430,7 @@ impl DataPlane {
         Finished {
             profiles,
             table: self.pipeline.table().clone(),
+            coverage: self.pipeline.coverage().clone(),
         }
     }
 }

@@ -23,7 +23,7 @@ use profiler::{
     id::{ProcessKey, Service},
     pipeline::Pipeline,
     profile::{self, LabelSet, SpanLabel, Window, pprof, proto},
-    targets::{Snapshot, Target},
+    targets::{Snapshot, SpansSeen, Target},
     time::{BootNanos, UnixNanos},
 };
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
@@ -73,6 +73,7 @@ fn run(
             }),
             mappings: Arc::from([]),
             interpreter: None,
+            spans: SpansSeen::NotYet,
         })
     });
     pipeline.set_snapshot(&Snapshot::new(target), BootNanos(0));

@@ -11,7 +11,7 @@ import time
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 
@@ -37,12 +37,14 @@ class FileExporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def set_up_tracing(**resource: str) -> trace.Tracer:
-    """Register a provider: with the hook, unless WITHOUT_PACKAGE is set, and with the app's own exporter
-    where SPANS_FILE is set.
+def set_up_tracing(*first: SpanProcessor, **resource: str) -> trace.Tracer:
+    """Register a provider: with the hook, unless WITHOUT_PACKAGE is set, with the app's own exporter
+    where SPANS_FILE is set, and with these processors before both.
     """
     attributes = {name.replace("_", "."): value for name, value in resource.items()}
     provider = TracerProvider(resource=Resource.create(attributes))
+    for processor in first:
+        provider.add_span_processor(processor)
     if "WITHOUT_PACKAGE" not in os.environ:
         import spanprof
 

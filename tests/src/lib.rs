@@ -1,5 +1,7 @@
 //! The harness of the end-to-end tests.
 
+pub mod http;
+pub mod oracle;
 pub mod peers;
 pub mod pretend_pyroscope;
 pub mod process;

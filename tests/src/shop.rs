@@ -9,8 +9,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -19,7 +17,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    process::{DEADLINE, Running, Signal, eventually},
+    http,
+    process::{Running, Signal, eventually},
     python::{Python, program},
 };
 
@@ -70,7 +69,7 @@ impl Shop {
         let address = address.expect("an address").to_owned();
         let mut workers = BTreeSet::new();
         eventually("an answer of every worker", || {
-            workers.insert(get(&address, "/pid"));
+            workers.insert(http::get(&address, "/pid"));
             (workers.len() == WORKERS).then_some(())
         });
         Self {
@@ -93,7 +92,7 @@ impl Shop {
                             return;
                         }
                         let path = PATHS.iter().cycle().nth(number % PATHS.len());
-                        get(&self.address, path.expect("endless"));
+                        http::get(&self.address, path.expect("endless"));
                     }
                 });
             }
@@ -119,16 +118,4 @@ fn reported(line: &str) -> (String, ReportedSpan) {
         parent: text("parent"),
     };
     (text("span_id").expect("a span id"), reported)
-}
-
-/// The body of an answer.
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("the app listens");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: shop\r\n\r\n").expect("the app reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("the app answers");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-    assert!(head.contains(" 200 "), "{path}: {answer}");
-    body.to_owned()
 }

@@ -165,17 +165,17 @@ fn never_current() {
 }
 
 /// Without a context to read, samples are unattributed and counted while two spans are open beside each
-/// other; what is not in doubt is labelled.
+/// other, and while the one that was started later outlives the other.
 #[test]
 fn interleaved_siblings() {
     with_newest(|python| {
-        let (recorded, facts) = record_own_context(python, &["interleaved"], "first");
+        let (recorded, _) = record_own_context(python, &["interleaved"], "first");
         let profile = &recorded.profile;
         assert_unlabelled(profile, "both_open");
         let counted = recorded.count("samples_span_not_nested");
-        assert!(counted >= profile.samples_in("both_open"), "{recorded:#?}");
-        let second = facts["second"].as_str().unwrap();
-        assert_labelled(profile, "one_open", "span_id", second);
+        let not_nested = profile.samples_in("both_open") + profile.samples_in("one_open");
+        assert!(counted >= not_nested, "{recorded:#?}");
+        assert_unlabelled(profile, "one_open");
         assert_unlabelled(profile, "none_open");
     });
 }

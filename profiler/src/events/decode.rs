@@ -167,7 +167,8 @@ fn stamp(record: &SampleRecord) -> Result<SpanStamp, DecodeError> {
         state::SPAN_CLASS_UNKNOWN => Ok(SpanStamp::Context(ContextFailure::ClassUnknown(
             record.span_class,
         ))),
-        state::NONE => Ok(SpanStamp::None),
+        state::NONE if is_current => Ok(SpanStamp::None),
+        state::NONE => Ok(SpanStamp::EmptyStack),
         state::ACTIVE => {
             let span = SpanId::new(record.span_id).ok_or(DecodeError::NoSpanId)?;
             Ok(SpanStamp::Active {

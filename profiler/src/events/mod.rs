@@ -78,8 +78,10 @@ impl ThreadName {
 /// What a thread's span stack said when the sample was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanStamp {
-    /// No span is open in the thread.
+    /// The thread's context holds no span.
     None,
+    /// The thread's context was not read, and its span stack is empty.
+    EmptyStack,
     /// This span is the innermost open one, all others are its ancestors.
     Active {
         /// The active span.

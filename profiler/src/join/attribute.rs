@@ -1,6 +1,6 @@
 //! Which span a sample belongs to, or why none.
 
-use super::{Attribution, NamedSpan, Reason, SpanContext, spans::Spans};
+use super::{Attribution, NamedSpan, Reason, SpanContext, Surroundings, Unseen, spans::Spans};
 use crate::{
     events::{ContextFailure, Sample, SpanStamp},
     health::{Health, Loss},
@@ -10,12 +10,16 @@ use crate::{
 /// Resolves what the kernel program stamped the sample with.
 pub(super) fn attribute(
     sample: &Sample,
-    in_event_loop: bool,
+    surroundings: Surroundings,
     spans: &mut Spans,
     health: &Health,
 ) -> Attribution {
     let reason = match sample.span {
         SpanStamp::None => return Attribution::NoSpan,
+        SpanStamp::EmptyStack => match surroundings.unseen {
+            None => return Attribution::NoSpan,
+            Some(unseen) => Reason::Unseen(unseen),
+        },
         // The interpreter's own answer is right in an event loop too.
         SpanStamp::Current { span, trace } => {
             let pid = sample.process.pid;
@@ -39,7 +43,7 @@ pub(super) fn attribute(
             Reason::Context(ContextFailure::ClassUnknown(0))
         }
         SpanStamp::Context(failure) => Reason::Context(failure),
-        _ if in_event_loop => Reason::EventLoop,
+        _ if surroundings.in_event_loop => Reason::EventLoop,
         SpanStamp::Active {
             span,
             local_root,
@@ -74,6 +78,8 @@ fn loss(reason: Reason) -> Loss {
         Reason::Ended => Loss::SpanEnded,
         Reason::TooDeep => Loss::SpanTooDeep,
         Reason::EventLoop => Loss::SpanEventLoop,
+        Reason::Unseen(Unseen::Pending) => Loss::ContextPending,
+        Reason::Unseen(Unseen::Hidden) => Loss::ContextHidden,
         Reason::Context(ContextFailure::Unreadable) => Loss::ContextUnreadable,
         Reason::Context(ContextFailure::Unexpected) => Loss::ContextUnexpected,
         Reason::Context(ContextFailure::ClassUnknown(_)) => Loss::SpanClassUnknown,

@@ -87,11 +87,16 @@ impl Join {
         }
     }
 
-    /// Finds the span a sample belongs to.
-    pub fn sample(&mut self, sample: Sample) -> SpanSample {
+    /// Finds the span a sample belongs to. `unseen` says why the thread may be in a span that neither
+    /// its context nor its span stack shows, where that may be.
+    pub fn sample(&mut self, sample: Sample, unseen: Option<Unseen>) -> SpanSample {
         let in_event_loop = self.event_loops.are_on(sample.process, &sample.python);
+        let surroundings = Surroundings {
+            in_event_loop,
+            unseen,
+        };
         let attribution =
-            attribute::attribute(&sample, in_event_loop, &mut self.spans, &self.health);
+            attribute::attribute(&sample, surroundings, &mut self.spans, &self.health);
         SpanSample {
             sample,
             attribution,
@@ -132,6 +137,24 @@ pub enum Reason {
     EventLoop,
     /// The thread's context could not be followed to a span.
     Context(ContextFailure),
+    /// The thread's context was not read.
+    Unseen(Unseen),
+}
+
+/// Why the spans of a process may not be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unseen {
+    /// How to read its contexts is being worked out.
+    Pending,
+    /// Its contexts are of a kind that cannot be read, and there is no hook in it.
+    Hidden,
+}
+
+/// What a sample's process and stack say of its span stack.
+#[derive(Clone, Copy, Debug, Default)]
+struct Surroundings {
+    in_event_loop: bool,
+    unseen: Option<Unseen>,
 }
 
 /// A span's place in its trace.

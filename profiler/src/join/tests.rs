@@ -79,7 +79,7 @@ fn active(span: u64, local_root: u64) -> SpanStamp {
 /// Names of local root and active span, or the reason why there are none.
 fn names(join: &mut Join, stamp: SpanStamp) -> Result<(String, String), Option<Reason>> {
     let name = |span: super::NamedSpan| span.name.map_or("?".to_owned(), |name| name.to_string());
-    match join.sample(sample(stamp)).attribution {
+    match join.sample(sample(stamp), None).attribution {
         Attribution::Span(context) => Ok((name(context.local_root), name(context.active))),
         Attribution::NoSpan => Err(None),
         Attribution::Unattributed(reason) => Err(Some(reason)),

@@ -65,11 +65,6 @@ impl KernelControl {
         })
     }
 
-    /// Starts the sampling clock on every CPU. `period` is in nanoseconds of CPU time.
-    pub fn start_sampling(&mut self, period: u64) -> Result<(), LoadError> {
-        load::attach_sampling(&mut self.ebpf, period)
-    }
-
     /// Stops the sampling clock; spans are followed on.
     fn stop_sampling(&mut self) {
         if let Some(Program::PerfEvent(sample)) = self.ebpf.program_mut(load::sampling_program()) {
@@ -121,6 +116,11 @@ impl Drop for KernelControl {
 }
 
 impl Control for KernelControl {
+    fn start_sampling(&mut self, period: u64) -> Result<(), ControlError> {
+        load::attach_sampling(&mut self.ebpf, period)
+            .map_err(|error| ControlError::Clock(error_chain(&error)))
+    }
+
     fn set_layout(&mut self, index: u32, layout: &PythonLayout) -> Result<(), ControlError> {
         self.layouts
             .set(index, layout, 0)

@@ -98,7 +98,7 @@ const UNROLLED_STEPS: u32 = 96;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/spanprof-bpf"));
 
 /// Loads the programs and attaches the process notices. Sampling starts with
-/// [`KernelControl::start_sampling`].
+/// [`Control::start_sampling`](super::Control::start_sampling).
 pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
     if OBJECT.is_empty() {
         return Err(LoadError::NotBuilt);

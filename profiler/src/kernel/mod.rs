@@ -30,6 +30,9 @@ use crate::id::Pid;
 
 /// What the control plane may ask of the kernel side.
 pub trait Control: Send {
+    /// Starts the sampling clock on every CPU. `period` is in nanoseconds of CPU time.
+    fn start_sampling(&mut self, period: u64) -> Result<(), ControlError>;
+
     /// Makes a layout known under an index below [`profiler_common::limits::MAX_LAYOUTS`].
     fn set_layout(&mut self, index: u32, layout: &PythonLayout) -> Result<(), ControlError>;
 
@@ -67,6 +70,9 @@ pub struct SpanProbeSites {
 /// The kernel refused something.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
+    /// The sampling clock could not be started.
+    #[error("cannot start the sampling clock: {0}")]
+    Clock(String),
     /// A map refused an update.
     #[error("cannot update the BPF map `{map}`: {reason}")]
     Map {
@@ -91,6 +97,10 @@ pub enum ControlError {
 pub struct NoKernel;
 
 impl Control for NoKernel {
+    fn start_sampling(&mut self, _period: u64) -> Result<(), ControlError> {
+        Ok(())
+    }
+
     fn set_layout(&mut self, _index: u32, _layout: &PythonLayout) -> Result<(), ControlError> {
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! forms. Must not know servers, retries or paths.
 
 pub mod aggregate;
+pub mod coverage;
 pub mod folded;
 mod frames;
 pub mod labels;
@@ -15,10 +16,12 @@ pub mod span_table;
 pub mod split;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::sync::Arc;
 
 pub use aggregate::{Aggregator, Settings};
+pub use coverage::{Coverage, Tally};
 pub use labels::{LabelSet, Labels, SpanLabel};
 pub use span_table::SpanTable;
 

@@ -21,7 +21,10 @@ mod tests;
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 pub use crate::id::Service;
-use crate::id::{Pid, ProcessKey};
+use crate::{
+    id::{Pid, ProcessKey},
+    time::BootNanos,
+};
 
 pub use self::{
     inspect::{Refusal, inspect, survey},
@@ -76,6 +79,20 @@ pub struct Target {
     pub mappings: Arc<[Mapping]>,
     /// Its interpreter; `None` while it is not known to run Python.
     pub interpreter: Option<Arc<Interpreter>>,
+    /// Whether its spans are seen.
+    pub spans: SpansSeen,
+}
+
+/// Whether the spans of a process are seen: only then a thread that shows none is in none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpansSeen {
+    /// Nobody has looked yet.
+    #[default]
+    NotYet,
+    /// Since then: in their contexts, by the hook, or because there is no OpenTelemetry in it.
+    Since(BootNanos),
+    /// They are kept where they cannot be read, and there is no hook.
+    Never,
 }
 
 impl Target {

@@ -10,7 +10,7 @@ use std::{
 use profiler_common::{context::SpanRecipe, python::PythonLayout};
 
 use super::{
-    FileId, Snapshot, Target,
+    FileId, Snapshot, SpansSeen, Target,
     elf::FileState,
     files::Files,
     labels,
@@ -27,7 +27,7 @@ use crate::{
     events::{ProcessChange, ProcessNotice, Resource},
     health::{Health, Loss},
     id::{Pid, ProcessKey},
-    kernel::Control,
+    kernel::{Control, ControlError},
     time::BootNanos,
 };
 
@@ -113,6 +113,7 @@ impl Known {
                 service: Arc::new(labels::service(process.pid)),
                 mappings: Arc::from([]),
                 interpreter: None,
+                spans: SpansSeen::NotYet,
             },
             facts: None,
             unsupported: None,
@@ -155,6 +156,11 @@ impl Targets {
             processes: HashMap::new(),
             requests: Vec::new(),
         }
+    }
+
+    /// Starts the sampling clock. `period` is in nanoseconds of CPU time.
+    pub fn start_sampling(&mut self, period: u64) -> Result<(), ControlError> {
+        self.control.start_sampling(period)
     }
 
     /// Reads the procfs: adds what is new, looks again at what is known, drops what is gone.
@@ -279,9 +285,29 @@ impl Targets {
         });
         let recipe = answer.recipe.map(Arc::new);
         known.recipe = Some(recipe.clone());
+        let is_new = !had && recipe.is_ok();
         if had || recipe.is_ok() {
             self.tell_recipe(pid, recipe.ok().as_deref());
         }
+        self.note_spans_seen(pid, is_new);
+    }
+
+    /// Notes whether the spans of a process are seen; `anew`: only from now on. After the kernel was
+    /// told: samples taken later go by what it was told.
+    pub(super) fn note_spans_seen(&mut self, pid: Pid, anew: bool) {
+        let Some(known) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        let are_seen = match &known.recipe {
+            None => return,
+            Some(Ok(_) | Err(NoRecipe::NoOpenTelemetry | NoRecipe::NotYet)) => true,
+            Some(Err(_)) => matches!(known.hook, Some(Hook::Present(_))),
+        };
+        known.target.spans = match known.target.spans {
+            _ if !are_seen => SpansSeen::Never,
+            since @ SpansSeen::Since(_) if !anew => since,
+            _ => SpansSeen::Since(BootNanos::now()),
+        };
     }
 
     fn tell_recipe(&mut self, pid: Pid, recipe: Option<&SpanRecipe>) {

@@ -59,6 +59,10 @@ impl Recorder {
 }
 
 impl Control for Recorder {
+    fn start_sampling(&mut self, _period: u64) -> Result<(), ControlError> {
+        Ok(())
+    }
+
     fn set_layout(&mut self, index: u32, _: &PythonLayout) -> Result<(), ControlError> {
         self.push(Call::Layout(index));
         Ok(())

@@ -54,7 +54,15 @@ pub struct Looker {
 impl Looker {
     /// Looks at one process; `None` where there is nothing new.
     pub fn look(&mut self, request: &Request) -> Option<Answer> {
-        let memory = Memory::open(request.process).ok()?;
+        let memory = match Memory::open(request.process) {
+            Ok(memory) => memory,
+            Err(error) => {
+                return Some(Answer {
+                    process: request.process,
+                    recipe: Err(NoRecipe::Memory(error.to_string())),
+                });
+            }
+        };
         let place = Place {
             memory: &memory,
             facts: &request.facts,

@@ -20,6 +20,9 @@ pub enum NoRecipe {
     /// OpenTelemetry is imported and was never used: its runtime context is made on first use.
     #[error("OpenTelemetry has not been used yet")]
     NotYet,
+    /// The process's memory cannot be read.
+    #[error("its memory cannot be read: {0}")]
+    Memory(String),
     /// The interpreter's version or build is not one whose context can be read.
     #[error("the context of this interpreter cannot be read")]
     Interpreter,

@@ -64,6 +64,7 @@ impl Targets {
         }
         self.insert(pid, known);
         self.ask_for_recipe(pid, None);
+        self.note_spans_seen(pid, false);
         if is_new || found != had {
             self.tell(pid);
         }

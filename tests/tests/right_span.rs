@@ -1,0 +1,223 @@
+//! Each sample carries the span that `trace.get_current_span()` would have returned at that instant in
+//! that task, or none: judged sample by sample by what the workload itself recorded.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
+
+use std::{
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use tests::{
+    http, on_every_python,
+    oracle::{Oracle, Verdict},
+    process::Running,
+    python::{Python, Workload, with_newest},
+    spanprof::Recorded,
+};
+
+on_every_python!(
+    asyncio,
+    asyncio_without_package,
+    uvloop,
+    uvloop_without_package,
+    threads,
+    threads_without_package,
+    gevent,
+    gevent_without_package,
+    fastapi,
+    fastapi_without_package,
+    celery,
+    celery_without_package,
+);
+
+/// Requests that a service is asked at a time, and in all.
+const CUSTOMERS: usize = 12;
+const REQUESTS: usize = 240;
+const TASKS: usize = 60;
+
+fn asyncio(python: &Python) {
+    run(python.program("oracle_asyncio.py", &[]))
+        .0
+        .assert_right(1500);
+}
+
+fn asyncio_without_package(python: &Python) {
+    run(without_package(python.program("oracle_asyncio.py", &[])))
+        .0
+        .assert_right(1500);
+}
+
+fn uvloop(python: &Python) {
+    run(python.program("oracle_asyncio.py", &["uvloop"]))
+        .0
+        .assert_right(1500);
+}
+
+fn uvloop_without_package(python: &Python) {
+    run(without_package(
+        python.program("oracle_asyncio.py", &["uvloop"]),
+    ))
+    .0
+    .assert_right(1500);
+}
+
+fn threads(python: &Python) {
+    run(python.program("oracle_threads.py", &[]))
+        .0
+        .assert_right(1500);
+}
+
+fn threads_without_package(python: &Python) {
+    run(without_package(python.program("oracle_threads.py", &[])))
+        .0
+        .assert_right(1500);
+}
+
+fn gevent(python: &Python) {
+    run(python.program("oracle_gevent.py", &[]))
+        .0
+        .assert_right(500);
+}
+
+fn gevent_without_package(python: &Python) {
+    run(without_package(python.program("oracle_gevent.py", &[])))
+        .0
+        .assert_right(500);
+}
+
+fn fastapi(python: &Python) {
+    serve(python.program("oracle_fastapi.py", &[])).assert_right(500);
+}
+
+fn fastapi_without_package(python: &Python) {
+    serve(without_package(python.program("oracle_fastapi.py", &[]))).assert_right(500);
+}
+
+fn celery(python: &Python) {
+    prefork(python, "").assert_right(500);
+}
+
+fn celery_without_package(python: &Python) {
+    prefork(python, "WITHOUT_PACKAGE").assert_right(500);
+}
+
+/// A runtime context that derives from OpenTelemetry's is read like that.
+#[test]
+fn derived_runtime_context() {
+    with_newest(|python| {
+        let mut command = without_package(python.program("oracle_threads.py", &[]));
+        command.env("OTEL_PYTHON_CONTEXT", "derived_context");
+        run(command).0.assert_right(1500);
+    });
+}
+
+/// A runtime context that keeps its values elsewhere cannot be read. Without the package no sample has
+/// a label, and those that may be in a span are counted.
+#[test]
+fn foreign_runtime_context_without_package() {
+    with_newest(|python| {
+        let mut command = without_package(python.program("oracle_threads.py", &[]));
+        command.env("OTEL_PYTHON_CONTEXT", "foreign_context");
+        let (verdict, recorded) = run(command);
+        assert_eq!(verdict.wrong, 0, "{verdict}");
+        assert_eq!(verdict.labelled, 0, "{verdict}");
+        let counted = recorded.count("samples_context_hidden");
+        let judged = i64::try_from(verdict.judged()).unwrap();
+        assert!(judged > 1500 && counted >= judged, "{counted} of {judged}");
+    });
+}
+
+/// With the package the thread's span stack stands in: some samples have no label, and none a wrong one.
+#[test]
+fn foreign_runtime_context() {
+    with_newest(|python| {
+        for program in ["oracle_threads.py", "oracle_asyncio.py"] {
+            let mut command = python.program(program, &[]);
+            command.env("OTEL_PYTHON_CONTEXT", "foreign_context");
+            let (verdict, _) = run(command);
+            assert_eq!(verdict.wrong, 0, "{program}: {verdict}");
+            assert!(verdict.judged() > 1500, "{program}: {verdict}");
+        }
+    });
+}
+
+fn without_package(mut command: Command) -> Command {
+    command.env("WITHOUT_PACKAGE", "1");
+    command
+}
+
+/// Runs a workload to its end.
+fn run(mut command: Command) -> (Verdict, Recorded) {
+    let oracle = Oracle::new();
+    oracle.tell(&mut command);
+    let mut workload = Workload::start(&mut command);
+    let watching = oracle.watch(&["--pid", &workload.pid()]);
+    workload.begin();
+    workload.facts("done");
+    shown(watching.judge())
+}
+
+/// Runs a service under load from this process.
+fn serve(mut command: Command) -> Verdict {
+    let oracle = Oracle::new();
+    oracle.tell(&mut command);
+    let workload = Workload::start(&mut command);
+    let port = &workload.facts("port")["port"];
+    let address = format!("127.0.0.1:{port}");
+    let watching = oracle.watch(&["--pid", &workload.pid()]);
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..CUSTOMERS {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= REQUESTS {
+                        return;
+                    }
+                    let kind = if number % 2 == 0 { "async" } else { "sync" };
+                    let answer = http::get(&address, &format!("/{kind}/{number}"));
+                    assert_eq!(answer, number.to_string());
+                }
+            });
+        }
+    });
+    shown(watching.judge()).0
+}
+
+/// Runs a worker that forks its children, and gives it work from another process.
+fn prefork(python: &Python, variable: &str) -> Verdict {
+    let oracle = Oracle::new();
+    let command = |argument: &[&str]| {
+        let mut command = python.program("oracle_celery.py", argument);
+        command.env("BROKER_FOLDER", oracle.path(""));
+        oracle.tell(&mut command);
+        if !variable.is_empty() {
+            command.env(variable, "1");
+        }
+        command
+    };
+    let worker = Running::start(&mut command(&["worker"]));
+    worker.stdout.wait_for("worker ");
+    let sender = Running::start(&mut command(&["send", &TASKS.to_string()]));
+    // Children that are forked, and spans that are opened, before and during the recording.
+    worker.stdout.wait_for("done 5.");
+    let watching = oracle.watch(&[]);
+    assert!(sender.wait().status.success());
+    for number in 0..TASKS {
+        worker.stdout.wait_for(&format!("done {number}."));
+    }
+    shown(watching.judge()).0
+}
+
+/// The figures are in the output of a run with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "the figures are what was measured")]
+fn shown(judged: (Verdict, Recorded)) -> (Verdict, Recorded) {
+    eprintln!(
+        "{}: {}",
+        thread::current().name().unwrap_or("test"),
+        judged.0
+    );
+    judged
+}
