@@ -45,7 +45,11 @@ pub const NO_ATTRIBUTE: u8 = u8::MAX;
 record! {
     /// How to read the current span of one process. Written by the agent, copied at fork and
     /// removed at exec and exit by the kernel programs.
-    SpanRecipe: 264 bytes {
+    SpanRecipe: 280 bytes {
+        /// Where the module `opentelemetry.context` keeps its runtime context.
+        runtime_context_place: u64,
+        /// The runtime context whose variable this is: another one there, and nothing here fits.
+        runtime_context: u64,
         /// The context variable of OpenTelemetry's runtime context.
         variable: u64,
         /// The class of its values, `opentelemetry.context.context.Context`.
@@ -243,6 +247,9 @@ fn context_value<R: ReadUser>(
     /// `PyContext.ctx_vars`, `PyHamtObject.h_root`.
     const CONTEXT_VARIABLES: u64 = 24;
     const HAMT_ROOT: u64 = 16;
+    if reader.read_u64(recipe.runtime_context_place) != Some(recipe.runtime_context) {
+        return Err(state::CONTEXT_UNEXPECTED);
+    }
     let context = word(
         reader,
         thread_state.wrapping_add(u64::from(recipe.thread_context)),

@@ -150,6 +150,21 @@ impl Objects<'_> {
         Some(entries.collect())
     }
 
+    /// Where a dictionary keeps the value of a key, and the value.
+    pub fn place(&self, dictionary: u64, name: &str) -> Option<(u64, u64)> {
+        /// `PyDictObject.ma_keys`.
+        const KEYS: u64 = 32;
+        let keys = self.pointer(dictionary + KEYS)?;
+        let (start, stride, _) = self.shape(keys)?;
+        let entries = self.entries(keys)?;
+        let is_it = |key: u64| key != 0 && self.text(key).is_some_and(|text| text == name);
+        let index = entries.iter().position(|&(key, _)| is_it(key))?;
+        let &(_, value) = entries.get(index).filter(|(_, value)| *value != 0)?;
+        // An entry ends with its value.
+        let place = start + (u64::try_from(index).ok()? + 1) * stride - 8;
+        Some((place, value))
+    }
+
     /// The values of these keys in a dictionary, in the order asked for.
     pub fn values<const N: usize>(
         &self,

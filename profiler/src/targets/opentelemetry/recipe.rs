@@ -10,6 +10,8 @@ use crate::targets::python::detect::Facts;
 
 /// Writable data of an interpreter searched for its types, in bytes.
 const MAX_DATA: u64 = 16 << 20;
+/// `PyModuleObject.md_dict`.
+const MODULE_DICTIONARY: u64 = 16;
 
 /// Why there is no recipe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -153,6 +155,8 @@ impl Place<'_> {
             None => [None, None],
         };
         let mut recipe = SpanRecipe {
+            runtime_context_place: variable.runtime_context_place,
+            runtime_context: variable.runtime_context,
             variable: variable.address,
             context_class: variable.context_class,
             span_key,
@@ -196,16 +200,16 @@ fn globals<const N: usize>(
     module: u64,
     names: [&str; N],
 ) -> Result<[Option<u64>; N], NoRecipe> {
-    /// `PyModuleObject.md_dict`.
-    const DICTIONARY: u64 = 16;
     objects
-        .pointer(module + DICTIONARY)
+        .pointer(module + MODULE_DICTIONARY)
         .and_then(|dictionary| objects.values(dictionary, names))
         .ok_or(NoRecipe::Missing("the dictionary of a module"))
 }
 
 /// OpenTelemetry's context variable.
 struct Variable {
+    runtime_context_place: u64,
+    runtime_context: u64,
     address: u64,
     hash: u32,
     context_class: u64,
@@ -214,8 +218,10 @@ struct Variable {
 fn variable(objects: &Objects<'_>, module: u64, variable_type: u64) -> Result<Variable, NoRecipe> {
     /// `PyContextVar.var_default`.
     const DEFAULT: u64 = 24;
-    let [runtime_context] = globals(objects, module, ["_RUNTIME_CONTEXT"])?;
-    let runtime_context = runtime_context.ok_or(NoRecipe::Missing("the runtime context"))?;
+    let (runtime_context_place, runtime_context) = objects
+        .pointer(module + MODULE_DICTIONARY)
+        .and_then(|dictionary| objects.place(dictionary, "_RUNTIME_CONTEXT"))
+        .ok_or(NoRecipe::Missing("the runtime context"))?;
     let address = objects
         .attribute(runtime_context, "_current_context")
         .filter(|&variable| objects.class(variable) == Some(variable_type));
@@ -237,6 +243,8 @@ fn variable(objects: &Objects<'_>, module: u64, variable_type: u64) -> Result<Va
             .read_u64(address + objects.offsets.variable_hash)?;
         let default = objects.pointer(address + DEFAULT)?;
         Some(Variable {
+            runtime_context_place,
+            runtime_context,
             address,
             hash: fold(hash),
             context_class: objects.class(default)?,
