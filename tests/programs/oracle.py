@@ -77,17 +77,29 @@ unsampled = TracerProvider(sampler=ALWAYS_OFF).get_tracer("unsampled")
 
 def work(seconds: float = 0.002) -> None:
     """Use CPU time in this thread, and record which span was current all the while."""
+    stretch = started()
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        for _ in range(100):
+            pass
+    ended(stretch)
+
+
+def started() -> tuple:
+    """Begin a stretch in the span that is current."""
     span = trace.get_current_span()
     context = span.get_span_context()
     kind = NO_SPAN
     if context.span_id:
         kind = ENDED if getattr(span, "end_time", None) is not None else ACTIVE
-    begin = now()
-    until = time.thread_time() + seconds
-    while time.thread_time() < until:
-        for _ in range(100):
-            pass
-    append(kind, begin, now(), context)
+    return kind, now(), context
+
+
+def ended(stretch: tuple) -> None:
+    """End a stretch."""
+    end = now()
+    kind, begin, context = stretch
+    append(kind, begin, end, context)
 
 
 def run(cases: dict) -> None:

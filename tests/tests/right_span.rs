@@ -29,6 +29,7 @@ on_every_python!(
     fastapi_without_package,
     celery,
     celery_without_package,
+    broken_worlds,
 );
 
 /// Requests that a service is asked at a time, and in all.
@@ -140,6 +141,34 @@ fn foreign_runtime_context() {
             assert!(verdict.judged() > 1500, "{program}: {verdict}");
         }
     });
+}
+
+/// A world that is broken or changes under the profiler: no sample is wrong, those of the broken part
+/// are counted under the reason, and those of the whole parts, before and after, have their labels.
+fn broken_worlds(python: &Python) {
+    for (case, loss, missed) in [
+        // Found out by the first sample in no span, and mended within 100 ms.
+        ("reloaded", "samples_context_unexpected", 0..1),
+        // Nobody sees a span of a library that was not there before, until the next scan.
+        ("upgraded", "", 1..450),
+        ("subclassed", "samples_span_class_unknown", 1..450),
+        ("liar", "samples_span_class_unknown", 300..450),
+        ("slotted", "samples_span_class_unknown", 300..450),
+        ("unreadable", "samples_context_unreadable", 300..450),
+        ("cyclic", "samples_context_unexpected", 300..450),
+    ] {
+        let command = python.program("oracle_broken.py", &[case]);
+        let (verdict, recorded) = run(without_package(command));
+        assert_eq!(verdict.wrong, 0, "{case}: {verdict}");
+        let found = verdict.missed_in_all();
+        assert!(missed.contains(&found), "{case}: {verdict}");
+        if !loss.is_empty() {
+            let counted = u64::try_from(recorded.count(loss)).unwrap();
+            assert!(counted >= found.max(1), "{case}: {counted} of {verdict}");
+        }
+        // Of the whole parts, nothing is missed.
+        assert!(verdict.labelled > 500, "{case}: {verdict}");
+    }
 }
 
 fn without_package(mut command: Command) -> Command {

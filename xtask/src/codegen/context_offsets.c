@@ -22,6 +22,7 @@ CHECK(PyDictObject, ma_used, 16);
 CHECK(PyDictObject, ma_keys, 32);
 CHECK(PyDictObject, ma_values, 40);
 CHECK(PyLongObject, ob_base, 0);
+CHECK(PyVarObject, ob_size, 16);
 CHECK(PyContextVar, var_default, 24);
 #if PY_VERSION_HEX >= 0x030B0000
 CHECK(PyDictKeysObject, dk_log2_index_bytes, 9);
@@ -38,6 +39,8 @@ int main(void) {
     OFFSET(type_name, PyTypeObject, tp_name);
     OFFSET(type_size, PyTypeObject, tp_basicsize);
     OFFSET(type_dictionary, PyTypeObject, tp_dictoffset);
+    OFFSET(type_attributes, PyTypeObject, tp_dict);
+    OFFSET(type_mro, PyTypeObject, tp_mro);
     OFFSET(type_keys, PyHeapTypeObject, ht_cached_keys);
     OFFSET(variable_hash, PyContextVar, var_hash);
     OFFSET(tuple_items, PyTupleObject, ob_item);

@@ -13,6 +13,8 @@ use crate::events::PythonString;
 const MAX_ENTRIES: u64 = 20_000;
 /// Addresses of user space.
 const USER: std::ops::Range<u64> = 4096..1 << 56;
+/// Classes that a class derives from and that are looked at.
+const MAX_BASES: u64 = 32;
 /// Bytes of a string that is compared.
 const MAX_NAME: u64 = 256;
 
@@ -228,6 +230,24 @@ impl Objects<'_> {
             },
             names: keys_of,
         })
+    }
+
+    /// What instances of a class find under a name: the first in the order of its bases.
+    pub fn method(&self, class: u64, name: &str) -> Option<u64> {
+        /// `PyVarObject.ob_size`.
+        const SIZE: u64 = 16;
+        let bases = self.pointer(class + self.offsets.type_mro)?;
+        let count = self.memory.read_u64(bases + SIZE)?;
+        for index in 0..count.min(MAX_BASES) {
+            let item = bases + u64::from(self.offsets.tuple_items) + 8 * index;
+            let attributes = self.pointer(self.pointer(item)? + self.offsets.type_attributes);
+            // A static type of a sub-interpreter-aware version keeps its attributes elsewhere.
+            let found = attributes.and_then(|attributes| self.values(attributes, [name]));
+            if let Some([Some(method)]) = found {
+                return Some(method);
+            }
+        }
+        None
     }
 
     /// One attribute of an instance.

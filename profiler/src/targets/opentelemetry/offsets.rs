@@ -11,6 +11,10 @@ pub struct ContextOffsets {
     pub type_size: u64,
     /// `PyTypeObject.tp_dictoffset`.
     pub type_dictionary: u64,
+    /// `PyTypeObject.tp_dict`.
+    pub type_attributes: u64,
+    /// `PyTypeObject.tp_mro`.
+    pub type_mro: u64,
     /// `PyHeapTypeObject.ht_cached_keys`.
     pub type_keys: u64,
     /// `PyContextVar.var_hash`.

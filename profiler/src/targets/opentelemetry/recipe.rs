@@ -13,6 +13,9 @@ const MAX_DATA: u64 = 16 << 20;
 /// `PyModuleObject.md_dict`.
 const MODULE_DICTIONARY: u64 = 16;
 
+/// The method that says a span's context.
+const GETTER: &str = "get_span_context";
+
 /// Why there is no recipe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NoRecipe {
@@ -176,11 +179,19 @@ impl Place<'_> {
         recipe.array_node = array;
         recipe.collision_node = collision;
         let [recording, base] = sdk;
-        // The most recent wishes first: there is not room for any number of classes.
-        let classes = wanted.iter().rev().copied();
         let usual = [recording, non_recording, base].into_iter().flatten();
-        for class in usual.chain(classes) {
+        let mut trusted = Vec::new();
+        for class in usual {
+            trusted.extend(objects.method(class, GETTER));
             learn(&objects, &mut recipe, class);
+        }
+        // The most recent wishes first: there is not room for any number of classes. One that says
+        // its context in a way of its own may keep anything where the others keep theirs.
+        for &class in wanted.iter().rev() {
+            let getter = objects.method(class, GETTER);
+            if getter.is_some_and(|getter| trusted.contains(&getter)) {
+                learn(&objects, &mut recipe, class);
+            }
         }
         Ok(recipe)
     }
