@@ -78,7 +78,24 @@ pub fn with_newest(test: impl FnOnce(&Python)) {
 
 /// Every interpreter of `SPANPROF_VENVS`, in its order: oldest first.
 pub fn all() -> Vec<Python> {
-    let venvs = env::var("SPANPROF_VENVS").unwrap_or_default();
+    listed("SPANPROF_VENVS")
+}
+
+/// An interpreter for every earlier release of OpenTelemetry, under the release's version; they have no
+/// other package. `SPANPROF_RELEASES` lists them as `SPANPROF_VENVS` does.
+pub fn releases() -> Vec<Python> {
+    if !spanprof::is_ready() {
+        return Vec::new();
+    }
+    let releases = listed("SPANPROF_RELEASES");
+    if releases.is_empty() {
+        crate::skip("no OpenTelemetry in SPANPROF_RELEASES");
+    }
+    releases
+}
+
+fn listed(variable: &str) -> Vec<Python> {
+    let venvs = env::var(variable).unwrap_or_default();
     let pair = |entry: &str| {
         let (version, path) = entry.split_once('=')?;
         Some(Python {

@@ -12,7 +12,7 @@ use tests::{
     http, on_every_python,
     oracle::{Oracle, Verdict},
     process::Running,
-    python::{Python, Workload, with_newest},
+    python::{Python, Workload, releases, with_newest},
     spanprof::Recorded,
 };
 
@@ -101,6 +101,18 @@ fn celery(python: &Python) {
 
 fn celery_without_package(python: &Python) {
     prefork(python, "WITHOUT_PACKAGE").assert_right(500);
+}
+
+/// Releases of OpenTelemetry from 1.20 on, beside the newest of the other tests.
+#[test]
+fn releases_of_opentelemetry() {
+    for python in releases() {
+        for program in ["oracle_threads.py", "oracle_asyncio.py"] {
+            run(without_package(python.program(program, &[])))
+                .0
+                .assert_right(1500);
+        }
+    }
 }
 
 /// A runtime context that derives from OpenTelemetry's is read like that.

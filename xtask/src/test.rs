@@ -15,6 +15,9 @@ use crate::summary::{self, Summary};
 use crate::workspace::Workspace;
 use crate::{build, toolchain};
 
+/// Releases of OpenTelemetry whose spans must be read, beside the one of `tests/requirements.txt`.
+const RELEASES: [&str; 4] = ["1.20.0", "1.25.0", "1.30.0", "1.38.0"];
+
 /// Run all tests: Rust, the Python package, and end to end on the real kernel.
 ///
 /// Installs what is missing first. The end-to-end tests need root (sudo is asked) and CPython
@@ -170,12 +173,14 @@ fn end_to_end_tests(
         .collect::<Vec<_>>()
         .join(":");
     let peers = prepare_peers(workspace, pythons)?;
+    let releases = prepare_releases(workspace, pythons)?;
     let mut total = Summary::default();
     for program in programs {
         let path = workspace.path_with_tools()?;
         let manifest = workspace.root.join("tests");
-        let environment: [(&str, &OsStr); 5] = [
+        let environment: [(&str, &OsStr); 6] = [
             ("SPANPROF_BIN", agent.as_os_str()),
+            ("SPANPROF_RELEASES", OsStr::new(&releases)),
             ("SPANPROF_VENVS", OsStr::new(&interpreters)),
             ("SPANPROF_PEERS", peers.as_os_str()),
             ("CARGO_MANIFEST_DIR", manifest.as_os_str()),
@@ -210,6 +215,32 @@ fn prepare_peers(
         .ensure()
         .context("failed to install what the tests compare with")?;
     Ok(environment.folder)
+}
+
+/// Virtual environments with earlier releases of OpenTelemetry alone, on the oldest interpreter: the
+/// newest release is in those of the other tests.
+fn prepare_releases(
+    workspace: &Workspace,
+    pythons: &BTreeMap<&'static str, PathBuf>,
+) -> Result<String> {
+    let interpreter = pythons.values().next().context("no interpreter")?;
+    let mut releases = Vec::new();
+    for release in RELEASES {
+        let environment = Environment {
+            folder: workspace
+                .target
+                .join(format!("pythons/opentelemetry-{release}")),
+            interpreter,
+            requirements: &[],
+            packages: &[format!("opentelemetry-sdk=={release}")],
+            inputs: 0,
+        };
+        let python = environment
+            .ensure()
+            .with_context(|| format!("failed to install OpenTelemetry {release}"))?;
+        releases.push(format!("{release}={}", python.display()));
+    }
+    Ok(releases.join(":"))
 }
 
 /// Builds the test programs as the user and returns them, so that no build runs as root and leaves
