@@ -1,4 +1,7 @@
-"""Burns CPU below a stack of the depth asked for, until stdin is closed."""
+"""Burns CPU below a stack of the depth asked for, until stdin is closed.
+
+A second argument says where: ``idle`` with OpenTelemetry in use and no span, ``span`` in a span.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,25 @@ def main() -> None:
     threading.Thread(target=wait, daemon=True).start()
     print("ready", flush=True)
     # The frames besides: the module's, this one, the leaf.
-    stack(depth - 3)(stop)
+    if sys.argv[2:]:
+        in_opentelemetry(sys.argv[2], stack(depth - 5), stop)
+    else:
+        stack(depth - 3)(stop)
+
+
+def in_opentelemetry(place: str, run: Callable[[threading.Event], None], stop: object) -> None:
+    """Run with OpenTelemetry in use, in a span or in none."""
+    from opentelemetry.sdk.trace import TracerProvider
+
+    tracer = TracerProvider().get_tracer("spin")
+    with tracer.start_as_current_span("first"):
+        pass
+    if place == "span":
+        # Two frames more: this one and a context manager's need none while the body runs.
+        with tracer.start_as_current_span("spin"):
+            run(stop)
+    else:
+        run(stop)
 
 
 if __name__ == "__main__":

@@ -276,7 +276,8 @@ impl Targets {
         }
         let had = matches!(known.recipe, Some(Ok(_)));
         let classes = answer.recipe.as_ref().map(|recipe| recipe.class_count);
-        tracing::debug!(%pid, ?classes, "looked for the current span");
+        let took_us = answer.took.as_micros();
+        tracing::debug!(%pid, ?classes, took_us, "looked for the current span");
         let is_not_yet = matches!(answer.recipe, Err(NoRecipe::NotYet | NoRecipe::Missing(_)));
         known.look_due = is_not_yet.then(|| {
             let due = BootNanos(BootNanos::now().0.saturating_add(known.look_after));

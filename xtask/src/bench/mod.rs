@@ -4,6 +4,7 @@
 //! (A B A B …), and the medians are published with their spread.
 
 mod agent_cost;
+mod context_cost;
 mod host;
 mod report;
 mod sample_cost;
@@ -45,6 +46,8 @@ pub(crate) struct Arguments {
 enum Name {
     /// Nanoseconds of the sampling program by depth of the stack and by CPython
     SampleCost,
+    /// Nanoseconds that reading the current span adds to a sample, and what it takes to learn how
+    ContextCost,
     /// Microseconds added to one span
     SpanCost,
     /// Slowdown of a CPU-bound program
@@ -147,8 +150,9 @@ fn update_docs(root: &Path, report: &Report, machine: &str) -> Result<()> {
 
 type Measure = fn(&Bench) -> Result<Report>;
 
-const BENCHMARKS: [(Name, Measure); 4] = [
+const BENCHMARKS: [(Name, Measure); 5] = [
     (Name::SampleCost, sample_cost::measure),
+    (Name::ContextCost, context_cost::measure),
     (Name::SpanCost, span_cost::measure),
     (Name::Slowdown, slowdown::measure),
     (Name::Agent, agent_cost::measure),

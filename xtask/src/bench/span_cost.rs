@@ -80,6 +80,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
     added("added by pyroscope-otel 1.1.0", &detached, PEER, NONE, None);
     added("  beside an empty processor", &detached, PEER, EMPTY, None);
     figures.push(Figure::new(
+        "added by an agent to a span without the package",
+        "µs",
+        difference(&column(&attached, NONE), &column(&detached, NONE)),
+    ));
+    figures.push(Figure::new(
         "one run of a span program, by the kernel's statistics",
         "µs",
         programs,

@@ -55,6 +55,7 @@ impl Spanprof {
         command
             .args(["--cpu-list", "1"])
             .arg(agent)
+            .args(["--log", "profiler::targets::registry=debug"])
             .args(["record", "--duration", "1h", "--frequency"])
             .arg(frequency.to_string());
         for pid in pids {
@@ -90,7 +91,6 @@ impl Spanprof {
         Ok(agent)
     }
 
-    /// Sampling starts before the first look at the processes, which takes a little longer.
     fn wait_until_sampling(&mut self) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < START_DEADLINE {
@@ -200,6 +200,16 @@ impl Spanprof {
             proportional: field("Pss:"),
             bpf: charged / 1024.0 / 1024.0,
         })
+    }
+
+    /// How long it took to work out how to read a current span, in milliseconds, look by look.
+    pub(super) fn looks(&self) -> Result<Vec<f64>> {
+        let text = self.said()?;
+        let took = text.split_ascii_whitespace().filter_map(|word| {
+            let microseconds: f64 = word.strip_prefix("took_us=")?.parse().ok()?;
+            Some(microseconds / 1000.0)
+        });
+        Ok(took.collect())
     }
 
     /// Stops it; what it counted by name.

@@ -1,6 +1,6 @@
 //! Looks at processes when asked, and remembers what need not be looked at again.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use profiler_common::context::SpanRecipe;
 
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     id::ProcessKey,
     targets::{FileId, python::detect::Facts},
+    time::monotonic_now,
 };
 
 /// Processes and files remembered; when full all are forgotten and looked at anew.
@@ -41,6 +42,8 @@ pub struct Answer {
     pub process: ProcessKey,
     /// How to read its current span, or why that cannot be done.
     pub recipe: Result<SpanRecipe, NoRecipe>,
+    /// How long the look took.
+    pub took: Duration,
 }
 
 /// Looks at processes.
@@ -54,12 +57,14 @@ pub struct Looker {
 impl Looker {
     /// Looks at one process; `None` where there is nothing new.
     pub fn look(&mut self, request: &Request) -> Option<Answer> {
+        let start = monotonic_now();
         let memory = match Memory::open(request.process) {
             Ok(memory) => memory,
             Err(error) => {
                 return Some(Answer {
                     process: request.process,
                     recipe: Err(NoRecipe::Memory(error.to_string())),
+                    took: start.elapsed(),
                 });
             }
         };
@@ -83,6 +88,7 @@ impl Looker {
         Some(Answer {
             process: request.process,
             recipe,
+            took: start.elapsed(),
         })
     }
 

@@ -1,0 +1,64 @@
+//! What reading the current span adds to a sample, and what it takes to learn how to read it.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Bench;
+use super::report::{Figure, Report};
+use super::spanprof::Spanprof;
+use super::workload::Workload;
+
+const FREQUENCY: u32 = 999;
+const FRAMES: &str = "30";
+/// Where the program spins; the first is without OpenTelemetry.
+const PLACES: [&[&str]; 3] = [&[FRAMES], &[FRAMES, "idle"], &[FRAMES, "span"]];
+
+pub(super) fn measure(bench: &Bench) -> Result<Report> {
+    let (python, _) = bench.python_with_peers()?;
+    let program = bench.program("spin.py");
+    let folder = bench.workspace.target.join("bench");
+    let mut nanoseconds = PLACES.map(|_| Vec::new());
+    let mut looks = Vec::new();
+    for _ in 0..bench.rounds(9, 3) {
+        for (place, nanoseconds) in PLACES.into_iter().zip(&mut nanoseconds) {
+            let spinning = Workload::start(&python, &program, place, Some(0))?;
+            let agent = Spanprof::record(&bench.agent, &folder, &[spinning.id()], FREQUENCY)?;
+            // From here on, so that nothing is measured that is done once a process.
+            let before = agent.sample_runs()?;
+            thread::sleep(Duration::from_secs(if bench.quick { 2 } else { 4 }));
+            let after = agent.sample_runs()?;
+            nanoseconds
+                .push((after.nanoseconds - before.nanoseconds) / (after.count - before.count));
+            if place.len() > 1 {
+                looks.extend(agent.looks()?);
+            }
+            agent.stop()?;
+        }
+    }
+    let [without, idle, span] = nanoseconds;
+    let added = |more: &[f64]| {
+        more.iter()
+            .zip(&without)
+            .map(|(more, less)| more - less)
+            .collect()
+    };
+    let figures = vec![
+        Figure::new("added where a thread is in no span", "ns", added(&idle)),
+        Figure::new("added where a thread is in a span", "ns", added(&span)).below(1500.0),
+        Figure::new("working out a process's recipe", "ms", looks).below(50.0),
+        Figure::new("a run without OpenTelemetry", "ns", without),
+    ];
+    Ok(Report {
+        name: "context-cost",
+        figures,
+        notes: vec![
+            "mean nanoseconds of a run of the sampling program by the kernel's statistics, below 30 \
+             Python frames; each round runs without OpenTelemetry, with it and in no span, and in a \
+             span, one after the other; runs on other CPUs and programs, the same in all three, are \
+             not taken out, so that what is added is that much larger"
+                .to_owned(),
+        ],
+    })
+}
