@@ -16,6 +16,7 @@ app.conf.update(
     broker_transport_options={
         "data_folder_in": folder,
         "data_folder_out": folder,
+        "control_folder": os.path.join(folder, "control"),
         "polling_interval": 0.01,
     },
     worker_hijack_root_logger=False,

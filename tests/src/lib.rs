@@ -1,5 +1,6 @@
 //! The harness of the end-to-end tests.
 
+pub mod agent;
 pub mod http;
 pub mod oracle;
 pub mod peers;

@@ -61,7 +61,6 @@ impl fmt::Display for Judged {
 
 /// Every sample of ours is right; those of the peer are measured.
 #[test]
-#[expect(clippy::print_stderr, reason = "the figures are what was measured")]
 fn beside_the_peer() {
     let Some(python) = peers::program("python").filter(|_| spanprof::is_ready()) else {
         return;

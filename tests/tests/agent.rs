@@ -1,0 +1,286 @@
+//! `spanprof agent`: what a server gets, under which names, when, and from which processes.
+
+use std::fs;
+
+use tests::{
+    agent::{self, Agent, counted, samples, time_in},
+    pretend_pyroscope::PretendPyroscope,
+    process::{Running, Signal},
+    python::{Python, Workload, with_newest},
+};
+
+/// Starts the workload of nested spans under a service name of its own environment.
+fn start(python: &Python, environment: &[(&str, &str)]) -> Workload {
+    let mut command = python.program("nested.py", &["1.0"]);
+    command.envs(environment.iter().copied());
+    Workload::start(&mut command)
+}
+
+/// The span asked for returns its CPU, an unknown one nothing; ids are on samples, and the rest are
+/// labels of series.
+#[test]
+fn spans_reach_pyroscope() {
+    with_newest(|python| {
+        let agent = Agent::start(&["--tag", "region=eu"]);
+        let mut workload = start(python, &[]);
+        workload.begin();
+        let cpu = workload.facts("cpu");
+        let (server, ended) = agent.stop();
+        assert!(ended.status.success(), "{ended:#?}");
+        let samples = samples(&server, "nested");
+        let ids: Vec<&str> = samples
+            .iter()
+            .filter_map(|it| it.span_id.as_deref())
+            .collect();
+        assert!(!ids.is_empty());
+        let spans: i64 = samples
+            .iter()
+            .filter(|it| it.span_id.is_some())
+            .map(|it| it.value)
+            .sum();
+        let functions = server.select_merge_span_profile("nested", &ids);
+        assert_eq!(functions.values().sum::<i64>(), spans);
+        let first: i64 = server
+            .select_merge_span_profile("nested", &ids[..1])
+            .values()
+            .sum();
+        assert!(first > 0 && first < spans, "{first} of {spans}");
+        let unknown = server.select_merge_span_profile("nested", &["0000000000000001"]);
+        assert!(unknown.is_empty());
+        assert!(samples.iter().all(|it| it.trace_id.is_none()));
+        // All that the app has counted, but for what the first look at the process may miss.
+        let told: f64 = cpu["cpu"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, it)| it.as_f64())
+            .sum();
+        let all: i64 = samples.iter().map(|it| it.value).sum();
+        #[expect(clippy::cast_precision_loss, reason = "seconds")]
+        let seconds = all as f64 / 1e9;
+        assert!((seconds / told - 1.0).abs() < 0.25, "{seconds} of {told}");
+        for profile in server.profiles() {
+            assert_eq!(profile.label("region"), Some("eu"));
+            assert_eq!(profile.label("trace_id"), None);
+        }
+        assert_eq!(server.refusals(), []);
+    });
+}
+
+/// A trace's id is on samples only where that was asked for.
+#[test]
+fn trace_id_on_request() {
+    with_newest(|python| {
+        let agent = Agent::start(&["--trace-id-label"]);
+        let mut workload = start(python, &[]);
+        workload.begin();
+        workload.facts("cpu");
+        let (server, _) = agent.stop();
+        let samples = samples(&server, "nested");
+        let with_span = samples.iter().filter(|it| it.span_id.is_some());
+        let mut traces = with_span.map(|it| it.trace_id.as_deref().map(str::len));
+        assert!(traces.clone().count() > 0);
+        assert!(traces.all(|length| length == Some(32)), "{samples:#?}");
+        assert_eq!(server.refusals(), []);
+    });
+}
+
+/// Every option can come from a file, a flag wins over it, and a word that it does not know ends the
+/// agent.
+#[test]
+fn config_file() {
+    with_newest(|python| {
+        let server = PretendPyroscope::start();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("spanprof.toml");
+        let password = folder.path().join("password");
+        fs::write(&password, "secret\n").expect("it can be written");
+        let text = format!(
+            "pyroscope_url = {:?}\nfrequency = 199\nupload_interval = \"1s\"\ntenant_id = \"file\"\n\
+             basic_auth_user = \"me\"\nbasic_auth_password_file = {password:?}\ntrace_id_label = true\n\
+             span_label = \"active\"\n[tags]\nregion = \"eu\"\nzone = \"a\"\n",
+            server.url()
+        );
+        fs::write(&path, &text).expect("it can be written");
+        let file = path.to_str().expect("a path of text");
+        let flags = ["--config", file, "--tenant-id", "flag", "--tag", "zone=b"];
+        let agent = Agent::run(server, &mut agent::command(&flags));
+        let mut workload = start(python, &[]);
+        workload.begin();
+        workload.facts("cpu");
+        let (server, _) = agent.stop();
+        let pushes = server.pushes();
+        assert!(!pushes.is_empty());
+        for push in pushes {
+            assert_eq!(push.headers["x-scope-orgid"], "flag");
+            assert_eq!(push.headers["authorization"], "Basic bWU6c2VjcmV0");
+        }
+        for profile in server.profiles() {
+            let labels = ["region", "zone"].map(|name| profile.label(name));
+            assert_eq!(labels, [Some("eu"), Some("b")]);
+        }
+        assert!(
+            samples(&server, "nested")
+                .iter()
+                .any(|it| it.trace_id.is_some())
+        );
+
+        fs::write(&path, format!("colour = 1\n{text}")).expect("it can be written");
+        let ended = Running::start(&mut agent::command(&["--config", file])).wait();
+        assert!(!ended.status.success());
+        assert!(ended.stderr.contains("colour"), "{}", ended.stderr);
+    });
+}
+
+/// SIGUSR1 prints the table of losses, and the agent goes on; SIGTERM sends what it has.
+#[test]
+fn signals() {
+    with_newest(|python| {
+        // A window that ends only with the agent.
+        let server = PretendPyroscope::start();
+        let url = server.url();
+        let arguments = ["--pyroscope-url", &url, "--upload-interval", "30s"];
+        let agent = Agent::run(server, &mut agent::command(&arguments));
+        let mut workload = start(python, &[]);
+        workload.begin();
+        workload.facts("cpu");
+        agent.signal(Signal::USR1);
+        agent.wait_for("samples_taken");
+        assert!(counted(&agent.said(), "samples_taken") > 0);
+        assert!(agent.server.pushes().is_empty());
+        let (server, ended) = agent.stop();
+        assert!(ended.status.success(), "{ended:#?}");
+        assert!(time_in(&samples(&server, "nested"), "request") > 500_000_000);
+    });
+}
+
+/// A process that starts while the agent runs is profiled from its first second on, with no word about
+/// it to anybody.
+#[test]
+fn new_process() {
+    const PROGRAM: &str = "
+import time
+def early():
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        pass
+early()
+";
+    with_newest(|python| {
+        let agent = Agent::start(&[]);
+        let mut command = python.command();
+        command
+            .args(["-c", PROGRAM])
+            .env("OTEL_SERVICE_NAME", "new");
+        let ended = Running::start(&mut command).wait();
+        assert!(ended.status.success(), "{ended:#?}");
+        let (server, _) = agent.stop();
+        // Half of its second at least, wherever its first samples went.
+        let early = time_in(&samples(&server, "new"), "early");
+        assert!(early > 500_000_000, "{early}");
+    });
+}
+
+/// The resource of the hook wins over the environment, `OTEL_SERVICE_NAME` over the attributes there,
+/// those over the script's name.
+#[test]
+fn service_names() {
+    with_newest(|python| {
+        let agent = Agent::start(&[]);
+        let attributes = (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "service.name=by%20attributes,service.namespace=prod",
+        );
+        let environments: [(&str, Vec<(&str, &str)>); 4] = [
+            // `nested.py` names its service in its resource, which only the package tells.
+            (
+                "nested",
+                vec![("OTEL_SERVICE_NAME", "not this"), attributes],
+            ),
+            (
+                "by name",
+                vec![
+                    ("WITHOUT_PACKAGE", "1"),
+                    ("OTEL_SERVICE_NAME", "by name"),
+                    attributes,
+                ],
+            ),
+            ("by attributes", vec![("WITHOUT_PACKAGE", "1"), attributes]),
+            ("oracle_threads", vec![]),
+        ];
+        for (name, environment) in environments {
+            let mut workload = if name == "oracle_threads" {
+                let mut command = python.program("oracle_threads.py", &[]);
+                command
+                    .env("ORACLE_FILE", "/dev/null")
+                    .env("WITHOUT_PACKAGE", "1");
+                Workload::start(&mut command)
+            } else {
+                start(python, &environment)
+            };
+            workload.begin();
+            agent.wait_for_service(name);
+        }
+        let (server, _) = agent.stop();
+        let namespaces: Vec<_> = server
+            .profiles()
+            .into_iter()
+            .filter(|it| it.label("service_name") == Some("by attributes"))
+            .map(|it| it.label("service_namespace").map(str::to_owned))
+            .collect();
+        assert!(!namespaces.is_empty());
+        assert!(namespaces.iter().all(|it| it.as_deref() == Some("prod")));
+    });
+}
+
+/// The kernel programs can be heard.
+#[test]
+fn bpf_log() {
+    with_newest(|python| {
+        let server = PretendPyroscope::start();
+        let url = server.url();
+        let mut command = tests::spanprof::command(&[
+            "--log",
+            "debug",
+            "agent",
+            "--pyroscope-url",
+            &url,
+            "--bpf-log",
+        ]);
+        let agent = Agent::run(server, &mut command);
+        let mut workload = start(python, &[]);
+        workload.begin();
+        agent.wait_for("sample tgid ");
+        agent.wait_for("span_start tgid ");
+        agent.stop();
+    });
+}
+
+/// What cannot work is refused at once, in words that say what to do.
+#[test]
+fn refusals() {
+    let refused = |arguments: &[&str]| {
+        let ended = Running::start(&mut agent::command(arguments)).wait();
+        assert!(!ended.status.success(), "{ended:#?}");
+        ended.stderr
+    };
+    with_newest(|_| {
+        let said = refused(&[]);
+        assert!(said.contains("pyroscope-url"), "{said}");
+        let said = refused(&["--pyroscope-url", "localhost:4040"]);
+        assert!(said.contains("http://"), "{said}");
+        let url = ["--pyroscope-url", "http://127.0.0.1:1"];
+        let said = refused(&[&url[..], &["--upload-interval", "5m"]].concat());
+        assert!(said.contains("30s"), "{said}");
+        let missing = [
+            "--basic-auth-user",
+            "me",
+            "--basic-auth-password-file",
+            "/nonexistent",
+        ];
+        let said = refused(&[&url[..], &missing].concat());
+        assert!(said.contains("/nonexistent"), "{said}");
+        let said = refused(&[&url[..], &["--basic-auth-user", "me"]].concat());
+        assert!(said.contains("basic-auth-password-file"), "{said}");
+    });
+}

@@ -1,0 +1,162 @@
+//! `spanprof agent` and a server that does not do as it should: nothing is lost that could be kept,
+//! nothing is tried again that must not be, and what is lost is counted.
+
+use std::{net::TcpListener, time::Duration};
+
+use profiler::time::monotonic_now;
+use tests::{
+    agent::{self, Agent, counted, samples},
+    pretend_pyroscope::{Misbehaviour, PretendPyroscope},
+    process::{Running, Signal, eventually},
+    python::{Python, Workload, with_newest},
+    spanprof,
+};
+
+/// CPU time of the workload, in seconds.
+const SECONDS: &str = "2.0";
+
+/// Runs the workload to its end under an agent.
+fn run(python: &Python) -> Workload {
+    let mut workload = python.start("nested.py", &[SECONDS]);
+    workload.begin();
+    workload.facts("cpu");
+    workload
+}
+
+/// A server that is away for a while, in all its ways, gets everything in the end.
+#[test]
+fn gets_everything_in_the_end() {
+    with_newest(|python| {
+        let server = PretendPyroscope::start();
+        server.script([
+            Misbehaviour::Status(503),
+            Misbehaviour::Garbage,
+            Misbehaviour::RetryAfter(1),
+            Misbehaviour::Close,
+            Misbehaviour::Status(500),
+            Misbehaviour::Hang(Duration::from_millis(300)),
+        ]);
+        let agent = Agent::with(server, &[]);
+        let _workload = run(python);
+        // All that was scripted has happened, and pushes go through again.
+        agent.wait_for_service("nested");
+        let (server, ended) = agent.stop();
+        assert!(ended.status.success(), "{ended:#?}");
+        assert!(server.pushes().len() > 6);
+        let exported: i64 = server
+            .profiles()
+            .iter()
+            .flat_map(|it| &it.samples)
+            .map(|it| it.value)
+            .sum();
+        let taken = counted(&ended.stderr, "samples_taken");
+        let others = counted(&ended.stderr, "samples_of_others");
+        let period = 1_000_000_000 / 199;
+        // An answer that was lost may have made the server store a profile twice, which is counted.
+        let twice = counted(&ended.stderr, "profiles_maybe_twice");
+        assert!(exported >= (taken - others) * period, "{ended:#?}");
+        assert!(
+            exported == (taken - others) * period || twice > 0,
+            "{ended:#?}"
+        );
+        for name in [
+            "profiles_dropped_retries",
+            "profiles_refused",
+            "profiles_dropped_queue_full",
+        ] {
+            assert_eq!(counted(&ended.stderr, name), 0, "{ended:#?}");
+        }
+    });
+}
+
+/// What the server refuses for good is not sent again: its words are logged, the loss is counted, and the
+/// next profile is sent as ever.
+#[test]
+fn refused_for_good() {
+    with_newest(|python| {
+        let server = PretendPyroscope::start();
+        server.script([Misbehaviour::Status(400)]);
+        let agent = Agent::with(server, &[]);
+        let _workload = run(python);
+        agent.wait_for_service("nested");
+        agent.signal(Signal::USR1);
+        agent.wait_for("profiles_refused");
+        assert_eq!(counted(&agent.said(), "profiles_refused"), 1);
+        let (server, ended) = agent.stop();
+        assert!(ended.stderr.contains("400"), "{}", ended.stderr);
+        // Each push but the refused one is stored, none came twice.
+        let stored = server.pushes().len() - 1;
+        assert!(stored > 0);
+        assert!(!samples(&server, "nested").is_empty());
+        assert_eq!(counted(&ended.stderr, "profiles_maybe_twice"), 0);
+    });
+}
+
+/// With no server at all the agent goes on, its memory is bounded by what it drops and counts, and it
+/// ends when it is told to.
+#[test]
+fn no_server() {
+    with_newest(|python| {
+        let port = {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            listener.local_addr().expect("its own address").port()
+        };
+        let url = format!("http://127.0.0.1:{port}");
+        let arguments = ["--pyroscope-url", &url, "--upload-interval", "1s"];
+        let agent = Running::start(&mut agent::command(&arguments));
+        agent.stderr.wait_for("profiling");
+        let _workload = run(python);
+        agent.signal(Signal::USR1);
+        agent.stderr.wait_for("samples_taken");
+        let start = monotonic_now();
+        agent.signal(Signal::TERM);
+        let ended = agent.wait();
+        assert!(start.elapsed() < Duration::from_secs(30), "{ended:#?}");
+        assert!(ended.status.success(), "{ended:#?}");
+        let lost: i64 = ["profiles_dropped_retries", "profiles_dropped_queue_full"]
+            .iter()
+            .map(|name| counted(&ended.stderr, name))
+            .sum();
+        assert!(lost > 0, "{ended:#?}");
+        assert!(ended.stderr.contains(&url), "{ended:#?}");
+    });
+}
+
+/// A server that takes a push and never answers keeps neither the samples from being taken nor the
+/// agent from ending.
+#[test]
+fn server_that_hangs() {
+    with_newest(|python| {
+        let server = PretendPyroscope::start();
+        server.script([Misbehaviour::Hang(Duration::from_mins(10))]);
+        let agent = Agent::with(server, &[]);
+        let _workload = run(python);
+        eventually("a push", || {
+            (!agent.server.pushes().is_empty()).then_some(())
+        });
+        let before = taken(&agent);
+        let _another = run(python);
+        assert!(taken(&agent) > before);
+        let start = monotonic_now();
+        let (_, ended) = agent.stop();
+        assert!(start.elapsed() < Duration::from_secs(30), "{ended:#?}");
+        assert!(ended.status.success(), "{ended:#?}");
+    });
+}
+
+/// Samples taken so far, as SIGUSR1 has it.
+fn taken(agent: &Agent) -> i64 {
+    let tables = agent.said().matches("what was counted").count();
+    agent.signal(Signal::USR1);
+    eventually("a table of losses", || {
+        let said = agent.said();
+        let is_new = said.matches("what was counted").count() > tables;
+        (is_new && spanprof::count(last_table(&said), "samples_taken") > 0)
+            .then(|| counted(&said, "samples_taken"))
+    })
+}
+
+fn last_table(said: &str) -> &str {
+    let from = said.rfind("what was counted").unwrap_or(0);
+    said.get(from..).unwrap_or_default()
+}
