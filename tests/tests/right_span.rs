@@ -257,7 +257,7 @@ fn prefork(python: &Python, variable: &str) -> Verdict {
     shown(watching.judge()).0
 }
 
-/// The figures are in the output of a run with `--nocapture`.
+/// The figures are in the output of `cargo xtask test --show-output`.
 #[expect(clippy::print_stderr, reason = "the figures are what was measured")]
 fn shown(judged: (Verdict, Recorded)) -> (Verdict, Recorded) {
     eprintln!(

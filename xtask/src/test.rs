@@ -27,22 +27,34 @@ pub(crate) struct Arguments {
     /// Leave out the end-to-end tests, which need root
     #[arg(long)]
     unprivileged: bool,
+    /// Show what passing tests print too: some measure
+    #[arg(long)]
+    show_output: bool,
     /// Only tests whose name contains one of these
     filters: Vec<String>,
+}
+
+impl Arguments {
+    /// What a Rust test program understands of them.
+    fn of_libtest(&self) -> impl Iterator<Item = &str> {
+        let show = self.show_output.then_some("--show-output");
+        show.into_iter()
+            .chain(self.filters.iter().map(String::as_str))
+    }
 }
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::locate()?;
     toolchain::ensure_build(&workspace)?;
-    let mut total = rust_tests(&workspace, &arguments.filters)?;
+    let mut total = rust_tests(&workspace, arguments)?;
     let pythons = prepare_pythons(&workspace, &mut total)?;
     total += python_tests(&workspace, &pythons, &arguments.filters)?;
     if arguments.unprivileged {
         say("skipped: end-to-end tests (--unprivileged)");
         total.skipped += 1;
     } else {
-        total += end_to_end_tests(&workspace, &pythons, &arguments.filters)?;
+        total += end_to_end_tests(&workspace, &pythons, arguments)?;
     }
     println!("{total}");
     if total.failed > 0 {
@@ -51,10 +63,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn rust_tests(workspace: &Workspace, filters: &[String]) -> Result<Summary> {
+fn rust_tests(workspace: &Workspace, arguments: &Arguments) -> Result<Summary> {
     say("tests of the Rust crates");
     let mut command = workspace.cargo()?;
-    command.args(["test", "--no-fail-fast", "--"]).args(filters);
+    command
+        .args(["test", "--no-fail-fast", "--"])
+        .args(arguments.of_libtest());
     summary::run(&mut command)
 }
 
@@ -155,7 +169,7 @@ fn collects_nothing(command: &mut Command) -> bool {
 fn end_to_end_tests(
     workspace: &Workspace,
     pythons: &BTreeMap<&'static str, PathBuf>,
-    filters: &[String],
+    arguments: &Arguments,
 ) -> Result<Summary> {
     if pythons.is_empty() {
         return Ok(lacking("end-to-end tests: no interpreter to run them on"));
@@ -190,7 +204,7 @@ fn end_to_end_tests(
         // One at a time: each of them takes all CPUs, and they measure what the kernel sampled.
         command
             .args(["--test-threads", "1"])
-            .args(filters)
+            .args(arguments.of_libtest())
             .current_dir(&manifest);
         say(&format!("end-to-end tests: {}", program.display()));
         total += summary::run(&mut command)?;
