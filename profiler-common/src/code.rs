@@ -28,3 +28,15 @@ record! {
         runtime: u64,
     }
 }
+
+impl CodeKey {
+    /// 0 where both are the same. Without a branch: the verifier follows each.
+    #[inline]
+    pub fn difference(&self, other: &Self) -> u64 {
+        (self.code ^ other.code)
+            | (self.process_start ^ other.process_start)
+            | u64::from(self.tgid ^ other.tgid)
+            | u64::from(self.generation ^ other.generation)
+            | u64::from(self.checksum ^ other.checksum)
+    }
+}

@@ -36,6 +36,10 @@ const MAX_ATTRIBUTES: u64 = 32;
 const MAX_LEVELS: u32 = 8;
 /// Pairs of a collision node looked at.
 const MAX_COLLISIONS: u64 = 8;
+/// Bytes read around an object: less than this.
+const NEAR_BLOCK: usize = 256;
+/// The most of them that are read.
+const NEAR: u64 = 248;
 /// Bytes of dictionary entries read at once: more than `MAX_ATTRIBUTES` of the larger kind.
 const ENTRIES_BLOCK: usize = 1024;
 
@@ -144,12 +148,34 @@ pub mod dialect {
 pub struct ContextScratch {
     /// An object, or the head of one.
     pub object: Block<64>,
-    /// Entries of a dictionary.
+    /// An object with what lies behind it: a read costs the same, whatever its size.
+    pub near: Block<NEAR_BLOCK>,
+    /// The address of what `near` holds.
+    pub near_start: u64,
+    /// Bytes of it that are valid.
+    pub near_size: u64,
+    /// Keys of a dictionary, or their entries alone.
     pub entries: Block<ENTRIES_BLOCK>,
     /// Where the attributes of the span are.
     pub attributes: Attributes,
     /// What was found.
     pub span: FoundSpan,
+    /// The span found last, whoever's it was.
+    pub last: LastSpan,
+}
+
+/// A span whose trace is known: another one with its id and with the same integer for its trace is itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastSpan {
+    /// Its id.
+    pub span_id: u64,
+    /// The address of the integer that is its trace id.
+    pub trace: u64,
+    /// High half of that.
+    pub trace_id_high: u64,
+    /// Low half.
+    pub trace_id_low: u64,
 }
 
 /// Where the attributes of a span are.
@@ -158,8 +184,10 @@ pub struct ContextScratch {
 pub struct Attributes {
     /// Values in the order of the class's keys; 0: in [`ContextScratch::entries`].
     pub values: u64,
-    /// Entries there.
-    pub count: u64,
+    /// Where the entries start there.
+    pub start: u64,
+    /// Where they end.
+    pub end: u64,
     /// Bytes of an entry.
     pub stride: u64,
 }
@@ -187,11 +215,21 @@ impl ContextScratch {
     pub const fn zeroed() -> Self {
         Self {
             object: Block::zeroed(),
+            near: Block::zeroed(),
+            near_start: 0,
+            near_size: 0,
             entries: Block::zeroed(),
             attributes: Attributes {
                 values: 0,
-                count: 0,
+                start: 0,
+                end: 0,
                 stride: 0,
+            },
+            last: LastSpan {
+                span_id: 0,
+                trace: 0,
+                trace_id_high: 0,
+                trace_id_low: 0,
             },
             span: FoundSpan {
                 trace_id_high: 0,
@@ -215,6 +253,7 @@ pub fn current_span<R: ReadUser>(
     scratch: &mut ContextScratch,
 ) -> u32 {
     scratch.span = FoundSpan::default();
+    scratch.near_size = 0;
     let value = match context_value(reader, recipe, thread_state, scratch) {
         Ok(value) => value,
         Err(state) => return state,
@@ -234,6 +273,44 @@ pub fn current_span<R: ReadUser>(
 #[inline(always)]
 fn word<R: ReadUser>(reader: &R, address: u64) -> Result<u64, u32> {
     reader.read_u64(address).ok_or(state::CONTEXT_UNREADABLE)
+}
+
+/// How many bytes from an address on are read at once: `least` at any rate, and as many more as lie in the
+/// same page, since one that is not resident costs a fault.
+#[inline(always)]
+fn reach(address: u64, least: u64) -> u64 {
+    const PAGE: u64 = 4096;
+    let room = PAGE - (address & (PAGE - 1));
+    let size = if room < NEAR { room } else { NEAR };
+    if size < least { least } else { size }
+}
+
+/// Reads what lies from an address on into `scratch.near`, `least` bytes at any rate.
+#[inline(always)]
+fn near<R: ReadUser>(
+    reader: &R,
+    address: u64,
+    least: u64,
+    scratch: &mut ContextScratch,
+) -> Result<(), u32> {
+    let size = reach(address, least);
+    scratch.near_start = address;
+    scratch.near_size = 0;
+    if !reader.read_part(address, size as u32, &mut scratch.near) {
+        return Err(state::CONTEXT_UNREADABLE);
+    }
+    scratch.near_size = size;
+    Ok(())
+}
+
+/// A word that must be readable, and may have been read already.
+#[inline(always)]
+fn word_near<R: ReadUser>(reader: &R, scratch: &ContextScratch, address: u64) -> Result<u64, u32> {
+    let at = address.wrapping_sub(scratch.near_start);
+    if at.is_multiple_of(8) && at < scratch.near_size && scratch.near_size - at >= 8 {
+        return Ok(scratch.near.u64_at(at as u16));
+    }
+    word(reader, address)
 }
 
 /// The value of OpenTelemetry's context variable in the thread's context.
@@ -300,22 +377,18 @@ fn child<R: ReadUser>(
     /// `PyHamtNode_Bitmap.b_bitmap` and `b_array`.
     const BITMAP: u16 = 24;
     const BITMAP_PAIRS: u64 = 32;
-    if !reader.read(node, 40, &mut scratch.object) {
-        return Err(state::CONTEXT_UNREADABLE);
-    }
-    let kind = scratch.object.u64_at(8);
+    near(reader, node, 40, scratch)?;
+    let kind = scratch.near.u64_at(8);
     if kind == recipe.bitmap_node {
-        let bitmap = scratch.object.u32_at(BITMAP);
+        let bitmap = scratch.near.u32_at(BITMAP);
         let bit = 1_u32 << (index & 31);
         if bitmap & bit == 0 {
             return Err(state::NONE);
         }
         let before = u64::from((bitmap & bit.wrapping_sub(1)).count_ones());
         let pair = node.wrapping_add(BITMAP_PAIRS + 16 * before);
-        if !reader.read(pair, 16, &mut scratch.object) {
-            return Err(state::CONTEXT_UNREADABLE);
-        }
-        let (key, value) = (scratch.object.u64_at(0), scratch.object.u64_at(8));
+        let key = word_near(reader, scratch, pair)?;
+        let value = word_near(reader, scratch, pair.wrapping_add(8))?;
         return Ok(if key == 0 {
             Child::Node(value)
         } else {
@@ -323,17 +396,15 @@ fn child<R: ReadUser>(
         });
     }
     if kind == recipe.array_node {
-        let child = word(
-            reader,
-            node.wrapping_add(ARRAY_CHILDREN + 8 * u64::from(index)),
-        )?;
+        let place = node.wrapping_add(ARRAY_CHILDREN + 8 * u64::from(index));
+        let child = word_near(reader, scratch, place)?;
         if child == 0 {
             return Err(state::NONE);
         }
         return Ok(Child::Node(child));
     }
     if kind == recipe.collision_node {
-        return Ok(Child::Collision(scratch.object.u64_at(16) / 2));
+        return Ok(Child::Collision(scratch.near.u64_at(16) / 2));
     }
     Err(state::CONTEXT_UNEXPECTED)
 }
@@ -408,47 +479,56 @@ fn entries<R: ReadUser>(
 ) -> Result<bool, u32> {
     /// `DICT_KEYS_GENERAL`: entries with a hash; those of the other kinds have none.
     const GENERAL: u8 = 0;
-    if !reader.read(keys, 40, &mut scratch.object) {
+    // With the entries, where they are few.
+    let size = reach(keys, 40);
+    if !reader.read_part(keys, size as u32, &mut scratch.entries) {
         return Err(state::CONTEXT_UNREADABLE);
     }
+    let head = &scratch.entries;
     let (start, stride, count) = if recipe.dialect & dialect::PLAIN_KEYS != 0 {
         // `dk_size`, `dk_nentries`, `dk_indices`; an index has as many bytes as the size needs.
-        let size = scratch.object.u64_at(8);
+        let size = head.u64_at(8);
         if size > 0xff {
             return Err(state::CONTEXT_TOO_LARGE);
         }
-        (40 + size, 24, scratch.object.u64_at(32))
+        (40 + size, 24, head.u64_at(32))
     } else {
         // `dk_log2_index_bytes`, `dk_kind`, `dk_nentries`, `dk_indices`.
-        let indices = 1_u64 << (scratch.object.u8_at(9) & 31);
-        let stride = if scratch.object.u8_at(10) == GENERAL {
-            24
-        } else {
-            16
-        };
-        (32 + indices, stride, scratch.object.u64_at(24))
+        let indices = 1_u64 << (head.u8_at(9) & 31);
+        let stride = if head.u8_at(10) == GENERAL { 24 } else { 16 };
+        (32 + indices, stride, head.u64_at(24))
     };
     let kept = if count > most { most } else { count };
-    let size = (kept * stride) as u32;
-    if !reader.read_part(keys.wrapping_add(start), size, &mut scratch.entries) {
-        return Err(state::CONTEXT_UNREADABLE);
-    }
+    let length = kept * stride;
     scratch.attributes = Attributes {
         values: 0,
-        count: kept,
+        start,
+        end: start.wrapping_add(length),
         stride,
     };
+    if scratch.attributes.end > size {
+        scratch.attributes.start = 0;
+        scratch.attributes.end = length;
+        if !reader.read_part(
+            keys.wrapping_add(start),
+            length as u32,
+            &mut scratch.entries,
+        ) {
+            return Err(state::CONTEXT_UNREADABLE);
+        }
+    }
     Ok(kept == count)
 }
 
 /// The value of a key among the entries that were read.
 #[inline(always)]
 fn entry(scratch: &ContextScratch, key: u64, most: u64) -> Option<u64> {
-    let Attributes { count, stride, .. } = scratch.attributes;
+    let Attributes {
+        start, end, stride, ..
+    } = scratch.attributes;
     // An entry ends with key and value, whatever is in front of them.
-    let mut at = stride - 16;
-    let end = count * stride;
-    // Ended by an offset and not by `count`: see `collision`.
+    let mut at = start.wrapping_add(stride).wrapping_sub(16);
+    // Ended by an offset and not by a count: see `collision`.
     for _ in 0..most {
         if at >= end {
             break;
@@ -457,7 +537,7 @@ fn entry(scratch: &ContextScratch, key: u64, most: u64) -> Option<u64> {
             let value = scratch.entries.u64_at((at as u16).wrapping_add(8));
             return if value == 0 { None } else { Some(value) };
         }
-        at += stride;
+        at = at.wrapping_add(stride);
     }
     None
 }
@@ -470,7 +550,7 @@ fn ids<R: ReadUser>(
     span: u64,
     scratch: &mut ContextScratch,
 ) -> Result<(), u32> {
-    let class = word(reader, span.wrapping_add(8))?;
+    let class = look(reader, recipe, span, scratch)?;
     scratch.span.class = class;
     let (index, found) = find_class(recipe, class).ok_or(state::SPAN_CLASS_UNKNOWN)?;
     scratch.span.class_index = index;
@@ -490,14 +570,22 @@ fn ids<R: ReadUser>(
     }
     let trace = scratch.object.u64_at(recipe.tuple_items);
     let span = scratch.object.u64_at(recipe.tuple_items.wrapping_add(8));
-    let (high, low) = integer(reader, recipe, trace, 5, scratch)?;
     let (_, span_id) = integer(reader, recipe, span, 3, scratch)?;
     if span_id == 0 {
         // `INVALID_SPAN`.
         return Err(state::NONE);
     }
-    scratch.span.trace_id_high = high;
-    scratch.span.trace_id_low = low;
+    if scratch.last.span_id != span_id || scratch.last.trace != trace {
+        let (trace_id_high, trace_id_low) = integer(reader, recipe, trace, 5, scratch)?;
+        scratch.last = LastSpan {
+            span_id,
+            trace,
+            trace_id_high,
+            trace_id_low,
+        };
+    }
+    scratch.span.trace_id_high = scratch.last.trace_id_high;
+    scratch.span.trace_id_low = scratch.last.trace_id_low;
     scratch.span.span_id = span_id;
     Ok(())
 }
@@ -516,8 +604,30 @@ fn find_class(recipe: &SpanRecipe, class: u64) -> Option<(u64, SpanClass)> {
     None
 }
 
-/// Finds out where the attributes of an instance are, and says so in `scratch.attributes`; an error is
-/// one of [`state`].
+/// Reads an object, with the words in front of it where those tell of its attributes; its class.
+#[inline(always)]
+pub fn look<R: ReadUser>(
+    reader: &R,
+    recipe: &SpanRecipe,
+    object: u64,
+    scratch: &mut ContextScratch,
+) -> Result<u64, u32> {
+    let in_front = if recipe.storage == storage::DICTIONARY {
+        0
+    } else {
+        32
+    };
+    near(
+        reader,
+        object.wrapping_sub(in_front),
+        in_front + 16,
+        scratch,
+    )?;
+    word_near(reader, scratch, object.wrapping_add(8))
+}
+
+/// Finds out where the attributes of an instance are that was looked at, and says so in
+/// `scratch.attributes`; an error is one of [`state`].
 #[inline(always)]
 pub fn locate<R: ReadUser>(
     reader: &R,
@@ -526,11 +636,11 @@ pub fn locate<R: ReadUser>(
     object: u64,
     scratch: &mut ContextScratch,
 ) -> Result<(), u32> {
-    let in_front = |bytes: u64| word(reader, object.wrapping_sub(bytes));
+    let in_front = |bytes: u64| word_near(reader, scratch, object.wrapping_sub(bytes));
     let at_offset = object.wrapping_add(u64::from(class.offset));
     let start = u64::from(recipe.values_start);
     let (values, dictionary) = match recipe.storage {
-        storage::DICTIONARY => (0, word(reader, at_offset)?),
+        storage::DICTIONARY => (0, word_near(reader, scratch, at_offset)?),
         storage::TWO_POINTERS => match in_front(32)? {
             0 => (0, in_front(24)?),
             values => (values, 0),
@@ -545,7 +655,7 @@ pub fn locate<R: ReadUser>(
         }
         _ => {
             // `PyDictValues`: capacity, size, embedded, valid; then the values.
-            if (word(reader, at_offset)? >> 24) as u8 == 0 {
+            if (word_near(reader, scratch, at_offset)? >> 24) as u8 == 0 {
                 (0, in_front(24)?)
             } else {
                 (at_offset, 0)
@@ -554,6 +664,10 @@ pub fn locate<R: ReadUser>(
     };
     if values != 0 {
         scratch.attributes.values = values.wrapping_add(start);
+        if recipe.storage != storage::INLINE {
+            // A span's attributes are more than fit, and those that are asked for are among the first.
+            near(reader, values.wrapping_add(start), 8, scratch)?;
+        }
         return Ok(());
     }
     if !reader.read(dictionary, DICTIONARY_SIZE, &mut scratch.object) {
@@ -586,7 +700,7 @@ pub fn attribute<R: ReadUser>(
 ) -> Result<u64, u32> {
     let values = scratch.attributes.values;
     if values != 0 {
-        return word(reader, values.wrapping_add(8 * u64::from(index)));
+        return word_near(reader, scratch, values.wrapping_add(8 * u64::from(index)));
     }
     Ok(entry(scratch, name, MAX_ATTRIBUTES).unwrap_or(0))
 }

@@ -6,7 +6,7 @@ record! {
     /// Where CPython keeps what the walk needs. One per interpreter build, found by the agent
     /// (`profiler/src/targets/python/`), followed blindly but within bounds by the walker.
     /// Offsets are in bytes from the start of the named structure.
-    PythonLayout: 60 bytes {
+    PythonLayout: 64 bytes {
         /// `_PyRuntimeState.interpreters.head`.
         runtime_interpreters: u32,
         /// `PyInterpreterState.next`.
@@ -68,8 +68,12 @@ record! {
         /// Bytes of a frame to read: up to the end of the last field used, at most
         /// [`crate::limits::FRAME_BLOCK`].
         frame_size: u8,
-        /// Bytes of a code object to read, at most [`crate::limits::CODE_BLOCK`].
+        /// Where the part of a code object that is read starts: with the first field that names it.
+        code_start: u8,
+        /// Bytes of that part, at most [`crate::limits::CODE_BLOCK`].
         code_size: u8,
+        /// Always 0.
+        reserved: [u8; 3],
     }
 
     /// A process whose samples are taken: value of the map of processes, keyed by thread group.

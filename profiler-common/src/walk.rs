@@ -322,15 +322,16 @@ pub fn current_frame<R: ReadUser>(
     reader.read_u64(frame.wrapping_add(u64::from(layout.cframe_frame)))
 }
 
-/// Takes one step outwards: at most one frame, handed to `put` with its index. False where the walk
-/// has ended and `walk.outcome` says how; a walk that uses up [`MAX_STEPS`] was truncated.
+/// Takes one step outwards: at most one frame, handed to `put` with its index, which says whether that
+/// very code object is known already. One that is not must say that it is one. False where the walk has
+/// ended and `walk.outcome` says how; a walk that uses up [`MAX_STEPS`] was truncated.
 #[inline(always)]
 pub fn step<R: ReadUser>(
     reader: &R,
     layout: &PythonLayout,
     code_type: u64,
     walk: &mut PythonWalk,
-    put: impl FnOnce(u32, PythonFrame),
+    put: impl FnOnce(u32, PythonFrame) -> bool,
 ) -> bool {
     let address = walk.next;
     if address == 0 {
@@ -348,11 +349,11 @@ pub fn step<R: ReadUser>(
         return true;
     }
     let code = walk.frames.u64_at(frame.wrapping_add(layout.frame_code));
-    if !reader.read(code, u32::from(layout.code_size), &mut walk.code) {
+    // No more than names it: each line of memory that is not in a cache costs as much as the rest of
+    // the step.
+    let part = code.wrapping_add(u64::from(layout.code_start));
+    if !reader.read(part, u32::from(layout.code_size), &mut walk.code) {
         return walk.end(Outcome::Unreadable);
-    }
-    if walk.code.u64_at(layout.object_type) != code_type {
-        return walk.end(Outcome::NotCode);
     }
     let count = walk.count;
     if count >= MAX_PYTHON_FRAMES as u32 {
@@ -363,21 +364,37 @@ pub fn step<R: ReadUser>(
         checksum: checksum(layout, &walk.code),
         instruction: instruction(layout, &walk.frames, frame, code),
     };
-    put(count, frame);
+    if !put(count, frame) {
+        let class = code.wrapping_add(u64::from(layout.object_type));
+        if !reader.read(class, 8, &mut walk.code) {
+            return walk.end(Outcome::Unreadable);
+        }
+        if walk.code.u64_at(0) != code_type {
+            return walk.end(Outcome::NotCode);
+        }
+    }
     walk.count = count + 1;
     true
 }
 
-/// Mixes the fields of a code object that name it. A code object that took over the address of a
+/// Mixes the fields of a code object that name it; the block starts at `code_start`. A code object that took over the address of a
 /// dead one differs in at least one of them, since their strings and tables are other objects.
 #[inline(always)]
 pub fn checksum(layout: &PythonLayout, code: &Block<CODE_BLOCK>) -> u32 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut mix = u64::from(code.u32_at(layout.code_first_line)).wrapping_add(1);
-    mix = (mix ^ code.u64_at(layout.code_name)).wrapping_mul(MULTIPLIER);
-    mix = (mix ^ (mix >> 29) ^ code.u64_at(layout.code_file)).wrapping_mul(MULTIPLIER);
-    mix = (mix ^ (mix >> 31) ^ code.u64_at(layout.code_line_table)).wrapping_mul(MULTIPLIER);
+    let mut mix = u64::from(code.u32_at(in_part(layout, layout.code_first_line))).wrapping_add(1);
+    mix = (mix ^ code.u64_at(in_part(layout, layout.code_name))).wrapping_mul(MULTIPLIER);
+    mix = (mix ^ (mix >> 29) ^ code.u64_at(in_part(layout, layout.code_file)))
+        .wrapping_mul(MULTIPLIER);
+    mix = (mix ^ (mix >> 31) ^ code.u64_at(in_part(layout, layout.code_line_table)))
+        .wrapping_mul(MULTIPLIER);
     (mix >> 32) as u32
+}
+
+/// Where a field of a code object is in the part of it that is read.
+#[inline(always)]
+pub fn in_part(layout: &PythonLayout, offset: u16) -> u16 {
+    offset.wrapping_sub(u16::from(layout.code_start))
 }
 
 /// Offset of the frame's instruction in its code, in bytes.

@@ -9,7 +9,7 @@ use profiler_common::{
     event::{CodeRecord, Header, PythonFrame, code_flags, kind},
     limits::{MAX_CODE_FILE, MAX_CODE_NAME, MAX_LINE_TABLE, MAX_PYTHON_FRAMES},
     python::{Process, PythonLayout},
-    walk::{ReadUser as _, checksum},
+    walk::{ReadUser as _, checksum, in_part},
 };
 
 use crate::{
@@ -68,7 +68,7 @@ pub(crate) fn ship_new<R: Repeat>(
     };
     // SAFETY: the body gets the `Shipping` it expects.
     unsafe {
-        repeat::<R, { MAX_PYTHON_FRAMES as u32 }>(count, ship_frame, (&raw mut shipping).cast());
+        repeat::<R, { MAX_PYTHON_FRAMES as u32 }, 1>(count, ship_frame, (&raw mut shipping).cast());
     }
 }
 
@@ -114,23 +114,25 @@ fn ship(
     scratch: &mut CodeScratch,
 ) -> bool {
     let code = &mut sample.walk.code;
-    if !CurrentProcess.read(frame.code, u32::from(layout.code_size), code)
+    let part = frame.code.wrapping_add(u64::from(layout.code_start));
+    if !CurrentProcess.read(part, u32::from(layout.code_size), code)
         || checksum(layout, code) != frame.checksum
     {
         bump(Counter::CodeUnreadable);
         return false;
     }
-    let name = code.u64_at(layout.code_name);
+    let name = code.u64_at(in_part(layout, layout.code_name));
     let name = read_string::<MAX_CODE_NAME>(layout, name, 0, scratch);
     let name_size = masked::<MAX_CODE_NAME>(name.size as usize);
-    let file = code.u64_at(layout.code_file);
+    let file = code.u64_at(in_part(layout, layout.code_file));
     let file = read_string::<MAX_CODE_FILE>(layout, file, name_size, scratch);
     if name.kind == 0 || file.kind == 0 {
         bump(Counter::CodeUnreadable);
         return false;
     }
     let offset = name_size + masked::<MAX_CODE_FILE>(file.size as usize);
-    let table = read_bytes(layout, code.u64_at(layout.code_line_table), offset, scratch);
+    let table = code.u64_at(in_part(layout, layout.code_line_table));
+    let table = read_bytes(layout, table, offset, scratch);
     let table_size = masked::<MAX_LINE_TABLE>(table.size as usize);
     let size = (size_of::<CodeRecord>() + offset + table_size) as u32;
     scratch.record = CodeRecord {
@@ -142,7 +144,9 @@ fn ship(
         process_start: process.start_time,
         code: frame.code,
         checksum: frame.checksum,
-        first_line: code.u32_at(layout.code_first_line).cast_signed(),
+        first_line: code
+            .u32_at(in_part(layout, layout.code_first_line))
+            .cast_signed(),
         name_size: name_size as u16,
         file_size: (offset - name_size) as u16,
         table_size: table_size as u32,

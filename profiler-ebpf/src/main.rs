@@ -68,6 +68,13 @@ pub fn sample_unrolled(context: PerfEventContext) -> u32 {
     0
 }
 
+/// The second half of [`sample_unrolled`]: older verifiers cannot follow both halves in one program.
+#[perf_event]
+pub fn sample_span(context: PerfEventContext) -> u32 {
+    sample::find_span(&context);
+    0
+}
+
 /// The hook's probe `span_start` (`python/ABI.md`).
 #[uprobe]
 pub fn span_start(context: ProbeContext) -> u32 {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use profiler_common::{
     code::{CodeKey, ThreadState},
@@ -42,6 +42,11 @@ pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(1
 /// hook only.
 #[map]
 pub(crate) static SPAN_RECIPES: HashMap<u32, SpanRecipe> = HashMap::with_max_entries(10_240, 0);
+
+/// The second half of a sample, [`crate::sample_span`], for kernels that cannot verify both in one
+/// program. Written by the agent before sampling starts, called by `sample_unrolled`.
+#[map]
+pub(crate) static SPAN_PROGRAM: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// What reading a span needs. Written and read by `sample`.
 #[map]

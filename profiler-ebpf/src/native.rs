@@ -80,7 +80,7 @@ pub(crate) fn native_stack<R: Repeat>(registers: Registers, scratch: &mut Sample
     let mut context = Steps { scratch };
     // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
     let outcome = unsafe {
-        repeat::<R, STEPS>(STEPS, step, (&raw mut context).cast());
+        repeat::<R, STEPS, 1>(STEPS, step, (&raw mut context).cast());
         (*context.scratch).native.outcome
     };
     match Outcome::from_number(outcome) {

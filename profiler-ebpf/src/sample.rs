@@ -8,13 +8,14 @@ use profiler_common::{
     limits::{MAX_KERNEL_FRAMES, MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES},
     outcome::Outcome,
     python::Process,
+    span::state,
 };
 
 use crate::{
     code, config, context,
     count::bump,
     emit,
-    maps::{KNOWN_CODES, LAYOUTS, PROCESSES, SAMPLE_SCRATCH, SPAN_RECIPES},
+    maps::{KNOWN_CODES, LAYOUTS, PROCESSES, SAMPLE_SCRATCH, SPAN_PROGRAM, SPAN_RECIPES},
     native, python,
     scratch::SampleScratch,
     span,
@@ -46,7 +47,15 @@ pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
     scratch.record.header = header;
     native::<R>(context, scratch);
     scratch.python_outcome = python::<R>(process, scratch) as u32;
-    finish(process, scratch);
+    if !R::BY_HELPER {
+        // SAFETY: the map has programs of this kind alone.
+        unsafe { SPAN_PROGRAM.tail_call(context, 0) };
+        // Still here: the other half is not there.
+        let span = span::Current::none(state::CONTEXT_UNREADABLE);
+        return finish(process, scratch, &span);
+    }
+    let span = current_span(process, scratch, &header);
+    finish(process, scratch, &span);
     if config::debug() != 0 {
         debug!(
             context,
@@ -122,11 +131,26 @@ fn current_span(process: &Process, scratch: &SampleScratch, header: &Header) -> 
     span::current(header.tgid, header.tid)
 }
 
-/// Fills in the record and ships it.
+/// The second half of a sample: its span.
 #[inline(always)]
-fn finish(process: &Process, scratch: &mut SampleScratch) {
+pub(crate) fn find_span(context: &PerfEventContext) {
+    let Some(process) = PROCESSES.get_ptr(&context.tgid()) else {
+        return;
+    };
+    let Some(scratch) = SAMPLE_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: as in `take`, whose call this is a part of.
+    let (process, scratch) = unsafe { (&*process, &mut *scratch) };
     let header = scratch.record.header;
     let span = current_span(process, scratch, &header);
+    finish(process, scratch, &span);
+}
+
+/// Fills in the record and ships it.
+#[inline(always)]
+fn finish(process: &Process, scratch: &mut SampleScratch, span: &span::Current) {
+    let header = scratch.record.header;
     let python_frames = masked::<{ 2 * MAX_PYTHON_FRAMES }>(scratch.walk.count as usize);
     let size = size_of::<SampleRecord>()
         + scratch.addresses() * 8

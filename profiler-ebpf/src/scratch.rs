@@ -31,14 +31,31 @@ pub(crate) struct SampleScratch {
     pub(crate) kernel_frames: u32,
     /// How the Python walk ended, as a number.
     pub(crate) python_outcome: u32,
-    /// Whether the walk met a code object that this CPU does not know to have been shipped.
+    /// Not 0 where the walk met a code object that this CPU does not know to have been shipped.
     pub(crate) unknown_codes: u64,
+    /// Whose stack the Python frames in `frames` are of, left by the sample before: all of their code
+    /// objects are known.
+    pub(crate) before: Before,
     /// The thread's state; 0 where it has none.
     pub(crate) thread_state: u64,
     /// The search for the thread's state.
     pub(crate) search: ThreadSearch,
     /// The native walk.
     pub(crate) native: NativeWalk,
+}
+
+/// What the sample before has left in the frames of the scratch.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Before {
+    /// The process's start time.
+    pub(crate) process_start: u64,
+    /// The process.
+    pub(crate) tgid: u32,
+    /// Its incarnation.
+    pub(crate) generation: u32,
+    /// Frames whose code objects are known to have been shipped; of this process, while a walk runs.
+    pub(crate) count: u64,
 }
 
 /// Code objects known to have been shipped, each in the slot that its checksum names.

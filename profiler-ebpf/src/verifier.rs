@@ -48,12 +48,12 @@ pub(crate) fn masked<const LIMIT: usize>(value: usize) -> usize {
 pub(crate) type Body = extern "C" fn(u64, *mut c_void) -> i64;
 
 /// Runs `body` up to `times` times, and no more than `MOST`; unrolled, as often as the verifier can
-/// follow.
+/// follow, which sees `WEIGHT` steps in each run.
 ///
 /// # Safety
 /// `context` is what `body` expects.
 #[inline(always)]
-pub(crate) unsafe fn repeat<R: Repeat, const MOST: u32>(
+pub(crate) unsafe fn repeat<R: Repeat, const MOST: u32, const WEIGHT: u32>(
     times: u32,
     body: Body,
     context: *mut c_void,
@@ -71,7 +71,7 @@ pub(crate) unsafe fn repeat<R: Repeat, const MOST: u32>(
         return;
     }
     for index in 0..MOST {
-        if index >= config::unrolled_steps()
+        if index >= config::unrolled_steps() / WEIGHT
             || index >= times
             || body(u64::from(index), context) != 0
         {

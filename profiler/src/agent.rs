@@ -12,7 +12,7 @@ use anyhow::Result;
 use crate::{
     config::AgentConfig,
     export::{self, BasicAuth, Exporter, Pyroscope},
-    health::Health,
+    health::{Health, Loss},
     profile::LabelSet,
     run::{self, Session, SessionSettings},
     signals,
@@ -20,8 +20,8 @@ use crate::{
     time::monotonic_now,
 };
 
-/// How long the last window may take to upload.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long the last window may take to upload: less than the 10 s that container runtimes give.
+const DRAIN: Duration = Duration::from_secs(8);
 /// How often the table of losses is logged at debug level.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
@@ -78,6 +78,17 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     // The session is over: nobody else holds the exporter.
     if let Some(exporter) = Arc::into_inner(exporter) {
         exporter.drain(DRAIN);
+    }
+    let lost = [
+        Loss::ProfileGivenUp,
+        Loss::QueueFull,
+        Loss::ProfileTooOld,
+        Loss::ProfileRefused,
+    ]
+    .map(|loss| health.get(loss));
+    let lost: u64 = lost.iter().sum();
+    if lost > 0 {
+        tracing::warn!(profiles = lost, "ends with profiles that were never stored");
     }
     tracing::info!("what was counted, and what was lost:\n{}", health.table());
     Ok(ExitCode::SUCCESS)

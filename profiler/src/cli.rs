@@ -165,6 +165,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 fn parse_tag(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    check_tag(key.to_owned(), value.to_owned())
+}
+
+/// The tag, if a server would take it as a label.
+pub fn check_tag(key: String, value: String) -> Result<(String, String), String> {
     let is_name = !key.is_empty()
         && !key.starts_with("__")
         && !key.starts_with(|first: char| first.is_ascii_digit())
@@ -179,7 +184,7 @@ fn parse_tag(text: &str) -> Result<(String, String), String> {
     if value.is_empty() {
         return Err(format!("`{key}` has no value"));
     }
-    Ok((key.to_owned(), value.to_owned()))
+    Ok((key, value))
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::cli::{AgentArguments, SamplingArguments, SpanLabelArgument};
+use crate::cli::{AgentArguments, SamplingArguments, SpanLabelArgument, check_tag};
 
 /// Samples a second: prime to the frequencies at which things happen in programs.
 pub const DEFAULT_FREQUENCY: u32 = 99;
@@ -77,6 +77,9 @@ pub struct AgentConfig {
 /// Settings that make no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// A tag of the file is none that a server would take.
+    #[error("a tag of the file: {0}")]
+    Tag(String),
     /// The file cannot be read.
     #[error("cannot read {path}: {error}", path = path.display())]
     Unreadable {
@@ -155,7 +158,10 @@ impl AgentConfig {
         let password = arguments
             .basic_auth_password_file
             .or(file.basic_auth_password_file);
-        let mut tags: Vec<_> = file.tags.into_iter().collect();
+        let mut tags = Vec::new();
+        for (key, value) in file.tags {
+            tags.push(check_tag(key, value).map_err(ConfigError::Tag)?);
+        }
         tags.retain(|(key, _)| !arguments.tags.iter().any(|(flag, _)| flag == key));
         tags.extend(arguments.tags);
         Ok(Self {

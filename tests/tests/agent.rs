@@ -125,6 +125,11 @@ fn config_file() {
                 .any(|it| it.trace_id.is_some())
         );
 
+        fs::write(&path, format!("{text}\"a-b c\" = \"x\"\n")).expect("it can be written");
+        let ended = Running::start(&mut agent::command(&["--config", file])).wait();
+        assert!(!ended.status.success());
+        assert!(ended.stderr.contains("a-b c"), "{}", ended.stderr);
+
         fs::write(&path, format!("colour = 1\n{text}")).expect("it can be written");
         let ended = Running::start(&mut agent::command(&["--config", file])).wait();
         assert!(!ended.status.success());

@@ -118,6 +118,7 @@ fn no_server() {
             .map(|name| counted(&ended.stderr, name))
             .sum();
         assert!(lost > 0, "{ended:#?}");
+        assert!(ended.stderr.contains("never stored"), "{ended:#?}");
         assert!(ended.stderr.contains(&url), "{ended:#?}");
     });
 }

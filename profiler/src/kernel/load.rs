@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{MapData, PerCpuArray, RingBuf},
+    maps::{MapData, PerCpuArray, ProgramArray, RingBuf},
     programs::{
         PerfEvent, ProgramError, RawTracePoint, UProbe,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
@@ -132,6 +132,9 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
         load_program::<UProbe>(&mut ebpf, program, UProbe::load)?;
     }
     load_program::<PerfEvent>(&mut ebpf, sampling_program(), PerfEvent::load)?;
+    if !has_loop() {
+        load_second_half(&mut ebpf)?;
+    }
     Ok(Loaded {
         control: KernelControl::new(ebpf, settings.debug)?,
         ring: Ring::new(ring),
@@ -192,6 +195,21 @@ where
         error,
     })?;
     Ok(program)
+}
+
+/// Has `sample_unrolled` call its second half.
+fn load_second_half(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    const MAP: &str = "SPAN_PROGRAM";
+    let program = "sample_span";
+    let half = load_program::<PerfEvent>(ebpf, program, PerfEvent::load)?;
+    let half = half
+        .fd()
+        .and_then(|fd| fd.try_clone().map_err(ProgramError::IOError))
+        .map_err(|error| LoadError::Program { program, error })?;
+    let failed = |error| LoadError::Map { map: MAP, error };
+    let map = ebpf.map_mut(MAP).ok_or(LoadError::Missing(MAP))?;
+    let mut map = ProgramArray::try_from(map).map_err(failed)?;
+    map.set(0, &half, 0).map_err(failed)
 }
 
 /// Which of the two programs that take samples this kernel can run.

@@ -38,15 +38,14 @@ fn expected(
         }
         match frame.code {
             Code::Unreadable => return (Outcome::Unreadable, told),
+            _ if told.len() == MAX_PYTHON_FRAMES => return (Outcome::Truncated, told),
             Code::OfAnotherType => return (Outcome::NotCode, told),
             Code::Sound(_) => {}
         }
-        if told.len() == MAX_PYTHON_FRAMES {
-            return (Outcome::Truncated, told);
-        }
         let code = code_address(layout, frame.code);
         let mut block = Block::zeroed();
-        assert!(image.read(code, u32::from(layout.code_size), &mut block));
+        let part = code + u64::from(layout.code_start);
+        assert!(image.read(part, u32::from(layout.code_size), &mut block));
         told.push(PythonFrame {
             code,
             checksum: checksum(layout, &block),
@@ -109,7 +108,8 @@ proptest! {
             let at = code_address(&layout, Code::Sound(0));
             let sum = |image: &Image| {
                 let mut block = Block::zeroed();
-                assert!(image.read(at, u32::from(layout.code_size), &mut block));
+                let part = at + u64::from(layout.code_start);
+                assert!(image.read(part, u32::from(layout.code_size), &mut block));
                 checksum(&layout, &block)
             };
             let before = sum(&image);

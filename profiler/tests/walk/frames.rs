@@ -71,7 +71,8 @@ pub(crate) fn extent(layout: &PythonLayout) -> u64 {
 
 /// A code object ends where readable memory does: no more of it is read than is used.
 pub(crate) fn code_address(layout: &PythonLayout, code: Code) -> u64 {
-    let in_page = PAGE - u64::from(layout.code_size).next_multiple_of(8);
+    let end = u64::from(layout.code_start) + u64::from(layout.code_size);
+    let in_page = PAGE - end.next_multiple_of(8);
     match code {
         Code::Sound(number) => CODES + 2 * PAGE * (number + 1) + in_page,
         Code::OfAnotherType => CODES + in_page,

@@ -1,6 +1,5 @@
 //! What reading the current span adds to a sample, and what it takes to learn how to read it.
 
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -26,11 +25,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
             let spinning = Workload::start(&python, &program, place, Some(0))?;
             let agent = Spanprof::record(&bench.agent, &folder, &[spinning.id()], FREQUENCY)?;
             // From here on, so that nothing is measured that is done once a process.
-            let before = agent.sample_runs()?;
-            thread::sleep(Duration::from_secs(if bench.quick { 2 } else { 4 }));
-            let after = agent.sample_runs()?;
-            nanoseconds
-                .push((after.nanoseconds - before.nanoseconds) / (after.count - before.count));
+            let duration = Duration::from_secs(if bench.quick { 2 } else { 4 });
+            nanoseconds.push(agent.sample_nanoseconds(duration)?);
             if place.len() > 1 {
                 looks.extend(agent.looks()?);
             }
@@ -54,7 +50,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         name: "context-cost",
         figures,
         notes: vec![
-            "mean nanoseconds of a run of the sampling program by the kernel's statistics, below 30 \
+            "nanoseconds of a run of the sampling program by the kernel's statistics, the median of the \
+             means of slices of 50 ms, below 30 \
              Python frames; each round runs without OpenTelemetry, with it and in no span, and in a \
              span, one after the other; runs on other CPUs and programs, the same in all three, are \
              not taken out, so that what is added is that much larger"

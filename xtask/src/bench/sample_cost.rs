@@ -1,14 +1,13 @@
 //! What one sample costs in the BPF program, by the kernel's own run-time statistics.
 
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use super::Bench;
 use super::report::{Figure, Report};
-use super::spanprof::{Runs, Spanprof};
+use super::spanprof::Spanprof;
 use super::workload::Workload;
 use crate::interpreter;
 
@@ -25,8 +24,8 @@ struct Case {
 
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let mut notes = vec![
-        "mean nanoseconds of a run in a round, by the kernel's statistics \
-         (`kernel.bpf_stats_enabled`), of samples of a CPU-bound program; runs on other programs \
+        "nanoseconds of a run in a round, by the kernel's statistics \
+         (`kernel.bpf_stats_enabled`), the median of the means of slices of 50 ms, of samples of a CPU-bound program; runs on other programs \
          are taken out by their count and their own cost; the interrupt around the program is not \
          in it"
             .to_owned(),
@@ -84,29 +83,27 @@ fn elsewhere_cost(bench: &Bench, cases: &[Case]) -> Result<f64> {
     let case = cases.first().context("found no supported CPython")?;
     let program = bench.program("throughput.py");
     let sleeper = Workload::start(&case.python, &program, &[], Some(CPU))?;
-    let (runs, _) = record(bench, &sleeper)?;
-    Ok(runs.nanoseconds / runs.count)
+    Ok(record(bench, &sleeper)?.0)
 }
 
 fn sample_cost(bench: &Bench, case: &Case, elsewhere: f64) -> Result<f64> {
     let program = bench.program("spin.py");
     let depth = case.depth.to_string();
     let spinning = Workload::start(&case.python, &program, &[&depth], Some(CPU))?;
-    let (runs, taken_share) = record(bench, &spinning)?;
-    let taken = runs.count * taken_share;
-    Ok((runs.nanoseconds - (runs.count - taken) * elsewhere) / taken)
+    let (run, taken) = record(bench, &spinning)?;
+    Ok((run - (1.0 - taken) * elsewhere) / taken)
 }
 
-/// Records for a while; the sampling program's runs, and which share of them took a sample.
-fn record(bench: &Bench, workload: &Workload) -> Result<(Runs, f64)> {
+/// Records for a while; nanoseconds of the sampling program's runs, and which share of them took a
+/// sample.
+fn record(bench: &Bench, workload: &Workload) -> Result<(f64, f64)> {
     let folder = bench.workspace.target.join("bench");
     let agent = Spanprof::record(&bench.agent, &folder, &[workload.id()], FREQUENCY)?;
-    thread::sleep(Duration::from_secs(if bench.quick { 2 } else { 4 }));
-    // Since the start, so that the counters below are of the same runs.
-    let runs = agent.sample_runs()?;
+    let duration = Duration::from_secs(if bench.quick { 2 } else { 4 });
+    let run = agent.sample_nanoseconds(duration)?;
     let counters = agent.stop()?;
     let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
     let taken = count("samples_taken");
     let share = taken / (taken + count("samples_elsewhere") + count("samples_idle"));
-    Ok((runs, share))
+    Ok((run, share))
 }

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal};
 
 use super::host;
+use super::statistics::median;
 use crate::command::say;
 
 /// How long the agent may take to load its programs.
@@ -105,6 +106,24 @@ impl Spanprof {
             thread::sleep(POLL_INTERVAL);
         }
         bail!("the agent takes no samples: {}", self.said()?)
+    }
+
+    /// Nanoseconds of a run of the sampling program: the median of the means of many short slices. A
+    /// virtual machine that is put aside for a millisecond then spoils a slice, and not the mean.
+    pub(super) fn sample_nanoseconds(&self, duration: Duration) -> Result<f64> {
+        let start = Instant::now();
+        let mut before = self.sample_runs()?;
+        let mut means = Vec::new();
+        while start.elapsed() < duration {
+            thread::sleep(POLL_INTERVAL);
+            let after = self.sample_runs()?;
+            let count = after.count - before.count;
+            if count > 0.0 {
+                means.push((after.nanoseconds - before.nanoseconds) / count);
+            }
+            before = after;
+        }
+        Ok(median(&means))
     }
 
     /// Runs of the sampling program.

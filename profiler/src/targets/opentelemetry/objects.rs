@@ -1,7 +1,9 @@
 //! Python objects in the memory of a process.
 
 use profiler_common::{
-    context::{ContextScratch, NO_ATTRIBUTE, SpanClass, SpanRecipe, attribute, dialect, locate},
+    context::{
+        ContextScratch, NO_ATTRIBUTE, SpanClass, SpanRecipe, attribute, dialect, locate, look,
+    },
     python::PythonLayout,
     walk::ReadUser as _,
 };
@@ -261,6 +263,7 @@ impl Objects<'_> {
             ..bytemuck::Zeroable::zeroed()
         };
         let mut scratch = ContextScratch::zeroed();
+        look(self.memory, &recipe, object, &mut scratch).ok()?;
         locate(self.memory, &recipe, &shared.class, object, &mut scratch).ok()?;
         let value = attribute(self.memory, &scratch, shared.class.context, key).ok()?;
         USER.contains(&value).then_some(value)

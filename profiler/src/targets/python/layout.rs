@@ -116,13 +116,16 @@ pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
         (layout.frame_instruction, 8),
         (layout.frame_owner, 1),
     ]);
-    layout.code_size = end_of(&[
-        (layout.object_type, 8),
+    let fields = [
         (layout.code_first_line, 4),
         (layout.code_file, 8),
         (layout.code_name, 8),
         (layout.code_line_table, 8),
-    ]);
+    ];
+    // Words of the block are read where they are aligned.
+    let start = fields.map(|(offset, _)| offset).into_iter().min();
+    layout.code_start = u8::try_from(start.unwrap_or(0) & !7).unwrap_or(0);
+    layout.code_size = end_of(&fields).saturating_sub(layout.code_start);
     Ok(layout)
 }
 
