@@ -58,7 +58,7 @@ fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>, age: Duration)
         let attribution = span.map_or(Attribution::NoSpan, |span| {
             Attribution::Span(SpanContext {
                 trace: None,
-                local_root: span.clone(),
+                local_root: Some(span.clone()),
                 active: span,
             })
         });

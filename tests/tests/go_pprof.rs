@@ -33,7 +33,7 @@ fn sample(function: &str, span: u64, name: &str) -> NamedSample {
         thread_name: ThreadName(*b"worker\0\0\0\0\0\0\0\0\0\0"),
         attribution: Attribution::Span(SpanContext {
             trace: None,
-            local_root: span.clone(),
+            local_root: Some(span.clone()),
             active: span,
         }),
         stack: vec![Arc::new(Frame {

@@ -28,10 +28,13 @@ pub(super) fn attribute(
                 health.count(Loss::LocalRootUnknown);
             }
             let active = named(pid, span, spans, health);
-            let local_root = match local_root {
-                Some(root) if root != span => named(pid, root, spans, health),
-                _ => active.clone(),
-            };
+            let local_root = local_root.map(|root| {
+                if root == span {
+                    active.clone()
+                } else {
+                    named(pid, root, spans, health)
+                }
+            });
             return Attribution::Span(SpanContext {
                 trace,
                 local_root,
@@ -52,7 +55,7 @@ pub(super) fn attribute(
             let pid = sample.process.pid;
             return Attribution::Span(SpanContext {
                 trace,
-                local_root: named(pid, local_root, spans, health),
+                local_root: Some(named(pid, local_root, spans, health)),
                 active: named(pid, span, spans, health),
             });
         }

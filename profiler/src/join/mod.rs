@@ -162,9 +162,8 @@ struct Surroundings {
 pub struct SpanContext {
     /// The trace.
     pub trace: Option<TraceId>,
-    /// The local root: the span's topmost ancestor in this process; the active span itself, where
-    /// the root is not known.
-    pub local_root: NamedSpan,
+    /// The local root: the span's topmost ancestor in this process; `None` where that is not known.
+    pub local_root: Option<NamedSpan>,
     /// The span current in the thread.
     pub active: NamedSpan,
 }

@@ -21,6 +21,9 @@ const GRACE_NANOS: u64 = 1_000_000_000;
 /// Distinct names shared between spans; beyond, a name is kept by its span alone.
 const MAX_NAMES: usize = 16_384;
 
+/// Ancestors followed to find a local root.
+const MAX_ANCESTORS: usize = 64;
+
 /// Live spans by process and id, and those that have just ended.
 #[derive(Debug)]
 pub(super) struct Spans {
@@ -36,6 +39,8 @@ struct Known {
     name: Option<Arc<str>>,
     /// Its topmost ancestor in its process, where that is known.
     local_root: Option<SpanId>,
+    /// Its parent in its process, where that is known and the local root is not.
+    parent: Option<SpanId>,
     /// Whether it will be told when it ends. Those that are not told stay until others need the room.
     is_followed: bool,
 }
@@ -60,6 +65,7 @@ impl Spans {
             Known {
                 name: name.clone(),
                 local_root: Some(start.local_root),
+                parent: None,
                 is_followed: true,
             },
         );
@@ -70,10 +76,10 @@ impl Spans {
     /// its name, and whether it is its own local root.
     pub(super) fn seen(&mut self, seen: &SpanSeen) -> (Option<Arc<str>>, bool) {
         let key = (seen.pid, seen.span);
-        let local_root = match seen.parent {
-            SpanParent::None => Some(seen.span),
-            SpanParent::Span(parent) => self.local_root(seen.pid, parent),
-            SpanParent::Unknown => None,
+        let (local_root, parent) = match seen.parent {
+            SpanParent::None => (Some(seen.span), None),
+            SpanParent::Span(parent) => (self.local_root(seen.pid, parent), Some(parent)),
+            SpanParent::Unknown => (None, None),
         };
         let name = seen.name.as_deref().map(|name| self.shared(name));
         if !self.live.contains(&key) {
@@ -82,6 +88,7 @@ impl Spans {
                 Known {
                     name: name.clone(),
                     local_root,
+                    parent,
                     is_followed: false,
                 },
             );
@@ -98,9 +105,23 @@ impl Spans {
         }
     }
 
-    /// The span's local root, if that is known.
+    /// The span's local root, if that is known: an ancestor may have been met after the span itself.
     pub(super) fn local_root(&mut self, pid: Pid, span: SpanId) -> Option<SpanId> {
-        self.live.get(&(pid, span))?.local_root
+        let mut ancestor = span;
+        let mut found = None;
+        // Bounded: what a process says of its spans may form a cycle.
+        for _ in 0..MAX_ANCESTORS {
+            let known = self.live.get(&(pid, ancestor))?;
+            found = known.local_root;
+            match (found, known.parent) {
+                (None, Some(parent)) => ancestor = parent,
+                _ => break,
+            }
+        }
+        if let Some(known) = self.live.get_mut(&(pid, span)) {
+            known.local_root = found;
+        }
+        found
     }
 
     /// Notes that a span has ended. One that is not known is normal: it started before the agent.

@@ -4,11 +4,11 @@ use std::num::NonZeroU64;
 
 use profiler_common::outcome::Outcome;
 
-use super::{Attribution, Join, Reason};
+use super::{Attribution, Join, Reason, Unseen};
 use crate::{
     events::{
         Code, CodeId, ProcessChange, ProcessNotice, PythonFrame, PythonString, Sample, SpanEnd,
-        SpanStamp, SpanStart, ThreadName,
+        SpanParent, SpanSeen, SpanStamp, SpanStart, ThreadName,
     },
     health::{Health, Loss},
     id::{Pid, ProcessKey, SpanId, Tid},
@@ -80,7 +80,10 @@ fn active(span: u64, local_root: u64) -> SpanStamp {
 fn names(join: &mut Join, stamp: SpanStamp) -> Result<(String, String), Option<Reason>> {
     let name = |span: super::NamedSpan| span.name.map_or("?".to_owned(), |name| name.to_string());
     match join.sample(sample(stamp), None).attribution {
-        Attribution::Span(context) => Ok((name(context.local_root), name(context.active))),
+        Attribution::Span(context) => {
+            let root = context.local_root.unwrap_or_else(|| context.active.clone());
+            Ok((name(root), name(context.active)))
+        }
         Attribution::NoSpan => Err(None),
         Attribution::Unattributed(reason) => Err(Some(reason)),
     }
@@ -199,4 +202,79 @@ fn eviction_is_counted() {
     assert_eq!(health.get(Loss::SpanTableFull), 1);
     assert_eq!(names(&mut join, active(1, 1)), Ok(pair("?", "?")));
     assert_eq!(health.get(Loss::SpanUnnamed), 2);
+}
+
+fn seen(span: u64, parent: SpanParent, name: &str) -> SpanSeen {
+    SpanSeen {
+        time: BootNanos(0),
+        pid: PID,
+        span: id(span),
+        parent,
+        name: Some(name.into()),
+    }
+}
+
+fn current(span: u64) -> SpanStamp {
+    SpanStamp::Current {
+        span: id(span),
+        trace: None,
+    }
+}
+
+/// Without the hook a local root is found through the spans met so far, in whatever order they were met;
+/// until then there is none, and that is counted.
+#[test]
+fn local_roots_are_found_through_spans_met() {
+    let health = Health::default();
+    let mut join = Join::new(8, health.clone());
+    let root = |join: &mut Join| {
+        let Attribution::Span(context) = join.sample(sample(current(3)), None).attribution else {
+            panic!("not in a span")
+        };
+        context.local_root.map(|root| root.id)
+    };
+    join.span_seen(&seen(3, SpanParent::Span(id(2)), "leaf"));
+    assert_eq!(root(&mut join), None);
+    join.span_seen(&seen(2, SpanParent::Span(id(1)), "middle"));
+    assert_eq!(root(&mut join), None);
+    assert_eq!(health.get(Loss::LocalRootUnknown), 2);
+    assert!(
+        join.span_seen(&seen(1, SpanParent::None, "root"))
+            .is_local_root
+    );
+    assert_eq!(root(&mut join), Some(id(1)));
+    assert_eq!(names(&mut join, current(3)), Ok(pair("root", "leaf")));
+}
+
+/// Spans that claim to be one another's parents have no root.
+#[test]
+fn cycles_of_parents_end() {
+    let mut join = Join::new(8, Health::default());
+    join.span_seen(&seen(1, SpanParent::Span(id(2)), "a"));
+    join.span_seen(&seen(2, SpanParent::Span(id(1)), "b"));
+    assert_eq!(names(&mut join, current(1)), Ok(pair("a", "a")));
+}
+
+/// An empty stack says that there is no span only where somebody looks at the process's contexts.
+#[test]
+fn an_empty_stack_is_not_always_no_span() {
+    let health = Health::default();
+    let mut join = Join::new(8, health.clone());
+    let mut attribution = |stamp, unseen| join.sample(sample(stamp), unseen).attribution;
+    assert_eq!(
+        attribution(SpanStamp::EmptyStack, None),
+        Attribution::NoSpan
+    );
+    for unseen in [Unseen::Pending, Unseen::Hidden] {
+        assert_eq!(
+            attribution(SpanStamp::EmptyStack, Some(unseen)),
+            Attribution::Unattributed(Reason::Unseen(unseen))
+        );
+        assert_eq!(
+            attribution(SpanStamp::None, Some(unseen)),
+            Attribution::NoSpan
+        );
+    }
+    let counts = [Loss::ContextPending, Loss::ContextHidden].map(|it| health.get(it));
+    assert_eq!(counts, [1, 1]);
 }

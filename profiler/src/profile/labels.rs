@@ -20,6 +20,8 @@ pub const TRACE_ID: &str = "trace_id";
 pub const ACTIVE_SPAN_ID: &str = "active_span_id";
 /// That span's name.
 pub const ACTIVE_SPAN_NAME: &str = "active_span_name";
+/// Says that `span_id` is not by the label mode but of the active span, as the local root is not known.
+pub const SPAN_LABEL: &str = "span_label";
 /// The process.
 pub const PID: &str = "pid";
 /// The thread.
@@ -44,10 +46,10 @@ pub enum SpanLabel {
 }
 
 impl SpanLabel {
-    /// The span of a context this mode speaks of.
+    /// The span of a context this mode speaks of: the active one, too, where the local root is not known.
     pub fn span(self, context: &SpanContext) -> &NamedSpan {
         match self {
-            Self::LocalRoot => &context.local_root,
+            Self::LocalRoot => context.local_root.as_ref().unwrap_or(&context.active),
             Self::Active => &context.active,
         }
     }
@@ -71,6 +73,8 @@ pub struct Labels {
     span: Option<NamedSpan>,
     active: Option<NamedSpan>,
     trace: Option<TraceId>,
+    /// Whether the span is the active one because its local root is not known.
+    stands_in: bool,
     thread: Option<(Pid, Tid, ThreadName)>,
 }
 
@@ -92,6 +96,8 @@ impl Labels {
             LabelSet::File => Self {
                 span,
                 active: context.map(|context| context.active.clone()),
+                stands_in: span_label == SpanLabel::LocalRoot
+                    && context.is_some_and(|context| context.local_root.is_none()),
                 trace,
                 thread: Some((sample.pid, sample.tid, sample.thread_name)),
             },
@@ -108,6 +114,9 @@ impl Labels {
         }
         let (id, name) = (ACTIVE_SPAN_ID, ACTIVE_SPAN_NAME);
         push_span(&mut pairs, self.active.as_ref(), id, name);
+        if self.stands_in {
+            pairs.push((SPAN_LABEL, "active".to_owned()));
+        }
         if let Some((pid, tid, thread_name)) = self.thread {
             pairs.push((PID, pid.to_string()));
             pairs.push((TID, tid.to_string()));

@@ -59,7 +59,7 @@ pub(crate) fn sample(stack: &[&str], attribution: Attribution) -> NamedSample {
 pub(crate) fn in_child() -> Attribution {
     Attribution::Span(SpanContext {
         trace: TraceId::from_halves(1, 2),
-        local_root: span(1, "GET /"),
+        local_root: Some(span(1, "GET /")),
         active: span(2, "child"),
     })
 }

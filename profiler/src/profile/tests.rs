@@ -128,7 +128,7 @@ fn label_sets_are_bounded() {
         .map(|id| {
             let mut context = crate::join::SpanContext {
                 trace: None,
-                local_root: span(id, "GET /"),
+                local_root: Some(span(id, "GET /")),
                 active: span(id, "GET /"),
             };
             context.active.name = None;
@@ -245,7 +245,7 @@ proptest! {
             let names: Vec<String> = stack.iter().map(|number| format!("function_{number}")).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let span = span(id.max(1), "GET /");
-            let context = crate::join::SpanContext { trace: None, local_root: span.clone(), active: span };
+            let context = crate::join::SpanContext { trace: None, local_root: Some(span.clone()), active: span };
             sample(&names, Attribution::Span(context))
         }).collect();
         let profiles = profiles(&named, PYROSCOPE, 1_000, &health);

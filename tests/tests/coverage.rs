@@ -1,0 +1,79 @@
+//! What share of the samples is in spans, as `record` and `doctor` tell it.
+
+use serde_json::Value;
+use tests::{
+    process::Signal,
+    python::{Workload, with_newest},
+    spanprof,
+};
+
+/// Records the nested spans, some of whose CPU is in no span; whether it succeeds, and what it says.
+fn record(workload: &mut Workload, minimum: &str) -> (bool, String, String) {
+    let arguments = ["--log", "info", "record", "--duration", "10m"];
+    let mut command = spanprof::command(&arguments);
+    command.args(["--pid", &workload.pid(), "--min-coverage", minimum]);
+    let running = tests::process::Running::start(&mut command);
+    running.stderr.wait_for("recording");
+    workload.begin();
+    workload.facts("cpu");
+    running.signal(Signal::INT);
+    let ended = running.wait();
+    (ended.status.success(), ended.stdout, ended.stderr)
+}
+
+/// A table says for each process what share is in spans, and `--min-coverage` fails below one.
+#[test]
+fn of_a_recording() {
+    with_newest(|python| {
+        let start = || {
+            let mut command = python.program("nested.py", &["1.0"]);
+            Workload::start(command.env("WITHOUT_PACKAGE", "1"))
+        };
+        let mut workload = start();
+        let (succeeds, stdout, stderr) = record(&mut workload, "50");
+        assert!(succeeds, "{stderr}");
+        let line = stdout
+            .lines()
+            .find(|line| line.trim_start().starts_with(&workload.pid()))
+            .unwrap_or_else(|| panic!("{stdout}"));
+        let share: f64 = line
+            .split_whitespace()
+            .find_map(|word| word.parse().ok().filter(|_| word.contains('.')))
+            .unwrap_or_else(|| panic!("{line}"));
+        // 0.46 of 0.5 s of a round are in its spans, and a little is what the workload does besides.
+        assert!((80.0..97.0).contains(&share), "{line}");
+        let (succeeds, _, stderr) = record(&mut start(), "99.5");
+        assert!(!succeeds);
+        assert!(
+            stderr.contains("--min-coverage asks for 99.5 %"),
+            "{stderr}"
+        );
+    });
+}
+
+/// `doctor` takes samples, and says the same of a process that is running.
+#[test]
+fn of_a_running_process() {
+    with_newest(|python| {
+        let mut command = python.program("nested.py", &["3.0"]);
+        let mut workload = Workload::start(command.env("WITHOUT_PACKAGE", "1"));
+        workload.begin();
+        let ended = spanprof::run(&[
+            "doctor",
+            "--json",
+            "--sample",
+            "1s",
+            "--pid",
+            &workload.pid(),
+        ]);
+        assert!(ended.status.success(), "{ended:#?}");
+        let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+        let process = &report["processes"][0];
+        assert_eq!(process["span_source"], "context", "{report:#}");
+        assert!(process["context_not_read"].is_null(), "{report:#}");
+        let count = |name: &str| process["samples"][name].as_u64().unwrap_or(0);
+        assert!(count("taken") > 50, "{report:#}");
+        assert!(count("in_spans") * 10 > count("taken") * 7, "{report:#}");
+        assert_eq!(report["host"]["kernel programs"]["ok"], true, "{report:#}");
+    });
+}
