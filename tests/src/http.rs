@@ -9,6 +9,8 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
 use crate::process::DEADLINE;
@@ -23,4 +25,23 @@ pub fn get(address: &str, path: &str) -> String {
     let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
     assert!(head.contains(" 200 "), "{path}: {answer}");
     body.to_owned()
+}
+
+/// Has so many customers at a time ask for something, with the number of each request; returns when all
+/// have been answered.
+pub fn load(customers: usize, requests: usize, ask: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..customers {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= requests {
+                        return;
+                    }
+                    ask(number);
+                }
+            });
+        }
+    });
 }

@@ -9,8 +9,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
 };
 
 use serde_json::Value;
@@ -82,20 +80,9 @@ impl Shop {
 
     /// Sends so many requests, and waits for their answers.
     pub fn serve(&self, requests: usize) {
-        let next = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for _ in 0..CUSTOMERS {
-                scope.spawn(|| {
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= requests {
-                            return;
-                        }
-                        let path = PATHS.iter().cycle().nth(number % PATHS.len());
-                        http::get(&self.address, path.expect("endless"));
-                    }
-                });
-            }
+        http::load(CUSTOMERS, requests, |number| {
+            let path = PATHS.iter().cycle().nth(number % PATHS.len());
+            http::get(&self.address, path.expect("endless"));
         });
     }
 
