@@ -202,8 +202,6 @@ pub struct FoundSpan {
     pub trace_id_low: u64,
     /// The span's id.
     pub span_id: u64,
-    /// Address of the span object, as far as the way got there.
-    pub object: u64,
     /// Address of its class.
     pub class: u64,
     /// Index of the class in the recipe.
@@ -235,7 +233,6 @@ impl ContextScratch {
                 trace_id_high: 0,
                 trace_id_low: 0,
                 span_id: 0,
-                object: 0,
                 class: 0,
                 class_index: 0,
             },
@@ -262,7 +259,6 @@ pub fn current_span<R: ReadUser>(
         Ok(span) => span,
         Err(state) => return state,
     };
-    scratch.span.object = span;
     match ids(reader, recipe, span, scratch) {
         Ok(()) => state::ACTIVE,
         Err(state) => state,

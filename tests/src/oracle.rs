@@ -21,10 +21,7 @@ use profiler::{
 };
 use tempfile::TempDir;
 
-use crate::{
-    process::Signal,
-    spanprof::{Recorded, Recording},
-};
+use crate::spanprof::{Recorded, Recording};
 
 /// Spans remembered by the join, as in the agent.
 const MAX_SPANS: usize = 65_536;
@@ -96,11 +93,6 @@ impl Watching {
         let recorded = self.recording.stop();
         let truth = Truth::read(&self.oracle.stamps());
         (judge(&truth, &self.oracle.kept()), recorded)
-    }
-
-    /// Sends the recording a signal.
-    pub fn signal(&self, signal: Signal) {
-        self.recording.signal(signal);
     }
 }
 

@@ -93,11 +93,6 @@ impl Recording {
         self.end()
     }
 
-    /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
-        self.running.signal(signal);
-    }
-
     /// Waits until it ends by itself.
     pub fn end(self) -> Recorded {
         let ended = self.running.wait();

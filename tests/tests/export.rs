@@ -12,11 +12,10 @@ use profiler::{
     events::ThreadName,
     export::{BasicAuth, Exporter, Pyroscope, Settings},
     health::{Health, Loss},
-    id::{Pid, SpanId, Tid},
+    id::{Pid, Service, SpanId, Tid},
     join::{Attribution, NamedSpan, SpanContext},
     profile::{self, Aggregator, LabelSet, Profile, SpanLabel, Window},
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
-    targets::Service,
     time::{BootNanos, UnixNanos, monotonic_now},
 };
 use tests::pretend_pyroscope::{Misbehaviour, PretendPyroscope};

@@ -8,11 +8,10 @@ use profiler::{
     events::ThreadName,
     export::file,
     health::Health,
-    id::{Pid, SpanId, Tid},
+    id::{Pid, Service, SpanId, Tid},
     join::{Attribution, NamedSpan, SpanContext},
     profile::{Aggregator, LabelSet, Settings, SpanLabel, Window},
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
-    targets::Service,
     time::{BootNanos, UnixNanos},
 };
 use tests::{peers::pprof, python::with_newest, spanprof::Recording};

@@ -34,53 +34,45 @@ const REQUESTS: usize = 240;
 const TASKS: usize = 100;
 
 fn asyncio(python: &Python) {
-    run(python.program("oracle_asyncio.py", &[]))
-        .0
-        .assert_right(1500);
+    judge(python.program("oracle_asyncio.py", &[]), 1500);
 }
 
 fn asyncio_without_package(python: &Python) {
-    run(without_package(python.program("oracle_asyncio.py", &[])))
-        .0
-        .assert_right(1500);
+    judge(
+        without_package(python.program("oracle_asyncio.py", &[])),
+        1500,
+    );
 }
 
 fn uvloop(python: &Python) {
-    run(python.program("oracle_asyncio.py", &["uvloop"]))
-        .0
-        .assert_right(1500);
+    judge(python.program("oracle_asyncio.py", &["uvloop"]), 1500);
 }
 
 fn uvloop_without_package(python: &Python) {
-    run(without_package(
-        python.program("oracle_asyncio.py", &["uvloop"]),
-    ))
-    .0
-    .assert_right(1500);
+    let command = python.program("oracle_asyncio.py", &["uvloop"]);
+    judge(without_package(command), 1500);
 }
 
 fn threads(python: &Python) {
-    run(python.program("oracle_threads.py", &[]))
-        .0
-        .assert_right(1500);
+    judge(python.program("oracle_threads.py", &[]), 1500);
 }
 
 fn threads_without_package(python: &Python) {
-    run(without_package(python.program("oracle_threads.py", &[])))
-        .0
-        .assert_right(1500);
+    judge(
+        without_package(python.program("oracle_threads.py", &[])),
+        1500,
+    );
 }
 
 fn gevent(python: &Python) {
-    run(python.program("oracle_gevent.py", &[]))
-        .0
-        .assert_right(500);
+    judge(python.program("oracle_gevent.py", &[]), 500);
 }
 
 fn gevent_without_package(python: &Python) {
-    run(without_package(python.program("oracle_gevent.py", &[])))
-        .0
-        .assert_right(500);
+    judge(
+        without_package(python.program("oracle_gevent.py", &[])),
+        500,
+    );
 }
 
 fn fastapi(python: &Python) {
@@ -92,11 +84,12 @@ fn fastapi_without_package(python: &Python) {
 }
 
 fn celery(python: &Python) {
-    prefork(python, "").assert_right(500);
+    prefork(|arguments| python.program("oracle_celery.py", arguments)).assert_right(500);
 }
 
 fn celery_without_package(python: &Python) {
-    prefork(python, "WITHOUT_PACKAGE").assert_right(500);
+    prefork(|arguments| without_package(python.program("oracle_celery.py", arguments)))
+        .assert_right(500);
 }
 
 /// Releases of OpenTelemetry from 1.20 on, beside the newest of the other tests.
@@ -104,9 +97,7 @@ fn celery_without_package(python: &Python) {
 fn releases_of_opentelemetry() {
     for python in releases() {
         for program in ["oracle_threads.py", "oracle_asyncio.py"] {
-            run(without_package(python.program(program, &[])))
-                .0
-                .assert_right(1500);
+            judge(without_package(python.program(program, &[])), 1500);
         }
     }
 }
@@ -117,7 +108,7 @@ fn derived_runtime_context() {
     with_newest(|python| {
         let mut command = without_package(python.program("oracle_threads.py", &[]));
         command.env("OTEL_PYTHON_CONTEXT", "derived_context");
-        run(command).0.assert_right(1500);
+        judge(command, 1500);
     });
 }
 
@@ -185,6 +176,11 @@ fn without_package(mut command: Command) -> Command {
     command
 }
 
+/// Runs a workload to its end; all of its samples are right, and there are enough.
+fn judge(command: Command, at_least: u64) {
+    run(command).0.assert_right(at_least);
+}
+
 /// Runs a workload to its end.
 fn run(mut command: Command) -> (Verdict, Recorded) {
     let oracle = Oracle::new();
@@ -218,15 +214,12 @@ fn serve(mut command: Command) -> Verdict {
 }
 
 /// Runs a worker that forks its children, and gives it work from another process.
-fn prefork(python: &Python, variable: &str) -> Verdict {
+fn prefork(program: impl Fn(&[&str]) -> Command) -> Verdict {
     let oracle = Oracle::new();
-    let command = |argument: &[&str]| {
-        let mut command = python.program("oracle_celery.py", argument);
+    let command = |arguments: &[&str]| {
+        let mut command = program(arguments);
         command.env("BROKER_FOLDER", oracle.path(""));
         oracle.tell(&mut command);
-        if !variable.is_empty() {
-            command.env(variable, "1");
-        }
         command
     };
     let worker = Running::start(&mut command(&["worker"]));

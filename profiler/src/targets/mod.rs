@@ -20,9 +20,8 @@ mod tests;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-pub use crate::id::Service;
 use crate::{
-    id::{Pid, ProcessKey},
+    id::{Pid, ProcessKey, Service},
     time::BootNanos,
 };
 

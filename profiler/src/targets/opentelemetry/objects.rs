@@ -90,17 +90,21 @@ impl Objects<'_> {
         string.to_text()
     }
 
-    /// Keys and values of a dictionary that has a table of its own.
-    pub fn items(&self, dictionary: u64) -> Option<Vec<(u64, u64)>> {
+    /// The keys object of a dictionary.
+    fn keys(&self, dictionary: u64) -> Option<u64> {
         /// `PyDictObject.ma_keys`.
         const KEYS: u64 = 32;
-        self.entries(self.pointer(dictionary + KEYS)?)
+        self.pointer(dictionary + KEYS)
+    }
+
+    /// Keys and values of a dictionary that has a table of its own.
+    pub fn items(&self, dictionary: u64) -> Option<Vec<(u64, u64)>> {
+        self.entries(self.keys(dictionary)?)
     }
 
     /// How many entries the keys of a dictionary have: grows with every new key.
     pub fn entry_count(&self, dictionary: u64) -> Option<u64> {
-        const KEYS: u64 = 32;
-        Some(self.shape(self.pointer(dictionary + KEYS)?)?.2)
+        Some(self.shape(self.keys(dictionary)?)?.2)
     }
 
     /// Where the entries of a keys object are, the bytes of each, and how many there are.
@@ -156,9 +160,7 @@ impl Objects<'_> {
 
     /// Where a dictionary keeps the value of a key, and the value.
     pub fn place(&self, dictionary: u64, name: &str) -> Option<(u64, u64)> {
-        /// `PyDictObject.ma_keys`.
-        const KEYS: u64 = 32;
-        let keys = self.pointer(dictionary + KEYS)?;
+        let keys = self.keys(dictionary)?;
         let (start, stride, _) = self.shape(keys)?;
         let entries = self.entries(keys)?;
         let is_it = |key: u64| key != 0 && self.text(key).is_some_and(|text| text == name);
