@@ -244,10 +244,14 @@ impl Objects<'_> {
         let count = self.memory.read_u64(bases + SIZE)?;
         for index in 0..count.min(MAX_BASES) {
             let item = bases + u64::from(self.offsets.tuple_items) + 8 * index;
-            let attributes = self.pointer(self.pointer(item)? + self.offsets.type_attributes);
-            // A static type of a sub-interpreter-aware version keeps its attributes elsewhere.
-            let found = attributes.and_then(|attributes| self.values(attributes, [name]));
-            if let Some([Some(method)]) = found {
+            let attributes = self.pointer(item)? + self.offsets.type_attributes;
+            let attributes = self.memory.read_u64(attributes)?;
+            if attributes == 0 {
+                // A static type of 3.12 and later keeps its attributes elsewhere: `object` at least.
+                continue;
+            }
+            // A class that cannot be read may have the method itself: then nobody knows it.
+            if let [Some(method)] = self.values(attributes, [name])? {
                 return Some(method);
             }
         }
