@@ -8,7 +8,7 @@
 //! as the recipe says ends the way with a reason: no step is guessed.
 //!
 //! Facts: `Python/hamt.c`, `Objects/dictobject.c`, `Include/internal/pycore_{hamt,context,dict}.h`
-//! of CPython 3.10 to 3.13; `opentelemetry/context` and `opentelemetry/trace/span.py` of
+//! of CPython 3.8 to 3.15; `opentelemetry/context` and `opentelemetry/trace/span.py` of
 //! OpenTelemetry API 1.20 to 1.45.
 
 #![expect(
@@ -36,6 +36,8 @@ const MAX_ATTRIBUTES: u64 = 32;
 const MAX_LEVELS: u32 = 8;
 /// Pairs of a collision node looked at.
 const MAX_COLLISIONS: u64 = 8;
+/// Bytes of an object, or of its head: less than this.
+const OBJECT_BLOCK: usize = 128;
 /// Bytes read around an object: less than this.
 const NEAR_BLOCK: usize = 256;
 /// The most of them that are read.
@@ -94,8 +96,12 @@ record! {
         dialect: u8,
         /// Classes in use.
         class_count: u8,
+        /// `sizeof(PyObject)`: 32 without the GIL, else 16.
+        object_size: u8,
+        /// How far in front of an object the pointer to its dictionary is.
+        dictionary_in_front: u8,
         /// Always 0.
-        reserved: u32,
+        reserved: u16,
         /// The classes of spans that are known.
         classes: [SpanClass; MAX_SPAN_CLASSES],
     }
@@ -130,7 +136,7 @@ pub mod storage {
     /// One word 24 bytes in front of the object: values less one, or a dictionary (3.12).
     pub const TAGGED_POINTER: u8 = 2;
     /// Values in the object at [`super::SpanClass::offset`], as long as they are marked valid, or a
-    /// pointer to a dictionary 24 bytes in front of it (3.13).
+    /// pointer to a dictionary in front of it (3.13 and later).
     pub const INLINE: u8 = 3;
 }
 
@@ -147,7 +153,7 @@ pub mod dialect {
 #[derive(Clone, Copy)]
 pub struct ContextScratch {
     /// An object, or the head of one.
-    pub object: Block<64>,
+    pub object: Block<OBJECT_BLOCK>,
     /// An object with what lies behind it: a read costs the same, whatever its size.
     pub near: Block<NEAR_BLOCK>,
     /// The address of what `near` holds.
@@ -317,9 +323,9 @@ fn context_value<R: ReadUser>(
     thread_state: u64,
     scratch: &mut ContextScratch,
 ) -> Result<u64, u32> {
-    /// `PyContext.ctx_vars`, `PyHamtObject.h_root`.
-    const CONTEXT_VARIABLES: u64 = 24;
-    const HAMT_ROOT: u64 = 16;
+    /// `PyContext.ctx_vars`, behind `PyObject` and `ctx_prev`.
+    const CONTEXT_VARIABLES: u64 = 8;
+    let object = u64::from(recipe.object_size);
     if reader.read_u64(recipe.runtime_context_place) != Some(recipe.runtime_context) {
         return Err(state::CONTEXT_UNEXPECTED);
     }
@@ -331,8 +337,9 @@ fn context_value<R: ReadUser>(
         // No context was ever entered or written in this thread.
         return Err(state::NONE);
     }
-    let variables = word(reader, context.wrapping_add(CONTEXT_VARIABLES))?;
-    let mut node = word(reader, variables.wrapping_add(HAMT_ROOT))?;
+    let variables = word(reader, context.wrapping_add(object + CONTEXT_VARIABLES))?;
+    // `PyHamtObject.h_root` is the first field.
+    let mut node = word(reader, variables.wrapping_add(object))?;
     let mut hash = recipe.variable_hash;
     for _ in 0..MAX_LEVELS {
         let pair = match child(reader, recipe, node, hash & 31, scratch)? {
@@ -368,21 +375,21 @@ fn child<R: ReadUser>(
     index: u32,
     scratch: &mut ContextScratch,
 ) -> Result<Child, u32> {
-    /// `PyHamtNode_Array.a_array`.
-    const ARRAY_CHILDREN: u64 = 16;
-    /// `PyHamtNode_Bitmap.b_bitmap` and `b_array`.
-    const BITMAP: u16 = 24;
-    const BITMAP_PAIRS: u64 = 32;
-    near(reader, node, 40, scratch)?;
-    let kind = scratch.near.u64_at(8);
+    /// `PyHamtNode_Bitmap.b_bitmap` and `b_array`, behind `PyObject`; `PyHamtNode_Array.a_array` is
+    /// the first field.
+    const BITMAP: u16 = 8;
+    const BITMAP_PAIRS: u64 = 16;
+    let object = u64::from(recipe.object_size);
+    near(reader, node, object + 24, scratch)?;
+    let kind = scratch.near.u64_at(type_offset(recipe));
     if kind == recipe.bitmap_node {
-        let bitmap = scratch.near.u32_at(BITMAP);
+        let bitmap = scratch.near.u32_at((object as u16).wrapping_add(BITMAP));
         let bit = 1_u32 << (index & 31);
         if bitmap & bit == 0 {
             return Err(state::NONE);
         }
         let before = u64::from((bitmap & bit.wrapping_sub(1)).count_ones());
-        let pair = node.wrapping_add(BITMAP_PAIRS + 16 * before);
+        let pair = node.wrapping_add(object + BITMAP_PAIRS + 16 * before);
         let key = word_near(reader, scratch, pair)?;
         let value = word_near(reader, scratch, pair.wrapping_add(8))?;
         return Ok(if key == 0 {
@@ -392,7 +399,7 @@ fn child<R: ReadUser>(
         });
     }
     if kind == recipe.array_node {
-        let place = node.wrapping_add(ARRAY_CHILDREN + 8 * u64::from(index));
+        let place = node.wrapping_add(object + 8 * u64::from(index));
         let child = word_near(reader, scratch, place)?;
         if child == 0 {
             return Err(state::NONE);
@@ -400,7 +407,7 @@ fn child<R: ReadUser>(
         return Ok(Child::Node(child));
     }
     if kind == recipe.collision_node {
-        return Ok(Child::Collision(scratch.near.u64_at(16) / 2));
+        return Ok(Child::Collision(scratch.near.u64_at(object as u16) / 2));
     }
     Err(state::CONTEXT_UNEXPECTED)
 }
@@ -413,9 +420,9 @@ fn collision<R: ReadUser>(
     node: u64,
     count: u64,
 ) -> Result<u64, u32> {
-    /// `PyHamtNode_Collision.c_array`.
-    const COLLISION_PAIRS: u64 = 32;
-    let mut pair = node.wrapping_add(COLLISION_PAIRS);
+    /// `PyHamtNode_Collision.c_array`, behind `PyObject`.
+    const COLLISION_PAIRS: u64 = 16;
+    let mut pair = node.wrapping_add(u64::from(recipe.object_size) + COLLISION_PAIRS);
     let end = pair.wrapping_add(16 * count);
     // Counted up to a constant, and ended by an address: as a minimum of both, which a compiler makes
     // of two counts, older kernels see no bound.
@@ -439,16 +446,14 @@ fn span_in<R: ReadUser>(
     context: u64,
     scratch: &mut ContextScratch,
 ) -> Result<u64, u32> {
-    if !reader.read(context, DICTIONARY_SIZE, &mut scratch.object) {
-        return Err(state::CONTEXT_UNREADABLE);
-    }
-    if scratch.object.u64_at(8) != recipe.context_class || scratch.object.u64_at(DICT_VALUES) != 0 {
+    let dictionary = dictionary(reader, recipe, context, scratch)?;
+    if dictionary.class != recipe.context_class || dictionary.values != 0 {
         return Err(state::CONTEXT_UNEXPECTED);
     }
-    if scratch.object.u64_at(DICT_USED) == 0 {
+    if dictionary.used == 0 {
         return Err(state::NONE);
     }
-    let keys = scratch.object.u64_at(DICT_KEYS);
+    let keys = dictionary.keys;
     let is_whole = entries(reader, recipe, keys, MAX_CONTEXT_ENTRIES, scratch)?;
     match entry(scratch, recipe.span_key, MAX_CONTEXT_ENTRIES) {
         Some(span) => Ok(span),
@@ -457,11 +462,43 @@ fn span_in<R: ReadUser>(
     }
 }
 
-/// `PyDictObject`: `ma_used`, `ma_keys`, `ma_values`.
-const DICT_USED: u16 = 16;
-const DICT_KEYS: u16 = 32;
-const DICT_VALUES: u16 = 40;
-const DICTIONARY_SIZE: u32 = 48;
+/// The head of a dictionary.
+struct Dictionary {
+    class: u64,
+    used: u64,
+    keys: u64,
+    values: u64,
+}
+
+/// Reads the head of a dictionary.
+#[inline(always)]
+fn dictionary<R: ReadUser>(
+    reader: &R,
+    recipe: &SpanRecipe,
+    address: u64,
+    scratch: &mut ContextScratch,
+) -> Result<Dictionary, u32> {
+    /// `ma_keys` and `ma_values`, behind `PyObject`; `ma_used` is the first field.
+    const KEYS: u16 = 16;
+    const VALUES: u16 = 24;
+    let object = u16::from(recipe.object_size);
+    if !reader.read_part(address, u32::from(object) + 32, &mut scratch.object) {
+        return Err(state::CONTEXT_UNREADABLE);
+    }
+    let block = &scratch.object;
+    Ok(Dictionary {
+        class: block.u64_at(type_offset(recipe)),
+        used: block.u64_at(object),
+        keys: block.u64_at(object + KEYS),
+        values: block.u64_at(object + VALUES),
+    })
+}
+
+/// `PyObject.ob_type`: its last field.
+#[inline(always)]
+pub fn type_offset(recipe: &SpanRecipe) -> u16 {
+    u16::from(recipe.object_size).wrapping_sub(8)
+}
 
 /// Reads up to `most` entries of a dictionary's keys, and says in `scratch.attributes` how they lie;
 /// whether those are all.
@@ -561,7 +598,7 @@ fn ids<R: ReadUser>(
     if !reader.read(context, 64, &mut scratch.object) {
         return Err(state::CONTEXT_UNREADABLE);
     }
-    if scratch.object.u64_at(8) != recipe.span_context_class {
+    if scratch.object.u64_at(type_offset(recipe)) != recipe.span_context_class {
         return Err(state::CONTEXT_UNEXPECTED);
     }
     let trace = scratch.object.u64_at(recipe.tuple_items);
@@ -616,10 +653,11 @@ pub fn look<R: ReadUser>(
     near(
         reader,
         object.wrapping_sub(in_front),
-        in_front + 16,
+        in_front + u64::from(recipe.object_size),
         scratch,
     )?;
-    word_near(reader, scratch, object.wrapping_add(8))
+    let class = object.wrapping_add(u64::from(type_offset(recipe)));
+    word_near(reader, scratch, class)
 }
 
 /// Finds out where the attributes of an instance are that was looked at, and says so in
@@ -652,7 +690,7 @@ pub fn locate<R: ReadUser>(
         _ => {
             // `PyDictValues`: capacity, size, embedded, valid; then the values.
             if (word_near(reader, scratch, at_offset)? >> 24) as u8 == 0 {
-                (0, in_front(24)?)
+                (0, in_front(u64::from(recipe.dictionary_in_front))?)
             } else {
                 (at_offset, 0)
             }
@@ -666,11 +704,7 @@ pub fn locate<R: ReadUser>(
         }
         return Ok(());
     }
-    if !reader.read(dictionary, DICTIONARY_SIZE, &mut scratch.object) {
-        return Err(state::CONTEXT_UNREADABLE);
-    }
-    let keys = scratch.object.u64_at(DICT_KEYS);
-    let values = scratch.object.u64_at(DICT_VALUES);
+    let Dictionary { keys, values, .. } = self::dictionary(reader, recipe, dictionary, scratch)?;
     if values == 0 {
         return if entries(reader, recipe, keys, MAX_ATTRIBUTES, scratch)? {
             Ok(())
@@ -710,13 +744,13 @@ pub fn integer<R: ReadUser>(
     digits: u32,
     scratch: &mut ContextScratch,
 ) -> Result<(u64, u64), u32> {
-    /// `ob_size` or `lv_tag`, and `ob_digit`.
-    const SIZE: u16 = 16;
-    const DIGITS: u16 = 24;
-    if !reader.read(object, 24 + 4 * digits, &mut scratch.object) {
+    // `ob_size` or `lv_tag`, then `ob_digit`.
+    let start = u16::from(recipe.object_size);
+    let length = u32::from(start) + 8 + 4 * digits;
+    if !reader.read_part(object, length, &mut scratch.object) {
         return Err(state::CONTEXT_UNREADABLE);
     }
-    let size = scratch.object.u64_at(SIZE);
+    let size = scratch.object.u64_at(start);
     let count = if recipe.dialect & dialect::SIZED_INTEGERS != 0 {
         size
     } else {
@@ -731,7 +765,7 @@ pub fn integer<R: ReadUser>(
     }
     let digit = |index: u16| {
         if u64::from(index) < count {
-            u64::from(scratch.object.u32_at(DIGITS + 4 * index))
+            u64::from(scratch.object.u32_at(start + 8 + 4 * index))
         } else {
             0
         }

@@ -6,7 +6,7 @@ record! {
     /// Where CPython keeps what the walk needs. One per interpreter build, found by the agent
     /// (`profiler/src/targets/python/`), followed blindly but within bounds by the walker.
     /// Offsets are in bytes from the start of the named structure.
-    PythonLayout: 64 bytes {
+    PythonLayout: 72 bytes {
         /// `_PyRuntimeState.interpreters.head`.
         runtime_interpreters: u32,
         /// `PyInterpreterState.next`.
@@ -37,6 +37,10 @@ record! {
         code_name: u16,
         /// `co_linetable`, or `co_lnotab` before 3.10.
         code_line_table: u16,
+        /// `co_tlbc`, where [`flags::THREAD_BYTECODES`].
+        code_bytecodes: u16,
+        /// `tlbc_index`, where [`flags::THREAD_BYTECODES`].
+        frame_bytecode: u16,
         /// `co_code_adaptive`: where the instructions start, where they are in the code object.
         code_instructions: u16,
         /// `PyASCIIObject.length`.
@@ -51,7 +55,7 @@ record! {
         bytes_size: u16,
         /// `PyBytesObject.ob_sval`.
         bytes_data: u16,
-        /// Value of `owner` that marks a C-stack trampoline.
+        /// From this value of `owner` on, a frame is the interpreter's own: a trampoline.
         owner_trampoline: u8,
         /// Bit of `kind` in the string state (3 bits wide).
         string_kind_shift: u8,
@@ -72,8 +76,11 @@ record! {
         code_start: u8,
         /// Bytes of that part, at most [`crate::limits::CODE_BLOCK`].
         code_size: u8,
+        /// How far an index of instructions is shifted to make it bytes, where
+        /// [`flags::INSTRUCTION_IS_INDEX`].
+        instruction_shift: u8,
         /// Always 0.
-        reserved: [u8; 3],
+        reserved: [u8; 6],
     }
 
     /// A process whose samples are taken: value of the map of processes, keyed by thread group.
@@ -98,10 +105,13 @@ record! {
 pub mod flags {
     /// The current frame hangs below `PyThreadState.cframe` (3.11, 3.12).
     pub const FRAME_IN_CFRAME: u8 = 1;
-    /// The frame holds an index of code units (`f_lasti`, 3.10) instead of an instruction pointer.
+    /// The frame holds an index (`f_lasti`, before 3.11) instead of an instruction pointer.
     pub const INSTRUCTION_IS_INDEX: u8 = 2;
     /// The frame has an owner, which may mark a trampoline (3.12 and later).
     pub const FRAME_HAS_OWNER: u8 = 4;
+    /// Threads may run copies of a code object's instructions of their own (`tlbc`: 3.14 and later
+    /// without the GIL).
+    pub const THREAD_BYTECODES: u8 = 8;
 }
 
 /// Formats of line tables.
@@ -110,4 +120,6 @@ pub mod line_table {
     pub const PEP626: u8 = 1;
     /// The location table of 3.11 and later.
     pub const LOCATIONS: u8 = 2;
+    /// `co_lnotab`, before 3.10: pairs of (bytes of code, line delta).
+    pub const LNOTAB: u8 = 3;
 }

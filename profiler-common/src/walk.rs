@@ -186,6 +186,9 @@ impl PythonWalk {
     }
 }
 
+/// Bits of a reference that are no address (`Py_TAG_BITS`): objects are aligned to more.
+const REFERENCE_TAG: u64 = 7;
+
 /// Steps a walk may take: trampolines take steps too, one for each call from C code into Python.
 pub const MAX_STEPS: u32 = 2 * MAX_PYTHON_FRAMES as u32;
 
@@ -344,11 +347,12 @@ pub fn step<R: ReadUser>(
         .frames
         .u64_at(frame.wrapping_add(layout.frame_previous));
     if layout.flags & flags::FRAME_HAS_OWNER != 0
-        && walk.frames.u8_at(frame.wrapping_add(layout.frame_owner)) == layout.owner_trampoline
+        && walk.frames.u8_at(frame.wrapping_add(layout.frame_owner)) >= layout.owner_trampoline
     {
         return true;
     }
-    let code = walk.frames.u64_at(frame.wrapping_add(layout.frame_code));
+    // From 3.14 on the lowest bits of the reference are a tag.
+    let code = walk.frames.u64_at(frame.wrapping_add(layout.frame_code)) & !REFERENCE_TAG;
     // No more than names it: each line of memory that is not in a cache costs as much as the rest of
     // the step.
     let part = code.wrapping_add(u64::from(layout.code_start));
@@ -359,10 +363,13 @@ pub fn step<R: ReadUser>(
     if count >= MAX_PYTHON_FRAMES as u32 {
         return walk.end(Outcome::Truncated);
     }
+    let Some(instruction) = instruction(reader, layout, &walk.frames, frame, code) else {
+        return walk.end(Outcome::Unreadable);
+    };
     let frame = PythonFrame {
         code,
         checksum: checksum(layout, &walk.code),
-        instruction: instruction(layout, &walk.frames, frame, code),
+        instruction,
     };
     if !put(count, frame) {
         let class = code.wrapping_add(u64::from(layout.object_type));
@@ -397,17 +404,45 @@ pub fn in_part(layout: &PythonLayout, offset: u16) -> u16 {
     offset.wrapping_sub(u16::from(layout.code_start))
 }
 
-/// Offset of the frame's instruction in its code, in bytes.
+/// Offset of the frame's instruction in its code, in bytes; `None` where it cannot be read.
 #[inline(always)]
-fn instruction(layout: &PythonLayout, frames: &Block<FRAME_WINDOW>, frame: u16, code: u64) -> i32 {
+fn instruction<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    frames: &Block<FRAME_WINDOW>,
+    frame: u16,
+    code: u64,
+) -> Option<i32> {
     let offset = frame.wrapping_add(layout.frame_instruction);
     if layout.flags & flags::INSTRUCTION_IS_INDEX != 0 {
-        // Two bytes a code unit, 3.6 to this day (`_Py_CODEUNIT`).
-        return frames.u32_at(offset).cast_signed().wrapping_mul(2);
+        let index = frames.u32_at(offset).cast_signed();
+        // -1, before the first instruction, stays below 0.
+        return Some(index << (layout.instruction_shift & 1));
     }
-    let start = code.wrapping_add(u64::from(layout.code_instructions));
+    let mut start = code.wrapping_add(u64::from(layout.code_instructions));
+    if layout.flags & flags::THREAD_BYTECODES != 0 {
+        let index = frames.u32_at(frame.wrapping_add(layout.frame_bytecode));
+        // The first of them is the one in the code object.
+        if index != 0 {
+            start = bytecode(reader, layout, code, u64::from(index))?;
+        }
+    }
     let offset = frames.u64_at(offset).wrapping_sub(start);
-    (offset as u32).cast_signed()
+    Some((offset as u32).cast_signed())
+}
+
+/// Where a thread's own copy of the instructions starts.
+#[inline(always)]
+fn bytecode<R: ReadUser>(reader: &R, layout: &PythonLayout, code: u64, index: u64) -> Option<u64> {
+    /// `_PyCodeArray.entries`, behind `size`.
+    const ENTRIES: u64 = 8;
+    let array = reader.read_u64(code.wrapping_add(u64::from(layout.code_bytecodes)))?;
+    let size = reader.read_u64(array)?;
+    if index >= size {
+        return None;
+    }
+    let entry = array.wrapping_add(ENTRIES).wrapping_add(8 * index);
+    reader.read_u64(entry).filter(|&start| start != 0)
 }
 
 /// Registers of an interrupted thread, as far as frame pointers need them.

@@ -2,7 +2,9 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use profiler_common::{
-    context::{ContextScratch, NO_ATTRIBUTE, SpanRecipe, attribute, current_span, integer},
+    context::{
+        ContextScratch, NO_ATTRIBUTE, SpanRecipe, attribute, current_span, integer, type_offset,
+    },
     counter::Counter,
     event::{Header, SpanSeenRecord, kind, seen},
     python::PythonLayout,
@@ -116,7 +118,7 @@ fn tell(
     if parent == recipe.none {
         flags = 0;
     } else if parent != 0 && CurrentProcess.read(parent, 64, &mut scratch.object) {
-        let is_context = scratch.object.u64_at(8) == recipe.span_context_class;
+        let is_context = scratch.object.u64_at(type_offset(recipe)) == recipe.span_context_class;
         let id = scratch.object.u64_at(recipe.tuple_items.wrapping_add(8));
         let is_remote = scratch.object.u64_at(recipe.tuple_items.wrapping_add(16)) == recipe.truth;
         if is_context && let Ok((_, id)) = integer(&CurrentProcess, recipe, id, 3, scratch) {

@@ -13,7 +13,10 @@ use crate::{
     kernel::{self, Support},
     profile::{Coverage, LabelSet},
     run::{self, Session, SessionSettings},
-    targets::{self, Refusal, Report, Scope},
+    targets::{
+        self, Refusal, Report, Scope,
+        python::{detect::OffsetsSource, flavour::Flavour},
+    },
 };
 
 /// One line about the host.
@@ -206,6 +209,8 @@ fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
     json!({
         "pid": report.pid.0,
         "version": report.version.map(version),
+        "flavour": report.flavour.map(|it| it.to_string()),
+        "offsets": report.offsets.map(OffsetsSource::name),
         "path": report.path,
         "build": report.build,
         "supported": report.unsupported.is_none(),
@@ -221,6 +226,31 @@ fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
 
 fn version((major, minor, micro): (u8, u8, u8)) -> String {
     format!("{major}.{minor}.{micro}")
+}
+
+/// Version and flavour.
+fn python(report: &Report) -> String {
+    let version = report.version.map_or_else(|| "?".to_owned(), version);
+    match report.flavour {
+        Some(flavour) if flavour != Flavour::default() => format!("{version} {flavour}"),
+        _ => version,
+    }
+}
+
+/// How it was built, and how its offsets are known.
+fn build(report: &Report) -> String {
+    match report.offsets {
+        Some(offsets) => format!("{}, offsets by {}", report.build, offsets.name()),
+        None => report.build.clone(),
+    }
+}
+
+fn supported(report: &Report) -> String {
+    match (&report.unsupported, report.offsets) {
+        (Some(reason), _) => reason.clone(),
+        (None, Some(OffsetsSource::Unverified)) => "yes, unverified".to_owned(),
+        (None, _) => "yes".to_owned(),
+    }
 }
 
 fn as_text(
@@ -289,16 +319,13 @@ fn process_table(reports: &[Report], coverage: Option<&Coverage>) -> String {
     rows.extend(reports.iter().map(|report| {
         [
             report.pid.to_string(),
-            report.version.map_or_else(|| "?".to_owned(), version),
-            report
-                .unsupported
-                .clone()
-                .unwrap_or_else(|| "yes".to_owned()),
+            python(report),
+            supported(report),
             report.hook.clone(),
             report.span_source.to_owned(),
             in_spans(report),
             report.service.name.clone(),
-            report.build.clone(),
+            build(report),
             report.path.clone(),
         ]
     }));

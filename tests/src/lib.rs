@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod http;
+pub mod matrix;
 pub mod oracle;
 pub mod peers;
 pub mod pretend_pyroscope;

@@ -32,10 +32,23 @@ pub struct Profile {
 pub struct Row {
     /// Function names, leaf first.
     pub stack: Vec<String>,
+    /// The same frames with their places.
+    pub frames: Vec<Frame>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// CPU time.
     pub nanoseconds: i64,
+}
+
+/// One frame of a stack.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The function's name.
+    pub name: String,
+    /// Its file, empty where that is not known.
+    pub file: String,
+    /// The line, 0 where that is not known.
+    pub line: i64,
 }
 
 impl Row {
@@ -63,25 +76,28 @@ impl Profile {
             let index = usize::try_from(index).expect("not negative");
             message.string_table[index].clone()
         };
-        let functions: HashMap<u64, String> = message
+        let functions: HashMap<u64, (String, String)> = message
             .function
             .iter()
-            .map(|function| (function.id, text(function.name)))
+            .map(|function| (function.id, (text(function.name), text(function.filename))))
             .collect();
-        let locations: HashMap<u64, &str> = message
+        let locations: HashMap<u64, Frame> = message
             .location
             .iter()
             .map(|location| {
                 let line = location.line[0];
-                (location.id, functions[&line.function_id].as_str())
+                let (name, file) = functions[&line.function_id].clone();
+                let line = line.line;
+                (location.id, Frame { name, file, line })
             })
             .collect();
+        let frames = |sample: &proto::Sample| -> Vec<Frame> {
+            let ids = sample.location_id.iter();
+            ids.map(|id| locations[id].clone()).collect()
+        };
         let row = |sample: &proto::Sample| Row {
-            stack: sample
-                .location_id
-                .iter()
-                .map(|id| locations[id].to_owned())
-                .collect(),
+            stack: frames(sample).into_iter().map(|frame| frame.name).collect(),
+            frames: frames(sample),
             labels: sample
                 .label
                 .iter()

@@ -20,6 +20,7 @@ mod interpreter;
 mod layers;
 mod lint;
 mod python;
+mod pythons;
 mod setup;
 mod summary;
 mod test;
@@ -47,6 +48,7 @@ enum Task {
     Layers(layers::Arguments),
     Ci(ci::Arguments),
     Codegen(codegen::Arguments),
+    Pythons(pythons::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Task::Layers(arguments) => layers::run(&arguments),
         Task::Ci(arguments) => ci::run(&arguments),
         Task::Codegen(arguments) => codegen::run(arguments.check),
+        Task::Pythons(arguments) => pythons::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -167,17 +167,21 @@ fn ensure_venv_module(interpreter: &Path) -> Result<()> {
         "import sys; print('python%d.%d-venv' % sys.version_info[:2])",
     ]));
     let package = version.unwrap_or_else(|| "python3-venv".to_owned());
+    let missing = format!("{} has no venv module", interpreter.display());
+    apt_install(&package, &missing)?;
+    if !has_venv() {
+        bail!("{missing}, even with {package}");
+    }
+    Ok(())
+}
+
+/// Installs a package of Debian or Ubuntu, as root; else says how. `missing` says why.
+pub(crate) fn apt_install(package: &str, missing: &str) -> Result<()> {
     let line = format!("apt-get install --yes --no-install-recommends {package}");
     if !command::is_root() || command::find_on_path("apt-get").is_none() {
-        bail!(
-            "{} has no venv module; on Debian and Ubuntu: sudo {line}",
-            interpreter.display()
-        );
+        bail!("{missing}; on Debian and Ubuntu: sudo {line}");
     }
-    say(&format!(
-        "{} has no venv module: {line}",
-        interpreter.display()
-    ));
+    say(&format!("{missing}: {line}"));
     let apt = |arguments: &[&str]| {
         command::run(
             Command::new("apt-get")
@@ -192,13 +196,6 @@ fn ensure_venv_module(interpreter: &Path) -> Result<()> {
         "--yes",
         "--quiet",
         "--no-install-recommends",
-        &package,
-    ])?;
-    if !has_venv() {
-        bail!(
-            "{} still has no venv module after: {line}",
-            interpreter.display()
-        );
-    }
-    Ok(())
+        package,
+    ])
 }

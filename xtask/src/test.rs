@@ -13,7 +13,7 @@ use crate::interpreter;
 use crate::python::{self, Environment};
 use crate::summary::{self, Summary};
 use crate::workspace::Workspace;
-use crate::{build, toolchain};
+use crate::{build, pythons as matrix_of_pythons, toolchain};
 
 /// Releases of OpenTelemetry whose spans must be read, beside the one of `tests/requirements.txt`.
 const RELEASES: [&str; 4] = ["1.20.0", "1.25.0", "1.30.0", "1.38.0"];
@@ -188,13 +188,16 @@ fn end_to_end_tests(
         .join(":");
     let peers = prepare_peers(workspace, pythons)?;
     let releases = prepare_releases(workspace, pythons)?;
+    let cells = matrix_of_pythons::ensure(workspace)?;
+    let matrix = matrix_of_pythons::write_matrix(workspace, &cells)?;
     let mut total = Summary::default();
     for program in programs {
         let path = workspace.path_with_tools()?;
         let manifest = workspace.root.join("tests");
-        let environment: [(&str, &OsStr); 6] = [
+        let environment: [(&str, &OsStr); 7] = [
             ("SPANPROF_BIN", agent.as_os_str()),
             ("SPANPROF_RELEASES", OsStr::new(&releases)),
+            ("SPANPROF_MATRIX", matrix.as_os_str()),
             ("SPANPROF_VENVS", OsStr::new(&interpreters)),
             ("SPANPROF_PEERS", peers.as_os_str()),
             ("CARGO_MANIFEST_DIR", manifest.as_os_str()),

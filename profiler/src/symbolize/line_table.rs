@@ -22,19 +22,26 @@ pub(super) enum LineError {
 /// Bytes in a code unit, and what line tables from 3.11 on count in (`_Py_CODEUNIT`).
 const CODE_UNIT: i64 = 2;
 
+/// A code object's line table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LineTable {
+    /// One of [`line_table`].
+    pub(super) format: u8,
+    /// The table.
+    pub(super) bytes: Box<[u8]>,
+    /// Whether that is all of it.
+    pub(super) is_whole: bool,
+}
+
 /// The line of the instruction at an offset in bytes; before the first one it is `first_line`.
-pub(super) fn line(
-    format: u8,
-    table: &[u8],
-    first_line: i32,
-    instruction: i32,
-) -> Result<u32, LineError> {
+pub(super) fn line(table: &LineTable, first_line: i32, instruction: i32) -> Result<u32, LineError> {
     if instruction < 0 {
         return number(i64::from(first_line));
     }
-    match format {
-        line_table::PEP626 => pep626(table, first_line, instruction),
-        line_table::LOCATIONS => locations(table, first_line, instruction),
+    match table.format {
+        line_table::LNOTAB => lnotab(table, first_line, instruction),
+        line_table::PEP626 => pep626(&table.bytes, first_line, instruction),
+        line_table::LOCATIONS => locations(&table.bytes, first_line, instruction),
         other => Err(LineError::UnknownFormat(other)),
     }
 }
@@ -64,6 +71,25 @@ fn pep626(table: &[u8], first_line: i32, instruction: i32) -> Result<u32, LineEr
         }
     }
     Err(LineError::PastEnd)
+}
+
+/// CPython before 3.10: pairs of (bytes of code, signed difference of the line); the last line goes on to
+/// the end (`Objects/lnotab_notes.txt`).
+fn lnotab(table: &LineTable, first_line: i32, instruction: i32) -> Result<u32, LineError> {
+    let mut line = i64::from(first_line);
+    let mut start = 0_i64;
+    for &[length, difference] in table.bytes.as_chunks::<2>().0 {
+        start += i64::from(length);
+        if start > i64::from(instruction) {
+            return number(line);
+        }
+        line += i64::from(difference.cast_signed());
+    }
+    if table.is_whole {
+        number(line)
+    } else {
+        Err(LineError::PastEnd)
+    }
 }
 
 /// CPython 3.11 and later: entries of one start byte (1, code in 4 bits, code units less one in 3)
@@ -157,15 +183,24 @@ impl Bytes<'_> {
 mod tests {
     use std::{path::PathBuf, process::Command};
 
-    use profiler_common::python::line_table::{LOCATIONS, PEP626};
+    use profiler_common::python::line_table::{LNOTAB, LOCATIONS, PEP626};
     use serde_json::Value;
 
-    use super::{LineError, line};
+    use super::{LineError, LineTable};
+
+    fn line(format: u8, bytes: &[u8], first_line: i32, instruction: i32) -> Result<u32, LineError> {
+        let table = LineTable {
+            format,
+            bytes: bytes.into(),
+            is_whole: true,
+        };
+        super::line(&table, first_line, instruction)
+    }
 
     /// Prints, for a few hundred code objects of the standard library, the table and what the
     /// interpreter itself says of it: `[firstlineno, table as hex, [[start, end, line or null]]]`.
     const SCRIPT: &str = "
-import argparse, ast, asyncio.base_events, collections, inspect, json, sys, types
+import argparse, ast, asyncio.base_events, collections, dis, inspect, json, sys, types
 def all_of(code):
     yield code
     for constant in code.co_consts:
@@ -176,8 +211,15 @@ codes = []
 for module in modules:
     with open(module.__file__, encoding='utf-8') as source:
         codes += all_of(compile(source.read(), module.__file__, 'exec'))
+def lines(code):
+    if hasattr(code, 'co_lines'):
+        return list(code.co_lines())
+    starts = list(dis.findlinestarts(code)) + [(len(code.co_code), None)]
+    return [(start, after[0], line) for (start, line), after in zip(starts, starts[1:])]
+def table(code):
+    return code.co_linetable if hasattr(code, 'co_linetable') else code.co_lnotab
 print(json.dumps([sys.version_info[1], [
-    [code.co_firstlineno, code.co_linetable.hex(), list(code.co_lines())] for code in codes
+    [code.co_firstlineno, table(code).hex(), lines(code)] for code in codes
 ]]))
 ";
 
@@ -190,13 +232,13 @@ print(json.dumps([sys.version_info[1], [
             .filter_map(Result::ok)
             .filter(|entry| {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                ["3.10.", "3.11.", "3.12.", "3.13."]
+                ["3.8.", "3.9.", "3.10.", "3.11.", "3.12.", "3.13."]
                     .iter()
                     .any(|it| name.starts_with(it))
             })
             .map(|entry| entry.path().join("bin/python3"))
             .collect();
-        found.extend((10..=13).map(|minor| PathBuf::from(format!("/usr/bin/python3.{minor}"))));
+        found.extend((8..=15).map(|minor| PathBuf::from(format!("/usr/bin/python3.{minor}"))));
         found.retain(|path| path.exists());
         found
     }
@@ -215,9 +257,9 @@ print(json.dumps([sys.version_info[1], [
         if interpreters.is_empty() {
             assert!(
                 std::env::var_os("CI").is_none(),
-                "no CPython 3.10 to 3.13 was found"
+                "no CPython 3.8 to 3.15 was found"
             );
-            println!("skipped: no CPython 3.10 to 3.13 was found");
+            println!("skipped: no CPython 3.8 to 3.15 was found");
         }
         for interpreter in interpreters {
             let output = Command::new(&interpreter)
@@ -225,7 +267,11 @@ print(json.dumps([sys.version_info[1], [
                 .output()
                 .unwrap();
             let parsed: Value = serde_json::from_slice(&output.stdout).unwrap();
-            let format = if parsed[0] == 10 { PEP626 } else { LOCATIONS };
+            let format = match parsed[0].as_u64().unwrap() {
+                ..10 => LNOTAB,
+                10 => PEP626,
+                _ => LOCATIONS,
+            };
             let mut checked = 0;
             for code in parsed[1].as_array().unwrap() {
                 checked += check_code(code, format);
@@ -257,6 +303,20 @@ print(json.dumps([sys.version_info[1], [
     #[test]
     fn before_the_first_instruction() {
         assert_eq!(line(LOCATIONS, &[], 7, -2), Ok(7));
+    }
+
+    /// The last line of an old table goes on to the end, unless the end of the table is missing.
+    #[test]
+    fn old_tables_end_with_their_last_line() {
+        assert_eq!(line(LNOTAB, &[], 7, 40), Ok(7));
+        assert_eq!(line(LNOTAB, &[4, 1, 4, 0xff], 7, 40), Ok(7));
+        let cut = LineTable {
+            format: LNOTAB,
+            bytes: [4, 1].into(),
+            is_whole: false,
+        };
+        assert_eq!(super::line(&cut, 7, 2), Ok(7));
+        assert_eq!(super::line(&cut, 7, 40), Err(LineError::PastEnd));
     }
 
     /// What cannot be read is refused by name, and a cut table says nothing of what it lacks.

@@ -4,7 +4,10 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use lru::LruCache;
 
-use super::{Frame, FrameKind, MappedFile, line_table};
+use super::{
+    Frame, FrameKind, MappedFile,
+    line_table::{self, LineTable},
+};
 use crate::{
     events::{Code, CodeId, PythonFrame},
     health::{Health, Loss},
@@ -29,8 +32,7 @@ struct Function {
     name: Arc<str>,
     file: Arc<str>,
     first_line: i32,
-    line_table_format: u8,
-    line_table: Option<Box<[u8]>>,
+    line_table: Option<LineTable>,
 }
 
 /// What is kept for the address of a code object.
@@ -76,8 +78,11 @@ impl PythonFrames {
             name: code.name.to_text().map_or_else(unreadable, Arc::from),
             file: code.file.to_text().map_or_else(|| Arc::from(""), Arc::from),
             first_line: code.first_line,
-            line_table_format: code.line_table_format,
-            line_table: code.line_table.map(Vec::into_boxed_slice),
+            line_table: code.line_table.map(|bytes| LineTable {
+                format: code.line_table_format,
+                bytes: bytes.into_boxed_slice(),
+                is_whole: !code.line_table_cut,
+            }),
         });
         let (function, number) = self.shared(function);
         let key = (code.process, code.id.address);
@@ -156,10 +161,9 @@ impl PythonFrames {
 }
 
 fn name(function: &Function, instruction: i32, mapping: &Arc<MappedFile>) -> Frame {
-    let line = function.line_table.as_deref().map_or(0, |table| {
-        let format = function.line_table_format;
+    let line = function.line_table.as_ref().map_or(0, |table| {
         // An instruction without a line (the compiler's own) has line 0, as an unknown one.
-        line_table::line(format, table, function.first_line, instruction).unwrap_or(0)
+        line_table::line(table, function.first_line, instruction).unwrap_or(0)
     });
     Frame {
         kind: FrameKind::Python,

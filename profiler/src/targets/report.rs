@@ -1,6 +1,11 @@
 //! What is known of a process, for `spanprof doctor`.
 
-use super::{Service, probe::Hook, registry::Known};
+use super::{
+    Service,
+    probe::Hook,
+    python::{detect::OffsetsSource, flavour::Flavour},
+    registry::Known,
+};
 use crate::id::Pid;
 
 /// One Python process.
@@ -10,6 +15,10 @@ pub struct Report {
     pub pid: Pid,
     /// Version of its CPython, where it is known.
     pub version: Option<(u8, u8, u8)>,
+    /// How that was built: `default`, `free-threaded`, `debug`.
+    pub flavour: Option<Flavour>,
+    /// How its offsets are known.
+    pub offsets: Option<OffsetsSource>,
     /// The file that holds the interpreter, as the process sees it.
     pub path: String,
     /// How it was built: static or shared, stripped or not, and where its version was found.
@@ -65,6 +74,8 @@ impl Report {
             no_context,
             pid: known.target.process.pid,
             version: interpreter.map(|it| it.version),
+            flavour: known.facts.as_ref().map(|facts| facts.flavour),
+            offsets: known.facts.as_ref().map(|facts| facts.offsets_source),
             path: path.to_owned(),
             build,
             unsupported: known.unsupported.clone().filter(|_| interpreter.is_none()),

@@ -176,6 +176,9 @@ fn overlapping_frames_are_told_apart() {
             code_address(&layout, Code::Sound(1)),
         );
         image.put_word(word(layout.frame_previous), above);
+        if layout.flags & flags::FRAME_HAS_OWNER != 0 {
+            image.put(word(layout.frame_owner), &[0]);
+        }
         let (outcome, told) = walk(&image, &layout, CODE_TYPE, leaf);
         assert_eq!((outcome, told.len()), (Outcome::Complete, 2));
         assert_eq!(told[1].instruction, 4);

@@ -127,7 +127,7 @@ pub(crate) fn put_frame(
     image.put_word(word(layout.frame_code), code);
     image.put_word(word(layout.frame_previous), caller);
     if layout.flags & flags::INSTRUCTION_IS_INDEX != 0 {
-        let index = u32::from(frame.instruction);
+        let index = (2 * u32::from(frame.instruction)) >> layout.instruction_shift;
         image.put(word(layout.frame_instruction), &index.to_le_bytes());
     } else {
         let start = code + u64::from(layout.code_instructions);
@@ -142,7 +142,7 @@ pub(crate) fn put_frame(
             image.put_word(word(layout.frame_code), u64::MAX);
             layout.owner_trampoline
         } else {
-            layout.owner_trampoline ^ 1
+            layout.owner_trampoline - 1
         };
         image.put(word(layout.frame_owner), &[owner]);
     }

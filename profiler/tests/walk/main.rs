@@ -18,6 +18,7 @@ mod process;
 mod search;
 
 use profiler::targets::python::{
+    flavour::Flavour,
     layout::{Offsets, validate},
     tables,
 };
@@ -107,11 +108,11 @@ fn search(
 
 /// A layout of every kind there is: 3.10 to 3.12, and one that is like 3.13's.
 fn layouts() -> Vec<PythonLayout> {
-    let tables = (10..=12).map(|minor| tables::offsets(minor).unwrap().clone());
+    let tables = (8..=12).map(|minor| tables::offsets(minor, Flavour::default()).unwrap().clone());
     // 3.13 did away with `_PyCFrame`; frames are those of 3.12.
     let newest = Offsets {
         flags: flags::FRAME_HAS_OWNER,
-        ..tables::offsets(12).unwrap().clone()
+        ..tables::offsets(12, Flavour::default()).unwrap().clone()
     };
     let all = tables.chain([newest]);
     all.map(|offsets| validate(&offsets).unwrap()).collect()

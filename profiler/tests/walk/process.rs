@@ -25,7 +25,7 @@ use profiler_common::{
     walk::{Block, ReadUser},
 };
 
-/// CPython 3.10 to 3.13, as many as there are: those of `SPANPROF_PYTHONS`, of pyenv, of the system.
+/// CPython 3.8 to 3.15, as many as there are: those of `SPANPROF_PYTHONS`, of pyenv, of the system.
 /// Says so where there is none, and panics on CI.
 pub(crate) fn interpreters() -> Vec<PathBuf> {
     let variable = env::var_os("SPANPROF_PYTHONS").unwrap_or_default();
@@ -34,7 +34,7 @@ pub(crate) fn interpreters() -> Vec<PathBuf> {
     let versions = Path::new(&home).join(".pyenv/versions").read_dir();
     let mut folders: Vec<_> = versions.into_iter().flatten().flatten().collect();
     folders.sort_by_key(std::fs::DirEntry::path);
-    for minor in 10..=13 {
+    for minor in 8..=15 {
         let name = format!("python3.{minor}");
         let pyenv = folders.iter().map(|it| it.path().join("bin").join(&name));
         candidates.extend(pyenv);
@@ -42,7 +42,7 @@ pub(crate) fn interpreters() -> Vec<PathBuf> {
     }
     candidates.retain(|path| path.is_file());
     if candidates.is_empty() {
-        let missing = "no CPython 3.10 to 3.13 here";
+        let missing = "no CPython 3.8 to 3.15 here";
         assert!(env::var_os("CI").is_none(), "{missing}");
         println!("skipped: {missing}");
     }

@@ -6,7 +6,14 @@
 #include <stdio.h>
 #include "internal/pycore_context.h"
 #include "internal/pycore_hamt.h"
+#if PY_VERSION_HEX >= 0x03090000
 #include "internal/pycore_interp.h"
+#else
+#include "internal/pycore_pystate.h"
+#endif
+#if PY_VERSION_HEX >= 0x030A0000
+#include "internal/pycore_moduleobject.h"
+#endif
 #if PY_VERSION_HEX >= 0x030B0000
 #include "internal/pycore_dict.h"
 #endif
@@ -15,15 +22,25 @@
 #define CHECK(type, member, offset) \
     _Static_assert(offsetof(type, member) == (offset), "profiler-common/src/context.rs has it so")
 
-/* What the walk takes for granted in all versions. */
-CHECK(PyContext, ctx_vars, 24);
-CHECK(PyHamtObject, h_root, 16);
-CHECK(PyDictObject, ma_used, 16);
-CHECK(PyDictObject, ma_keys, 32);
-CHECK(PyDictObject, ma_values, 40);
-CHECK(PyLongObject, ob_base, 0);
-CHECK(PyVarObject, ob_size, 16);
-CHECK(PyContextVar, var_default, 24);
+/* What the walk takes for granted in all versions: how far a field is behind `PyObject`. */
+#define CHECK_BEHIND(type, member, distance) CHECK(type, member, sizeof(PyObject) + (distance))
+CHECK(PyObject, ob_type, sizeof(PyObject) - 8);
+CHECK_BEHIND(PyContext, ctx_vars, 8);
+CHECK_BEHIND(PyHamtObject, h_root, 0);
+CHECK_BEHIND(PyDictObject, ma_used, 0);
+CHECK_BEHIND(PyDictObject, ma_keys, 16);
+CHECK_BEHIND(PyDictObject, ma_values, 24);
+CHECK_BEHIND(PyVarObject, ob_size, 0);
+CHECK_BEHIND(PyContextVar, var_default, 8);
+#if PY_VERSION_HEX >= 0x030C0000
+CHECK_BEHIND(PyLongObject, long_value.lv_tag, 0);
+CHECK_BEHIND(PyLongObject, long_value.ob_digit, 8);
+#else
+CHECK_BEHIND(PyLongObject, ob_digit, 8);
+#endif
+#if PY_VERSION_HEX >= 0x030A0000
+CHECK_BEHIND(PyModuleObject, md_dict, 0);
+#endif
 #if PY_VERSION_HEX >= 0x030B0000
 CHECK(PyDictKeysObject, dk_log2_index_bytes, 9);
 CHECK(PyDictKeysObject, dk_kind, 10);
@@ -33,8 +50,8 @@ _Static_assert(DICT_KEYS_GENERAL == 0, "entries with a hash");
 #endif
 
 int main(void) {
-    printf("/// CPython %d.%d, from the headers of %s.\n", PY_MAJOR_VERSION, PY_MINOR_VERSION, PY_VERSION);
-    printf("const CPYTHON_%d_%d: ContextOffsets = ContextOffsets {\n", PY_MAJOR_VERSION, PY_MINOR_VERSION);
+    printf("ContextOffsets = ContextOffsets {\n");
+    printf("    object_size: %zu,\n", sizeof(PyObject));
     OFFSET(thread_context, PyThreadState, context);
     OFFSET(type_name, PyTypeObject, tp_name);
     OFFSET(type_size, PyTypeObject, tp_basicsize);

@@ -5,8 +5,12 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#if PY_VERSION_HEX >= 0x03090000
 #include "internal/pycore_runtime.h"
 #include "internal/pycore_interp.h"
+#else
+#include "internal/pycore_pystate.h"
+#endif
 #if PY_VERSION_HEX >= 0x030B0000
 #include "internal/pycore_frame.h"
 #include "internal/pycore_code.h"
@@ -29,8 +33,7 @@
     } while (0)
 
 int main(void) {
-    printf("/// CPython %d.%d, from the headers of %s.\n", PY_MAJOR_VERSION, PY_MINOR_VERSION, PY_VERSION);
-    printf("const CPYTHON_%d_%d: Offsets = Offsets {\n", PY_MAJOR_VERSION, PY_MINOR_VERSION);
+    printf("Offsets = Offsets {\n");
     VALUE(runtime_size, sizeof(_PyRuntimeState));
     OFFSET(runtime_interpreters, _PyRuntimeState, interpreters.head);
     VALUE(interpreter_size, sizeof(PyInterpreterState));
@@ -75,7 +78,13 @@ int main(void) {
     OFFSET(code_name, PyCodeObject, co_name);
     VALUE(code_instructions, 0);
 #endif
+#if PY_VERSION_HEX >= 0x030A0000
     OFFSET(code_line_table, PyCodeObject, co_linetable);
+#else
+    OFFSET(code_line_table, PyCodeObject, co_lnotab);
+#endif
+    VALUE(code_bytecodes, 0);
+    VALUE(frame_bytecode, 0);
     OFFSET(string_length, PyASCIIObject, length);
     OFFSET(string_state, PyASCIIObject, state);
     VALUE(string_ascii_data, sizeof(PyASCIIObject));
@@ -89,14 +98,23 @@ int main(void) {
 #if PY_VERSION_HEX >= 0x030C0000
     VALUE(owner_trampoline, FRAME_OWNED_BY_CSTACK);
     printf("    line_table_format: line_table::LOCATIONS,\n");
+    VALUE(instruction_shift, 0);
     printf("    flags: flags::FRAME_IN_CFRAME | flags::FRAME_HAS_OWNER,\n");
 #elif PY_VERSION_HEX >= 0x030B0000
     VALUE(owner_trampoline, 0);
     printf("    line_table_format: line_table::LOCATIONS,\n");
+    VALUE(instruction_shift, 0);
     printf("    flags: flags::FRAME_IN_CFRAME,\n");
 #else
     VALUE(owner_trampoline, 0);
+#if PY_VERSION_HEX >= 0x030A0000
+    /* `f_lasti` counts code units, before 3.10 bytes. */
     printf("    line_table_format: line_table::PEP626,\n");
+    VALUE(instruction_shift, 1);
+#else
+    printf("    line_table_format: line_table::LNOTAB,\n");
+    VALUE(instruction_shift, 0);
+#endif
     printf("    flags: flags::INSTRUCTION_IS_INDEX,\n");
 #endif
     printf("};\n");

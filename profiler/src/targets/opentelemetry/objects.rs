@@ -37,6 +37,11 @@ impl Objects<'_> {
         self.memory.read_u64(address).filter(|it| USER.contains(it))
     }
 
+    /// `sizeof(PyObject)`.
+    pub fn object_size(&self) -> u64 {
+        u64::from(self.offsets.object_size)
+    }
+
     /// An object's type.
     pub fn class(&self, object: u64) -> Option<u64> {
         self.pointer(object + u64::from(self.layout.object_type))
@@ -92,9 +97,9 @@ impl Objects<'_> {
 
     /// The keys object of a dictionary.
     fn keys(&self, dictionary: u64) -> Option<u64> {
-        /// `PyDictObject.ma_keys`.
-        const KEYS: u64 = 32;
-        self.pointer(dictionary + KEYS)
+        /// `PyDictObject.ma_keys`, behind `PyObject`.
+        const KEYS: u64 = 16;
+        self.pointer(dictionary + self.object_size() + KEYS)
     }
 
     /// Keys and values of a dictionary that has a table of its own.
@@ -238,10 +243,8 @@ impl Objects<'_> {
 
     /// What instances of a class find under a name: the first in the order of its bases.
     pub fn method(&self, class: u64, name: &str) -> Option<u64> {
-        /// `PyVarObject.ob_size`.
-        const SIZE: u64 = 16;
         let bases = self.pointer(class + self.offsets.type_mro)?;
-        let count = self.memory.read_u64(bases + SIZE)?;
+        let count = self.memory.read_u64(bases + self.object_size())?;
         for index in 0..count.min(MAX_BASES) {
             let item = bases + u64::from(self.offsets.tuple_items) + 8 * index;
             let attributes = self.pointer(item)? + self.offsets.type_attributes;
@@ -266,6 +269,8 @@ impl Objects<'_> {
             storage: self.offsets.storage,
             values_start: self.offsets.values_start,
             dialect: self.offsets.dialect,
+            object_size: self.offsets.object_size,
+            dictionary_in_front: self.offsets.dictionary_in_front(),
             ..bytemuck::Zeroable::zeroed()
         };
         let mut scratch = ContextScratch::zeroed();

@@ -3,6 +3,8 @@
 /// Offsets in bytes, and how a version stores things.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextOffsets {
+    /// `sizeof(PyObject)`: 32 without the GIL, else 16.
+    pub object_size: u8,
     /// `PyThreadState.context`.
     pub thread_context: u16,
     /// `PyTypeObject.tp_name`.
@@ -27,4 +29,12 @@ pub struct ContextOffsets {
     pub values_start: u8,
     /// Bits of [`profiler_common::context::dialect`].
     pub dialect: u8,
+}
+
+impl ContextOffsets {
+    /// How far in front of an object the pointer to its dictionary is (`MANAGED_DICT_OFFSET`,
+    /// `Include/internal/pycore_object.h`): without the GIL no words of the garbage collector lie there.
+    pub fn dictionary_in_front(&self) -> u8 {
+        if self.object_size > 16 { 8 } else { 24 }
+    }
 }

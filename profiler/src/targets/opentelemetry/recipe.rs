@@ -10,9 +10,6 @@ use crate::targets::python::detect::Facts;
 
 /// Writable data of an interpreter searched for its types, in bytes.
 const MAX_DATA: u64 = 16 << 20;
-/// `PyModuleObject.md_dict`.
-const MODULE_DICTIONARY: u64 = 16;
-
 /// The method that says a span's context.
 const GETTER: &str = "get_span_context";
 
@@ -60,7 +57,7 @@ impl Place<'_> {
         Some(Objects {
             memory: self.memory,
             layout: &self.facts.layout,
-            offsets: super::tables::offsets(minor)?,
+            offsets: super::tables::offsets(minor, self.facts.flavour)?,
         })
     }
 
@@ -172,6 +169,8 @@ impl Place<'_> {
             values_start: objects.offsets.values_start,
             storage: objects.offsets.storage,
             dialect: objects.offsets.dialect,
+            object_size: objects.offsets.object_size,
+            dictionary_in_front: objects.offsets.dictionary_in_front(),
             ..bytemuck::Zeroable::zeroed()
         };
         let [bitmap, array, collision] = nodes.map(|class| class.wrapping_add(self.bias));
@@ -205,14 +204,14 @@ fn is_type(objects: &Objects<'_>, address: u64) -> bool {
         .is_some_and(|name| name == "type")
 }
 
-/// Values of a module's globals.
+/// Values of a module's globals: `PyModuleObject.md_dict` is the first field.
 fn globals<const N: usize>(
     objects: &Objects<'_>,
     module: u64,
     names: [&str; N],
 ) -> Result<[Option<u64>; N], NoRecipe> {
     objects
-        .pointer(module + MODULE_DICTIONARY)
+        .pointer(module + objects.object_size())
         .and_then(|dictionary| objects.values(dictionary, names))
         .ok_or(NoRecipe::Missing("the dictionary of a module"))
 }
@@ -227,10 +226,10 @@ struct Variable {
 }
 
 fn variable(objects: &Objects<'_>, module: u64, variable_type: u64) -> Result<Variable, NoRecipe> {
-    /// `PyContextVar.var_default`.
-    const DEFAULT: u64 = 24;
+    /// `PyContextVar.var_default`, behind `PyObject`.
+    const DEFAULT: u64 = 8;
     let (runtime_context_place, runtime_context) = objects
-        .pointer(module + MODULE_DICTIONARY)
+        .pointer(module + objects.object_size())
         .and_then(|dictionary| objects.place(dictionary, "_RUNTIME_CONTEXT"))
         .ok_or(NoRecipe::Missing("the runtime context"))?;
     let address = objects
@@ -252,7 +251,7 @@ fn variable(objects: &Objects<'_>, module: u64, variable_type: u64) -> Result<Va
         let hash = objects
             .memory
             .read_u64(address + objects.offsets.variable_hash)?;
-        let default = objects.pointer(address + DEFAULT)?;
+        let default = objects.pointer(address + objects.object_size() + DEFAULT)?;
         Some(Variable {
             runtime_context_place,
             runtime_context,

@@ -4,20 +4,76 @@
 use profiler_common::context::{dialect, storage};
 
 use super::offsets::ContextOffsets;
+use crate::targets::python::flavour::Flavour;
 
 /// The offsets of CPython 3.`minor`, if it is one of those in the table.
-pub fn offsets(minor: u8) -> Option<&'static ContextOffsets> {
-    match minor {
-        10 => Some(&CPYTHON_3_10),
-        11 => Some(&CPYTHON_3_11),
-        12 => Some(&CPYTHON_3_12),
-        13 => Some(&CPYTHON_3_13),
+#[rustfmt::skip]
+#[expect(clippy::match_same_arms, reason = "an arm for each build")]
+pub fn offsets(minor: u8, flavour: Flavour) -> Option<&'static ContextOffsets> {
+    match (minor, flavour.free_threaded, flavour.debug) {
+        (8, false, false) => Some(&CPYTHON_3_8),
+        (8, false, true) => Some(&CPYTHON_3_8),
+        (9, false, false) => Some(&CPYTHON_3_9),
+        (9, false, true) => Some(&CPYTHON_3_9),
+        (10, false, false) => Some(&CPYTHON_3_10),
+        (10, false, true) => Some(&CPYTHON_3_10),
+        (11, false, false) => Some(&CPYTHON_3_11),
+        (11, false, true) => Some(&CPYTHON_3_11),
+        (12, false, false) => Some(&CPYTHON_3_12),
+        (12, false, true) => Some(&CPYTHON_3_12),
+        (13, false, false) => Some(&CPYTHON_3_13),
+        (13, false, true) => Some(&CPYTHON_3_13),
+        (13, true, false) => Some(&CPYTHON_3_13_FREE_THREADED),
+        (13, true, true) => Some(&CPYTHON_3_13_FREE_THREADED),
+        (14, false, false) => Some(&CPYTHON_3_14),
+        (14, false, true) => Some(&CPYTHON_3_14),
+        (14, true, false) => Some(&CPYTHON_3_14_FREE_THREADED),
+        (14, true, true) => Some(&CPYTHON_3_14_FREE_THREADED),
+        (15, false, false) => Some(&CPYTHON_3_15),
+        (15, false, true) => Some(&CPYTHON_3_15),
+        (15, true, false) => Some(&CPYTHON_3_15_FREE_THREADED),
+        (15, true, true) => Some(&CPYTHON_3_15_FREE_THREADED),
         _ => None,
     }
 }
 
+/// CPython 3.8, from the headers of 3.8.18.
+const CPYTHON_3_8: ContextOffsets = ContextOffsets {
+    object_size: 16,
+    thread_context: 240,
+    type_name: 24,
+    type_size: 32,
+    type_dictionary: 288,
+    type_attributes: 264,
+    type_mro: 344,
+    type_keys: 872,
+    variable_hash: 56,
+    tuple_items: 24,
+    storage: storage::DICTIONARY,
+    values_start: 0,
+    dialect: dialect::SIZED_INTEGERS | dialect::PLAIN_KEYS,
+};
+
+/// CPython 3.9, from the headers of 3.9.18.
+const CPYTHON_3_9: ContextOffsets = ContextOffsets {
+    object_size: 16,
+    thread_context: 240,
+    type_name: 24,
+    type_size: 32,
+    type_dictionary: 288,
+    type_attributes: 264,
+    type_mro: 344,
+    type_keys: 864,
+    variable_hash: 56,
+    tuple_items: 24,
+    storage: storage::DICTIONARY,
+    values_start: 0,
+    dialect: dialect::SIZED_INTEGERS | dialect::PLAIN_KEYS,
+};
+
 /// CPython 3.10, from the headers of 3.10.13.
 const CPYTHON_3_10: ContextOffsets = ContextOffsets {
+    object_size: 16,
     thread_context: 240,
     type_name: 24,
     type_size: 32,
@@ -34,6 +90,7 @@ const CPYTHON_3_10: ContextOffsets = ContextOffsets {
 
 /// CPython 3.11, from the headers of 3.11.7.
 const CPYTHON_3_11: ContextOffsets = ContextOffsets {
+    object_size: 16,
     thread_context: 224,
     type_name: 24,
     type_size: 32,
@@ -50,6 +107,7 @@ const CPYTHON_3_11: ContextOffsets = ContextOffsets {
 
 /// CPython 3.12, from the headers of 3.12.1.
 const CPYTHON_3_12: ContextOffsets = ContextOffsets {
+    object_size: 16,
     thread_context: 208,
     type_name: 24,
     type_size: 32,
@@ -66,6 +124,7 @@ const CPYTHON_3_12: ContextOffsets = ContextOffsets {
 
 /// CPython 3.13, from the headers of 3.13.0.
 const CPYTHON_3_13: ContextOffsets = ContextOffsets {
+    object_size: 16,
     thread_context: 208,
     type_name: 24,
     type_size: 32,
@@ -75,6 +134,91 @@ const CPYTHON_3_13: ContextOffsets = ContextOffsets {
     type_keys: 880,
     variable_hash: 56,
     tuple_items: 24,
+    storage: storage::INLINE,
+    values_start: 8,
+    dialect: 0,
+};
+
+/// CPython 3.13, free-threaded, from the headers of 3.13.0.
+const CPYTHON_3_13_FREE_THREADED: ContextOffsets = ContextOffsets {
+    object_size: 32,
+    thread_context: 208,
+    type_name: 40,
+    type_size: 48,
+    type_dictionary: 304,
+    type_attributes: 280,
+    type_mro: 360,
+    type_keys: 896,
+    variable_hash: 48,
+    tuple_items: 40,
+    storage: storage::INLINE,
+    values_start: 8,
+    dialect: 0,
+};
+
+/// CPython 3.14, from the headers of 3.14.10.
+const CPYTHON_3_14: ContextOffsets = ContextOffsets {
+    object_size: 16,
+    thread_context: 208,
+    type_name: 24,
+    type_size: 32,
+    type_dictionary: 288,
+    type_attributes: 264,
+    type_mro: 344,
+    type_keys: 880,
+    variable_hash: 56,
+    tuple_items: 32,
+    storage: storage::INLINE,
+    values_start: 8,
+    dialect: 0,
+};
+
+/// CPython 3.14, free-threaded, from the headers of 3.14.10.
+const CPYTHON_3_14_FREE_THREADED: ContextOffsets = ContextOffsets {
+    object_size: 32,
+    thread_context: 208,
+    type_name: 40,
+    type_size: 48,
+    type_dictionary: 304,
+    type_attributes: 280,
+    type_mro: 360,
+    type_keys: 896,
+    variable_hash: 48,
+    tuple_items: 48,
+    storage: storage::INLINE,
+    values_start: 8,
+    dialect: 0,
+};
+
+/// CPython 3.15, from the headers of 3.15.2.
+const CPYTHON_3_15: ContextOffsets = ContextOffsets {
+    object_size: 16,
+    thread_context: 232,
+    type_name: 24,
+    type_size: 32,
+    type_dictionary: 288,
+    type_attributes: 264,
+    type_mro: 344,
+    type_keys: 888,
+    variable_hash: 56,
+    tuple_items: 32,
+    storage: storage::INLINE,
+    values_start: 8,
+    dialect: 0,
+};
+
+/// CPython 3.15, free-threaded, from the headers of 3.15.2.
+const CPYTHON_3_15_FREE_THREADED: ContextOffsets = ContextOffsets {
+    object_size: 32,
+    thread_context: 232,
+    type_name: 40,
+    type_size: 48,
+    type_dictionary: 304,
+    type_attributes: 280,
+    type_mro: 360,
+    type_keys: 904,
+    variable_hash: 48,
+    tuple_items: 48,
     storage: storage::INLINE,
     values_start: 8,
     dialect: 0,

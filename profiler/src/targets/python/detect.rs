@@ -4,7 +4,14 @@ use std::{ops::Range, sync::Arc};
 
 use profiler_common::python::PythonLayout;
 
-use super::{debug_offsets, debug_offsets::DebugOffsetsError, layout, layout::LayoutError, tables};
+use super::{
+    debug_offsets,
+    debug_offsets::DebugOffsetsError,
+    flavour::Flavour,
+    layout,
+    layout::{LayoutError, Offsets},
+    tables,
+};
 use crate::targets::elf::{Elf, ElfError, Segment, Symbol};
 
 /// Bytes of read-only data searched for a version string.
@@ -36,9 +43,9 @@ pub enum Unsupported {
     /// Its `_PyRuntime` is not in the file.
     #[error("the file does not hold the data of _PyRuntime")]
     NoRuntimeData,
-    /// A debug build, whose structures differ from the table's.
-    #[error("debug builds (Py_DEBUG, Py_TRACE_REFS) are not supported")]
-    DebugBuild,
+    /// A build that puts two more words in front of every object.
+    #[error("builds with Py_TRACE_REFS are not supported: use one without --with-trace-refs")]
+    TraceRefs,
     /// Its debug offsets are not followed.
     #[error(transparent)]
     DebugOffsets(#[from] DebugOffsetsError),
@@ -57,6 +64,10 @@ pub struct Facts {
     pub version: (u8, u8, u8),
     /// Where the version was found.
     pub version_source: VersionSource,
+    /// How it was built.
+    pub flavour: Flavour,
+    /// How its offsets are known.
+    pub offsets_source: OffsetsSource,
     /// Where it keeps what the walk needs.
     pub layout: PythonLayout,
     /// `_PyRuntime`.
@@ -110,6 +121,28 @@ impl VersionSource {
     }
 }
 
+/// How the offsets of a CPython are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetsSource {
+    /// From the headers of its version, checked against running interpreters.
+    Table,
+    /// It publishes them, in a form that was checked against running interpreters.
+    Published,
+    /// It publishes them and they are plausible, but no interpreter like it was there to check.
+    Unverified,
+}
+
+impl OffsetsSource {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Published => "debug offsets",
+            Self::Unverified => "debug offsets, unverified",
+        }
+    }
+}
+
 /// Looks at one file.
 pub fn detect(elf: &Elf<'_>) -> Detection {
     let names = [
@@ -139,11 +172,21 @@ fn facts(
 ) -> Result<Facts, Unsupported> {
     let (version, version_source) = find_version(elf, version)?;
     let code_type = code_type.ok_or(Unsupported::NoCodeType)?;
-    let (layout, interpreter_modules) = find_layout(elf, runtime, version)?;
+    // Exported only with `Py_REF_DEBUG`, which `Py_DEBUG` implies (`Include/object.h`).
+    let [debug] = elf.dynamic_symbols(["_Py_NegativeRefcount"])?;
+    // With `Py_TRACE_REFS` two links come first in an object, empty in the file, else its count, which
+    // is not. From 3.13 on they are kept elsewhere.
+    let first_word = elf.bytes(code_type.address, 8);
+    if version < (3, 13, 0) && first_word.is_some_and(|word| word == [0; 8]) {
+        return Err(Unsupported::TraceRefs);
+    }
+    let offsets = find_offsets(elf, runtime, version, debug.is_some())?;
     Ok(Facts {
         version,
         version_source,
-        layout,
+        flavour: offsets.flavour,
+        offsets_source: offsets.source,
+        layout: layout::validate(&offsets.offsets)?,
         runtime: runtime.address,
         code_type: code_type.address,
         evaluation_loop: evaluation
@@ -151,36 +194,60 @@ fn facts(
         stripped: elf.is_stripped(),
         relocatable: elf.is_relocatable(),
         segments: elf.segments().into(),
-        interpreter_modules,
+        interpreter_modules: offsets.offsets.interpreter_modules,
         objects: objects(elf),
     })
 }
 
-fn find_layout(
+/// Offsets, and how they are known.
+struct Found {
+    offsets: Offsets,
+    flavour: Flavour,
+    source: OffsetsSource,
+}
+
+fn find_offsets(
     elf: &Elf<'_>,
     runtime: Symbol,
     version: (u8, u8, u8),
-) -> Result<(PythonLayout, u64), Unsupported> {
+    debug: bool,
+) -> Result<Found, Unsupported> {
     let (major, minor, _) = version;
+    let unsupported = Unsupported::Version(major, minor);
     match (major, minor) {
-        (3, 10..=12) => {
-            let offsets = tables::offsets(minor).ok_or(Unsupported::Version(major, minor))?;
-            // Exported only with `Py_REF_DEBUG` and `Py_TRACE_REFS` (`Include/object.h`), which
-            // `Py_DEBUG` implies or which put two more words in front of every object.
-            let debug = elf.dynamic_symbols(["_Py_NegativeRefcount", "_Py_AddToAllObjects"])?;
-            if debug.iter().any(Option::is_some) {
-                return Err(Unsupported::DebugBuild);
-            }
-            Ok((layout::validate(offsets)?, offsets.interpreter_modules))
+        (3, ..13) => {
+            let flavour = Flavour {
+                free_threaded: false,
+                debug,
+            };
+            Ok(Found {
+                offsets: tables::offsets(minor, flavour).ok_or(unsupported)?.clone(),
+                flavour,
+                source: OffsetsSource::Table,
+            })
         }
-        (3, 13) => {
+        (3, _) => {
             let bytes = elf
-                .bytes(runtime.address, debug_offsets::SIZE_3_13 as u64)
+                .bytes(runtime.address, debug_offsets::MAX_SIZE as u64)
                 .ok_or(Unsupported::NoRuntimeData)?;
-            let offsets = debug_offsets::parse(minor, bytes)?;
-            Ok((layout::validate(&offsets)?, offsets.interpreter_modules))
+            let parsed = debug_offsets::parse(minor, debug, bytes)?;
+            let flavour = Flavour {
+                free_threaded: parsed.free_threaded,
+                debug,
+            };
+            // Of the builds without the GIL only 3.13's was ever at hand.
+            let is_verified = parsed.is_known && (!flavour.free_threaded || minor == 13);
+            Ok(Found {
+                offsets: parsed.offsets,
+                flavour,
+                source: if is_verified {
+                    OffsetsSource::Published
+                } else {
+                    OffsetsSource::Unverified
+                },
+            })
         }
-        _ => Err(Unsupported::Version(major, minor)),
+        _ => Err(unsupported),
     }
 }
 

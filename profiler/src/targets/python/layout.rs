@@ -7,7 +7,7 @@ use profiler_common::{
 
 /// Offsets in bytes as CPython's headers or its debug offsets give them, with the size of each
 /// structure, before they are checked. Fields are named as those of [`PythonLayout`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(
     missing_docs,
     reason = "each field is described where it is read, in PythonLayout and Facts"
@@ -29,12 +29,14 @@ pub struct Offsets {
     pub frame_previous: u64,
     pub frame_instruction: u64,
     pub frame_owner: u64,
+    pub frame_bytecode: u64,
     pub code_size: u64,
     pub code_first_line: u64,
     pub code_file: u64,
     pub code_name: u64,
     pub code_instructions: u64,
     pub code_line_table: u64,
+    pub code_bytecodes: u64,
     pub string_length: u64,
     pub string_state: u64,
     pub string_ascii_data: u64,
@@ -46,6 +48,7 @@ pub struct Offsets {
     pub string_compact_bit: u8,
     pub string_ascii_bit: u8,
     pub owner_trampoline: u8,
+    pub instruction_shift: u8,
     pub line_table_format: u8,
     pub flags: u8,
 }
@@ -110,11 +113,13 @@ pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
     layout.frame_owner = frame.short("frame.owner", offsets.frame_owner, 1)?;
     // It reads a word at the offset: see FRAME_BLOCK.
     Structure::new(FRAME_BLOCK as u64).short("frame.owner", offsets.frame_owner, 8)?;
+    layout.frame_bytecode = frame.half_word("frame.bytecode", offsets.frame_bytecode)?;
     layout.frame_size = end_of(&[
         (layout.frame_code, 8),
         (layout.frame_previous, 8),
         (layout.frame_instruction, 8),
         (layout.frame_owner, 1),
+        (layout.frame_bytecode, 4),
     ]);
     let fields = [
         (layout.code_first_line, 4),
@@ -152,6 +157,7 @@ fn objects(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
         string_compact_bit,
         string_ascii_bit,
         owner_trampoline,
+        instruction_shift,
         line_table_format,
         flags,
         ..
@@ -167,6 +173,8 @@ fn objects(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
             offsets.code_instructions,
             0,
         )?,
+        code_bytecodes: Structure::new(offsets.code_size)
+            .short_word("code.bytecodes", offsets.code_bytecodes)?,
         string_length: string.short_word("string.length", offsets.string_length)?,
         string_state: string.half_word("string.state", offsets.string_state)?,
         string_ascii_data: bytes.short("string.ascii_data", offsets.string_ascii_data, 0)?,
@@ -179,6 +187,7 @@ fn objects(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
         bytes_data: bytes.short("bytes.data", offsets.bytes_data, 1)?,
         object_type: bytes.short_word("object.type", offsets.object_type)?,
         owner_trampoline,
+        instruction_shift,
         string_kind_shift: bit("string.kind", string_kind_shift)?,
         string_compact_bit: bit("string.compact", string_compact_bit)?,
         string_ascii_bit: bit("string.ascii", string_ascii_bit)?,
@@ -282,20 +291,26 @@ impl Structure {
 #[cfg(test)]
 mod tests {
     use super::{LayoutError, validate};
-    use crate::targets::python::tables;
+    use crate::targets::python::{flavour::Flavour, tables};
 
     /// Every version of the table passes the checks.
     #[test]
     fn the_table_is_valid() {
-        for minor in 10..=12 {
-            validate(tables::offsets(minor).unwrap()).unwrap();
+        for minor in 8..=12 {
+            for debug in [false, true] {
+                let flavour = Flavour {
+                    free_threaded: false,
+                    debug,
+                };
+                validate(tables::offsets(minor, flavour).unwrap()).unwrap();
+            }
         }
     }
 
     /// An offset outside its structure, beyond the walker's block or odd is refused by name.
     #[test]
     fn bad_offsets_are_refused() {
-        let good = tables::offsets(12).unwrap();
+        let good = tables::offsets(12, Flavour::default()).unwrap();
         let mut outside = good.clone();
         outside.thread_next = outside.thread_size - 4;
         assert!(matches!(

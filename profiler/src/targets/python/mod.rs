@@ -5,8 +5,10 @@
 
 pub mod debug_offsets;
 pub mod detect;
+pub mod flavour;
 pub mod layout;
 #[cfg(test)]
 pub(crate) mod live;
 pub mod place;
 pub mod tables;
+pub mod unpublished;

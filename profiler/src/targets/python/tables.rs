@@ -5,17 +5,110 @@
 
 use profiler_common::python::{flags, line_table};
 
-use super::layout::Offsets;
+use super::{flavour::Flavour, layout::Offsets};
 
 /// The offsets of CPython 3.`minor`, if it is one of those in the table.
-pub fn offsets(minor: u8) -> Option<&'static Offsets> {
-    match minor {
-        10 => Some(&CPYTHON_3_10),
-        11 => Some(&CPYTHON_3_11),
-        12 => Some(&CPYTHON_3_12),
+#[rustfmt::skip]
+#[expect(clippy::match_same_arms, reason = "an arm for each build")]
+pub fn offsets(minor: u8, flavour: Flavour) -> Option<&'static Offsets> {
+    match (minor, flavour.free_threaded, flavour.debug) {
+        (8, false, false) => Some(&CPYTHON_3_8),
+        (8, false, true) => Some(&CPYTHON_3_8),
+        (9, false, false) => Some(&CPYTHON_3_9),
+        (9, false, true) => Some(&CPYTHON_3_9),
+        (10, false, false) => Some(&CPYTHON_3_10),
+        (10, false, true) => Some(&CPYTHON_3_10),
+        (11, false, false) => Some(&CPYTHON_3_11),
+        (11, false, true) => Some(&CPYTHON_3_11),
+        (12, false, false) => Some(&CPYTHON_3_12),
+        (12, false, true) => Some(&CPYTHON_3_12_DEBUG),
         _ => None,
     }
 }
+
+/// CPython 3.8, from the headers of 3.8.18.
+const CPYTHON_3_8: Offsets = Offsets {
+    runtime_size: 1464,
+    runtime_interpreters: 32,
+    interpreter_size: 2720,
+    interpreter_next: 0,
+    interpreter_threads: 8,
+    interpreter_modules: 56,
+    thread_size: 264,
+    thread_next: 8,
+    thread_id: 176,
+    thread_frame: 24,
+    cframe_frame: 0,
+    frame_size: 368,
+    frame_code: 32,
+    frame_previous: 24,
+    frame_instruction: 104,
+    frame_owner: 0,
+    code_size: 176,
+    code_first_line: 40,
+    code_file: 104,
+    code_name: 112,
+    code_instructions: 0,
+    code_line_table: 120,
+    code_bytecodes: 0,
+    frame_bytecode: 0,
+    string_length: 16,
+    string_state: 32,
+    string_ascii_data: 48,
+    string_compact_data: 72,
+    bytes_size: 16,
+    bytes_data: 32,
+    object_type: 8,
+    string_kind_shift: 2,
+    string_compact_bit: 5,
+    string_ascii_bit: 6,
+    owner_trampoline: 0,
+    line_table_format: line_table::LNOTAB,
+    instruction_shift: 0,
+    flags: flags::INSTRUCTION_IS_INDEX,
+};
+
+/// CPython 3.9, from the headers of 3.9.18.
+const CPYTHON_3_9: Offsets = Offsets {
+    runtime_size: 656,
+    runtime_interpreters: 32,
+    interpreter_size: 5656,
+    interpreter_next: 0,
+    interpreter_threads: 8,
+    interpreter_modules: 856,
+    thread_size: 264,
+    thread_next: 8,
+    thread_id: 176,
+    thread_frame: 24,
+    cframe_frame: 0,
+    frame_size: 368,
+    frame_code: 32,
+    frame_previous: 24,
+    frame_instruction: 104,
+    frame_owner: 0,
+    code_size: 176,
+    code_first_line: 40,
+    code_file: 104,
+    code_name: 112,
+    code_instructions: 0,
+    code_line_table: 120,
+    code_bytecodes: 0,
+    frame_bytecode: 0,
+    string_length: 16,
+    string_state: 32,
+    string_ascii_data: 48,
+    string_compact_data: 72,
+    bytes_size: 16,
+    bytes_data: 32,
+    object_type: 8,
+    string_kind_shift: 2,
+    string_compact_bit: 5,
+    string_ascii_bit: 6,
+    owner_trampoline: 0,
+    line_table_format: line_table::LNOTAB,
+    instruction_shift: 0,
+    flags: flags::INSTRUCTION_IS_INDEX,
+};
 
 /// CPython 3.10, from the headers of 3.10.13.
 const CPYTHON_3_10: Offsets = Offsets {
@@ -41,6 +134,8 @@ const CPYTHON_3_10: Offsets = Offsets {
     code_name: 112,
     code_instructions: 0,
     code_line_table: 120,
+    code_bytecodes: 0,
+    frame_bytecode: 0,
     string_length: 16,
     string_state: 32,
     string_ascii_data: 48,
@@ -53,6 +148,7 @@ const CPYTHON_3_10: Offsets = Offsets {
     string_ascii_bit: 6,
     owner_trampoline: 0,
     line_table_format: line_table::PEP626,
+    instruction_shift: 1,
     flags: flags::INSTRUCTION_IS_INDEX,
 };
 
@@ -80,6 +176,8 @@ const CPYTHON_3_11: Offsets = Offsets {
     code_name: 128,
     code_instructions: 184,
     code_line_table: 136,
+    code_bytecodes: 0,
+    frame_bytecode: 0,
     string_length: 16,
     string_state: 32,
     string_ascii_data: 48,
@@ -92,6 +190,7 @@ const CPYTHON_3_11: Offsets = Offsets {
     string_ascii_bit: 6,
     owner_trampoline: 0,
     line_table_format: line_table::LOCATIONS,
+    instruction_shift: 0,
     flags: flags::FRAME_IN_CFRAME,
 };
 
@@ -119,6 +218,8 @@ const CPYTHON_3_12: Offsets = Offsets {
     code_name: 128,
     code_instructions: 192,
     code_line_table: 136,
+    code_bytecodes: 0,
+    frame_bytecode: 0,
     string_length: 16,
     string_state: 32,
     string_ascii_data: 40,
@@ -131,5 +232,48 @@ const CPYTHON_3_12: Offsets = Offsets {
     string_ascii_bit: 6,
     owner_trampoline: 3,
     line_table_format: line_table::LOCATIONS,
+    instruction_shift: 0,
+    flags: flags::FRAME_IN_CFRAME | flags::FRAME_HAS_OWNER,
+};
+
+/// CPython 3.12, debug build, from the headers of 3.12.1.
+const CPYTHON_3_12_DEBUG: Offsets = Offsets {
+    runtime_size: 475960,
+    runtime_interpreters: 40,
+    interpreter_size: 383568,
+    interpreter_next: 0,
+    interpreter_threads: 72,
+    interpreter_modules: 944,
+    thread_size: 288,
+    thread_next: 8,
+    thread_id: 136,
+    thread_frame: 56,
+    cframe_frame: 0,
+    frame_size: 72,
+    frame_code: 0,
+    frame_previous: 8,
+    frame_instruction: 56,
+    frame_owner: 70,
+    code_size: 200,
+    code_first_line: 68,
+    code_file: 112,
+    code_name: 128,
+    code_instructions: 192,
+    code_line_table: 136,
+    code_bytecodes: 0,
+    frame_bytecode: 0,
+    string_length: 16,
+    string_state: 32,
+    string_ascii_data: 40,
+    string_compact_data: 56,
+    bytes_size: 16,
+    bytes_data: 32,
+    object_type: 8,
+    string_kind_shift: 2,
+    string_compact_bit: 5,
+    string_ascii_bit: 6,
+    owner_trampoline: 3,
+    line_table_format: line_table::LOCATIONS,
+    instruction_shift: 0,
     flags: flags::FRAME_IN_CFRAME | flags::FRAME_HAS_OWNER,
 };

@@ -1,0 +1,220 @@
+//! Every kind of CPython, every way of building it: stacks, spans and what `doctor` says of them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests panic like tests"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    io::Write as _,
+    panic,
+};
+
+use serde_json::Value;
+use tests::{
+    matrix::{self, Cell},
+    profile::{Profile, Row},
+    spanprof::{self, Recording},
+};
+
+/// Enough for some sixty samples of each shape.
+const FREQUENCY: &str = "499";
+/// Python frames in a sample: `MAX_PYTHON_FRAMES` of `profiler-common`.
+const MOST_FRAMES: usize = 256;
+
+/// A name, and what fails by a panic.
+type Check = (&'static str, fn(&Cell));
+
+/// What is looked at in every cell.
+const CHECKS: [Check; 4] = [
+    ("doctor", doctor_knows_it),
+    ("stacks", stacks_are_those_of_the_interpreter),
+    ("spans", spans_without_the_package),
+    ("package", spans_with_the_package),
+];
+
+/// The matrix is printed with a mark for each cell and check; whatever is missing or wrong fails.
+#[test]
+fn every_kind_of_interpreter() {
+    let cells = matrix::cells();
+    let mut table = String::from("\n");
+    let mut failed = Vec::new();
+    for cell in &cells {
+        write!(table, "{:<14} {:<34}", cell.name, cell.what).unwrap();
+        for (check, run) in CHECKS {
+            let mark = if cell.python.is_none() {
+                tests::skip(&format!(
+                    "CPython {} is missing: run cargo xtask pythons",
+                    cell.name
+                ));
+                "missing"
+            } else if check == "package" && !cell.has_package() {
+                "none"
+            } else if panic::catch_unwind(|| run(cell)).is_ok() {
+                "ok"
+            } else {
+                failed.push(format!("{check} of {}", cell.name));
+                "FAILED"
+            };
+            write!(table, " {check} {mark:<8}").unwrap();
+        }
+        table.push('\n');
+    }
+    // Past the capture of output: the summary of a run shows it.
+    std::io::stderr().write_all(table.as_bytes()).unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+fn doctor_knows_it(cell: &Cell) {
+    let workload = cell.start("two_spans.py", &[("WITHOUT_PACKAGE", "1")]);
+    let ended = spanprof::run(&["doctor", "--json", "--no-sample", "--pid", &workload.pid()]);
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let process = &report["processes"][0];
+    let version = process["version"].as_str().unwrap();
+    assert!(
+        version.starts_with(&format!("3.{}.", cell.minor)),
+        "{process}"
+    );
+    assert_eq!(process["reason"], Value::Null, "{process}");
+    assert_eq!(process["span_source"], "context", "{process}");
+    let flavour = match (
+        cell.free_threaded,
+        cell.name.contains('d') && cell.what.contains("DEBUG"),
+    ) {
+        (true, _) => "free-threaded",
+        (_, true) => "debug",
+        _ => "default",
+    };
+    assert_eq!(process["flavour"], flavour, "{process}");
+    let offsets = if cell.minor < 13 {
+        "table"
+    } else {
+        "debug offsets"
+    };
+    assert_eq!(process["offsets"], offsets, "{process}");
+}
+
+/// Each sample in `burn` was taken under a stack that the interpreter itself has written down: names,
+/// files and current lines; and no stack that burned for long is missing.
+fn stacks_are_those_of_the_interpreter(cell: &Cell) {
+    let mut workload = cell.start("shapes.py", &[("WITHOUT_PACKAGE", "1")]);
+    let recording = Recording::start(&["--frequency", FREQUENCY, "--pid", &workload.pid()]);
+    workload.begin();
+    let facts = workload.facts("stacks");
+    let recorded = recording.stop();
+    let expected: BTreeSet<Stack> = facts["stacks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(stack)
+        .collect();
+    let mut seen: BTreeMap<Stack, i64> = BTreeMap::new();
+    let mut wrong: BTreeMap<Stack, i64> = BTreeMap::new();
+    let mut truncated = 0;
+    for row in &recorded.profile.rows {
+        let Some((stack, is_truncated)) = callers_of_burn(row) else {
+            continue;
+        };
+        let samples = row.nanoseconds / recorded.profile.period;
+        let found = if is_truncated {
+            truncated += samples;
+            // `spin` and `burn` come first.
+            assert_eq!(stack.len(), MOST_FRAMES - 2);
+            expected.iter().find(|it| it.starts_with(&stack))
+        } else {
+            expected.get(&stack)
+        };
+        let table = if found.is_some() {
+            &mut seen
+        } else {
+            &mut wrong
+        };
+        *table.entry(found.cloned().unwrap_or(stack)).or_default() += samples;
+    }
+    assert!(
+        wrong.is_empty(),
+        "not among what was written down: {wrong:#?}"
+    );
+    assert!(truncated > 10, "{truncated} samples of the deep recursion");
+    let missed: Vec<&Stack> = expected
+        .iter()
+        .filter(|stack| !stack[0].0.contains("again") && !seen.contains_key(*stack))
+        .collect();
+    assert!(missed.is_empty(), "without a sample: {missed:#?}");
+    let again = seen
+        .keys()
+        .filter(|stack| stack[0].0.contains("again"))
+        .count();
+    assert!(again > 40, "{again} of 60 redefinitions seen");
+}
+
+/// Name, file and line of each frame, leaf first.
+type Stack = Vec<(String, String, i64)>;
+
+fn stack(value: &Value) -> Stack {
+    let frame = |frame: &Value| {
+        let text = |at: usize| frame[at].as_str().unwrap().to_owned();
+        (text(0), text(1), frame[2].as_i64().unwrap())
+    };
+    value.as_array().unwrap().iter().map(frame).collect()
+}
+
+/// The Python frames above `burn`, while it spins, and whether the outermost are missing.
+fn callers_of_burn(row: &Row) -> Option<(Stack, bool)> {
+    let is_truncated = row.is_in("[truncated]");
+    let mut frames = row.frames.iter().filter(|frame| !frame.file.is_empty());
+    // Before it spins, `burn` itself writes down who called.
+    let _ = frames.next().filter(|frame| frame.name == "spin")?;
+    let _ = frames.next().filter(|frame| frame.name == "burn")?;
+    let callers = frames.map(|it| (it.name.clone(), it.file.clone(), it.line));
+    Some((callers.collect(), is_truncated))
+}
+
+fn spans_without_the_package(cell: &Cell) {
+    spans_are_right(cell, &[("WITHOUT_PACKAGE", "1")]);
+}
+
+fn spans_with_the_package(cell: &Cell) {
+    spans_are_right(cell, &[]);
+}
+
+/// Every sample of a function that runs in one span only has that span, and its root.
+fn spans_are_right(cell: &Cell, environment: &[(&str, &str)]) {
+    let mut workload = cell.start("two_spans.py", environment);
+    let recording = Recording::start(&["--frequency", FREQUENCY, "--pid", &workload.pid()]);
+    workload.begin();
+    workload.facts("done");
+    let recorded = recording.stop();
+    for (function, active, root) in [
+        ("in_root", "root", "root"),
+        ("in_child", "child", "root"),
+        ("in_another", "another", "another"),
+        ("in_none", "", ""),
+    ] {
+        let (right, all) = share(&recorded.profile, function, active, root);
+        assert!(all > 20, "{function}: {all} samples");
+        // What a class of spans is like is learnt from its first samples.
+        assert!(
+            right * 100 >= all * 90,
+            "{function}: {right} of {all} right"
+        );
+    }
+}
+
+fn share(profile: &Profile, function: &str, active: &str, root: &str) -> (i64, i64) {
+    let (mut right, mut all) = (0, 0);
+    for row in profile.rows_in(function) {
+        let found = (row.label("active_span_name"), row.label("span_name"));
+        let samples = row.nanoseconds / profile.period;
+        all += samples;
+        if found == (active, root) {
+            right += samples;
+        } else {
+            assert_eq!(found, ("", ""), "{function}");
+        }
+    }
+    (right, all)
+}

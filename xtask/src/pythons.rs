@@ -1,0 +1,104 @@
+//! `cargo xtask pythons`: every kind of CPython that the agent is tested with.
+//!
+//! What pyenv has is used as it is. The rest is fetched once into the user's cache: Debian's packages,
+//! unpacked into folders to run in by `chroot`, and two builds from Debian's source of CPython.
+
+mod cell;
+mod debian;
+mod headers;
+mod packages;
+mod source;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+pub(crate) use self::{cell::Cell, headers::prefixes as header_prefixes};
+use crate::{command::say, workspace::Workspace};
+
+/// Where fetched interpreters are kept, instead of the user's cache.
+const VARIABLE: &str = "SPANPROF_CACHE";
+
+/// Fetch every CPython the agent is tested with, 3.8 to 3.15, and list what there is.
+///
+/// Some 1 GB below `~/.cache/spanprof` (or `SPANPROF_CACHE`), fetched and built once: Debian's packages
+/// of 3.9, 3.11, 3.13, 3.14 and 3.15, and 3.13 without the GIL and with musl, built from source. Needs
+/// apt-get, dpkg, cc and make; as root on Debian it installs musl-tools.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Fetch nothing: list what is there and what is missing
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let workspace = Workspace::locate()?;
+    let cells = if arguments.list {
+        cell::all(&workspace)?
+    } else {
+        let cells = ensure(&workspace)?;
+        write_matrix(&workspace, &cells)?;
+        cells
+    };
+    for cell in &cells {
+        let (mark, place) = cell.place();
+        println!("{mark} {:<24} {:<34} {place}", cell.name, cell.what);
+    }
+    Ok(())
+}
+
+/// Fetches what is missing; the cells of the matrix, those that could not be had without a program.
+pub(crate) fn ensure(workspace: &Workspace) -> Result<Vec<Cell>> {
+    let folder = folder()?;
+    for part in cell::PARTS {
+        if let Err(error) = part.ensure(&folder) {
+            say(&format!("{} cannot be had: {error:#}", part.name()));
+        }
+    }
+    let cells = cell::all(workspace)?;
+    packages::ensure(workspace, &cells)?;
+    Ok(cells)
+}
+
+/// Fetches the headers that pyenv does not have.
+pub(crate) fn ensure_headers() -> Result<()> {
+    headers::ensure(&folder()?)
+}
+
+/// Writes what the end-to-end tests are told of the cells; the file's path.
+pub(crate) fn write_matrix(workspace: &Workspace, cells: &[Cell]) -> Result<PathBuf> {
+    let path = workspace.target.join("pythons/matrix.json");
+    let text = serde_json::to_string_pretty(&cells.iter().map(Cell::to_json).collect::<Vec<_>>())?;
+    fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(path)
+}
+
+/// Where it all is.
+fn folder() -> Result<PathBuf> {
+    let cache = env::var_os(VARIABLE)
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("XDG_CACHE_HOME")?).join("spanprof")))
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache/spanprof")));
+    let cache = cache.with_context(|| format!("no home folder: set {VARIABLE}"))?;
+    Ok(cache.join("interpreters"))
+}
+
+/// Makes a folder by `make`, once for each `stamp`: what is there of another or an interrupted one is
+/// removed first.
+fn once(folder: &Path, stamp: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let file = folder.join("spanprof.stamp");
+    if fs::read_to_string(&file).is_ok_and(|found| found == stamp) {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("failed to remove {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    make(folder)?;
+    fs::write(&file, stamp).with_context(|| format!("failed to write {}", file.display()))
+}

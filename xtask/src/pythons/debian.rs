@@ -1,0 +1,261 @@
+//! Interpreters out of Debian's packages, unpacked with all they need into a folder of their own.
+//!
+//! Apt works on a state of its own, so that the system's packages are neither read nor changed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::command::{self, say};
+
+/// A release of Debian.
+pub(super) struct Suite {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Packages to unpack, with all they depend on.
+    packages: &'static [&'static str],
+    /// What they bring.
+    pub(super) interpreters: &'static [Interpreter],
+}
+
+/// An interpreter in a suite.
+pub(super) struct Interpreter {
+    /// The cell's name, but for the distribution.
+    pub(super) name: &'static str,
+    /// What is special about it.
+    pub(super) what: &'static str,
+    /// Its program in `/usr/bin`.
+    pub(super) program: &'static str,
+    /// Its minor version.
+    pub(super) minor: u8,
+}
+
+const USUAL: &str = "static, stripped, LTO and PGO";
+const DEBUG: &str = "static, not stripped, Py_DEBUG";
+
+/// 11.
+pub(super) static BULLSEYE: Suite = Suite {
+    name: "bullseye",
+    packages: &["python3.9", "python3.9-dbg"],
+    interpreters: &[
+        Interpreter {
+            name: "3.9",
+            what: USUAL,
+            program: "python3.9",
+            minor: 9,
+        },
+        Interpreter {
+            name: "3.9d",
+            what: DEBUG,
+            program: "python3.9d",
+            minor: 9,
+        },
+    ],
+};
+/// 12.
+pub(super) static BOOKWORM: Suite = Suite {
+    name: "bookworm",
+    packages: &["python3.11", "python3.11-dbg"],
+    interpreters: &[
+        Interpreter {
+            name: "3.11",
+            what: USUAL,
+            program: "python3.11",
+            minor: 11,
+        },
+        Interpreter {
+            name: "3.11d",
+            what: DEBUG,
+            program: "python3.11d",
+            minor: 11,
+        },
+    ],
+};
+/// 13.
+pub(super) static TRIXIE: Suite = Suite {
+    name: "trixie",
+    packages: &["python3.13"],
+    interpreters: &[Interpreter {
+        name: "3.13",
+        what: USUAL,
+        program: "python3.13",
+        minor: 13,
+    }],
+};
+/// Unstable.
+pub(super) static SID: Suite = Suite {
+    name: "sid",
+    packages: &["python3.14", "python3.15", "python3.15-dbg"],
+    interpreters: &[
+        Interpreter {
+            name: "3.14",
+            what: USUAL,
+            program: "python3.14",
+            minor: 14,
+        },
+        Interpreter {
+            name: "3.15",
+            what: "static, stripped, frame pointers",
+            program: "python3.15",
+            minor: 15,
+        },
+        Interpreter {
+            name: "3.15d",
+            what: DEBUG,
+            program: "python3.15d",
+            minor: 15,
+        },
+    ],
+};
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const MIRROR: &str = "http://deb.debian.org/debian";
+
+impl Suite {
+    /// Unpacks it, unless that was done.
+    pub(super) fn ensure(&self, folder: &Path) -> Result<()> {
+        super::once(&folder.join(self.name), &self.packages.join(" "), |root| {
+            say(&format!(
+                "fetching {} of Debian {} into {}",
+                self.packages.join(", "),
+                self.name,
+                root.display()
+            ));
+            let apt = Apt::new(self.name)?;
+            let mut wanted = vec!["base-files", "libc6"];
+            wanted.extend(self.packages);
+            let mut packages = apt.download(&wanted)?;
+            // It makes the links of a merged /usr, through which the others are unpacked.
+            packages.sort_by_key(|path| !file_name(path).starts_with("base-files_"));
+            for package in packages {
+                unpack(&package, root)?;
+            }
+            for mount in ["dev", "proc", "spanprof/programs", "spanprof/packages"] {
+                fs::create_dir_all(root.join(mount))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Unpacks a package into a folder.
+pub(super) fn unpack(package: &Path, folder: &Path) -> Result<()> {
+    command::run(Command::new("dpkg").arg("-x").arg(package).arg(folder))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Apt with a state of its own, thrown away in the end.
+pub(super) struct Apt {
+    state: tempfile::TempDir,
+}
+
+impl Apt {
+    pub(super) fn new(suite: &str) -> Result<Self> {
+        for program in ["apt-get", "dpkg"] {
+            if command::find_on_path(program).is_none() {
+                bail!("there is no {program}: this needs Debian or Ubuntu");
+            }
+        }
+        ensure!(
+            Path::new(KEYRING).is_file(),
+            "{KEYRING} is missing: install debian-archive-keyring"
+        );
+        let state = tempfile::tempdir().context("failed to create a temporary folder")?;
+        let path = state.path();
+        for folder in ["state/lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(path.join(folder))?;
+        }
+        fs::write(path.join("status"), "")?;
+        let source = format!("[signed-by={KEYRING}] {} {suite} main", mirror());
+        fs::write(
+            path.join("sources.list"),
+            format!("deb {source}\ndeb-src {source}\n"),
+        )?;
+        let here = path.display();
+        let settings = format!(
+            "Dir::State \"{here}/state\";\nDir::State::status \"{here}/status\";\n\
+             Dir::Cache \"{here}/cache\";\nDir::Etc::sourcelist \"{here}/sources.list\";\n\
+             Dir::Etc::sourceparts \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
+             APT::Install-Recommends \"false\";\nAPT::Architecture \"amd64\";\n\
+             APT::Architectures {{ \"amd64\"; }};\nAPT::Sandbox::User \"\";\n\
+             Acquire::Languages \"none\";\nDebug::NoLocking \"true\";\n"
+        );
+        fs::write(path.join("apt.conf"), settings)?;
+        let apt = Self { state };
+        command::run(&mut apt.command(&["update", "-qq"]))?;
+        Ok(apt)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("apt-get");
+        command
+            .args(arguments)
+            .env("APT_CONFIG", self.state.path().join("apt.conf"))
+            .current_dir(self.state.path());
+        command
+    }
+
+    /// Downloads packages with all they depend on.
+    pub(super) fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let mut command = self.command(&["install", "-qq", "--yes", "--download-only"]);
+        command::run(command.args(packages))?;
+        files(&self.state.path().join("cache/archives"), ".deb")
+    }
+
+    /// Downloads packages alone.
+    pub(super) fn download_alone(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        command::run(self.command(&["download", "-qq"]).args(packages))?;
+        files(self.state.path(), ".deb")
+    }
+
+    /// Downloads the original source of a package.
+    pub(super) fn source(&self, package: &str) -> Result<PathBuf> {
+        command::run(
+            self.command(&["source", "-qq", "--download-only"])
+                .arg(package),
+        )?;
+        let files = files(self.state.path(), ".orig.tar.xz")?;
+        files.into_iter().next().context("apt-get left no source")
+    }
+}
+
+/// Files of a folder whose names end so, by name.
+fn files(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = folder
+        .read_dir()
+        .with_context(|| format!("failed to list {}", folder.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| file_name(path).ends_with(suffix))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The mirror that this machine uses, if it is a Debian, else everybody's.
+fn mirror() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let sources = read("/etc/apt/sources.list.d/debian.sources");
+    let list = read("/etc/apt/sources.list");
+    let uri = sources
+        .lines()
+        .find_map(|line| line.strip_prefix("URIs:")?.split_whitespace().next());
+    let old = list
+        .lines()
+        .filter(|line| line.starts_with("deb "))
+        .find_map(|line| {
+            line.split_whitespace()
+                .find(|word| word.ends_with("/debian"))
+        });
+    uri.or(old).unwrap_or(MIRROR).to_owned()
+}
