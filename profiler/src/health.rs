@@ -69,6 +69,7 @@ losses! {
     ProcessTableFull, "processes_over_budget", "Python processes not profiled because too many are.";
     ProbeFailed, "probes_failed", "Span probes that could not be attached.";
     LookDropped, "looks_dropped", "Looks for the current span of a process dropped because too many wait.";
+    MappingNoticeLost, "mapping_notices_lost", "Notices of mapped libraries lost because too many came at once; a procfs scan found what was missed.";
     NoticeDropped, "notices_dropped", "Process notices dropped because the control plane was busy; the procfs scan finds what was missed.";
 }
 

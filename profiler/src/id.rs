@@ -83,7 +83,7 @@ impl fmt::Debug for TraceId {
 }
 
 /// Who owns a process's CPU, in OpenTelemetry's terms.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Service {
     /// `service.name`; never empty.
     pub name: String,

@@ -23,11 +23,14 @@ use crate::{
     config::Sampling,
     events::Event,
     health::{Health, Loss},
-    kernel::{self, Control as _, ControlError, Counters, KernelControl, LoadError, Loaded, Ring},
+    kernel::{
+        self, Control as _, ControlError, Counters, KernelControl, LoadError, Loaded,
+        MappingNotices, Ring,
+    },
     pipeline::{Notice, Pipeline},
     profile::{self, Coverage, LabelSet, Profile, SpanTable, Window},
     targets::{
-        Scope, Snapshot, Targets,
+        FileId, Scope, Snapshot, Targets,
         opentelemetry::looker::{Answer, Looker, Request},
     },
     time::{Anchor, BootNanos, monotonic_now},
@@ -42,8 +45,8 @@ const BATCH: usize = 65_536;
 const MAX_NOTICES: usize = 8_192;
 /// Processes that may wait to be looked at.
 const MAX_REQUESTS: usize = 16_384;
-/// How often the control plane reads the whole of procfs: the net beneath the kernel's notices.
-const SCAN_EVERY: Duration = Duration::from_secs(5);
+/// How often the control plane takes the notices of mappings.
+const TAKE_MAPPINGS: Duration = Duration::from_millis(50);
 /// How long the start waits for the first look at every process: a hostile one could make it for ever.
 const FIRST_LOOKS: Duration = Duration::from_millis(500);
 /// How often the kernel's counters are read: a system call for each of them.
@@ -57,6 +60,8 @@ pub struct Armed {
     pub control: KernelControl,
     ring: Ring,
     counters: Counters,
+    /// `None` where the kernel does not tell.
+    mappings: Option<MappingNotices>,
     period: u64,
     is_sampling: bool,
 }
@@ -80,10 +85,18 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         ring,
         counters,
     } = kernel::load(&settings)?;
+    let mappings = MappingNotices::open()
+        .inspect_err(|error| {
+            tracing::warn!(
+                "the kernel does not tell of mapped libraries ({error}): those loaded late are found within 5 s"
+            );
+        })
+        .ok();
     Ok(Armed {
         control,
         ring,
         counters,
+        mappings,
         period: sampling.period(),
         is_sampling: false,
     })
@@ -169,6 +182,7 @@ impl Session {
             control,
             ring,
             counters,
+            mappings,
             period,
             is_sampling,
         } = armed;
@@ -185,6 +199,9 @@ impl Session {
             .name("looker".to_owned())
             .spawn(move || run_looker(&looker_inbox, &answers))?;
         let mut targets = Targets::new(settings.scope, Box::new(control), health.clone());
+        if mappings.is_some() {
+            targets.expect_mapping_notices();
+        }
         targets.scan();
         take_first_looks(&mut targets, &requests, &inbox, health);
         if !is_sampling {
@@ -198,7 +215,9 @@ impl Session {
         Ok(Self {
             control: thread::Builder::new()
                 .name("control".to_owned())
-                .spawn(move || run_control(targets, &inbox, &requests, &control_shared))?,
+                .spawn(move || {
+                    run_control(targets, mappings, &inbox, &requests, &control_shared);
+                })?,
             data: thread::Builder::new()
                 .name("data".to_owned())
                 .spawn(move || {
@@ -294,23 +313,29 @@ fn ask(targets: &mut Targets, requests: &SyncSender<Request>, health: &Health) -
 
 fn run_control(
     mut targets: Targets,
+    mut mappings: Option<MappingNotices>,
     inbox: &Receiver<ControlMessage>,
     requests: &SyncSender<Request>,
     shared: &Shared,
 ) {
-    let mut next_scan = BootNanos::now().0 + nanos(SCAN_EVERY);
     loop {
+        let is_missing = mappings
+            .as_mut()
+            .is_some_and(|notices| take_mappings(notices, &mut targets, &shared.health));
         let now = BootNanos::now();
-        if now.0 >= next_scan {
+        if is_missing || now >= targets.scan_due() {
             targets.scan();
-            next_scan = now.0 + nanos(SCAN_EVERY);
         }
-        let due = targets
-            .due(now)
-            .map_or(next_scan, |due| due.0.min(next_scan));
-        shared.publish(targets.snapshot());
+        let due = targets.due(now);
+        if let Some(snapshot) = targets.changes() {
+            shared.publish(snapshot);
+        }
         ask(&mut targets, requests, &shared.health);
-        let wait = Duration::from_nanos(due.saturating_sub(BootNanos::now().0));
+        let due = due.map_or(targets.scan_due(), |due| due.min(targets.scan_due()));
+        let mut wait = Duration::from_nanos(due.0.saturating_sub(BootNanos::now().0));
+        if mappings.is_some() {
+            wait = wait.min(TAKE_MAPPINGS);
+        }
         match inbox.recv_timeout(wait) {
             Ok(message) => {
                 // Everything that waits is handled before the next snapshot is published.
@@ -337,6 +362,19 @@ fn run_control(
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// Hands on what was mapped; whether some of it was lost, so that everything must be looked at.
+fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &Health) -> bool {
+    let lost = notices.drain(|mapped| {
+        let file = FileId {
+            device: mapped.device,
+            inode: mapped.inode,
+        };
+        targets.mapped(mapped.pid, file);
+    });
+    health.add(Loss::MappingNoticeLost, lost);
+    lost > 0
 }
 
 struct DataPlane {
@@ -453,8 +491,4 @@ fn send(notices: &SyncSender<ControlMessage>, notice: Notice, health: &Health) {
         Ok(()) | Err(TrySendError::Disconnected(_)) => {}
         Err(TrySendError::Full(_)) => health.count(Loss::NoticeDropped),
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

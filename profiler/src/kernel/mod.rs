@@ -8,6 +8,7 @@ mod control;
 mod counters;
 mod load;
 mod log;
+mod mapped;
 mod ring;
 mod support;
 
@@ -23,6 +24,7 @@ pub use self::{
     control::KernelControl,
     counters::Counters,
     load::{LoadError, Loaded, Settings, load},
+    mapped::{Mapped, MappingNotices},
     ring::Ring,
     support::{Support, ask},
 };

@@ -1,8 +1,8 @@
 //! What the procfs says of a process, read with bounds.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-use super::mappings::read_bounded;
+use super::{FileId, mappings::read_bounded};
 use crate::id::{Pid, ProcessKey};
 
 /// Bytes of `cmdline` and of `environ` that are read.
@@ -43,6 +43,17 @@ pub fn pids() -> Vec<Pid> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid))
         .collect()
+}
+
+/// The file that a process executes.
+pub fn executable(pid: Pid) -> Option<FileId> {
+    let metadata = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    let device = metadata.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    Some(FileId {
+        device: u64::from(major) << 20 | u64::from(minor),
+        inode: metadata.ino(),
+    })
 }
 
 /// A NUL-separated file of the procfs: `cmdline` or `environ`. Empty where it cannot be read.

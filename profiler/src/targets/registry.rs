@@ -1,5 +1,6 @@
 //! The table of processes: who is profiled, since when, and what the kernel was told.
 
+mod discover;
 mod examine;
 
 use std::{
@@ -24,7 +25,7 @@ use super::{
     report::Report,
 };
 use crate::{
-    events::{ProcessChange, ProcessNotice, Resource},
+    events::Resource,
     health::{Health, Loss},
     id::{Pid, ProcessKey},
     kernel::{Control, ControlError},
@@ -42,12 +43,8 @@ const LOOK_FIRST: u64 = 100_000_000;
 const LOOK_LAST: u64 = 5_000_000_000;
 /// Classes of spans remembered per process.
 const MAX_WANTED: usize = 16;
-/// When to look after an exec, in milliseconds: `libpython` is there only after the dynamic
-/// loader, the hook only after the application has imported it.
-const SCHEDULE: [u64; 8] = [5, 20, 60, 200, 500, 1000, 2000, 5000];
 /// Mappings of one process are read anew at most this often, in nanoseconds.
 const REFRESH: u64 = 500_000_000;
-const MILLISECOND: u64 = 1_000_000;
 
 /// Which processes are profiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +70,9 @@ pub struct Targets {
     attached: HashSet<FileState>,
     processes: HashMap<Pid, Known>,
     requests: Vec<Request>,
+    discovery: discover::Discovery,
+    /// Whether a snapshot would be another than the last.
+    has_changed: bool,
 }
 
 /// One process in scope.
@@ -90,6 +90,8 @@ pub(super) struct Known {
     /// Classes of spans that were met and not known.
     wanted: Vec<u64>,
     asked_again: BootNanos,
+    /// Whether it had not imported OpenTelemetry when somebody looked.
+    is_without_spans: bool,
     /// When to look again, where something is not there yet, and after how long the time before.
     look_due: Option<BootNanos>,
     look_after: u64,
@@ -98,19 +100,19 @@ pub(super) struct Known {
     code_type: u64,
     layout: u32,
     seen: HashSet<FileId>,
-    attempt: usize,
-    since: BootNanos,
-    due: Option<BootNanos>,
+    /// When to look at its files.
+    due: discover::Due,
     refreshed: BootNanos,
     named_by_hook: bool,
 }
 
 impl Known {
-    fn new(process: ProcessKey, now: BootNanos) -> Self {
+    fn new(process: ProcessKey) -> Self {
         Self {
             target: Target {
                 process,
-                service: Arc::new(labels::service(process.pid)),
+                // Who it is matters only once it is profiled.
+                service: Arc::default(),
                 mappings: Arc::from([]),
                 interpreter: None,
                 spans: SpansSeen::NotYet,
@@ -121,6 +123,7 @@ impl Known {
             recipe: None,
             wanted: Vec::new(),
             asked_again: BootNanos(0),
+            is_without_spans: false,
             look_due: None,
             look_after: LOOK_FIRST,
             bias: 0,
@@ -128,18 +131,10 @@ impl Known {
             code_type: 0,
             layout: 0,
             seen: HashSet::new(),
-            attempt: 0,
-            since: now,
-            due: None,
+            due: discover::Due::default(),
             refreshed: BootNanos(0),
             named_by_hook: false,
         }
-    }
-
-    fn schedule(&mut self) {
-        let delay = SCHEDULE.get(self.attempt).copied();
-        self.due = delay.map(|it| BootNanos(self.since.0.saturating_add(it * MILLISECOND)));
-        self.attempt += 1;
     }
 }
 
@@ -155,6 +150,8 @@ impl Targets {
             attached: HashSet::new(),
             processes: HashMap::new(),
             requests: Vec::new(),
+            discovery: discover::Discovery::default(),
+            has_changed: true,
         }
     }
 
@@ -163,42 +160,10 @@ impl Targets {
         self.control.start_sampling(period)
     }
 
-    /// Reads the procfs: adds what is new, looks again at what is known, drops what is gone.
-    pub fn scan(&mut self) {
-        let now = BootNanos::now();
-        let stats: HashMap<Pid, procfs::Stat> = procfs::pids()
-            .into_iter()
-            .filter_map(|pid| Some((pid, procfs::stat(pid)?)))
-            .collect();
-        let gone: Vec<Pid> = self
-            .processes
-            .values()
-            .map(|known| known.target.process)
-            .filter(|it| stats.get(&it.pid).is_none_or(|stat| stat.process != *it))
-            .map(|it| it.pid)
-            .collect();
-        for pid in gone {
-            self.forget(pid);
-        }
-        for stat in stats.values() {
-            if self.in_scope(stat.process.pid, &stats) {
-                self.examine(stat.process, now);
-            }
-        }
-    }
-
-    /// Takes over what has happened to a process.
-    pub fn notice(&mut self, notice: ProcessNotice) {
-        match notice.what {
-            ProcessChange::Exit => self.forget(notice.pid),
-            ProcessChange::Fork { parent } => self.fork(notice.pid, parent),
-            ProcessChange::Exec => self.exec(notice.pid, notice.time),
-        }
-    }
-
     /// Takes over the resource that a process has told.
     pub fn resource(&mut self, resource: &Resource) {
         if let Some(known) = self.processes.get_mut(&resource.pid) {
+            self.has_changed = true;
             let service = labels::with_resource(&known.target.service, resource);
             known.target.service = Arc::new(service);
             known.named_by_hook = true;
@@ -210,7 +175,7 @@ impl Targets {
         let due: Vec<ProcessKey> = self
             .processes
             .values()
-            .filter(|known| known.due.is_some_and(|due| due <= now))
+            .filter(|known| known.due.at().is_some_and(|due| due <= now))
             .map(|known| known.target.process)
             .collect();
         for process in due {
@@ -219,7 +184,7 @@ impl Targets {
                 continue;
             }
             if let Some(known) = self.processes.get_mut(&process.pid) {
-                known.schedule();
+                known.due.done(now);
             }
             self.examine(process, now);
         }
@@ -235,8 +200,15 @@ impl Targets {
         for pid in looks {
             self.ask_for_recipe(pid, Some(0));
         }
-        let dues = |known: &Known| [known.due, known.look_due].into_iter().flatten().min();
-        self.processes.values().filter_map(dues).min()
+        self.look_for_imports(now);
+        let dues = |known: &Known| [known.due.at(), known.look_due].into_iter().flatten().min();
+        let dues = self.processes.values().filter_map(dues);
+        dues.chain(self.imports_due()).min()
+    }
+
+    /// What is known now, if that has changed since this was last called.
+    pub fn changes(&mut self) -> Option<Snapshot> {
+        std::mem::take(&mut self.has_changed).then(|| self.snapshot())
     }
 
     /// What is known now, for the data plane.
@@ -279,6 +251,7 @@ impl Targets {
         let took_us = answer.took.as_micros();
         tracing::debug!(%pid, ?classes, took_us, "looked for the current span");
         let is_not_yet = matches!(answer.recipe, Err(NoRecipe::NotYet | NoRecipe::Missing(_)));
+        known.is_without_spans = matches!(answer.recipe, Err(NoRecipe::NoOpenTelemetry));
         known.look_due = is_not_yet.then(|| {
             let due = BootNanos(BootNanos::now().0.saturating_add(known.look_after));
             known.look_after = (2 * known.look_after).min(LOOK_LAST);
@@ -304,11 +277,13 @@ impl Targets {
             Some(Ok(_) | Err(NoRecipe::NoOpenTelemetry | NoRecipe::NotYet)) => true,
             Some(Err(_)) => matches!(known.hook, Some(Hook::Present(_))),
         };
-        known.target.spans = match known.target.spans {
+        let before = known.target.spans;
+        known.target.spans = match before {
             _ if !are_seen => SpansSeen::Never,
             since @ SpansSeen::Since(_) if !anew => since,
             _ => SpansSeen::Since(BootNanos::now()),
         };
+        self.has_changed |= known.target.spans != before;
     }
 
     fn tell_recipe(&mut self, pid: Pid, recipe: Option<&SpanRecipe>) {
@@ -366,70 +341,17 @@ impl Targets {
         reports
     }
 
-    fn in_scope(&self, pid: Pid, stats: &HashMap<Pid, procfs::Stat>) -> bool {
-        let Scope::Processes { pids, follow } = &self.scope else {
-            return true;
-        };
-        if self.processes.contains_key(&pid) || pids.contains(&pid) {
-            return true;
-        }
-        // Ancestors, bounded: parents may form a cycle when pids are reused during the scan.
-        let ancestors = std::iter::successors(stats.get(&pid), |stat| stats.get(&stat.parent));
-        *follow && ancestors.take(64).any(|stat| pids.contains(&stat.parent))
-    }
-
-    /// The child is its parent's copy: nothing has to be looked at.
-    fn fork(&mut self, pid: Pid, parent: Pid) {
-        let followed = match &self.scope {
-            Scope::Host => true,
-            Scope::Processes { follow, .. } => *follow,
-        };
-        let Some(mut known) = self.processes.get(&parent).filter(|_| followed).cloned() else {
-            return;
-        };
-        let Some(stat) = procfs::stat(pid) else {
-            return self.forget(pid);
-        };
-        // The child may have replaced its program already: an exec notice then follows.
-        known.target.process = stat.process;
-        let recipe = known.recipe.clone();
-        self.insert(pid, known);
-        self.tell(pid);
-        // The kernel program has copied the recipe, unless there was none yet.
-        if let Some(Ok(recipe)) = recipe {
-            self.tell_recipe(pid, Some(&recipe));
-        } else {
-            self.ask_for_recipe(pid, None);
-        }
-    }
-
-    fn exec(&mut self, pid: Pid, time: BootNanos) {
-        let listed = match &self.scope {
-            Scope::Host => true,
-            Scope::Processes { pids, .. } => pids.contains(&pid),
-        };
-        if !listed && !self.processes.contains_key(&pid) {
-            return;
-        }
-        let Some(stat) = procfs::stat(pid) else {
-            return self.forget(pid);
-        };
-        let mut known = Known::new(stat.process, time);
-        known.schedule();
-        self.insert(pid, known);
-        self.tell(pid);
-    }
-
     fn insert(&mut self, pid: Pid, known: Known) {
         if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&pid) {
             self.health.count(Loss::ProcessTableFull);
             return;
         }
+        self.has_changed = true;
         self.processes.insert(pid, known);
     }
 
     fn forget(&mut self, pid: Pid) {
-        self.processes.remove(&pid);
+        self.has_changed |= self.processes.remove(&pid).is_some();
         if let Scope::Processes { pids, .. } = &mut self.scope {
             // The next process with this pid is not the one that was asked for.
             pids.retain(|it| *it != pid);

@@ -14,7 +14,7 @@ use profiler_common::{
 use proptest::prelude::{any, proptest};
 
 use super::{
-    Scope, Targets,
+    FileId, Scope, Targets,
     elf::{Elf, OpenFile},
     probe::{self, Hook, Refused},
     python::detect::{Detection, detect},
@@ -196,6 +196,31 @@ fn forks_and_execs_are_followed() {
     assert_eq!(next.0 - exec.time.0, 5_000_000);
     let after = targets.due(next).unwrap();
     assert_eq!(after.0 - exec.time.0, 20_000_000);
+    assert_ne!(recorder.process(child.pid()).unwrap().runtime, 0);
+}
+
+/// Where the kernel tells of mappings, who runs nothing new is not looked at, and who maps something new is
+/// looked at soon.
+#[test]
+fn what_is_mapped_is_looked_at() {
+    let Some(python) = interpreters().into_iter().next() else {
+        return;
+    };
+    let sleeper = Spawned(Command::new("sleep").arg("60").spawn().unwrap());
+    let (mut targets, recorder) = targets(Scope::Host);
+    targets.expect_mapping_notices();
+    targets.scan();
+    let exec = notice(sleeper.pid(), ProcessChange::Exec);
+    targets.notice(exec);
+    let soon = |due: Option<BootNanos>| due.is_some_and(|due| due.0 < exec.time.0 + 1_000_000_000);
+    assert!(!soon(targets.due(exec.time)));
+    // A process whose exec is told of later is met by what it maps.
+    let child = Spawned::python(&python);
+    let file = |inode| FileId { device: 1, inode };
+    targets.mapped(child.pid(), file(1));
+    assert!(soon(targets.due(exec.time)));
+    let now = BootNanos(BootNanos::now().0 + 10_000_000);
+    targets.due(now);
     assert_ne!(recorder.process(child.pid()).unwrap().runtime, 0);
 }
 

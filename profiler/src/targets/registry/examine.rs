@@ -44,7 +44,7 @@ impl Targets {
         };
         let known = known.filter(|known| known.target.process == process && still(known));
         let is_new = known.is_none();
-        let mut known = known.unwrap_or_else(|| Known::new(process, now));
+        let mut known = known.unwrap_or_else(|| Known::new(process));
         let had = known.target.interpreter.is_some();
         known.target.mappings = Arc::from(mappings.as_slice());
         known.refreshed = now;
@@ -55,7 +55,8 @@ impl Targets {
             }
         }
         let found = known.target.interpreter.is_some();
-        if !known.named_by_hook && (is_new || found != had) {
+        let is_profiled = found || self.scope != Scope::Host;
+        if !known.named_by_hook && is_profiled && (is_new || found != had) {
             known.target.service = Arc::new(labels::service(pid));
         }
         if !found && self.scope == Scope::Host {
@@ -74,6 +75,9 @@ impl Targets {
         let Some((facts, path, state)) = self.files.facts(known.target.process.pid, mapping) else {
             return;
         };
+        if facts.python == Detection::NotPython && facts.hook == Hook::Absent {
+            self.discovery.is_plain(mapping.file);
+        }
         match &facts.python {
             Detection::Found(python) if known.target.interpreter.is_none() => {
                 self.found(known, python, mapping);

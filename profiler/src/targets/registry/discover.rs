@@ -1,0 +1,307 @@
+//! Meeting processes: by the kernel's notices, with a look at the procfs as the net beneath.
+//!
+//! A process that executes a program, and a file that is mapped to be executed, are looked at when
+//! they are new. Most are not: a file that holds neither an interpreter nor a hook is remembered, and
+//! who maps nothing else is never looked at.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{Known, Scope, Targets};
+use crate::{
+    events::{ProcessChange, ProcessNotice},
+    id::Pid,
+    targets::{FileId, labels, procfs},
+    time::BootNanos,
+};
+
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MILLISECOND;
+/// When to look after an exec, where nobody tells of mappings, in milliseconds: `libpython` is there
+/// only after the dynamic loader, the hook only after the application has imported it.
+const SCHEDULE: [u64; 8] = [5, 20, 60, 200, 500, 1000, 2000, 5000];
+/// A look follows what is new by this much: files are mapped several at once.
+const SOON: u64 = 2 * MILLISECOND;
+/// The least time between two looks at a process that maps new files again and again; doubled with
+/// each, up to the last.
+const PAUSE_FIRST: u64 = 20 * MILLISECOND;
+const PAUSE_LAST: u64 = 2 * SECOND;
+/// Who maps nothing new for this long starts over.
+const QUIET: u64 = 5 * SECOND;
+/// How often the procfs is read where mappings are told of, and where not.
+const SCAN_WITH_NOTICES: u64 = 30 * SECOND;
+const SCAN_WITHOUT: u64 = 5 * SECOND;
+/// Files remembered that are of no interest. They are forgotten at every scan: one may be written anew.
+const MAX_PLAIN: usize = 65_536;
+/// A process is asked at least this often whether it has imported OpenTelemetry meanwhile.
+const IMPORTS_EVERY: u64 = SECOND;
+/// Per process that is asked: so that many of them cost no more than few.
+const IMPORTS_PER_PROCESS: u64 = 5 * MILLISECOND;
+
+/// What is remembered for discovery.
+#[derive(Debug, Default)]
+pub(super) struct Discovery {
+    /// Whether the kernel tells of mappings.
+    has_notices: bool,
+    /// Files that hold neither an interpreter nor a hook.
+    plain: HashSet<FileId>,
+    /// When the procfs was read last.
+    scanned: BootNanos,
+    /// When imports were asked for last.
+    imports_asked: BootNanos,
+}
+
+impl Discovery {
+    /// Remembers a file that is of no interest.
+    pub(super) fn is_plain(&mut self, file: FileId) {
+        if self.plain.len() >= MAX_PLAIN {
+            self.plain.clear();
+        }
+        self.plain.insert(file);
+    }
+}
+
+/// When to look at a process's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Due {
+    next: Option<BootNanos>,
+    /// When it was looked at last, and what to wait before the next look.
+    looked: BootNanos,
+    pause: u64,
+    /// Where nobody tells of mappings: since when, and how many looks have been.
+    since: Option<(BootNanos, usize)>,
+}
+
+impl Due {
+    /// When, if at all.
+    pub(super) fn at(&self) -> Option<BootNanos> {
+        self.next
+    }
+
+    /// Something new was mapped.
+    fn soon(&mut self, now: BootNanos) {
+        if now.since(self.looked).as_nanos() > u128::from(QUIET) {
+            self.pause = 0;
+        }
+        let earliest = self.looked.0.saturating_add(self.pause);
+        let due = BootNanos(now.0.saturating_add(SOON).max(earliest));
+        self.next = Some(self.next.map_or(due, |next| next.min(due)));
+    }
+
+    /// Looks by the clock from now on.
+    fn by_schedule(&mut self, now: BootNanos) {
+        self.since = Some((now, 0));
+        self.schedule();
+    }
+
+    fn schedule(&mut self) {
+        if let Some((since, looks)) = &mut self.since {
+            let delay = SCHEDULE.get(*looks).copied();
+            self.next = delay.map(|it| BootNanos(since.0.saturating_add(it * MILLISECOND)));
+            *looks += 1;
+        }
+    }
+
+    /// A look is taken.
+    pub(super) fn done(&mut self, now: BootNanos) {
+        self.next = None;
+        self.looked = now;
+        self.pause = (2 * self.pause).clamp(PAUSE_FIRST, PAUSE_LAST);
+        self.schedule();
+    }
+}
+
+impl Targets {
+    /// From now on [`Self::mapped`] is called for every file that is mapped to be executed.
+    pub fn expect_mapping_notices(&mut self) {
+        self.discovery.has_notices = true;
+    }
+
+    /// When the procfs is to be read again.
+    pub fn scan_due(&self) -> BootNanos {
+        let every = if self.discovery.has_notices {
+            SCAN_WITH_NOTICES
+        } else {
+            SCAN_WITHOUT
+        };
+        BootNanos(self.discovery.scanned.0.saturating_add(every))
+    }
+
+    /// Reads the procfs: adds what is new, looks again at what is known, drops what is gone.
+    pub fn scan(&mut self) {
+        let now = BootNanos::now();
+        self.discovery.scanned = now;
+        self.discovery.plain.clear();
+        let stats: HashMap<Pid, procfs::Stat> = procfs::pids()
+            .into_iter()
+            .filter_map(|pid| Some((pid, procfs::stat(pid)?)))
+            .collect();
+        let gone: Vec<Pid> = self
+            .processes
+            .values()
+            .map(|known| known.target.process)
+            .filter(|it| stats.get(&it.pid).is_none_or(|stat| stat.process != *it))
+            .map(|it| it.pid)
+            .collect();
+        for pid in gone {
+            self.forget(pid);
+        }
+        for stat in stats.values() {
+            if self.in_scope(stat.process.pid, &stats) {
+                self.examine(stat.process, now);
+            }
+        }
+    }
+
+    /// Takes over what has happened to a process.
+    pub fn notice(&mut self, notice: ProcessNotice) {
+        match notice.what {
+            ProcessChange::Exit => self.forget(notice.pid),
+            ProcessChange::Fork { parent } => self.fork(notice.pid, parent),
+            ProcessChange::Exec => self.exec(notice.pid, notice.time),
+        }
+    }
+
+    /// Takes over that a process has mapped a file to execute it.
+    pub fn mapped(&mut self, pid: Pid, file: FileId) {
+        if self.discovery.plain.contains(&file) {
+            return;
+        }
+        let now = BootNanos::now();
+        if let Some(known) = self.processes.get_mut(&pid) {
+            known.due.soon(now);
+            return;
+        }
+        if self.scope != Scope::Host {
+            return;
+        }
+        // Its exec is told of by another way, and perhaps only later.
+        if let Some(stat) = procfs::stat(pid) {
+            let mut known = Known::new(stat.process);
+            known.due.soon(now);
+            self.insert(pid, known);
+        }
+    }
+
+    /// Asks the processes that had not imported OpenTelemetry whether they have by now, when it is time.
+    pub(super) fn look_for_imports(&mut self, now: BootNanos) {
+        if self.imports_due().is_none_or(|due| due > now) {
+            return;
+        }
+        self.discovery.imports_asked = now;
+        let waiting = self.processes.values().filter(|it| it.is_without_spans);
+        let waiting: Vec<Pid> = waiting.map(|known| known.target.process.pid).collect();
+        for pid in waiting {
+            self.ask_for_recipe(pid, None);
+        }
+    }
+
+    /// When that is.
+    pub(super) fn imports_due(&self) -> Option<BootNanos> {
+        let waiting = self.processes.values().filter(|it| it.is_without_spans);
+        let count = u64::try_from(waiting.count()).unwrap_or(u64::MAX);
+        let every = IMPORTS_EVERY.max(count.saturating_mul(IMPORTS_PER_PROCESS));
+        (count > 0).then(|| BootNanos(self.discovery.imports_asked.0.saturating_add(every)))
+    }
+
+    fn in_scope(&self, pid: Pid, stats: &HashMap<Pid, procfs::Stat>) -> bool {
+        let Scope::Processes { pids, follow } = &self.scope else {
+            return true;
+        };
+        if self.processes.contains_key(&pid) || pids.contains(&pid) {
+            return true;
+        }
+        // Ancestors, bounded: parents may form a cycle when pids are reused during the scan.
+        let ancestors = std::iter::successors(stats.get(&pid), |stat| stats.get(&stat.parent));
+        *follow && ancestors.take(64).any(|stat| pids.contains(&stat.parent))
+    }
+
+    /// The child is its parent's copy: nothing has to be looked at.
+    fn fork(&mut self, pid: Pid, parent: Pid) {
+        let followed = match &self.scope {
+            Scope::Host => true,
+            Scope::Processes { follow, .. } => *follow,
+        };
+        let Some(mut known) = self.processes.get(&parent).filter(|_| followed).cloned() else {
+            return;
+        };
+        let Some(stat) = procfs::stat(pid) else {
+            return self.forget(pid);
+        };
+        // The child may have replaced its program already: an exec notice then follows.
+        known.target.process = stat.process;
+        let recipe = known.recipe.clone();
+        self.insert(pid, known);
+        self.tell(pid);
+        // The kernel program has copied the recipe, unless there was none yet.
+        if let Some(Ok(recipe)) = recipe {
+            self.tell_recipe(pid, Some(&recipe));
+        } else {
+            self.ask_for_recipe(pid, None);
+        }
+    }
+
+    /// What a process was is over: it runs another program.
+    fn exec(&mut self, pid: Pid, now: BootNanos) {
+        let listed = match &self.scope {
+            Scope::Host => true,
+            Scope::Processes { pids, .. } => pids.contains(&pid),
+        };
+        let before = self.processes.get(&pid);
+        if !listed && before.is_none() {
+            return;
+        }
+        let Some(stat) = procfs::stat(pid) else {
+            return self.forget(pid);
+        };
+        let mut known = Known::new(stat.process);
+        if !self.discovery.has_notices {
+            known.due.by_schedule(now);
+        } else if before.is_some_and(|it| it.due.at().is_some())
+            || procfs::executable(pid).is_none_or(|file| !self.discovery.plain.contains(&file))
+        {
+            // What it has mapped so far may have been told of already.
+            known.due.soon(now);
+        }
+        if self.scope != Scope::Host {
+            known.target.service = Arc::new(labels::service(pid));
+        }
+        self.insert(pid, known);
+        self.tell(pid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Due, MILLISECOND, QUIET, SECOND};
+    use crate::time::BootNanos;
+
+    /// Looks in ten seconds at a process that maps something new every millisecond.
+    fn looks(due: &mut Due, from: u64) -> usize {
+        let mut looks = 0;
+        for now in (from..from + 10 * SECOND).step_by(usize::try_from(MILLISECOND).unwrap()) {
+            due.soon(BootNanos(now));
+            if due.at().is_some_and(|due| due.0 <= now) {
+                due.done(BootNanos(now));
+                looks += 1;
+            }
+        }
+        looks
+    }
+
+    /// The first look comes at once, the next ones less and less often; who was quiet starts over.
+    #[test]
+    fn who_maps_again_and_again_is_looked_at_less() {
+        let mut due = Due::default();
+        due.soon(BootNanos(SECOND));
+        assert_eq!(due.at(), Some(BootNanos(SECOND + 2 * MILLISECOND)));
+        let many = looks(&mut due, 2 * SECOND);
+        assert!((8..16).contains(&many), "{many}");
+        let later = 13 * SECOND + QUIET;
+        due.done(BootNanos(12 * SECOND));
+        due.soon(BootNanos(later));
+        assert_eq!(due.at(), Some(BootNanos(later + 2 * MILLISECOND)));
+    }
+}
