@@ -67,6 +67,7 @@ fn run(
     let target = sampled.map(|process: ProcessKey| {
         Arc::new(Target {
             process,
+            container: None,
             service: Arc::new(Service {
                 name: "shop".to_owned(),
                 namespace: String::new(),

@@ -64,6 +64,7 @@ fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>, age: Duration)
         aggregator.add(&NamedSample {
             time: BootNanos(0),
             service: Arc::clone(&service),
+            container: None,
             pid: Pid(1),
             tid: Tid(1),
             thread_name: ThreadName::default(),

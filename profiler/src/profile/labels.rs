@@ -3,6 +3,8 @@
 //! Towards Pyroscope labels cost: all but `span_id` and `trace_id` become series labels there
 //! (`pkg/model/pprofsplit` of grafana/pyroscope), and `trace_id` does too before release 2.1.
 
+use std::sync::Arc;
+
 use crate::{
     events::ThreadName,
     id::{Pid, Service, Tid, TraceId},
@@ -20,6 +22,8 @@ pub const TRACE_ID: &str = "trace_id";
 pub const ACTIVE_SPAN_ID: &str = "active_span_id";
 /// That span's name.
 pub const ACTIVE_SPAN_NAME: &str = "active_span_name";
+/// The container: 64 hexadecimal digits.
+pub const CONTAINER_ID: &str = "container_id";
 /// Says that `span_id` is not by the label mode but of the active span, as the local root is not known.
 pub const SPAN_LABEL: &str = "span_label";
 /// The process.
@@ -58,7 +62,7 @@ impl SpanLabel {
 /// Which labels samples carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelSet {
-    /// `span_id` and `span_name`, so that a server keeps few series.
+    /// `span_id`, `span_name` and `container_id`, so that a server keeps few series.
     Pyroscope {
         /// Whether to add `trace_id`: one series per trace on servers before 2.1.
         trace_id: bool,
@@ -76,6 +80,7 @@ pub struct Labels {
     /// Whether the span is the active one because its local root is not known.
     stands_in: bool,
     thread: Option<(Pid, Tid, ThreadName)>,
+    container: Option<Arc<str>>,
 }
 
 impl Labels {
@@ -87,10 +92,12 @@ impl Labels {
         };
         let span = context.map(|context| span_label.span(context).clone());
         let trace = context.and_then(|context| context.trace);
+        let container = sample.container.clone();
         match set {
             LabelSet::Pyroscope { trace_id } => Self {
                 span,
                 trace: trace.filter(|_| trace_id),
+                container,
                 ..Self::default()
             },
             LabelSet::File => Self {
@@ -100,6 +107,7 @@ impl Labels {
                     && context.is_some_and(|context| context.local_root.is_none()),
                 trace,
                 thread: Some((sample.pid, sample.tid, sample.thread_name)),
+                container,
             },
         }
     }
@@ -122,6 +130,9 @@ impl Labels {
             pairs.push((TID, tid.to_string()));
             pairs.push((THREAD_NAME, thread_name.to_text()));
             pairs.push((SERVICE_NAME, service.name.clone()));
+        }
+        if let Some(container) = &self.container {
+            pairs.push((CONTAINER_ID, container.to_string()));
         }
         pairs.retain(|(_, value)| !value.is_empty());
         for (_, value) in &mut pairs {

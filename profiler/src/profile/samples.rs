@@ -47,6 +47,7 @@ pub(crate) fn sample(stack: &[&str], attribution: Attribution) -> NamedSample {
             name: "shop".to_owned(),
             namespace: String::new(),
         }),
+        container: None,
         pid: Pid(10),
         tid: Tid(11),
         thread_name: ThreadName(*b"worker\0\0\0\0\0\0\0\0\0\0"),

@@ -27,6 +27,8 @@ pub struct NamedSample {
     pub time: BootNanos,
     /// Whose CPU it is.
     pub service: Arc<Service>,
+    /// The container it ran in, if that is known.
+    pub container: Option<Arc<str>>,
     /// The process.
     pub pid: Pid,
     /// The thread.

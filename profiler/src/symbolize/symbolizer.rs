@@ -97,6 +97,7 @@ impl Symbolizer {
         Some(NamedSample {
             time: sample.time,
             service: Arc::clone(&target.service),
+            container: target.container.clone(),
             pid: sample.process.pid,
             tid: sample.tid,
             thread_name: sample.thread_name,

@@ -4,6 +4,7 @@
 //! [`crate::kernel::Control`]) and read-only [`Snapshot`]s for the data plane.
 //! Must not know samples, profiles or servers.
 
+pub mod container;
 pub mod elf;
 pub mod files;
 mod inspect;
@@ -74,6 +75,8 @@ pub struct Target {
     pub process: ProcessKey,
     /// Who owns its CPU.
     pub service: Arc<Service>,
+    /// The container it runs in, if it is known to be in one.
+    pub container: Option<Arc<str>>,
     /// Its executable mappings, by address.
     pub mappings: Arc<[Mapping]>,
     /// Its interpreter; `None` while it is not known to run Python.

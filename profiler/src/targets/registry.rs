@@ -11,7 +11,7 @@ use std::{
 use profiler_common::{context::SpanRecipe, python::PythonLayout};
 
 use super::{
-    FileId, Snapshot, SpansSeen, Target,
+    FileId, Snapshot, SpansSeen, Target, container,
     elf::FileState,
     files::Files,
     labels,
@@ -113,6 +113,7 @@ impl Known {
                 process,
                 // Who it is matters only once it is profiled.
                 service: Arc::default(),
+                container: None,
                 mappings: Arc::from([]),
                 interpreter: None,
                 spans: SpansSeen::NotYet,
@@ -134,6 +135,15 @@ impl Known {
             due: discover::Due::default(),
             refreshed: BootNanos(0),
             named_by_hook: false,
+        }
+    }
+
+    /// Finds out who owns its CPU, unless the hook has said so.
+    fn name_owner(&mut self) {
+        let pid = self.target.process.pid;
+        self.target.container = container::id(pid);
+        if !self.named_by_hook {
+            self.target.service = Arc::new(labels::service(pid));
         }
     }
 }

@@ -4,16 +4,13 @@
 //! they are new. Most are not: a file that holds neither an interpreter nor a hook is remembered, and
 //! who maps nothing else is never looked at.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 
 use super::{Known, Scope, Targets};
 use crate::{
     events::{ProcessChange, ProcessNotice},
     id::Pid,
-    targets::{FileId, labels, procfs},
+    targets::{FileId, procfs},
     time::BootNanos,
 };
 
@@ -266,7 +263,7 @@ impl Targets {
             known.due.soon(now);
         }
         if self.scope != Scope::Host {
-            known.target.service = Arc::new(labels::service(pid));
+            known.name_owner();
         }
         self.insert(pid, known);
         self.tell(pid);

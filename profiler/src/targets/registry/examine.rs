@@ -12,7 +12,7 @@ use crate::{
     health::Loss,
     id::{Pid, ProcessKey},
     targets::{
-        Interpreter, Mapping, labels, mappings,
+        Interpreter, Mapping, mappings,
         probe::Hook,
         python::{
             detect::{Detection, Facts},
@@ -56,8 +56,8 @@ impl Targets {
         }
         let found = known.target.interpreter.is_some();
         let is_profiled = found || self.scope != Scope::Host;
-        if !known.named_by_hook && is_profiled && (is_new || found != had) {
-            known.target.service = Arc::new(labels::service(pid));
+        if is_profiled && (is_new || found != had) {
+            known.name_owner();
         }
         if !found && self.scope == Scope::Host {
             // Nobody asks for the addresses of what is not profiled.
