@@ -25,7 +25,8 @@ pub(crate) fn forked(child: *const u8) {
         return;
     }
     let Some(parent) = PROCESSES.get_ptr(&header.tgid) else {
-        return;
+        // Perhaps the agent has not looked at it yet.
+        return notify(child_tgid, process::FORK, header.tgid);
     };
     // SAFETY: map values stay readable while the program runs; the parent is alive.
     let mut entry = unsafe { *parent };

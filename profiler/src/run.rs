@@ -318,12 +318,14 @@ fn run_control(
     requests: &SyncSender<Request>,
     shared: &Shared,
 ) {
+    // Whether something may have been missed, which a scan finds.
+    let mut is_missing = false;
     loop {
-        let is_missing = mappings
-            .as_mut()
-            .is_some_and(|notices| take_mappings(notices, &mut targets, &shared.health));
+        if let Some(notices) = &mut mappings {
+            is_missing |= take_mappings(notices, &mut targets, &shared.health);
+        }
         let now = BootNanos::now();
-        if is_missing || now >= targets.scan_due() {
+        if std::mem::take(&mut is_missing) || now >= targets.scan_due() {
             targets.scan();
         }
         let due = targets.due(now);
@@ -338,6 +340,10 @@ fn run_control(
         }
         match inbox.recv_timeout(wait) {
             Ok(message) => {
+                // What was mapped before something happened must be known when that is handled.
+                if let Some(notices) = &mut mappings {
+                    is_missing |= take_mappings(notices, &mut targets, &shared.health);
+                }
                 // Everything that waits is handled before the next snapshot is published.
                 let mut next = Some(message);
                 while let Some(message) = next {

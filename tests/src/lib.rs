@@ -1,6 +1,7 @@
 //! The harness of the end-to-end tests.
 
 pub mod agent;
+pub mod compile;
 pub mod http;
 pub mod matrix;
 pub mod oracle;

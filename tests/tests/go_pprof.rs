@@ -27,6 +27,7 @@ fn sample(function: &str, span: u64, name: &str) -> NamedSample {
             name: "shop".to_owned(),
             namespace: String::new(),
         }),
+        container: None,
         pid: Pid(1),
         tid: Tid(2),
         thread_name: ThreadName(*b"worker\0\0\0\0\0\0\0\0\0\0"),

@@ -4,7 +4,12 @@
 //! they are new. Most are not: a file that holds neither an interpreter nor a hook is remembered, and
 //! who maps nothing else is never looked at.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroUsize,
+};
+
+use lru::LruCache;
 
 use super::{Known, Scope, Targets};
 use crate::{
@@ -25,6 +30,11 @@ const SOON: u64 = 2 * MILLISECOND;
 /// each, up to the last.
 const PAUSE_FIRST: u64 = 20 * MILLISECOND;
 const PAUSE_LAST: u64 = 2 * SECOND;
+/// How long before a fork or an exec is told of, what the process maps may have been: the two come on
+/// different ways, and the pid may have been another's a moment before.
+const RECENT: u64 = 2 * SECOND;
+/// Processes remembered for that.
+const MAX_NOTICED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Who maps nothing new for this long starts over.
 const QUIET: u64 = 5 * SECOND;
 /// How often the procfs is read where mappings are told of, and where not.
@@ -38,19 +48,39 @@ const IMPORTS_EVERY: u64 = SECOND;
 const IMPORTS_PER_PROCESS: u64 = 5 * MILLISECOND;
 
 /// What is remembered for discovery.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Discovery {
     /// Whether the kernel tells of mappings.
     has_notices: bool,
     /// Files that hold neither an interpreter nor a hook.
     plain: HashSet<FileId>,
+    /// When a process of this pid mapped something new.
+    noticed: LruCache<Pid, BootNanos>,
     /// When the procfs was read last.
     scanned: BootNanos,
     /// When imports were asked for last.
     imports_asked: BootNanos,
 }
 
+impl Default for Discovery {
+    fn default() -> Self {
+        Self {
+            has_notices: false,
+            plain: HashSet::new(),
+            noticed: LruCache::new(MAX_NOTICED),
+            scanned: BootNanos(0),
+            imports_asked: BootNanos(0),
+        }
+    }
+}
+
 impl Discovery {
+    /// Whether a process of this pid mapped something new just now.
+    fn was_noticed(&self, pid: Pid, now: BootNanos) -> bool {
+        let at = self.noticed.peek(&pid);
+        at.is_some_and(|at| at.0.saturating_add(RECENT) > now.0)
+    }
+
     /// Remembers a file that is of no interest.
     pub(super) fn is_plain(&mut self, file: FileId) {
         if self.plain.len() >= MAX_PLAIN {
@@ -167,6 +197,7 @@ impl Targets {
             return;
         }
         let now = BootNanos::now();
+        self.discovery.noticed.put(pid, now);
         if let Some(known) = self.processes.get_mut(&pid) {
             known.due.soon(now);
             return;
@@ -227,8 +258,13 @@ impl Targets {
         let Some(stat) = procfs::stat(pid) else {
             return self.forget(pid);
         };
-        // The child may have replaced its program already: an exec notice then follows.
+        // The child may have replaced its program already: an exec notice then follows, and what it has
+        // mapped may have been told of first.
         known.target.process = stat.process;
+        let now = BootNanos::now();
+        if self.discovery.was_noticed(pid, now) {
+            known.due.soon(now);
+        }
         let recipe = known.recipe.clone();
         self.insert(pid, known);
         self.tell(pid);
@@ -256,7 +292,7 @@ impl Targets {
         let mut known = Known::new(stat.process);
         if !self.discovery.has_notices {
             known.due.by_schedule(now);
-        } else if before.is_some_and(|it| it.due.at().is_some())
+        } else if self.discovery.was_noticed(pid, now)
             || procfs::executable(pid).is_none_or(|file| !self.discovery.plain.contains(&file))
         {
             // What it has mapped so far may have been told of already.
