@@ -318,14 +318,12 @@ fn run_control(
     requests: &SyncSender<Request>,
     shared: &Shared,
 ) {
-    // Whether something may have been missed, which a scan finds.
-    let mut is_missing = false;
     loop {
         if let Some(notices) = &mut mappings {
-            is_missing |= take_mappings(notices, &mut targets, &shared.health);
+            take_mappings(notices, &mut targets, &shared.health);
         }
         let now = BootNanos::now();
-        if std::mem::take(&mut is_missing) || now >= targets.scan_due() {
+        if now >= targets.scan_due() {
             targets.scan();
         }
         let due = targets.due(now);
@@ -342,7 +340,7 @@ fn run_control(
             Ok(message) => {
                 // What was mapped before something happened must be known when that is handled.
                 if let Some(notices) = &mut mappings {
-                    is_missing |= take_mappings(notices, &mut targets, &shared.health);
+                    take_mappings(notices, &mut targets, &shared.health);
                 }
                 // Everything that waits is handled before the next snapshot is published.
                 let mut next = Some(message);
@@ -370,8 +368,8 @@ fn run_control(
     }
 }
 
-/// Hands on what was mapped; whether some of it was lost, so that everything must be looked at.
-fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &Health) -> bool {
+/// Hands on what was mapped.
+fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &Health) {
     let lost = notices.drain(|mapped| {
         let file = FileId {
             device: mapped.device,
@@ -379,8 +377,10 @@ fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &H
         };
         targets.mapped(mapped.pid, file);
     });
-    health.add(Loss::MappingNoticeLost, lost);
-    lost > 0
+    if lost > 0 {
+        health.add(Loss::MappingNoticeLost, lost);
+        targets.has_missed();
+    }
 }
 
 struct DataPlane {

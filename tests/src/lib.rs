@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod compile;
+pub mod container;
 pub mod http;
 pub mod matrix;
 pub mod oracle;

@@ -87,6 +87,11 @@ impl Recording {
         Self { running, folder }
     }
 
+    /// The pid of the command.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     /// Stops it as Ctrl-C would.
     pub fn stop(self) -> Recorded {
         self.running.signal(Signal::INT);

@@ -188,9 +188,9 @@ fn end_to_end_tests(
         .join(":");
     let peers = prepare_peers(workspace, pythons)?;
     let releases = prepare_releases(workspace, pythons)?;
+    let mut total = prepare_containers();
     let cells = matrix_of_pythons::ensure(workspace)?;
     let matrix = matrix_of_pythons::write_matrix(workspace, &cells)?;
-    let mut total = Summary::default();
     for program in programs {
         let path = workspace.path_with_tools()?;
         let manifest = workspace.root.join("tests");
@@ -232,6 +232,17 @@ fn prepare_peers(
         .ensure()
         .context("failed to install what the tests compare with")?;
     Ok(environment.folder)
+}
+
+/// What runs containers, installed where that is possible.
+fn prepare_containers() -> Summary {
+    if command::find_on_path("runc").is_some() {
+        return Summary::default();
+    }
+    match python::apt_install("runc", "there is no runc to run containers with") {
+        Ok(()) => Summary::default(),
+        Err(error) => lacking(&error.to_string()),
+    }
 }
 
 /// Virtual environments with earlier releases of OpenTelemetry alone, on the oldest interpreter: the

@@ -291,6 +291,41 @@ fn hooks_are_told_apart() {
     );
 }
 
+/// A file that ends in the middle of any of its headers, or right behind one, is answered.
+#[test]
+fn files_cut_at_every_header_are_survived() {
+    for python in interpreters() {
+        let bytes = std::fs::read(python).unwrap();
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let half = |at: usize| u64::from(u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap()));
+        // `e_phoff`, `e_phnum` entries of 56 bytes; `e_shoff`, `e_shnum` entries of 64 bytes.
+        let (segments, sections) = (word(0x20), word(0x28));
+        let mut cuts: Vec<u64> = (0..=64).step_by(4).collect();
+        cuts.extend((0..=half(0x38) * 8).map(|at| segments + at * 7));
+        cuts.extend((0..=half(0x3c) * 4).map(|at| sections + at * 16));
+        for section in (0..half(0x3c)).map(|at| usize::try_from(sections + at * 64).unwrap()) {
+            let (start, size) = (word(section + 0x18), word(section + 0x20));
+            cuts.extend([start, start + size / 2, start + size.saturating_sub(1)]);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        cuts.sort_unstable();
+        for cut in cuts.into_iter().rev() {
+            if cut > bytes.len() as u64 {
+                continue;
+            }
+            file.as_file().set_len(cut).unwrap();
+            let data = OpenFile::open(file.path()).unwrap().data();
+            if let Ok(elf) = Elf::parse(&data) {
+                if let Detection::Found(facts) = detect(&elf) {
+                    assert_eq!(facts.version.0, 3);
+                }
+                probe::find(&elf);
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
     /// A damaged or cut interpreter is answered, never a panic.

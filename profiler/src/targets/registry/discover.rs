@@ -40,6 +40,8 @@ const QUIET: u64 = 5 * SECOND;
 /// How often the procfs is read where mappings are told of, and where not.
 const SCAN_WITH_NOTICES: u64 = 30 * SECOND;
 const SCAN_WITHOUT: u64 = 5 * SECOND;
+/// The same where notices were lost: a process can make that happen all the time.
+const SCAN_AFTER_LOSS: u64 = 2 * SECOND;
 /// Files remembered that are of no interest. They are forgotten at every scan: one may be written anew.
 const MAX_PLAIN: usize = 65_536;
 /// A process is asked at least this often whether it has imported OpenTelemetry meanwhile.
@@ -52,6 +54,8 @@ const IMPORTS_PER_PROCESS: u64 = 5 * MILLISECOND;
 pub(super) struct Discovery {
     /// Whether the kernel tells of mappings.
     has_notices: bool,
+    /// Whether some were lost since the procfs was read.
+    has_missed: bool,
     /// Files that hold neither an interpreter nor a hook.
     plain: HashSet<FileId>,
     /// When a process of this pid mapped something new.
@@ -66,6 +70,7 @@ impl Default for Discovery {
     fn default() -> Self {
         Self {
             has_notices: false,
+            has_missed: false,
             plain: HashSet::new(),
             noticed: LruCache::new(MAX_NOTICED),
             scanned: BootNanos(0),
@@ -146,12 +151,17 @@ impl Targets {
         self.discovery.has_notices = true;
     }
 
+    /// Something may have been missed: the procfs is to be read sooner.
+    pub fn has_missed(&mut self) {
+        self.discovery.has_missed = true;
+    }
+
     /// When the procfs is to be read again.
     pub fn scan_due(&self) -> BootNanos {
-        let every = if self.discovery.has_notices {
-            SCAN_WITH_NOTICES
-        } else {
-            SCAN_WITHOUT
+        let every = match &self.discovery {
+            it if it.has_missed => SCAN_AFTER_LOSS,
+            it if it.has_notices => SCAN_WITH_NOTICES,
+            _ => SCAN_WITHOUT,
         };
         BootNanos(self.discovery.scanned.0.saturating_add(every))
     }
@@ -160,6 +170,7 @@ impl Targets {
     pub fn scan(&mut self) {
         let now = BootNanos::now();
         self.discovery.scanned = now;
+        self.discovery.has_missed = false;
         self.discovery.plain.clear();
         let stats: HashMap<Pid, procfs::Stat> = procfs::pids()
             .into_iter()
