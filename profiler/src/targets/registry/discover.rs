@@ -47,7 +47,7 @@ const MAX_PLAIN: usize = 65_536;
 /// A process is asked at least this often whether it has imported OpenTelemetry meanwhile.
 const IMPORTS_EVERY: u64 = SECOND;
 /// Per process that is asked: so that many of them cost no more than few.
-const IMPORTS_PER_PROCESS: u64 = 5 * MILLISECOND;
+const IMPORTS_PER_PROCESS: u64 = 20 * MILLISECOND;
 
 /// What is remembered for discovery.
 #[derive(Debug)]
