@@ -137,6 +137,16 @@ pub struct SamplingArguments {
     /// then includes its children, or the innermost one (active) [default: local-root]
     #[arg(long, env = "SPANPROF_SPAN_LABEL", value_name = "MODE")]
     pub span_label: Option<SpanLabelArgument>,
+    /// Most Python processes that are profiled at once [default: 10000]
+    #[arg(long, env = "SPANPROF_MAX_PROCESSES", value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "COUNT")]
+    pub max_processes: Option<u32>,
+    /// Most threads whose interpreter's state is remembered; docs/limits.md says what that costs
+    /// [default: 8192]
+    #[arg(long, env = "SPANPROF_MAX_THREADS", value_parser = clap::value_parser!(u32).range(64..=1_000_000), value_name = "COUNT")]
+    pub max_threads: Option<u32>,
+    /// Most spans that are remembered while they are open [default: 16384]
+    #[arg(long, env = "SPANPROF_MAX_SPANS", value_parser = clap::value_parser!(u32).range(64..=1_000_000), value_name = "COUNT")]
+    pub max_spans: Option<u32>,
     /// Bytes of the ring buffer: a power of two of at least 4096
     #[arg(long, hide = true, default_value_t = 4 << 20, value_parser = parse_ring_size)]
     pub ring_size: u32,

@@ -4,7 +4,10 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::cli::{AgentArguments, SamplingArguments, SpanLabelArgument, check_tag};
+use crate::{
+    cli::{AgentArguments, SamplingArguments, SpanLabelArgument, check_tag},
+    kernel::Limits,
+};
 
 /// Samples a second: prime to the frequencies at which things happen in programs.
 pub const DEFAULT_FREQUENCY: u32 = 99;
@@ -18,6 +21,8 @@ pub struct Sampling {
     pub frequency: u32,
     /// Which span labels a sample.
     pub span_label: SpanLabelArgument,
+    /// How much is remembered.
+    pub limits: Limits,
     /// Bytes of the ring buffer.
     pub ring_size: u32,
     /// Whether the kernel programs log.
@@ -32,26 +37,58 @@ impl Sampling {
 
     /// From flags and environment, with nothing from a file.
     pub fn from_arguments(arguments: &SamplingArguments) -> Self {
-        Self::merge(arguments, None, None)
+        Self::merge(arguments, &File::default())
     }
 
-    fn merge(
-        arguments: &SamplingArguments,
-        frequency: Option<u32>,
-        span_label: Option<SpanLabelArgument>,
-    ) -> Self {
+    fn merge(arguments: &SamplingArguments, file: &File) -> Self {
         Self {
             frequency: arguments
                 .frequency
-                .or(frequency)
+                .or(file.frequency)
                 .unwrap_or(DEFAULT_FREQUENCY),
             span_label: arguments
                 .span_label
-                .or(span_label)
+                .or(file.span_label)
                 .unwrap_or(SpanLabelArgument::LocalRoot),
+            limits: Limits::merge(arguments, file),
             ring_size: arguments.ring_size,
             bpf_log: arguments.bpf_log,
         }
+    }
+}
+
+impl Limits {
+    fn merge(arguments: &SamplingArguments, file: &File) -> Self {
+        let default = Self::default();
+        let of = |flag: Option<u32>, file: Option<u32>, default| flag.or(file).unwrap_or(default);
+        Self {
+            processes: of(
+                arguments.max_processes,
+                file.max_processes,
+                default.processes,
+            ),
+            threads: of(arguments.max_threads, file.max_threads, default.threads),
+            spans: of(arguments.max_spans, file.max_spans, default.spans),
+        }
+    }
+
+    /// What the flags allow, the file may say, too.
+    fn check(self) -> Result<(), ConfigError> {
+        let settings = [
+            ("max_processes", self.processes, 1),
+            ("max_threads", self.threads, 64),
+            ("max_spans", self.spans, 64),
+        ];
+        let wrong = settings
+            .into_iter()
+            .find(|(_, value, least)| !(*least..=1_000_000).contains(value));
+        wrong.map_or(Ok(()), |(name, value, _)| {
+            Err(ConfigError::Range {
+                name,
+                range: "up to 1000000, and not less than the flag of that name allows",
+                value: value.to_string(),
+            })
+        })
     }
 }
 
@@ -127,6 +164,9 @@ struct File {
     pyroscope_url: Option<String>,
     frequency: Option<u32>,
     span_label: Option<SpanLabelArgument>,
+    max_processes: Option<u32>,
+    max_threads: Option<u32>,
+    max_spans: Option<u32>,
     upload_interval: Option<String>,
     #[serde(default)]
     tags: std::collections::BTreeMap<String, String>,
@@ -143,7 +183,8 @@ impl AgentConfig {
             .config
             .clone()
             .map_or_else(|| Ok(File::default()), read)?;
-        let sampling = Sampling::merge(&arguments.sampling, file.frequency, file.span_label);
+        let sampling = Sampling::merge(&arguments.sampling, &file);
+        sampling.limits.check()?;
         if !(1..=4999).contains(&sampling.frequency) {
             return Err(ConfigError::Range {
                 name: "frequency",

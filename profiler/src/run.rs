@@ -24,7 +24,7 @@ use crate::{
     events::Event,
     health::{Health, Loss},
     kernel::{
-        self, Control as _, ControlError, Counters, KernelControl, LoadError, Loaded,
+        self, Control as _, ControlError, Counters, KernelControl, Limits, LoadError, Loaded,
         MappingNotices, Ring,
     },
     pipeline::{Notice, Pipeline},
@@ -60,6 +60,7 @@ pub struct Armed {
     pub control: KernelControl,
     ring: Ring,
     counters: Counters,
+    limits: Limits,
     /// `None` where the kernel does not tell.
     mappings: Option<MappingNotices>,
     period: u64,
@@ -78,6 +79,7 @@ impl Armed {
 pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
     let settings = kernel::Settings {
         ring_size: sampling.ring_size,
+        limits: sampling.limits,
         debug: sampling.bpf_log,
     };
     let Loaded {
@@ -96,6 +98,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         control,
         ring,
         counters,
+        limits: sampling.limits,
         mappings,
         period: sampling.period(),
         is_sampling: false,
@@ -182,6 +185,7 @@ impl Session {
             control,
             ring,
             counters,
+            limits,
             mappings,
             period,
             is_sampling,
@@ -199,6 +203,7 @@ impl Session {
             .name("looker".to_owned())
             .spawn(move || run_looker(&looker_inbox, &answers))?;
         let mut targets = Targets::new(settings.scope, Box::new(control), health.clone());
+        targets.limit(limits.processes);
         if mappings.is_some() {
             targets.expect_mapping_notices();
         }

@@ -201,3 +201,27 @@ fn reused_pids() {
         assert!(missed > -0.3, "{missed} s too much");
     });
 }
+
+/// More Python processes than are allowed: those beyond are counted, and the others profiled.
+#[test]
+fn more_than_allowed() {
+    with_newest(|python| {
+        let mut children = busy(python, &["fork"]);
+        let recording = Recording::start(&["--frequency", FREQUENCY, "--max-processes", "2"]);
+        let ended = Running::start(&mut children).wait();
+        let recorded = recording.stop();
+        assert!(ended.status.success(), "{ended:#?}");
+        let told = told(&ended.stdout);
+        let profiled = told
+            .iter()
+            .filter(|(pid, _)| seconds_of(&recorded, pid) > 1.0);
+        // The parent is one of the two, unless another Python of the host is.
+        let profiled = profiled.count();
+        assert!(profiled < 3, "{profiled} of 3");
+        assert!(
+            recorded.count("processes_over_budget") > 0,
+            "{}",
+            recorded.ended.stdout
+        );
+    });
+}

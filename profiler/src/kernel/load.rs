@@ -24,6 +24,8 @@ use super::{
 pub struct Settings {
     /// Bytes of the ring buffer: a power of two, and a multiple of the page size.
     pub ring_size: u32,
+    /// How much the maps hold.
+    pub limits: Limits,
     /// Logs every sample and span through aya-log.
     pub debug: bool,
 }
@@ -32,8 +34,46 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             ring_size: 4 << 20,
+            limits: Limits::default(),
             debug: false,
         }
+    }
+}
+
+/// How much is remembered, in the kernel's maps and beside them. What each costs is in `docs/limits.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Python processes.
+    pub processes: u32,
+    /// Threads whose state is remembered.
+    pub threads: u32,
+    /// Open spans.
+    pub spans: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            processes: 10_000,
+            threads: 8_192,
+            spans: 16_384,
+        }
+    }
+}
+
+impl Limits {
+    /// Sizes of the maps that depend on them.
+    fn maps(self) -> [(&'static str, u32); 7] {
+        [
+            ("PROCESSES", self.processes),
+            ("SPAN_RECIPES", self.processes),
+            ("RESOURCES", self.processes),
+            ("THREAD_STATES", self.threads),
+            // Most threads are in no span, and a stack is large.
+            ("SPAN_STACKS", self.threads.div_ceil(2)),
+            ("LIVE_SPANS", self.spans),
+            ("SEEN_SPANS", self.spans),
+        ]
     }
 }
 
@@ -107,11 +147,14 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
         return Err(LoadError::NotPermitted);
     }
     let config = kernel_config(settings)?;
-    let mut ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    loader
         .override_global("CONFIG", &config, true)
-        .map_max_entries("EVENTS", settings.ring_size)
-        .load(OBJECT)
-        .map_err(LoadError::Object)?;
+        .map_max_entries("EVENTS", settings.ring_size);
+    for (map, entries) in settings.limits.maps() {
+        loader.map_max_entries(map, entries);
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(LoadError::Object)?;
     attach_process_notices(&mut ebpf)?;
     let events = ebpf
         .take_map("EVENTS")

@@ -23,7 +23,7 @@ pub use self::{
     btf::BtfError,
     control::KernelControl,
     counters::Counters,
-    load::{LoadError, Loaded, Settings, load},
+    load::{Limits, LoadError, Loaded, Settings, load},
     mapped::{Mapped, MappingNotices},
     ring::Ring,
     support::{Support, ask},

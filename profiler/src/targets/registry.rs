@@ -32,8 +32,8 @@ use crate::{
     time::BootNanos,
 };
 
-/// Processes kept at once.
-const MAX_PROCESSES: usize = 10_000;
+/// Processes kept at once that are not profiled.
+const MAX_OTHERS: usize = 65_536;
 /// A recipe that does not fit is looked for again at most this often, in nanoseconds, but for each
 /// new class of spans at once.
 const ASK_AGAIN: u64 = 90_000_000;
@@ -71,6 +71,9 @@ pub struct Targets {
     processes: HashMap<Pid, Known>,
     requests: Vec<Request>,
     discovery: discover::Discovery,
+    /// Processes that may be profiled, and that are.
+    most_profiled: usize,
+    profiled: usize,
     /// Whether a snapshot would be another than the last.
     has_changed: bool,
 }
@@ -138,6 +141,24 @@ impl Known {
         }
     }
 
+    /// Whether its files have been looked at, and there was room for it.
+    fn looked(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
+    fn is_profiled(&self) -> bool {
+        self.target.interpreter.is_some()
+    }
+
+    fn refuse_for_want_of_room(&mut self) {
+        self.target.interpreter = None;
+        self.facts = None;
+        self.runtime = 0;
+        // There may be room for it later.
+        self.seen.clear();
+        self.unsupported = Some("more processes than --max-processes allows".to_owned());
+    }
+
     /// Finds out who owns its CPU, unless the hook has said so.
     fn name_owner(&mut self) {
         let pid = self.target.process.pid;
@@ -161,8 +182,15 @@ impl Targets {
             processes: HashMap::new(),
             requests: Vec::new(),
             discovery: discover::Discovery::default(),
+            most_profiled: usize::MAX,
+            profiled: 0,
             has_changed: true,
         }
+    }
+
+    /// Profiles so many processes at most.
+    pub fn limit(&mut self, processes: u32) {
+        self.most_profiled = usize::try_from(processes).unwrap_or(usize::MAX);
     }
 
     /// Starts the sampling clock. `period` is in nanoseconds of CPU time.
@@ -351,17 +379,28 @@ impl Targets {
         reports
     }
 
-    fn insert(&mut self, pid: Pid, known: Known) {
-        if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&pid) {
+    fn insert(&mut self, pid: Pid, mut known: Known) {
+        let before = self.processes.get(&pid);
+        let was_profiled = before.is_some_and(Known::is_profiled);
+        if before.is_none() && self.processes.len() - self.profiled >= MAX_OTHERS {
             self.health.count(Loss::ProcessTableFull);
             return;
         }
+        if known.is_profiled() && !was_profiled && self.profiled >= self.most_profiled {
+            self.health.count(Loss::ProcessTableFull);
+            known.refuse_for_want_of_room();
+        }
+        self.profiled += usize::from(known.is_profiled());
+        self.profiled -= usize::from(was_profiled);
         self.has_changed = true;
         self.processes.insert(pid, known);
     }
 
     fn forget(&mut self, pid: Pid) {
-        self.has_changed |= self.processes.remove(&pid).is_some();
+        if let Some(gone) = self.processes.remove(&pid) {
+            self.profiled -= usize::from(gone.is_profiled());
+            self.has_changed = true;
+        }
         if let Scope::Processes { pids, .. } = &mut self.scope {
             // The next process with this pid is not the one that was asked for.
             pids.retain(|it| *it != pid);

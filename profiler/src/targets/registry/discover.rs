@@ -170,6 +170,8 @@ impl Targets {
     pub fn scan(&mut self) {
         let now = BootNanos::now();
         self.discovery.scanned = now;
+        // Whoever maps something new is told of: then those that do not run Python need no look.
+        let is_told = self.discovery.has_notices && !self.discovery.has_missed;
         self.discovery.has_missed = false;
         self.discovery.plain.clear();
         let stats: HashMap<Pid, procfs::Stat> = procfs::pids()
@@ -187,7 +189,11 @@ impl Targets {
             self.forget(pid);
         }
         for stat in stats.values() {
-            if self.in_scope(stat.process.pid, &stats) {
+            let known = self.processes.get(&stat.process.pid);
+            let is_other = known.is_some_and(|known| {
+                known.target.process == stat.process && !known.is_profiled() && known.looked()
+            });
+            if !(is_told && is_other) && self.in_scope(stat.process.pid, &stats) {
                 self.examine(stat.process, now);
             }
         }
