@@ -21,7 +21,8 @@ const RELEASES: [&str; 4] = ["1.20.0", "1.25.0", "1.30.0", "1.38.0"];
 /// Run all tests: Rust, the Python package, and end to end on the real kernel.
 ///
 /// Installs what is missing first. The end-to-end tests need root (sudo is asked) and CPython
-/// 3.10 to 3.13; outside CI, what is lacking is skipped and counted, with CI=true it fails.
+/// 3.10 to 3.13; other kinds are fetched (cargo xtask pythons). Outside CI, what is lacking is skipped and
+/// counted, with CI=true it fails.
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
     /// Leave out the end-to-end tests, which need root
