@@ -18,7 +18,7 @@ use tests::{
     compile::compile,
     process::Running,
     python::{self, Python, with_newest},
-    spanprof::{Recorded, Recording},
+    spanprof::{self, Recorded, Recording},
 };
 
 /// CPU time of each process, of which less than the last second may be missing.
@@ -224,4 +224,17 @@ fn more_than_allowed() {
             recorded.ended.stdout
         );
     });
+}
+
+/// A command that is not Python has its files, too: native frames are told by them.
+#[test]
+fn a_command_that_is_not_python() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+    let recorded = Recording::start(&["--frequency", FREQUENCY, "--", "sh", "-c", script]).end();
+    assert!(recorded.profile.samples() > 10);
+    let unknown = recorded.profile.samples_in("[unknown mapping]");
+    assert!(unknown * 10 < recorded.profile.samples(), "{unknown}");
 }

@@ -309,7 +309,8 @@ impl Targets {
         let mut known = Known::new(stat.process);
         if !self.discovery.has_notices {
             known.due.by_schedule(now);
-        } else if self.discovery.was_noticed(pid, now)
+        } else if self.scope != Scope::Host
+            || self.discovery.was_noticed(pid, now)
             || procfs::executable(pid).is_none_or(|file| !self.discovery.plain.contains(&file))
         {
             // What it has mapped so far may have been told of already.
