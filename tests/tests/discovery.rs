@@ -235,6 +235,12 @@ fn a_command_that_is_not_python() {
     let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
     let recorded = Recording::start(&["--frequency", FREQUENCY, "--", "sh", "-c", script]).end();
     assert!(recorded.profile.samples() > 10);
-    let unknown = recorded.profile.samples_in("[unknown mapping]");
-    assert!(unknown * 10 < recorded.profile.samples(), "{unknown}");
+    // Further out a walk without frame pointers may lead anywhere.
+    let rows = recorded.profile.rows.iter();
+    let unknown = rows.filter(|row| {
+        row.stack
+            .first()
+            .is_some_and(|leaf| leaf == "[unknown mapping]")
+    });
+    assert_eq!(unknown.count(), 0);
 }

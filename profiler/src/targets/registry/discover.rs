@@ -210,7 +210,10 @@ impl Targets {
 
     /// Takes over that a process has mapped a file to execute it.
     pub fn mapped(&mut self, pid: Pid, file: FileId) {
-        if self.discovery.plain.contains(&file) {
+        // Whoever is profiled has its native frames told by its mappings, whatever they hold.
+        let is_profiled = |known: &Known| self.scope != Scope::Host || known.is_profiled();
+        let known = self.processes.get(&pid);
+        if self.discovery.plain.contains(&file) && !known.is_some_and(is_profiled) {
             return;
         }
         let now = BootNanos::now();
