@@ -30,7 +30,7 @@ shift 3
 exec chroot "$root" "$@""#;
 
 /// One kind of interpreter.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Cell {
     /// What it is called.
     pub name: String,
@@ -66,6 +66,15 @@ impl Cell {
     /// and none without the GIL before 3.14.
     pub fn has_package(&self) -> bool {
         self.packages.join("spanprof").is_dir()
+    }
+
+    /// The same with another program for its interpreter.
+    #[must_use]
+    pub fn with_python(&self, python: &Path) -> Self {
+        Self {
+            python: Some(python.to_owned()),
+            ..self.clone()
+        }
     }
 
     /// A program of the folder, as the interpreter sees it.

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tests::{
     compile::compile,
     process::Running,
-    python::{self, Python, with_newest},
+    python::{self, Python, Workload, with_newest},
     spanprof::{self, Recorded, Recording},
 };
 
@@ -135,10 +135,20 @@ fn embedded_interpreters() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("shopd");
         compile("embed.c", &program, &[]);
-        for wait in ["0", "7"] {
-            let mut command = Command::new(&program);
+        // Bundles unpack their library somewhere, and delete it while they run or before.
+        let bundled = folder.path().join("bundled.so");
+        fs::copy(&library, &bundled).unwrap();
+        let deleted = "/proc/self/fd/9".as_ref();
+        for (wait, library) in [("0", library.as_path()), ("7", &library), ("0", deleted)] {
+            let mut command = Command::new("sh");
+            command.args([
+                "-c",
+                r#"exec 9<"$1"; [ "$2" = /proc/self/fd/9 ] && rm "$1"; shift; exec "$0" "$@""#,
+            ]);
             command
-                .arg(&library)
+                .arg(&program)
+                .arg(&bundled)
+                .arg(library)
                 .arg(wait)
                 .arg(python::program("busy.py"))
                 .arg(SECONDS);
@@ -165,6 +175,32 @@ fn short_lived_processes() {
         let missed = used - seconds_of(&recorded, pid);
         assert!(missed < MOST_MISSED, "{missed} of {used} s missed");
         assert_eq!(recorded.count("notices_dropped"), 0);
+    });
+}
+
+/// OpenTelemetry that is imported long after the start is met within the second.
+#[test]
+fn late_imports() {
+    with_newest(|python| {
+        let mut command = python.program("late_import.py", &[]);
+        let mut workload = Workload::start(command.env("WITHOUT_PACKAGE", "1"));
+        let recording = Recording::start(&["--frequency", FREQUENCY]);
+        workload.begin();
+        workload.facts("done");
+        let recorded = recording.stop();
+        let (mut right, mut all) = (0, 0);
+        for row in recorded.profile.rows_in("in_span") {
+            let span = row.label("span_name");
+            assert!(matches!(span, "" | "late"), "{span}");
+            all += row.nanoseconds;
+            right += if span == "late" { row.nanoseconds } else { 0 };
+        }
+        eprintln!(
+            "{} of {} ms in the span",
+            right / 1_000_000,
+            all / 1_000_000
+        );
+        assert!(all - right < 1_500_000_000, "{right} of {all}");
     });
 }
 

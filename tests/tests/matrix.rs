@@ -9,14 +9,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    fs,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     panic,
+    path::Path,
 };
 
+use profiler::targets::elf::{Elf, OpenFile};
 use serde_json::Value;
 use tests::{
     matrix::{self, Cell},
     profile::{Profile, Row},
+    python::Workload,
     spanprof::{self, Recording},
 };
 
@@ -68,11 +73,18 @@ fn every_kind_of_interpreter() {
     assert!(failed.is_empty(), "{failed:?}");
 }
 
+fn doctor(pid: &str) -> Value {
+    let ended = spanprof::run(&["doctor", "--json", "--no-sample", "--pid", pid]);
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    report["processes"]
+        .get(0)
+        .unwrap_or(&report["refused"][0])
+        .clone()
+}
+
 fn doctor_knows_it(cell: &Cell) {
     let workload = cell.start("two_spans.py", &[("WITHOUT_PACKAGE", "1")]);
-    let ended = spanprof::run(&["doctor", "--json", "--no-sample", "--pid", &workload.pid()]);
-    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
-    let process = &report["processes"][0];
+    let process = doctor(&workload.pid());
     let version = process["version"].as_str().unwrap();
     assert!(
         version.starts_with(&format!("3.{}.", cell.minor)),
@@ -97,10 +109,79 @@ fn doctor_knows_it(cell: &Cell) {
     assert_eq!(process["offsets"], offsets, "{process}");
 }
 
+/// An interpreter of a version that nobody knows, whose debug offsets are plausible, is profiled and called
+/// unverified; one whose offsets are not is refused by name. Both are a 3.15 that says it is a 3.16.
+#[test]
+fn versions_to_come() {
+    let cells = matrix::cells();
+    let Some(cell) = cells.iter().find(|cell| cell.name == "3.15-debian") else {
+        return;
+    };
+    let (Some(root), Some(python)) = (&cell.root, &cell.python) else {
+        return tests::skip("CPython 3.15-debian is missing: run cargo xtask pythons");
+    };
+    let folder = tempfile::tempdir_in(root.join("tmp")).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = root.join(python.strip_prefix("/").unwrap());
+    let mut bytes = fs::read(&path).unwrap();
+    // The interpreter's own code may compare with the cookie elsewhere.
+    let at = memchr::memmem::find_iter(&bytes, b"xdebugpy")
+        .find(|at| bytes[at + 10..at + 12] == [15, 3])
+        .unwrap();
+    // Its modules and its code hold the version, too, and must go on to agree.
+    for place in [at + 8, place_of_version(&path)] {
+        assert_eq!(bytes[place + 2..place + 4], [15, 3]);
+        bytes[place + 2] = 16;
+    }
+    let start = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let python = Path::new("/").join(path.strip_prefix(root).unwrap());
+        let cell = cell.with_python(&python);
+        cell.start(
+            "shapes.py",
+            &[("WITHOUT_PACKAGE", "1"), ("PYTHONHOME", "/usr")],
+        )
+    };
+    let mut plausible = start("python3.16", &bytes);
+    let process = doctor(&plausible.pid());
+    assert!(
+        process["version"].as_str().unwrap().starts_with("3.16."),
+        "{process}"
+    );
+    assert_eq!(process["offsets"], "debug offsets, unverified", "{process}");
+    assert_eq!(process["reason"], Value::Null, "{process}");
+    stacks_are_right(&mut plausible);
+    // `runtime_state.interpreters_head`: the sixth word.
+    bytes[at + 5 * 8..at + 6 * 8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let absurd = start("python3.16-absurd", &bytes);
+    let process = doctor(&absurd.pid());
+    let reason = process["reason"].as_str().unwrap();
+    assert!(reason.contains("runtime.interpreters"), "{process}");
+}
+
+/// Where a file has `Py_Version`.
+fn place_of_version(path: &Path) -> usize {
+    let data = OpenFile::open(path).unwrap().data();
+    let elf = Elf::parse(&data).unwrap();
+    let [symbol] = elf.dynamic_symbols(["Py_Version"]).unwrap();
+    let address = symbol.unwrap().address;
+    let segments = elf.segments();
+    let segment = segments
+        .iter()
+        .find(|it| (it.address..it.address + it.size).contains(&address));
+    let segment = segment.unwrap();
+    usize::try_from(address - segment.address + segment.offset).unwrap()
+}
+
 /// Each sample in `burn` was taken under a stack that the interpreter itself has written down: names,
 /// files and current lines; and no stack that burned for long is missing.
 fn stacks_are_those_of_the_interpreter(cell: &Cell) {
-    let mut workload = cell.start("shapes.py", &[("WITHOUT_PACKAGE", "1")]);
+    stacks_are_right(&mut cell.start("shapes.py", &[("WITHOUT_PACKAGE", "1")]));
+}
+
+fn stacks_are_right(workload: &mut Workload) {
     let recording = Recording::start(&["--frequency", FREQUENCY, "--pid", &workload.pid()]);
     workload.begin();
     let facts = workload.facts("stacks");

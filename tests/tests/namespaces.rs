@@ -146,15 +146,7 @@ fn replaced_executables() {
     };
     // Within both roots, so that each finds its own library.
     let start = |cell: &Cell, python: &Path| {
-        let moved = Cell {
-            python: Some(python.to_owned()),
-            name: cell.name.clone(),
-            what: cell.what.clone(),
-            root: cell.root.clone(),
-            packages: cell.packages.clone(),
-            ..*cell
-        };
-        moved.start(
+        cell.with_python(python).start(
             "two_spans.py",
             &[("WITHOUT_PACKAGE", "1"), ("PYTHONHOME", "/usr")],
         )

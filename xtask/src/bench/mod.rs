@@ -12,6 +12,7 @@ mod slowdown;
 mod span_cost;
 mod spanprof;
 mod statistics;
+mod take_on;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ enum Name {
     Slowdown,
     /// CPU and memory of the agent itself
     Agent,
+    /// CPU that meeting processes takes, and having many of them
+    TakeOn,
 }
 
 /// What every benchmark gets.
@@ -150,10 +153,11 @@ fn update_docs(root: &Path, report: &Report, machine: &str) -> Result<()> {
 
 type Measure = fn(&Bench) -> Result<Report>;
 
-const BENCHMARKS: [(Name, Measure); 5] = [
+const BENCHMARKS: [(Name, Measure); 6] = [
     (Name::SampleCost, sample_cost::measure),
     (Name::ContextCost, context_cost::measure),
     (Name::SpanCost, span_cost::measure),
     (Name::Slowdown, slowdown::measure),
     (Name::Agent, agent_cost::measure),
+    (Name::TakeOn, take_on::measure),
 ];

@@ -17,6 +17,8 @@ use crate::command::say;
 
 /// How long the agent may take to load its programs.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+/// Samples a second, as users get them.
+const DEFAULT_FREQUENCY: u32 = 99;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// `BPF_PROG_TYPE_KPROBE` and `BPF_PROG_TYPE_PERF_EVENT`, as fdinfo has them.
 const UPROBE: u64 = 2;
@@ -67,9 +69,21 @@ impl Spanprof {
 
     /// Profiles the whole host as in production, and pushes to `url`.
     pub(super) fn agent(agent: &Path, folder: &Path, url: &str) -> Result<Self> {
+        Self::agent_at(agent, folder, url, DEFAULT_FREQUENCY)
+    }
+
+    /// The same at so many samples a second.
+    pub(super) fn agent_at(agent: &Path, folder: &Path, url: &str, frequency: u32) -> Result<Self> {
         let mut command = Command::new(agent);
-        command.args(["--log", "info", "agent", "--pyroscope-url", url]);
-        Self::start(&mut command, folder)
+        command.args([
+            "--log",
+            "info",
+            "agent",
+            "--pyroscope-url",
+            url,
+            "--frequency",
+        ]);
+        Self::start(command.arg(frequency.to_string()), folder)
     }
 
     fn start(command: &mut Command, folder: &Path) -> Result<Self> {

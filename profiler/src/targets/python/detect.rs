@@ -32,13 +32,15 @@ pub enum Detection {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unsupported {
     /// Its version is not known to this agent.
-    #[error("CPython {0}.{1} is not supported")]
+    #[error("CPython {0}.{1} is not supported: 3.8 and later are")]
     Version(u8, u8),
     /// Nothing in the file says which version it is.
-    #[error("the version of this CPython cannot be told")]
+    #[error(
+        "the version of this CPython cannot be told: it is older than 3.11, and its strings were removed"
+    )]
     VersionUnknown,
     /// It has no `PyCode_Type` to check code objects against.
-    #[error("PyCode_Type is not exported")]
+    #[error("PyCode_Type is not exported: link the interpreter with --export-dynamic")]
     NoCodeType,
     /// Its `_PyRuntime` is not in the file.
     #[error("the file does not hold the data of _PyRuntime")]
