@@ -1,6 +1,7 @@
 //! The table of processes: who is profiled, since when, and what the kernel was told.
 
 mod discover;
+mod due;
 mod examine;
 
 use std::{
@@ -104,7 +105,7 @@ pub(super) struct Known {
     layout: u32,
     seen: HashSet<FileId>,
     /// When to look at its files.
-    due: discover::Due,
+    due: due::Due,
     refreshed: BootNanos,
     named_by_hook: bool,
 }
@@ -135,7 +136,7 @@ impl Known {
             code_type: 0,
             layout: 0,
             seen: HashSet::new(),
-            due: discover::Due::default(),
+            due: due::Due::default(),
             refreshed: BootNanos(0),
             named_by_hook: false,
         }
