@@ -148,7 +148,7 @@ fn broken_worlds(python: &Python) {
     for (case, loss, missed) in [
         // Found out by the first sample in no span, and mended within 100 ms.
         ("reloaded", "samples_context_unexpected", 0..1),
-        // Nobody sees a span of a library that was not there before, until the next scan.
+        // Nobody sees a span of a library that was not there before, until somebody asks.
         ("upgraded", "", 1..450),
         ("subclassed", "samples_span_class_unknown", 1..450),
         ("liar", "samples_span_class_unknown", 250..450),

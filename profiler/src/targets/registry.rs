@@ -94,8 +94,6 @@ pub(super) struct Known {
     /// Classes of spans that were met and not known.
     wanted: Vec<u64>,
     asked_again: BootNanos,
-    /// Whether it had not imported OpenTelemetry when somebody looked.
-    is_without_spans: bool,
     /// When to look again, where something is not there yet, and after how long the time before.
     look_due: Option<BootNanos>,
     look_after: u64,
@@ -128,7 +126,6 @@ impl Known {
             recipe: None,
             wanted: Vec::new(),
             asked_again: BootNanos(0),
-            is_without_spans: false,
             look_due: None,
             look_after: LOOK_FIRST,
             bias: 0,
@@ -290,7 +287,6 @@ impl Targets {
         let took_us = answer.took.as_micros();
         tracing::debug!(%pid, ?classes, took_us, "looked for the current span");
         let is_not_yet = matches!(answer.recipe, Err(NoRecipe::NotYet | NoRecipe::Missing(_)));
-        known.is_without_spans = matches!(answer.recipe, Err(NoRecipe::NoOpenTelemetry));
         known.look_due = is_not_yet.then(|| {
             let due = BootNanos(BootNanos::now().0.saturating_add(known.look_after));
             known.look_after = (2 * known.look_after).min(LOOK_LAST);

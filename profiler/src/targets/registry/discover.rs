@@ -34,9 +34,9 @@ const SCAN_WITHOUT: u64 = 5 * SECOND;
 const SCAN_AFTER_LOSS: u64 = 2 * SECOND;
 /// Files remembered that are of no interest. They are forgotten at every scan: one may be written anew.
 const MAX_PLAIN: usize = 65_536;
-/// A process is asked at least this often whether it has imported OpenTelemetry meanwhile.
+/// A process is asked at most this often what it has imported meanwhile.
 const IMPORTS_EVERY: u64 = SECOND;
-/// Per process that is asked: so that many of them cost no more than few.
+/// And this much less often for each of them: so that many cost no more than few.
 const IMPORTS_PER_PROCESS: u64 = 20 * MILLISECOND;
 
 /// What is remembered for discovery.
@@ -173,23 +173,23 @@ impl Targets {
         }
     }
 
-    /// Asks the processes that had not imported OpenTelemetry whether they have by now, when it is time.
+    /// Asks every interpreter what it has imported since it was asked last, when it is time: OpenTelemetry,
+    /// perhaps, or another one in its place.
     pub(super) fn look_for_imports(&mut self, now: BootNanos) {
         if self.imports_due().is_none_or(|due| due > now) {
             return;
         }
         self.discovery.imports_asked = now;
-        let waiting = self.processes.values().filter(|it| it.is_without_spans);
-        let waiting: Vec<Pid> = waiting.map(|known| known.target.process.pid).collect();
-        for pid in waiting {
+        let profiled = self.processes.values().filter(|it| it.is_profiled());
+        let profiled: Vec<Pid> = profiled.map(|known| known.target.process.pid).collect();
+        for pid in profiled {
             self.ask_for_recipe(pid, None);
         }
     }
 
     /// When that is.
     pub(super) fn imports_due(&self) -> Option<BootNanos> {
-        let waiting = self.processes.values().filter(|it| it.is_without_spans);
-        let count = u64::try_from(waiting.count()).unwrap_or(u64::MAX);
+        let count = u64::try_from(self.profiled).unwrap_or(u64::MAX);
         let every = IMPORTS_EVERY.max(count.saturating_mul(IMPORTS_PER_PROCESS));
         (count > 0).then(|| BootNanos(self.discovery.imports_asked.0.saturating_add(every)))
     }
