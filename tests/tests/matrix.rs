@@ -33,10 +33,14 @@ const MOST_FRAMES: usize = 256;
 /// A name, and what fails by a panic.
 type Check = (&'static str, fn(&Cell));
 
+/// The first minor version whose builds here can compile at run time, if told to.
+const FIRST_WITH_JIT: u8 = 14;
+
 /// What is looked at in every cell.
-const CHECKS: [Check; 4] = [
+const CHECKS: [Check; 5] = [
     ("doctor", doctor_knows_it),
     ("stacks", stacks_are_those_of_the_interpreter),
+    ("jit", stacks_of_compiled_code),
     ("spans", spans_without_the_package),
     ("package", spans_with_the_package),
 ];
@@ -56,7 +60,9 @@ fn every_kind_of_interpreter() {
                     cell.name
                 ));
                 "missing"
-            } else if check == "package" && !cell.has_package() {
+            } else if (check == "package" && !cell.has_package())
+                || (check == "jit" && cell.minor < FIRST_WITH_JIT)
+            {
                 "none"
             } else if panic::catch_unwind(|| run(cell)).is_ok() {
                 "ok"
@@ -179,6 +185,12 @@ fn place_of_version(path: &Path) -> usize {
 /// files and current lines; and no stack that burned for long is missing.
 fn stacks_are_those_of_the_interpreter(cell: &Cell) {
     stacks_are_right(&mut cell.start("shapes.py", &[("WITHOUT_PACKAGE", "1")]));
+}
+
+/// The same where the interpreter makes machine code of what is hot.
+fn stacks_of_compiled_code(cell: &Cell) {
+    let environment = [("WITHOUT_PACKAGE", "1"), ("PYTHON_JIT", "1")];
+    stacks_are_right(&mut cell.start("shapes.py", &environment));
 }
 
 fn stacks_are_right(workload: &mut Workload) {
