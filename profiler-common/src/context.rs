@@ -51,7 +51,7 @@ pub const NO_ATTRIBUTE: u8 = u8::MAX;
 record! {
     /// How to read the current span of one process. Written by the agent, copied at fork and
     /// removed at exec and exit by the kernel programs.
-    SpanRecipe: 280 bytes {
+    SpanRecipe: 312 bytes {
         /// Where the module `opentelemetry.context` keeps its runtime context.
         runtime_context_place: u64,
         /// The runtime context whose variable this is: another one there, and nothing here fits.
@@ -82,6 +82,9 @@ record! {
         name_name: u64,
         /// The interned string `_parent`.
         name_parent: u64,
+        /// The interned string `_spanprof_local_root`, the attribute of a span's context in which the
+        /// hook keeps its local root.
+        name_local_root: u64,
         /// The variable's hash, folded as `hamt_hash` does.
         variable_hash: u32,
         /// `PyThreadState.context`.
@@ -100,8 +103,13 @@ record! {
         object_size: u8,
         /// How far in front of an object the pointer to its dictionary is.
         dictionary_in_front: u8,
+        /// Where span contexts keep their attributes: one of [`storage`].
+        local_root_storage: u8,
         /// Always 0.
-        reserved: u16,
+        reserved: u8,
+        /// Where they keep the local root: its index is in the place of that of `_context`. All 0
+        /// where no hook has left one.
+        local_root: SpanClass,
         /// The classes of spans that are known.
         classes: [SpanClass; MAX_SPAN_CLASSES],
     }
@@ -127,6 +135,18 @@ record! {
     }
 }
 
+impl SpanRecipe {
+    /// Whether a class of spans is known that have an end: those of the SDK. Only once there were
+    /// such spans their keys are known.
+    pub fn has_recording_class(&self) -> bool {
+        let count = usize::from(self.class_count).min(MAX_SPAN_CLASSES);
+        self.classes
+            .iter()
+            .take(count)
+            .any(|class| class.end_time != NO_ATTRIBUTE)
+    }
+}
+
 /// Where an instance keeps its attributes, in [`SpanRecipe::storage`].
 pub mod storage {
     /// A pointer to a dictionary, at [`super::SpanClass::offset`] (3.10).
@@ -138,6 +158,9 @@ pub mod storage {
     /// Values in the object at [`super::SpanClass::offset`], as long as they are marked valid, or a
     /// pointer to a dictionary in front of it (3.13 and later).
     pub const INLINE: u8 = 3;
+    /// A pointer to a dictionary in front of the object, and nowhere else (3.13 and later: objects of
+    /// variable size).
+    pub const IN_FRONT: u8 = 4;
 }
 
 /// How a version writes dictionaries and integers, in [`SpanRecipe::dialect`].
@@ -212,6 +235,17 @@ pub struct FoundSpan {
     pub class: u64,
     /// Index of the class in the recipe.
     pub class_index: u64,
+    /// Address of its context, a `SpanContext`.
+    pub context: u64,
+}
+
+/// A local root, as the hook has left it in the context of each span below it and in its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalRoot {
+    /// Its id.
+    pub span_id: u64,
+    /// Address of its name, a string.
+    pub name: u64,
 }
 
 impl ContextScratch {
@@ -241,6 +275,7 @@ impl ContextScratch {
                 span_id: 0,
                 class: 0,
                 class_index: 0,
+                context: 0,
             },
         }
     }
@@ -583,11 +618,11 @@ fn ids<R: ReadUser>(
     span: u64,
     scratch: &mut ContextScratch,
 ) -> Result<(), u32> {
-    let class = look(reader, recipe, span, scratch)?;
+    let class = look(reader, recipe, recipe.storage, span, scratch)?;
     scratch.span.class = class;
     let (index, found) = find_class(recipe, class).ok_or(state::SPAN_CLASS_UNKNOWN)?;
     scratch.span.class_index = index;
-    locate(reader, recipe, &found, span, scratch)?;
+    locate(reader, recipe, recipe.storage, &found, span, scratch)?;
     if found.end_time != NO_ATTRIBUTE {
         let end = attribute(reader, scratch, found.end_time, recipe.name_end_time)?;
         if end != 0 && end != recipe.none {
@@ -595,6 +630,7 @@ fn ids<R: ReadUser>(
         }
     }
     let context = attribute(reader, scratch, found.context, recipe.name_context)?;
+    scratch.span.context = context;
     if !reader.read(context, 64, &mut scratch.object) {
         return Err(state::CONTEXT_UNREADABLE);
     }
@@ -637,15 +673,54 @@ fn find_class(recipe: &SpanRecipe, class: u64) -> Option<(u64, SpanClass)> {
     None
 }
 
+/// The local root of a span, where a hook has left it in the span's context; `None` also where it
+/// cannot be read.
+#[inline(always)]
+pub fn local_root<R: ReadUser>(
+    reader: &R,
+    recipe: &SpanRecipe,
+    context: u64,
+    scratch: &mut ContextScratch,
+) -> Option<LocalRoot> {
+    if recipe.local_root.class == 0 {
+        return None;
+    }
+    let storage = recipe.local_root_storage;
+    look(reader, recipe, storage, context, scratch).ok()?;
+    locate(
+        reader,
+        recipe,
+        storage,
+        &recipe.local_root,
+        context,
+        scratch,
+    )
+    .ok()?;
+    let index = recipe.local_root.context;
+    let pair = attribute(reader, scratch, index, recipe.name_local_root).ok()?;
+    let items = recipe.tuple_items;
+    if pair == 0 || !reader.read_part(pair, u32::from(items) + 16, &mut scratch.object) {
+        return None;
+    }
+    if scratch.object.u64_at(u16::from(recipe.object_size)) != 2 {
+        return None;
+    }
+    let name = scratch.object.u64_at(items.wrapping_add(8));
+    let span_id = scratch.object.u64_at(items);
+    let (_, span_id) = integer(reader, recipe, span_id, 3, scratch).ok()?;
+    Some(LocalRoot { span_id, name })
+}
+
 /// Reads an object, with the words in front of it where those tell of its attributes; its class.
 #[inline(always)]
 pub fn look<R: ReadUser>(
     reader: &R,
     recipe: &SpanRecipe,
+    storage: u8,
     object: u64,
     scratch: &mut ContextScratch,
 ) -> Result<u64, u32> {
-    let in_front = if recipe.storage == storage::DICTIONARY {
+    let in_front = if storage == storage::DICTIONARY {
         0
     } else {
         32
@@ -666,6 +741,7 @@ pub fn look<R: ReadUser>(
 pub fn locate<R: ReadUser>(
     reader: &R,
     recipe: &SpanRecipe,
+    storage: u8,
     class: &SpanClass,
     object: u64,
     scratch: &mut ContextScratch,
@@ -673,8 +749,9 @@ pub fn locate<R: ReadUser>(
     let in_front = |bytes: u64| word_near(reader, scratch, object.wrapping_sub(bytes));
     let at_offset = object.wrapping_add(u64::from(class.offset));
     let start = u64::from(recipe.values_start);
-    let (values, dictionary) = match recipe.storage {
+    let (values, dictionary) = match storage {
         storage::DICTIONARY => (0, word_near(reader, scratch, at_offset)?),
+        storage::IN_FRONT => (0, in_front(u64::from(recipe.dictionary_in_front))?),
         storage::TWO_POINTERS => match in_front(32)? {
             0 => (0, in_front(24)?),
             values => (values, 0),
@@ -698,7 +775,7 @@ pub fn locate<R: ReadUser>(
     };
     if values != 0 {
         scratch.attributes.values = values.wrapping_add(start);
-        if recipe.storage != storage::INLINE {
+        if storage != storage::INLINE {
             // A span's attributes are more than fit, and those that are asked for are among the first.
             near(reader, values.wrapping_add(start), 8, scratch)?;
         }

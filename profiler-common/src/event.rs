@@ -95,7 +95,7 @@ record! {
 
     /// A span that was current in a sample for the first time, as its object tells it: sent before
     /// the sample.
-    SpanSeenRecord: 328 bytes {
+    SpanSeenRecord: 336 bytes {
         /// Kind [`kind::SPAN_SEEN`].
         header: Header,
         /// High half of the trace id.
@@ -106,6 +106,8 @@ record! {
         span_id: u64,
         /// Its parent, 0 where it has none.
         parent_id: u64,
+        /// Its local root, where the hook has left it in the span's context; 0 where not.
+        local_root_id: u64,
         /// Bits of [`seen`].
         flags: u32,
         /// Bytes of the name that follow.

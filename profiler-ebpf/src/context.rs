@@ -3,7 +3,8 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use profiler_common::{
     context::{
-        ContextScratch, NO_ATTRIBUTE, SpanRecipe, attribute, current_span, integer, type_offset,
+        ContextScratch, LocalRoot, NO_ATTRIBUTE, SpanRecipe, attribute, current_span, integer,
+        local_root, type_offset,
     },
     counter::Counter,
     event::{Header, SpanSeenRecord, kind, seen},
@@ -88,11 +89,6 @@ fn tell(
     header: &Header,
     scratch: &mut ContextScratch,
 ) -> bool {
-    let Some(mut entry) = EVENTS.reserve::<SpanSeenRecord>(0) else {
-        bump(Counter::SpanRingFull);
-        return false;
-    };
-    let record = entry.as_mut_ptr();
     let span = scratch.span;
     // SAFETY: the index is below the number of classes, a constant of the recipe's type.
     let class = unsafe {
@@ -109,24 +105,91 @@ fn tell(
     if class.name != NO_ATTRIBUTE {
         name = attribute(&CurrentProcess, scratch, class.name, recipe.name_name).unwrap_or(0);
     }
-    let mut parent = 0;
-    let mut flags = seen::PARENT_UNKNOWN;
-    if class.parent != NO_ATTRIBUTE {
-        parent = attribute(&CurrentProcess, scratch, class.parent, recipe.name_parent).unwrap_or(0);
-    }
-    let mut parent_id = 0;
-    if parent == recipe.none {
-        flags = 0;
-    } else if parent != 0 && CurrentProcess.read(parent, 64, &mut scratch.object) {
-        let is_context = scratch.object.u64_at(type_offset(recipe)) == recipe.span_context_class;
-        let id = scratch.object.u64_at(recipe.tuple_items.wrapping_add(8));
-        let is_remote = scratch.object.u64_at(recipe.tuple_items.wrapping_add(16)) == recipe.truth;
-        if is_context && let Ok((_, id)) = integer(&CurrentProcess, recipe, id, 3, scratch) {
-            parent_id = id;
-            flags = if is_remote { seen::PARENT_IS_REMOTE } else { 0 };
+    let (parent_id, flags) = parent(recipe, class.parent, scratch);
+    let root = local_root(&CurrentProcess, recipe, span.context, scratch).unwrap_or(LocalRoot {
+        span_id: 0,
+        name: 0,
+    });
+    if root.span_id == span.span_id {
+        // One name for a root, whichever span of its request a sample finds first.
+        name = root.name;
+    } else if root.span_id != 0 {
+        // Its record goes first: that of the span names it.
+        let key = LiveSpanKey {
+            span_id: root.span_id,
+            tgid: header.tgid,
+            reserved: 0,
+        };
+        if SEEN_SPANS.get_ptr(&key).is_none() {
+            let record = Seen {
+                span_id: root.span_id,
+                parent_id: 0,
+                local_root_id: root.span_id,
+                flags: seen::PARENT_UNKNOWN,
+                name: root.name,
+            };
+            if !ship(layout, header, &record, scratch) {
+                return false;
+            }
+            let _ = SEEN_SPANS.insert(&key, &1, 0);
         }
     }
-    let text = read_name(layout, name, scratch, record);
+    let record = Seen {
+        span_id: span.span_id,
+        parent_id,
+        local_root_id: root.span_id,
+        flags,
+        name,
+    };
+    ship(layout, header, &record, scratch)
+}
+
+/// The parent of a span whose attributes were located: its id, and bits of [`seen`].
+#[inline(always)]
+fn parent(recipe: &SpanRecipe, index: u8, scratch: &mut ContextScratch) -> (u64, u32) {
+    let unknown = (0, seen::PARENT_UNKNOWN);
+    if index == NO_ATTRIBUTE {
+        return unknown;
+    }
+    let parent = attribute(&CurrentProcess, scratch, index, recipe.name_parent).unwrap_or(0);
+    if parent == recipe.none {
+        return (0, 0);
+    }
+    if parent == 0 || !CurrentProcess.read(parent, 64, &mut scratch.object) {
+        return unknown;
+    }
+    if scratch.object.u64_at(type_offset(recipe)) != recipe.span_context_class {
+        return unknown;
+    }
+    let id = scratch.object.u64_at(recipe.tuple_items.wrapping_add(8));
+    let is_remote = scratch.object.u64_at(recipe.tuple_items.wrapping_add(16)) == recipe.truth;
+    match integer(&CurrentProcess, recipe, id, 3, scratch) {
+        Ok((_, id)) if is_remote => (id, seen::PARENT_IS_REMOTE),
+        Ok((_, id)) => (id, 0),
+        Err(_) => unknown,
+    }
+}
+
+/// What a record tells of a span, but for its trace.
+struct Seen {
+    span_id: u64,
+    parent_id: u64,
+    local_root_id: u64,
+    /// Bits of [`seen`].
+    flags: u32,
+    /// Address of its name, a string; 0 where there is none.
+    name: u64,
+}
+
+/// Ships one span of the trace that was found; false where the ring is full.
+#[inline(never)]
+fn ship(layout: &PythonLayout, header: &Header, span: &Seen, scratch: &mut ContextScratch) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<SpanSeenRecord>(0) else {
+        bump(Counter::SpanRingFull);
+        return false;
+    };
+    let record = entry.as_mut_ptr();
+    let text = read_name(layout, span.name, scratch, record);
     // SAFETY: the reservation has room for the whole record.
     unsafe {
         (*record).header = Header {
@@ -134,11 +197,12 @@ fn tell(
             size: size_of::<SpanSeenRecord>() as u32,
             ..*header
         };
-        (*record).trace_id_high = span.trace_id_high;
-        (*record).trace_id_low = span.trace_id_low;
+        (*record).trace_id_high = scratch.span.trace_id_high;
+        (*record).trace_id_low = scratch.span.trace_id_low;
         (*record).span_id = span.span_id;
-        (*record).parent_id = parent_id;
-        (*record).flags = flags | text.flags;
+        (*record).parent_id = span.parent_id;
+        (*record).local_root_id = span.local_root_id;
+        (*record).flags = span.flags | text.flags;
         (*record).name_size = text.size;
         (*record).name_kind = text.kind;
         (*record).reserved = 0;

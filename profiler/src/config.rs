@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use serde::Deserialize;
 
 use crate::{
-    cli::{AgentArguments, SamplingArguments, SpanLabelArgument, check_tag},
+    cli::{AgentArguments, SamplingArguments, SpanLabelArgument, SpanProbesArgument, check_tag},
     kernel::Limits,
 };
 
@@ -21,6 +21,8 @@ pub struct Sampling {
     pub frequency: u32,
     /// Which span labels a sample.
     pub span_label: SpanLabelArgument,
+    /// When the probes of hooks are on.
+    pub span_probes: SpanProbesArgument,
     /// How much is remembered.
     pub limits: Limits,
     /// Bytes of the ring buffer.
@@ -50,6 +52,10 @@ impl Sampling {
                 .span_label
                 .or(file.span_label)
                 .unwrap_or(SpanLabelArgument::LocalRoot),
+            span_probes: arguments
+                .span_probes
+                .or(file.span_probes)
+                .unwrap_or(SpanProbesArgument::Auto),
             limits: Limits::merge(arguments, file),
             ring_size: arguments.ring_size,
             bpf_log: arguments.bpf_log,
@@ -164,6 +170,7 @@ struct File {
     pyroscope_url: Option<String>,
     frequency: Option<u32>,
     span_label: Option<SpanLabelArgument>,
+    span_probes: Option<SpanProbesArgument>,
     max_processes: Option<u32>,
     max_threads: Option<u32>,
     max_spans: Option<u32>,

@@ -20,6 +20,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
+    cli::SpanProbesArgument,
     config::Sampling,
     events::Event,
     health::{Health, Loss},
@@ -64,6 +65,7 @@ pub struct Armed {
     /// `None` where the kernel does not tell.
     mappings: Option<MappingNotices>,
     period: u64,
+    probes: SpanProbesArgument,
     is_sampling: bool,
 }
 
@@ -101,6 +103,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         limits: sampling.limits,
         mappings,
         period: sampling.period(),
+        probes: sampling.span_probes,
         is_sampling: false,
     })
 }
@@ -188,6 +191,7 @@ impl Session {
             limits,
             mappings,
             period,
+            probes,
             is_sampling,
         } = armed;
         let shared = Arc::new(Shared {
@@ -208,7 +212,11 @@ impl Session {
             targets.expect_mapping_notices();
         }
         targets.scan();
+        if probes == SpanProbesArgument::Always {
+            targets.keep_probes();
+        }
         take_first_looks(&mut targets, &requests, &inbox, health);
+        targets.update_probes(BootNanos::now());
         if !is_sampling {
             targets.start_sampling(period)?;
         }

@@ -88,20 +88,21 @@ impl NativeSpanProcessor {
         let is_local_root = local_root.is_none();
         let local_root = match local_root {
             Some(local_root) => local_root,
-            None => span::span_id(&context)?,
+            None => span::new_local_root(span, &context)?,
         };
+        let local_root_id: u64 = local_root.get_item(0)?.extract()?;
 
         if process::address() == 0 {
             failure::contain(py, "reading the resource of a span", process::publish(span))?;
         }
         if probe::span_start_wanted() {
-            let fired = fire_start(span, &context, &parent, &local_root);
+            let fired = fire_start(span, &context, &parent, local_root_id);
             failure::contain(py, "reporting the start of a span", fired)?;
         }
         let stored = span::set_local_root(&context, &local_root);
         failure::contain(py, "remembering the local root of a span", stored)?;
         if is_local_root {
-            set_profile_id(span, local_root.extract()?)?;
+            set_profile_id(span, local_root_id)?;
         } else if self.label_active_span.load(Ordering::Relaxed) {
             set_profile_id(span, span::span_id(&context)?.extract()?)?;
         }
@@ -136,7 +137,7 @@ fn fire_start(
     span: &Bound<'_, PyAny>,
     context: &Bound<'_, PyAny>,
     parent: &Parent<'_>,
-    local_root: &Bound<'_, PyAny>,
+    local_root_span_id: u64,
 ) -> PyResult<()> {
     let py = span.py();
     let ids = span::ids(context)?;
@@ -152,7 +153,6 @@ fn fire_start(
             span::span_id(parent)?.extract()?
         }
     };
-    let local_root_span_id = local_root.extract()?;
     // A span without a readable name is still a span.
     let name = span::name(span);
     let name = match name.as_ref().map(|name| name.to_str()) {
@@ -206,14 +206,16 @@ fn set_profile_id(span: &Bound<'_, PyAny>, span_id: u64) -> PyResult<()> {
     span::set_attribute(span, intern!(py, "pyroscope.profile.id"), &profile_id)
 }
 
-/// How many spans the hook has seen start and end in this process, and how many failures it kept out
-/// of requests. A forked child starts from its parent's counts.
+/// How many spans the hook has seen start and end in this process, how many failures it kept out of
+/// requests, and whether somebody has a probe on the starts of spans. A forked child starts from its
+/// parent's counts.
 #[pyfunction]
 fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let stats = PyDict::new(py);
     stats.set_item("spans_started", SPANS_STARTED.load(Ordering::Relaxed))?;
     stats.set_item("spans_ended", SPANS_ENDED.load(Ordering::Relaxed))?;
     stats.set_item("failures", failure::count())?;
+    stats.set_item("probed", probe::span_start_wanted())?;
     Ok(stats)
 }
 
@@ -233,6 +235,8 @@ fn _force_probes(forced: bool) {
 #[pymodule]
 fn _hook(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NativeSpanProcessor>()?;
+    // For the agent: the very object that is the key.
+    module.add("_LOCAL_ROOT", span::local_root_attribute(module.py()))?;
     module.add_function(wrap_pyfunction!(stats, module)?)?;
     module.add_function(wrap_pyfunction!(_force_probes, module)?)?;
     module.add_function(wrap_pyfunction!(_process_block, module)?)

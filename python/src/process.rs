@@ -29,8 +29,8 @@ const _: () = assert!(size_of::<HookProcess>() == 520);
 /// has learnt its address, and so that a forked child has it in the same place.
 struct Block(UnsafeCell<HookProcess>);
 
-// SAFETY: the content is written once, by whoever has won `CLAIMED`, before `ADDRESS` is stored
-// with release order; it is never read in this process and never written again.
+// SAFETY: the content is written once, by whoever has won `CLAIMED`, before `spanprof_process_block`
+// is stored with release order; it is never read in this process and never written again.
 unsafe impl Sync for Block {}
 
 static BLOCK: Block = Block(UnsafeCell::new(HookProcess {
@@ -44,12 +44,19 @@ static BLOCK: Block = Block(UnsafeCell::new(HookProcess {
 /// Somebody writes the block, or has written it.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
-/// Where the block stands; 0 until it is written in full.
-static ADDRESS: AtomicU64 = AtomicU64::new(0);
+/// Where the block stands; 0 until it is written in full. The agent looks for it by its name, in a
+/// process whose probes it does not need.
+#[unsafe(no_mangle)]
+#[used]
+#[allow(
+    non_upper_case_globals,
+    reason = "the name is part of the contract with the agent"
+)]
+pub(crate) static spanprof_process_block: AtomicU64 = AtomicU64::new(0);
 
 /// The block's address for the probe's last argument: 0 as long as no span could tell what to write.
 pub(crate) fn address() -> u64 {
-    ADDRESS.load(Ordering::Acquire)
+    spanprof_process_block.load(Ordering::Acquire)
 }
 
 /// Writes the block from the resource of `span`, unless it is written already.
@@ -67,12 +74,12 @@ pub(crate) fn publish(span: &Bound<'_, PyAny>) -> PyResult<()> {
         return Ok(());
     }
     let block = BLOCK.0.get();
-    // SAFETY: the claim above was won by this thread alone, and nobody reads before `ADDRESS` is
-    // stored below.
+    // SAFETY: the claim above was won by this thread alone, and nobody reads before the
+    // address is stored below.
     let fields = unsafe { &mut *block };
     fields.service_name_size = fill(&mut fields.service_name, service_name);
     fields.service_namespace_size = fill(&mut fields.service_namespace, service_namespace);
-    ADDRESS.store(block.expose_provenance() as u64, Ordering::Release);
+    spanprof_process_block.store(block.expose_provenance() as u64, Ordering::Release);
     Ok(())
 }
 

@@ -8,12 +8,13 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{ffi, intern, prelude::*};
 
-/// The attribute of a span context that holds its local root's span id.
+/// The attribute of a span context that holds its local root: a pair of its span id and its name, of
+/// the id alone where the name cannot be read. The agent reads it (`ABI.md`).
 ///
 /// The context and not the span, because a child knows its parent's context (`span.parent` *is*
 /// that object) but not its parent's span; and an attribute and not a map, because it lives exactly
 /// as long as somebody can still start a child, needs no lock and survives a fork.
-fn local_root_attribute(py: Python<'_>) -> &Bound<'_, PyString> {
+pub(crate) fn local_root_attribute(py: Python<'_>) -> &Bound<'_, PyString> {
     intern!(py, "_spanprof_local_root")
 }
 
@@ -67,17 +68,32 @@ pub(crate) fn is_remote(context: &Bound<'_, PyAny>) -> PyResult<bool> {
     field(context, 2, "is_remote")?.is_truthy()
 }
 
+/// The pair for a span that is its own local root.
+pub(crate) fn new_local_root<'py>(
+    span: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let span_id = span_id(context)?;
+    match name(span) {
+        Ok(name) => PyTuple::new(span.py(), [span_id, name.into_any()]),
+        Err(_) => PyTuple::new(span.py(), [span_id]),
+    }
+}
+
 /// Whether `context` is sampled, the lowest bit of the W3C trace flags.
 pub(crate) fn is_sampled(context: &Bound<'_, PyAny>) -> PyResult<bool> {
     let trace_flags: u64 = field(context, 3, "trace_flags")?.extract()?;
     Ok(trace_flags & 1 != 0)
 }
 
-/// The span id of the local root that was remembered in `context`, if it is known.
-pub(crate) fn local_root<'py>(context: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+/// The local root that was remembered in `context`, if it is known.
+pub(crate) fn local_root<'py>(
+    context: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let py = context.py();
     match context.getattr(local_root_attribute(py)) {
-        Ok(local_root) => Ok(Some(local_root)),
+        // Anything else is not of this hook.
+        Ok(local_root) => Ok(local_root.cast_into::<PyTuple>().ok()),
         Err(error) if error.is_instance_of::<PyAttributeError>(py) => Ok(None),
         Err(error) => Err(error),
     }
@@ -86,7 +102,7 @@ pub(crate) fn local_root<'py>(context: &Bound<'py, PyAny>) -> PyResult<Option<Bo
 /// Remembers the local root of the span that `context` belongs to.
 pub(crate) fn set_local_root(
     context: &Bound<'_, PyAny>,
-    local_root: &Bound<'_, PyAny>,
+    local_root: &Bound<'_, PyTuple>,
 ) -> PyResult<()> {
     let py = context.py();
     // The SDK's `SpanContext` ignores assignment, so that nobody changes the ids. They stay as they

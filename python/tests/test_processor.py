@@ -17,7 +17,7 @@ SAMPLED = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 
 
 def local_root(span):
-    return span.get_span_context()._spanprof_local_root
+    return span.get_span_context()._spanprof_local_root[0]
 
 
 def span_id(span):

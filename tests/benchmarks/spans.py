@@ -1,8 +1,9 @@
 """Measures what span processors add to one span of the OpenTelemetry SDK.
 
 For every line on stdin (how many times to go round): times every processor once a round, in an order
-that changes, and answers with nanoseconds a span for each round and processor, as JSON, with the first
-byte of each probe site: 0f is the nop, cc a trap, e8 the optimised call.
+that changes, and answers with nanoseconds a span for each round and processor, of spans below a local root
+and of local roots, as JSON, with the first byte of each probe site: 0f is the nop, cc a trap, e8 the
+optimised call.
 """
 
 from __future__ import annotations
@@ -58,6 +59,15 @@ def time_batch(tracer: trace.Tracer) -> float:
         return (time.thread_time_ns() - start) / SPANS
 
 
+def time_roots(tracer: trace.Tracer) -> float:
+    """Make local roots; thread CPU nanoseconds a span."""
+    start = time.thread_time_ns()
+    for _ in range(SPANS):
+        with tracer.start_as_current_span("request"):
+            pass
+    return (time.thread_time_ns() - start) / SPANS
+
+
 def site_addresses() -> dict[str, int]:
     """Where the probe sites of the hook are in this process, by its SDT notes."""
     path = _hook.__file__
@@ -100,13 +110,17 @@ def main() -> None:
     for _ in range(4):
         for tracer in all_tracers.values():
             time_batch(tracer)
+            time_roots(tracer)
     print("ready", flush=True)
     for line in sys.stdin:
         times: dict[str, list[float]] = {name: [] for name in all_tracers}
+        roots: dict[str, list[float]] = {name: [] for name in all_tracers}
         for _ in range(int(line)):
             for name in random.sample(list(all_tracers), len(all_tracers)):
                 times[name].append(time_batch(all_tracers[name]))
-        print(json.dumps({"times": times, "sites": first_bytes(sites)}), flush=True)
+                roots[name].append(time_roots(all_tracers[name]))
+        answer = {"times": times, "roots": roots, "sites": first_bytes(sites)}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,16 +19,22 @@ def in_another() -> None:
     workload.burn(0.3)
 
 
+def in_quiet() -> None:
+    workload.burn(0.3)
+
+
 def in_none() -> None:
     workload.burn(0.3)
 
 
 def request() -> None:
-    """A root with a child, and work beside them."""
+    """A root with a child, one that does nothing but wait for its child, and work beside them."""
     with tracer.start_as_current_span("root"):
         in_root()
         with tracer.start_as_current_span("child"):
             in_child()
+    with tracer.start_as_current_span("quiet"), tracer.start_as_current_span("inner"):
+        in_quiet()
     in_none()
 
 

@@ -4,8 +4,8 @@
 use bytemuck::AnyBitPattern;
 use profiler_common::{
     event::{
-        CodeRecord, Header, ProcessRecord, ResourceRecord, SampleRecord, SpanEndRecord,
-        SpanSeenRecord, SpanStartRecord, code_flags, kind, process, seen,
+        CodeRecord, Header, HookProcess, ProcessRecord, ResourceRecord, SampleRecord,
+        SpanEndRecord, SpanSeenRecord, SpanStartRecord, code_flags, kind, process, seen,
     },
     outcome::Outcome,
     span::{source, state},
@@ -244,6 +244,7 @@ fn span_seen(bytes: &[u8]) -> Result<SpanSeen, DecodeError> {
         pid: Pid(record.header.tgid),
         span: SpanId::new(record.span_id).ok_or(DecodeError::NoSpanId)?,
         parent,
+        local_root: SpanId::new(record.local_root_id),
         name: name.and_then(|bytes| {
             let name = PythonString {
                 kind,
@@ -310,18 +311,22 @@ fn process_notice(bytes: &[u8]) -> Result<ProcessNotice, DecodeError> {
 
 fn resource(bytes: &[u8]) -> Result<Resource, DecodeError> {
     let (record, _) = split::<ResourceRecord>(bytes)?;
-    let text = |bytes: &[u8], size: u16| {
-        let bytes = bytes.get(..usize::from(size)).unwrap_or(bytes);
-        String::from_utf8_lossy(bytes).into_owned()
-    };
-    Ok(Resource {
-        pid: Pid(record.header.tgid),
-        service_name: text(&record.block.service_name, record.block.service_name_size),
-        service_namespace: text(
-            &record.block.service_namespace,
-            record.block.service_namespace_size,
-        ),
-    })
+    Ok(Resource::new(Pid(record.header.tgid), &record.block))
+}
+
+impl Resource {
+    /// What the hook of a process says in its process block.
+    pub fn new(pid: Pid, block: &HookProcess) -> Self {
+        let text = |bytes: &[u8], size: u16| {
+            let bytes = bytes.get(..usize::from(size)).unwrap_or(bytes);
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        Self {
+            pid,
+            service_name: text(&block.service_name, block.service_name_size),
+            service_namespace: text(&block.service_namespace, block.service_namespace_size),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -205,6 +205,8 @@ pub struct SpanSeen {
     pub span: SpanId,
     /// Its parent in this process.
     pub parent: SpanParent,
+    /// Its local root, where the hook has left it in the span's context.
+    pub local_root: Option<SpanId>,
     /// Its name; `None` where the object has none, or it could not be read.
     pub name: Option<Box<str>>,
 }

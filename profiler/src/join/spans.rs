@@ -76,10 +76,11 @@ impl Spans {
     /// its name, and whether it is its own local root.
     pub(super) fn seen(&mut self, seen: &SpanSeen) -> (Option<Arc<str>>, bool) {
         let key = (seen.pid, seen.span);
-        let (local_root, parent) = match seen.parent {
-            SpanParent::None => (Some(seen.span), None),
-            SpanParent::Span(parent) => (self.local_root(seen.pid, parent), Some(parent)),
-            SpanParent::Unknown => (None, None),
+        let (local_root, parent) = match (seen.local_root, seen.parent) {
+            (Some(local_root), _) => (Some(local_root), None),
+            (None, SpanParent::None) => (Some(seen.span), None),
+            (None, SpanParent::Span(parent)) => (self.local_root(seen.pid, parent), Some(parent)),
+            (None, SpanParent::Unknown) => (None, None),
         };
         let name = seen.name.as_deref().map(|name| self.shared(name));
         if !self.live.contains(&key) {

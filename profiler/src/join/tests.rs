@@ -206,6 +206,7 @@ fn eviction_is_counted() {
 
 fn seen(span: u64, parent: SpanParent, name: &str) -> SpanSeen {
     SpanSeen {
+        local_root: None,
         time: BootNanos(0),
         pid: PID,
         span: id(span),

@@ -4,19 +4,26 @@ use std::{collections::HashMap as Table, io::ErrorKind, path::Path};
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, MapError},
-    programs::{Program, UProbe, uprobe::UProbeScope},
+    maps::{Array, HashMap, Map, MapData, MapError},
+    programs::{
+        Program, UProbe,
+        uprobe::{UProbeLinkId, UProbeScope},
+    },
 };
 use profiler_common::{
     context::SpanRecipe,
     python::{Process, PythonLayout},
+    span::{LiveSpan, LiveSpanKey, SpanStack},
 };
 
 use super::{
-    Control, ControlError, SpanProbeSites,
+    Control, ControlError, SpanProbeSites, SpanProbes,
     load::{self, LoadError},
 };
 use crate::id::Pid;
+
+/// Elements of a map looked at when spans are forgotten: as many as the largest may have.
+const MAX_FORGOTTEN: usize = 1_000_000;
 
 /// The maps and programs behind [`Control`]. Dropping it detaches everything.
 pub struct KernelControl {
@@ -24,6 +31,11 @@ pub struct KernelControl {
     layouts: Array<MapData, PythonLayout>,
     processes: HashMap<MapData, u32, Process>,
     recipes: HashMap<MapData, u32, SpanRecipe>,
+    live_spans: HashMap<MapData, LiveSpanKey, LiveSpan>,
+    span_stacks: HashMap<MapData, u32, SpanStack>,
+    /// Span programs on the sites of files.
+    probes: Table<SpanProbes, Vec<Attached>>,
+    next_probes: u64,
     /// What was written last, to tell a new incarnation from the same facts written again.
     written: Table<Pid, Process>,
     next_generation: u32,
@@ -36,29 +48,15 @@ impl KernelControl {
         let log = debug
             .then(|| super::log::BpfLog::start(&mut ebpf))
             .flatten();
-        let layouts = ebpf
-            .take_map("LAYOUTS")
-            .ok_or(LoadError::Missing("LAYOUTS"))?;
-        let processes = ebpf
-            .take_map("PROCESSES")
-            .ok_or(LoadError::Missing("PROCESSES"))?;
-        let recipes = ebpf
-            .take_map("SPAN_RECIPES")
-            .ok_or(LoadError::Missing("SPAN_RECIPES"))?;
         Ok(Self {
-            layouts: Array::try_from(layouts).map_err(|error| LoadError::Map {
-                map: "LAYOUTS",
-                error,
-            })?,
-            processes: HashMap::try_from(processes).map_err(|error| LoadError::Map {
-                map: "PROCESSES",
-                error,
-            })?,
-            recipes: HashMap::try_from(recipes).map_err(|error| LoadError::Map {
-                map: "SPAN_RECIPES",
-                error,
-            })?,
+            layouts: take(&mut ebpf, "LAYOUTS", Array::try_from)?,
+            processes: take(&mut ebpf, "PROCESSES", HashMap::try_from)?,
+            recipes: take(&mut ebpf, "SPAN_RECIPES", HashMap::try_from)?,
+            live_spans: take(&mut ebpf, "LIVE_SPANS", HashMap::try_from)?,
+            span_stacks: take(&mut ebpf, "SPAN_STACKS", HashMap::try_from)?,
             ebpf,
+            probes: Table::new(),
+            next_probes: 1,
             written: Table::new(),
             next_generation: 1,
             _log: log,
@@ -80,11 +78,13 @@ impl KernelControl {
         }
     }
 
+    /// The program goes on these sites; on an error on none of them.
     fn attach(
         &mut self,
         program: &'static str,
         file: &Path,
         sites: &[u64],
+        attached: &mut Vec<Attached>,
     ) -> Result<(), ControlError> {
         let refused = |reason: String| ControlError::Probe {
             file: file.display().to_string(),
@@ -97,12 +97,40 @@ impl KernelControl {
             .try_into()
             .map_err(|error: aya::programs::ProgramError| refused(error.to_string()))?;
         for &site in sites {
-            probe
+            let link = probe
                 .attach([site], file, UProbeScope::AllProcesses)
                 .map_err(|error| refused(error_chain(&error)))?;
+            attached.push(Attached { program, link });
         }
         Ok(())
     }
+
+    /// Takes programs off again, the last attached first.
+    fn detach_all(&mut self, attached: Vec<Attached>) {
+        for Attached { program, link } in attached.into_iter().rev() {
+            if let Some(Program::UProbe(probe)) = self.ebpf.program_mut(program)
+                && let Err(error) = probe.detach(link)
+            {
+                tracing::warn!(%error, "cannot take off the probe {program}");
+            }
+        }
+    }
+}
+
+/// A span program on one site.
+struct Attached {
+    program: &'static str,
+    link: UProbeLinkId,
+}
+
+/// Takes over a map of the programs.
+fn take<T>(
+    ebpf: &mut Ebpf,
+    map: &'static str,
+    into: impl FnOnce(Map) -> Result<T, MapError>,
+) -> Result<T, LoadError> {
+    let taken = ebpf.take_map(map).ok_or(LoadError::Missing(map))?;
+    into(taken).map_err(|error| LoadError::Map { map, error })
 }
 
 impl Drop for KernelControl {
@@ -177,10 +205,52 @@ impl Control for KernelControl {
         &mut self,
         file: &Path,
         sites: &SpanProbeSites,
-    ) -> Result<(), ControlError> {
+    ) -> Result<SpanProbes, ControlError> {
+        let mut attached = Vec::new();
         // Ends first: a start without its end would stay open for ever.
-        self.attach("span_end", file, &sites.span_end)?;
-        self.attach("span_start", file, &sites.span_start)
+        let done = self
+            .attach("span_end", file, &sites.span_end, &mut attached)
+            .and_then(|()| self.attach("span_start", file, &sites.span_start, &mut attached));
+        if let Err(error) = done {
+            self.detach_all(attached);
+            return Err(error);
+        }
+        let probes = SpanProbes(self.next_probes);
+        self.next_probes += 1;
+        self.probes.insert(probes, attached);
+        Ok(probes)
+    }
+
+    fn detach_span_probes(&mut self, probes: SpanProbes) {
+        if let Some(attached) = self.probes.remove(&probes) {
+            self.detach_all(attached);
+        }
+    }
+
+    fn forget_spans(&mut self, keep: &dyn Fn(Pid) -> bool) {
+        // A walk over a map that changes meanwhile may start over: bounded.
+        let spans: Vec<LiveSpanKey> = self
+            .live_spans
+            .keys()
+            .filter_map(Result::ok)
+            .take(MAX_FORGOTTEN)
+            .filter(|key| !keep(Pid(key.tgid)))
+            .collect();
+        for key in spans {
+            // Gone already: as good.
+            let _ = self.live_spans.remove(&key);
+        }
+        let stacks: Vec<u32> = self
+            .span_stacks
+            .iter()
+            .filter_map(Result::ok)
+            .take(MAX_FORGOTTEN)
+            .filter(|(_, stack)| !keep(Pid(stack.tgid)))
+            .map(|(tid, _)| tid)
+            .collect();
+        for tid in stacks {
+            let _ = self.span_stacks.remove(&tid);
+        }
     }
 }
 

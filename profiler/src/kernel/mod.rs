@@ -57,8 +57,19 @@ pub trait Control: Send {
         &mut self,
         file: &Path,
         sites: &SpanProbeSites,
-    ) -> Result<(), ControlError>;
+    ) -> Result<SpanProbes, ControlError>;
+
+    /// Takes the span programs off the sites of a file.
+    fn detach_span_probes(&mut self, probes: SpanProbes);
+
+    /// Forgets the open spans and span stacks of all processes but those to keep: ends that nobody has
+    /// seen must not leave spans open.
+    fn forget_spans(&mut self, keep: &dyn Fn(Pid) -> bool);
 }
+
+/// The attached probes of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpanProbes(pub u64);
 
 /// Where a file has its span probes: file offsets of the probe instructions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,7 +138,11 @@ impl Control for NoKernel {
         &mut self,
         _file: &Path,
         _sites: &SpanProbeSites,
-    ) -> Result<(), ControlError> {
-        Ok(())
+    ) -> Result<SpanProbes, ControlError> {
+        Ok(SpanProbes(0))
     }
+
+    fn detach_span_probes(&mut self, _probes: SpanProbes) {}
+
+    fn forget_spans(&mut self, _keep: &dyn Fn(Pid) -> bool) {}
 }

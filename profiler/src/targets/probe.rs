@@ -1,6 +1,6 @@
 //! The span probes of the hook: SDT notes → sites, or why the hook is refused (`python/ABI.md`).
 
-use super::elf::{Elf, ElfError};
+use super::elf::{Elf, ElfError, Segment};
 use crate::kernel::SpanProbeSites;
 
 const START_ARGUMENTS: &[u8] = b"8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13";
@@ -18,9 +18,20 @@ pub enum Hook {
     /// It has none.
     Absent,
     /// It is a hook of this ABI.
-    Present(SpanProbeSites),
+    Present(HookFacts),
     /// It is a hook that is not used.
     Refused(Refused),
+}
+
+/// What the file of a hook says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookFacts {
+    /// Where its probes are.
+    pub sites: SpanProbeSites,
+    /// Address in the file of `spanprof_process_block`, which holds the address of the process block.
+    pub process_block: u64,
+    /// Its segments, to place it in a process.
+    pub segments: Vec<Segment>,
 }
 
 /// Why a hook is not used.
@@ -35,8 +46,8 @@ pub enum Refused {
     /// A probe is on an instruction that would cost a trap each time.
     #[error("the probe {0} is not on a 5-byte nop")]
     SlowSite(String),
-    /// A probe is not in the file, or one of the two is missing.
-    #[error("the hook's probes are incomplete")]
+    /// A probe is not in the file, one of the two is missing, or a symbol is.
+    #[error("the hook is incomplete: a probe or the symbol spanprof_process_block is missing")]
     Incomplete,
     /// The file is damaged.
     #[error(transparent)]
@@ -52,8 +63,8 @@ pub fn find(elf: &Elf<'_>) -> Hook {
     if notes.is_empty() {
         return Hook::Absent;
     }
-    match sites(elf, &notes) {
-        Ok(sites) => Hook::Present(sites),
+    match facts(elf, &notes) {
+        Ok(facts) => Hook::Present(facts),
         Err(reason) => Hook::Refused(reason),
     }
 }
@@ -66,10 +77,12 @@ struct Note<'a> {
     arguments: &'a [u8],
 }
 
-fn sites(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<SpanProbeSites, Refused> {
-    let [Some(_)] = elf.dynamic_symbols(["spanprof_abi_v1"])? else {
+fn facts(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<HookFacts, Refused> {
+    let names = ["spanprof_abi_v1", "spanprof_process_block"];
+    let [Some(_), process_block] = elf.dynamic_symbols(names)? else {
         return Err(Refused::Version);
     };
+    let process_block = process_block.ok_or(Refused::Incomplete)?;
     // A linker that moves sections leaves the notes as they were; the difference shows in the base.
     let base = elf.section(".stapsdt.base").map(|(address, _)| address);
     let mut sites = SpanProbeSites::default();
@@ -93,7 +106,11 @@ fn sites(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<SpanProbeSites, Refused> {
     if sites.span_start.is_empty() || sites.span_end.is_empty() {
         return Err(Refused::Incomplete);
     }
-    Ok(sites)
+    Ok(HookFacts {
+        sites,
+        process_block: process_block.address,
+        segments: elf.segments().to_vec(),
+    })
 }
 
 /// The notes of provider `spanprof`.

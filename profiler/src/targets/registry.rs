@@ -3,6 +3,7 @@
 mod discover;
 mod due;
 mod examine;
+mod hooks;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,7 +14,6 @@ use profiler_common::{context::SpanRecipe, python::PythonLayout};
 
 use super::{
     FileId, Snapshot, SpansSeen, Target, container,
-    elf::FileState,
     files::Files,
     labels,
     opentelemetry::{
@@ -68,7 +68,7 @@ pub struct Targets {
     health: Health,
     files: Files,
     layouts: Vec<PythonLayout>,
-    attached: HashSet<FileState>,
+    hooks: hooks::Hooks,
     processes: HashMap<Pid, Known>,
     requests: Vec<Request>,
     discovery: discover::Discovery,
@@ -89,6 +89,8 @@ pub(super) struct Known {
     pub(super) unsupported: Option<String>,
     /// What its hook is: `None` while none was seen.
     pub(super) hook: Option<Hook>,
+    /// The file of a hook that may be used.
+    hook_file: Option<hooks::HookFile>,
     /// How its current span is read, or why it is not; `None` until somebody has looked.
     pub(super) recipe: Option<Result<Arc<SpanRecipe>, NoRecipe>>,
     /// Classes of spans that were met and not known.
@@ -123,6 +125,7 @@ impl Known {
             facts: None,
             unsupported: None,
             hook: None,
+            hook_file: None,
             recipe: None,
             wanted: Vec::new(),
             asked_again: BootNanos(0),
@@ -176,7 +179,7 @@ impl Targets {
             health,
             files: Files::default(),
             layouts: Vec::new(),
-            attached: HashSet::new(),
+            hooks: hooks::Hooks::default(),
             processes: HashMap::new(),
             requests: Vec::new(),
             discovery: discover::Discovery::default(),
@@ -237,9 +240,10 @@ impl Targets {
             self.ask_for_recipe(pid, Some(0));
         }
         self.look_for_imports(now);
+        let probes = self.update_probes(now);
         let dues = |known: &Known| [known.due.at(), known.look_due].into_iter().flatten().min();
         let dues = self.processes.values().filter_map(dues);
-        dues.chain(self.imports_due()).min()
+        dues.chain(self.imports_due()).chain(probes).min()
     }
 
     /// What is known now, if that has changed since this was last called.
@@ -282,22 +286,33 @@ impl Targets {
         if known.target.process != answer.process {
             return;
         }
+        if let Some(resource) = answer.resource {
+            self.resource(&resource);
+        }
+        let (Some(recipe), Some(known)) = (answer.recipe, self.processes.get_mut(&pid)) else {
+            return;
+        };
         let had = matches!(known.recipe, Some(Ok(_)));
-        let classes = answer.recipe.as_ref().map(|recipe| recipe.class_count);
+        let classes = recipe.as_ref().map(|recipe| recipe.class_count);
         let took_us = answer.took.as_micros();
         tracing::debug!(%pid, ?classes, took_us, "looked for the current span");
-        let is_not_yet = matches!(answer.recipe, Err(NoRecipe::NotYet | NoRecipe::Missing(_)));
+        let is_not_yet = match &recipe {
+            // Its hook will have left local roots once there are more spans.
+            Ok(recipe) => known.hook_file.is_some() && recipe.local_root.class == 0,
+            Err(reason) => matches!(reason, NoRecipe::NotYet | NoRecipe::Missing(_)),
+        };
         known.look_due = is_not_yet.then(|| {
             let due = BootNanos(BootNanos::now().0.saturating_add(known.look_after));
             known.look_after = (2 * known.look_after).min(LOOK_LAST);
             due
         });
-        let recipe = answer.recipe.map(Arc::new);
+        let recipe = recipe.map(Arc::new);
         known.recipe = Some(recipe.clone());
         let is_new = !had && recipe.is_ok();
         if had || recipe.is_ok() {
             self.tell_recipe(pid, recipe.ok().as_deref());
         }
+        self.hooks.may_differ = true;
         self.note_spans_seen(pid, is_new);
     }
 
@@ -325,6 +340,10 @@ impl Targets {
         if let Err(error) = self.control.set_span_recipe(pid, recipe) {
             self.health.count(Loss::ProcessTableFull);
             tracing::warn!(%pid, %error, "cannot tell the kernel how to read spans");
+            if let Some(known) = self.processes.get_mut(&pid) {
+                // Then its probes are needed.
+                known.recipe = Some(Err(NoRecipe::Missing("room for it in the kernel's map")));
+            }
         }
     }
 
@@ -360,6 +379,11 @@ impl Targets {
                 bias: known.bias,
                 wanted: known.wanted.clone(),
                 again: again.is_some(),
+                has_hook: known.hook_file.is_some(),
+                process_block: match &known.hook_file {
+                    Some(file) if !known.named_by_hook => file.process_block,
+                    _ => None,
+                },
             });
         }
     }
@@ -390,6 +414,7 @@ impl Targets {
         self.profiled += usize::from(known.is_profiled());
         self.profiled -= usize::from(was_profiled);
         self.has_changed = true;
+        self.hooks.may_differ = true;
         self.processes.insert(pid, known);
     }
 
@@ -397,6 +422,7 @@ impl Targets {
         if let Some(gone) = self.processes.remove(&pid) {
             self.profiled -= usize::from(gone.is_profiled());
             self.has_changed = true;
+            self.hooks.may_differ = true;
         }
         if let Scope::Processes { pids, .. } = &mut self.scope {
             // The next process with this pid is not the one that was asked for.

@@ -16,7 +16,7 @@ use proptest::prelude::{any, proptest};
 use super::{
     FileId, Scope, Targets,
     elf::{Elf, OpenFile},
-    probe::{self, Hook, Refused},
+    probe::{self, Hook, HookFacts, Refused},
     python::detect::{Detection, detect},
     python::live::interpreters,
 };
@@ -24,7 +24,7 @@ use crate::{
     events::{ProcessChange, ProcessNotice, Resource},
     health::Health,
     id::Pid,
-    kernel::{Control, ControlError, SpanProbeSites},
+    kernel::{Control, ControlError, SpanProbeSites, SpanProbes},
     time::BootNanos,
 };
 
@@ -34,6 +34,8 @@ enum Call {
     Process(Pid, Process),
     Remove(Pid),
     Attach(SpanProbeSites),
+    Detach(SpanProbes),
+    ForgetSpans(bool),
 }
 
 #[derive(Clone, Default)]
@@ -83,9 +85,21 @@ impl Control for Recorder {
         self.push(Call::Remove(pid));
         Ok(())
     }
-    fn attach_span_probes(&mut self, _: &Path, sites: &SpanProbeSites) -> Result<(), ControlError> {
+    fn attach_span_probes(
+        &mut self,
+        _: &Path,
+        sites: &SpanProbeSites,
+    ) -> Result<SpanProbes, ControlError> {
         self.push(Call::Attach(sites.clone()));
-        Ok(())
+        Ok(SpanProbes(7))
+    }
+
+    fn detach_span_probes(&mut self, probes: SpanProbes) {
+        self.push(Call::Detach(probes));
+    }
+
+    fn forget_spans(&mut self, keep: &dyn Fn(Pid) -> bool) {
+        self.push(Call::ForgetSpans(keep(Pid(std::process::id()))));
     }
 }
 
@@ -247,7 +261,8 @@ fn hook(version: &str, nop: &str, arguments: &str) -> Hook {
         )
     };
     let text = format!(
-        ".globl {version}\n.type {version},@object\n.text\n{version}: nop\none: {nop}\ntwo: .byte 0x0f,0x1f,0x44,0,0\n\
+        ".globl {version},spanprof_process_block\n.type {version},@object\n\
+         .type spanprof_process_block,@object\n.data\nspanprof_process_block: .8byte 0\n.text\n{version}: nop\none: {nop}\ntwo: .byte 0x0f,0x1f,0x44,0,0\n\
          .section .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\nbase: .space 1\n\
          .section .note.stapsdt,\"\",\"note\"\n{}{}.section .note.GNU-stack,\"\"\n",
         note("span_start", "one", arguments),
@@ -271,7 +286,7 @@ fn hook(version: &str, nop: &str, arguments: &str) -> Hook {
 fn hooks_are_told_apart() {
     const NOP: &str = ".byte 0x0f,0x1f,0x44,0,0";
     const START: &str = "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13";
-    let Hook::Present(sites) = hook("spanprof_abi_v1", NOP, START) else {
+    let Hook::Present(HookFacts { sites, .. }) = hook("spanprof_abi_v1", NOP, START) else {
         panic!("not found")
     };
     assert_eq!(sites.span_end[0] - sites.span_start[0], 5);

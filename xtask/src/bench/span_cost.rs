@@ -24,121 +24,168 @@ const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 /// Microseconds a span by processor, a value a round.
 type Times = BTreeMap<String, Vec<f64>>;
 
+/// What was measured under one condition.
+#[derive(Default)]
+struct Condition {
+    /// Spans below a local root.
+    children: Times,
+    /// Local roots.
+    roots: Times,
+}
+
+impl Condition {
+    /// Puts the medians of a part of a round to the times.
+    fn add(&mut self, answer: &Value) {
+        add(&mut self.children, answer.get("times"));
+        add(&mut self.roots, answer.get("roots"));
+    }
+}
+
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let (python, lacking) = bench.python_with_peers()?;
     let mut notes = Vec::new();
     let mut workload = Workload::start(&python, &bench.program("spans.py"), &[], Some(0))?;
     let rounds = bench.rounds(9, 3);
-    let batches = bench.rounds(40, 15);
-    let (mut detached, mut attached) = (Times::new(), Times::new());
+    let batches = bench.rounds(20, 8);
+    let mut alone = Condition::default();
+    let mut beside = Condition::default();
+    let mut probed = Condition::default();
     let mut programs = Vec::new();
     let mut sites = String::new();
     for _ in 0..rounds {
-        add(&mut detached, &workload.ask(batches)?);
-        let folder = bench.workspace.target.join("bench");
-        let agent = Spanprof::record(&bench.agent, &folder, &[workload.id()], FREQUENCY)?;
-        sites = wait_for_probes(&mut workload)?;
+        alone.add(&workload.ask(batches)?);
+        let agent = start(bench, &workload, "auto")?;
+        wait_for_sites(&mut workload, |byte| byte == "0f")?;
+        beside.add(&workload.ask(batches)?);
+        agent.stop()?;
+        let agent = start(bench, &workload, "always")?;
+        sites = wait_for_sites(&mut workload, |byte| byte != "0f")?;
         let before = agent.span_runs()?;
-        add(&mut attached, &workload.ask(batches)?);
+        probed.add(&workload.ask(batches)?);
         programs.push(mean(before, agent.span_runs()?));
         agent.stop()?;
         // The kernel takes the probes off in its own time.
         thread::sleep(Duration::from_millis(200));
     }
-    let mut figures = vec![Figure::new(
-        "SDK without a processor",
-        "µs",
-        column(&detached, NONE),
-    )];
-    let mut added = |name: &str, times: &Times, processor: &str, base: &str, bar: Option<f64>| {
-        let values = difference(&column(times, processor), &column(times, base));
-        if !values.is_empty() {
-            let figure = Figure::new(name, "µs", values);
-            figures.push(match bar {
-                Some(bar) => figure.below(bar),
-                None => figure,
-            });
-        }
-    };
-    added("added by an empty processor", &detached, EMPTY, NONE, None);
-    added(
-        "added by the package, no agent",
-        &detached,
-        OURS,
-        NONE,
-        None,
-    );
-    added("  beside an empty processor", &detached, OURS, EMPTY, None);
-    added(
-        "added by the package, agent attached",
-        &attached,
-        OURS,
-        NONE,
-        Some(2.0),
-    );
-    added("  beside an empty processor", &attached, OURS, EMPTY, None);
-    added("added by pyroscope-otel 1.1.0", &detached, PEER, NONE, None);
-    added("  beside an empty processor", &detached, PEER, EMPTY, None);
-    figures.push(Figure::new(
-        "added by an agent to a span without the package",
-        "µs",
-        difference(&column(&attached, NONE), &column(&detached, NONE)),
-    ));
-    figures.push(Figure::new(
-        "one run of a span program, by the kernel's statistics",
-        "µs",
-        programs,
-    ));
     if let Some(reason) = lacking {
         notes.push(format!("pyroscope-otel cannot be installed here: {reason}"));
     }
     notes.push(
         "microseconds of thread CPU time of one `start_as_current_span` and its end, nested in a \
-         root; every round times all processors in turns, and has the agent attached for its \
-         second half; a value is the difference of two medians of one half round"
+         root unless it is one; every round times all processors in turns, without an agent, beside one, \
+         and beside one with `--span-probes always`; a value is the difference of two medians of one round"
+            .to_owned(),
+    );
+    notes.push(
+        "the package and pyroscope-otel do most of their work at local roots, where they set \
+         `pyroscope.profile.id`"
             .to_owned(),
     );
     notes.push(format!(
-        "first byte of the probe sites while attached: {sites} (e8: optimised)"
+        "first byte of the probe sites: 0f, a nop, beside an agent; {sites} with `--span-probes always` \
+         (e8: optimised)"
     ));
     Ok(Report {
         name: "span-cost",
-        figures,
+        figures: figures(&alone, &beside, &probed, programs),
         notes,
     })
 }
 
-/// Waits until both sites are probed; their first bytes.
-fn wait_for_probes(workload: &mut Workload) -> Result<String> {
+fn figures(
+    alone: &Condition,
+    beside: &Condition,
+    probed: &Condition,
+    programs: Vec<f64>,
+) -> Vec<Figure> {
+    let of = |times: &Times, processor: &str| times.get(processor).cloned().unwrap_or_default();
+    let added = |name: &str, times: &Times, processor: &str| {
+        Figure::new(
+            name,
+            "µs",
+            difference(&of(times, processor), &of(times, NONE)),
+        )
+    };
+    let beside_empty = |times: &Times, processor: &str| {
+        let values = difference(&of(times, processor), &of(times, EMPTY));
+        Figure::new("  beside an empty processor", "µs", values)
+    };
+    let children = &alone.children;
+    let mut figures = vec![
+        Figure::new("SDK without a processor", "µs", of(children, NONE)),
+        added("added by an empty processor", children, EMPTY),
+        added("added by the package, no agent", children, OURS),
+        beside_empty(children, OURS).below(0.5),
+        added(
+            "added by the package, agent attached",
+            &beside.children,
+            OURS,
+        )
+        .below(1.3),
+        beside_empty(&beside.children, OURS),
+        added("  `--span-probes always`", &probed.children, OURS),
+        added("added by pyroscope-otel 1.1.0", children, PEER),
+        added(
+            "added to a local root by the package, no agent",
+            &alone.roots,
+            OURS,
+        ),
+        added("  agent attached", &beside.roots, OURS),
+        added("  `--span-probes always`", &probed.roots, OURS),
+        added(
+            "added to a local root by pyroscope-otel 1.1.0",
+            &alone.roots,
+            PEER,
+        ),
+        Figure::new(
+            "added by an agent to a span without the package",
+            "µs",
+            difference(&of(&beside.children, NONE), &of(children, NONE)),
+        ),
+        Figure::new(
+            "one run of a span program, by the kernel's statistics",
+            "µs",
+            programs,
+        ),
+    ];
+    // A peer that is not there.
+    figures.retain(|figure| !figure.values.is_empty());
+    figures
+}
+
+fn start(bench: &Bench, workload: &Workload, probes: &str) -> Result<Spanprof> {
+    let folder = bench.workspace.target.join("bench");
+    let flags = ["--span-probes", probes];
+    Spanprof::record_with(&bench.agent, &folder, &[workload.id()], FREQUENCY, &flags)
+}
+
+/// Waits until the first bytes of both sites are as they should be, and stay so; which those are.
+fn wait_for_sites(workload: &mut Workload, is_right: impl Fn(&str) -> bool) -> Result<String> {
     let start = Instant::now();
+    let mut times_right = 0;
     while start.elapsed() < ATTACH_DEADLINE {
         // The kernel optimises a site when it is hit first, so some spans must have been made.
         let answer = workload.ask(1)?;
         let sites = answer.get("sites").context("the program names no sites")?;
         let byte = |name: &str| sites.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (on_start, on_end) = (byte("span_start"), byte("span_end"));
-        if on_start != "0f" && on_end != "0f" {
-            // Once more: a trap may be waiting to be optimised.
-            let answer = workload.ask(1)?;
-            let now = answer.get("sites").map(Value::to_string);
-            return now.context("the program names no sites");
+        times_right += 1;
+        if !is_right(byte("span_start")) || !is_right(byte("span_end")) {
+            times_right = 0;
+        } else if times_right > 2 {
+            return Ok(sites.to_string());
         }
         thread::sleep(Duration::from_millis(100));
     }
-    bail!("the agent has put no probes on the hook")
+    bail!("the probes of the hook are not as they should be")
 }
 
-/// Puts a half round's medians to the times.
-fn add(times: &mut Times, answer: &Value) {
-    let by_name = answer.get("times").and_then(Value::as_object);
+/// Puts medians to the times.
+fn add(times: &mut Times, answer: Option<&Value>) {
+    let by_name = answer.and_then(Value::as_object);
     for (name, values) in by_name.into_iter().flatten() {
         let microseconds = median(&numbers(values)) / 1000.0;
         times.entry(name.clone()).or_default().push(microseconds);
     }
-}
-
-fn column(times: &Times, name: &str) -> Vec<f64> {
-    times.get(name).cloned().unwrap_or_default()
 }
 
 fn difference(more: &[f64], less: &[f64]) -> Vec<f64> {

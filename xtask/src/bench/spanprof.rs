@@ -54,13 +54,25 @@ impl Spanprof {
         pids: &[u32],
         frequency: u32,
     ) -> Result<Self> {
+        Self::record_with(agent, folder, pids, frequency, &[])
+    }
+
+    /// The same with more flags.
+    pub(super) fn record_with(
+        agent: &Path,
+        folder: &Path,
+        pids: &[u32],
+        frequency: u32,
+        flags: &[&str],
+    ) -> Result<Self> {
         let mut command = Command::new("taskset");
         command
             .args(["--cpu-list", "1"])
             .arg(agent)
             .args(["--log", "profiler::targets::registry=debug"])
             .args(["record", "--duration", "1h", "--frequency"])
-            .arg(frequency.to_string());
+            .arg(frequency.to_string())
+            .args(flags);
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
         }

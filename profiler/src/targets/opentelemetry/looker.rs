@@ -2,18 +2,21 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use profiler_common::context::SpanRecipe;
+use profiler_common::{context::SpanRecipe, event::HookProcess, walk::ReadUser as _};
 
 use super::{
     memory::Memory,
     recipe::{NoRecipe, NodeTypes, Place},
 };
 use crate::{
-    id::ProcessKey,
+    events::Resource,
+    id::{Pid, ProcessKey},
     targets::{FileId, python::detect::Facts},
     time::monotonic_now,
 };
 
+/// The version of the hook's ABI that is spoken.
+const ABI_VERSION: u32 = 1;
 /// Processes and files remembered; when full all are forgotten and looked at anew.
 const MAX_REMEMBERED: usize = 16_384;
 
@@ -33,6 +36,10 @@ pub struct Request {
     /// Whether to look although the process has imported nothing since the last look: what was found
     /// then no longer fits.
     pub again: bool,
+    /// Whether it maps a hook.
+    pub has_hook: bool,
+    /// Where the process has the address of its hook's process block, if that is to be read.
+    pub process_block: Option<u64>,
 }
 
 /// What a look has found.
@@ -40,10 +47,23 @@ pub struct Request {
 pub struct Answer {
     /// In which process.
     pub process: ProcessKey,
-    /// How to read its current span, or why that cannot be done.
-    pub recipe: Result<SpanRecipe, NoRecipe>,
+    /// How to read its current span, or why that cannot be done; `None` where the last answer stands.
+    pub recipe: Option<Result<SpanRecipe, NoRecipe>>,
+    /// Its resource, if that was to be read and is there.
+    pub resource: Option<Resource>,
     /// How long the look took.
     pub took: Duration,
+}
+
+/// What the process block says; `None` where it is not written yet, or of another version.
+fn resource(memory: &Memory, pid: Pid, place: u64) -> Option<Resource> {
+    let address = memory.read_u64(place).filter(|&address| address != 0)?;
+    let mut bytes = [0; size_of::<HookProcess>()];
+    if !memory.fill(address, &mut bytes) {
+        return None;
+    }
+    let block: HookProcess = bytemuck::pod_read_unaligned(&bytes);
+    (block.abi_version == ABI_VERSION).then(|| Resource::new(pid, &block))
 }
 
 /// Looks at processes.
@@ -63,7 +83,8 @@ impl Looker {
             Err(error) => {
                 return Some(Answer {
                     process: request.process,
-                    recipe: Err(NoRecipe::Memory(error.to_string())),
+                    recipe: Some(Err(NoRecipe::Memory(error.to_string()))),
+                    resource: None,
                     took: start.elapsed(),
                 });
             }
@@ -78,16 +99,17 @@ impl Looker {
             self.modules.clear();
         }
         let before = self.modules.insert(request.process, count);
-        if before == Some(count) && !request.again {
-            return None;
-        }
-        let recipe = self
-            .types(request.file, &place)
-            .ok_or(NoRecipe::Missing("the types of the context's nodes"))
-            .and_then(|types| place.recipe(&types, &request.wanted));
-        Some(Answer {
+        let recipe = (before != Some(count) || request.again).then(|| {
+            self.types(request.file, &place)
+                .ok_or(NoRecipe::Missing("the types of the context's nodes"))
+                .and_then(|types| place.recipe(&types, &request.wanted, request.has_hook))
+        });
+        let block = request.process_block;
+        let resource = block.and_then(|block| resource(&memory, request.process.pid, block));
+        (recipe.is_some() || resource.is_some()).then(|| Answer {
             process: request.process,
             recipe,
+            resource,
             took: start.elapsed(),
         })
     }

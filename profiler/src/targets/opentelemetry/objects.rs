@@ -3,6 +3,7 @@
 use profiler_common::{
     context::{
         ContextScratch, NO_ATTRIBUTE, SpanClass, SpanRecipe, attribute, dialect, locate, look,
+        storage,
     },
     python::PythonLayout,
     walk::ReadUser as _,
@@ -220,7 +221,7 @@ impl Objects<'_> {
         if first == NO_ATTRIBUTE {
             return None;
         }
-        let offset = if self.offsets.storage == profiler_common::context::storage::DICTIONARY {
+        let offset = if self.offsets.storage == storage::DICTIONARY {
             self.offsets.type_dictionary
         } else {
             self.offsets.type_size
@@ -239,6 +240,42 @@ impl Objects<'_> {
             },
             names: keys_of,
         })
+    }
+
+    /// Where instances of a class of tuples with so many items keep an attribute, whose name is the string
+    /// at an address, and one of [`storage`]; `None` where the class shares keys, and this is not one yet.
+    pub fn of_tuples(&self, class: u64, items: u16, name: u64) -> Option<(SpanClass, u8)> {
+        /// `tp_dictoffset` of a class whose instances have their dictionary in front.
+        const IN_FRONT: i64 = -1;
+        let keys = self.memory.read_u64(class + self.offsets.type_keys)?;
+        // Where there are no shared keys each instance has a dictionary of its own (3.11).
+        let mut index = NO_ATTRIBUTE;
+        if keys != 0 {
+            let entries = self.entries(keys)?;
+            let found = entries.iter().position(|&(key, _)| key == name)?;
+            index = u8::try_from(found).ok()?;
+        }
+        let place = self
+            .memory
+            .read_u64(class + self.offsets.type_dictionary)?
+            .cast_signed();
+        let storage = match self.offsets.storage {
+            // Behind the items: no class of tuples has anything else there.
+            _ if place != IN_FRONT => storage::DICTIONARY,
+            storage::INLINE => storage::IN_FRONT,
+            other => other,
+        };
+        let class = SpanClass {
+            class,
+            keys,
+            offset: self.offsets.tuple_items + 8 * items,
+            context: index,
+            end_time: NO_ATTRIBUTE,
+            name: NO_ATTRIBUTE,
+            parent: NO_ATTRIBUTE,
+            reserved: 0,
+        };
+        Some((class, storage))
     }
 
     /// What instances of a class find under a name: the first in the order of its bases.
@@ -274,8 +311,10 @@ impl Objects<'_> {
             ..bytemuck::Zeroable::zeroed()
         };
         let mut scratch = ContextScratch::zeroed();
-        look(self.memory, &recipe, object, &mut scratch).ok()?;
-        locate(self.memory, &recipe, &shared.class, object, &mut scratch).ok()?;
+        let storage = recipe.storage;
+        let class = &shared.class;
+        look(self.memory, &recipe, storage, object, &mut scratch).ok()?;
+        locate(self.memory, &recipe, storage, class, object, &mut scratch).ok()?;
         let value = attribute(self.memory, &scratch, shared.class.context, key).ok()?;
         USER.contains(&value).then_some(value)
     }

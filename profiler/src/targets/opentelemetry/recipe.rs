@@ -10,6 +10,10 @@ use crate::targets::python::detect::Facts;
 
 /// Writable data of an interpreter searched for its types, in bytes.
 const MAX_DATA: u64 = 16 << 20;
+/// Items of a `SpanContext`: `SpanContext.__new__`, OpenTelemetry API 1.20 to 1.45.
+const SPAN_CONTEXT_ITEMS: u16 = 6;
+/// The hook's module.
+const HOOK: &str = "spanprof._hook";
 /// The method that says a span's context.
 const GETTER: &str = "get_span_context";
 
@@ -125,7 +129,13 @@ impl Place<'_> {
     }
 
     /// Works out the recipe. `wanted` are classes of spans that were met and not known.
-    pub fn recipe(&self, nodes: &NodeTypes, wanted: &[u64]) -> Result<SpanRecipe, NoRecipe> {
+    /// `has_hook` says that the process maps a hook, which leaves local roots.
+    pub fn recipe(
+        &self,
+        nodes: &NodeTypes,
+        wanted: &[u64],
+        has_hook: bool,
+    ) -> Result<SpanRecipe, NoRecipe> {
         let objects = self.objects().ok_or(NoRecipe::Interpreter)?;
         let known = self.facts.objects.ok_or(NoRecipe::Interpreter)?;
         let modules = self.modules(&objects).ok_or(NoRecipe::Interpreter)?;
@@ -191,6 +201,16 @@ impl Place<'_> {
             if getter.is_some_and(|getter| trusted.contains(&getter)) {
                 learn(&objects, &mut recipe, class);
             }
+        }
+        if has_hook
+            && let Some([Some(hook)]) = objects.values(modules, [HOOK])
+            && let [Some(name)] = globals(&objects, hook, ["_LOCAL_ROOT"])?
+            && let Some((class, storage)) =
+                objects.of_tuples(recipe.span_context_class, SPAN_CONTEXT_ITEMS, name)
+        {
+            recipe.local_root = class;
+            recipe.local_root_storage = storage;
+            recipe.name_local_root = name;
         }
         Ok(recipe)
     }

@@ -7,7 +7,7 @@ use profiler_common::{
     python::{Process, PythonLayout},
 };
 
-use super::{Known, Scope, Targets};
+use super::{Known, Scope, Targets, hooks::HookFile};
 use crate::{
     health::Loss,
     id::{Pid, ProcessKey},
@@ -72,7 +72,7 @@ impl Targets {
     }
 
     fn examine_file(&mut self, known: &mut Known, mapping: &Mapping) {
-        let Some((facts, path, state)) = self.files.facts(known.target.process.pid, mapping) else {
+        let Some((facts, _, state)) = self.files.facts(known.target.process.pid, mapping) else {
             return;
         };
         if facts.python == Detection::NotPython && facts.hook == Hook::Absent {
@@ -89,20 +89,10 @@ impl Targets {
         }
         match &facts.hook {
             Hook::Absent => return,
-            Hook::Present(sites) => {
-                if self.attached.insert(state)
-                    && let Err(error) = self.control.attach_span_probes(&path, sites)
-                {
-                    self.health.count(Loss::ProbeFailed);
-                    tracing::warn!(path = %mapping.path, %error, "cannot attach the span probes");
-                }
+            Hook::Present(facts) => {
+                known.hook_file = Some(HookFile::new(state, mapping, facts));
             }
-            Hook::Refused(reason) => {
-                if self.attached.insert(state) {
-                    self.health.count(Loss::ProbeFailed);
-                    tracing::warn!(path = %mapping.path, %reason, "the span hook is not used");
-                }
-            }
+            Hook::Refused(reason) => self.refuse_hook(state, mapping, &reason.to_string()),
         }
         known.hook = Some(facts.hook.clone());
     }

@@ -1,0 +1,183 @@
+//! Which hooks' probes are on.
+//!
+//! A probe costs its process more than the whole of the rest of a span's hook, and says nothing that a
+//! readable context does not say better. So the probes of a file are on only while some process that
+//! maps it needs them.
+
+use std::collections::HashMap;
+
+use super::{Known, Targets};
+use crate::{
+    health::Loss,
+    id::Pid,
+    kernel::SpanProbes,
+    targets::{
+        Mapping,
+        elf::FileState,
+        probe::{Hook, HookFacts},
+        python::place::load_bias,
+    },
+    time::BootNanos,
+};
+
+/// How long probes stay on that nobody needs: who starts a worker often starts another.
+const GRACE: u64 = 2_000_000_000;
+/// Files remembered whose probes the kernel or the agent has refused.
+const MAX_REFUSED: usize = 4096;
+
+/// The hooks of the host.
+#[derive(Debug, Default)]
+pub(super) struct Hooks {
+    /// Whether the probes of every hook are on, needed or not.
+    always: bool,
+    /// Whether something has happened that may change who needs what.
+    pub(super) may_differ: bool,
+    attached: HashMap<FileState, Attached>,
+    refused: HashMap<FileState, String>,
+}
+
+/// Probes that are on.
+#[derive(Debug)]
+struct Attached {
+    probes: SpanProbes,
+    /// Since when nobody needs them.
+    idle: Option<BootNanos>,
+}
+
+/// A hook's file in one process.
+#[derive(Clone, Debug)]
+pub(super) struct HookFile {
+    state: FileState,
+    mapping: Mapping,
+    /// Where the process has the address of its process block; `None` where it cannot be placed.
+    pub(super) process_block: Option<u64>,
+}
+
+impl HookFile {
+    pub(super) fn new(state: FileState, mapping: &Mapping, facts: &HookFacts) -> Self {
+        let bias = load_bias(&facts.segments, mapping);
+        Self {
+            state,
+            mapping: mapping.clone(),
+            process_block: bias.map(|bias| facts.process_block.wrapping_add(bias)),
+        }
+    }
+}
+
+impl Known {
+    /// Whether its spans are followed by the probes of its hook alone, or its local roots are.
+    fn needs_probes(&self) -> bool {
+        if !self.is_profiled() {
+            return false;
+        }
+        match &self.recipe {
+            // Once there are spans, the hook has left their local roots beside them.
+            Some(Ok(recipe)) => recipe.has_recording_class() && recipe.local_root.class == 0,
+            Some(Err(_)) | None => true,
+        }
+    }
+}
+
+impl Targets {
+    /// From now on the probes of every hook are on.
+    pub fn keep_probes(&mut self) {
+        self.hooks.always = true;
+        self.hooks.may_differ = true;
+    }
+
+    /// Puts probes on and takes them off as they are needed, and says when to call again.
+    pub fn update_probes(&mut self, now: BootNanos) -> Option<BootNanos> {
+        if std::mem::take(&mut self.hooks.may_differ) {
+            self.note_needs(now);
+        }
+        let due = |attached: &Attached| {
+            let idle = attached.idle?;
+            Some(BootNanos(idle.0.saturating_add(GRACE)))
+        };
+        let over: Vec<FileState> = self
+            .hooks
+            .attached
+            .iter()
+            .filter(|(_, attached)| due(attached).is_some_and(|due| due <= now))
+            .map(|(state, _)| *state)
+            .collect();
+        for state in over {
+            if let Some(attached) = self.hooks.attached.remove(&state) {
+                tracing::debug!("probes of a hook that nobody needs are taken off");
+                self.control.detach_span_probes(attached.probes);
+                self.forget_unfollowed_spans();
+            }
+        }
+        self.hooks.attached.values().filter_map(due).min()
+    }
+
+    /// Attaches what is needed and not on, and notes what is on and not needed.
+    fn note_needs(&mut self, now: BootNanos) {
+        let always = self.hooks.always;
+        let mut needed: HashMap<FileState, (Pid, Mapping)> = HashMap::new();
+        for known in self.processes.values() {
+            if let Some(file) = &known.hook_file
+                && (always || known.needs_probes())
+            {
+                let pid = known.target.process.pid;
+                let first = || (pid, file.mapping.clone());
+                needed.entry(file.state).or_insert_with(first);
+            }
+        }
+        for (state, attached) in &mut self.hooks.attached {
+            let is_needed = needed.remove(state).is_some();
+            attached.idle = (!is_needed).then(|| attached.idle.unwrap_or(now));
+        }
+        for (state, (pid, mapping)) in needed {
+            self.attach(state, pid, &mapping);
+        }
+    }
+
+    fn attach(&mut self, state: FileState, pid: Pid, mapping: &Mapping) {
+        if self.hooks.refused.contains_key(&state) {
+            return;
+        }
+        // By a process that lives: the path goes through it.
+        let Some((facts, path, found)) = self.files.facts(pid, mapping) else {
+            return;
+        };
+        let Hook::Present(facts) = &facts.hook else {
+            return;
+        };
+        if found != state {
+            return;
+        }
+        match self.control.attach_span_probes(&path, &facts.sites) {
+            Ok(probes) => {
+                let attached = Attached { probes, idle: None };
+                self.hooks.attached.insert(state, attached);
+            }
+            Err(error) => {
+                self.refuse_hook(state, mapping, &error.to_string());
+            }
+        }
+    }
+
+    /// Says once, and counts, that a hook is not used.
+    pub(super) fn refuse_hook(&mut self, state: FileState, mapping: &Mapping, reason: &str) {
+        if self.hooks.refused.contains_key(&state) {
+            return;
+        }
+        if self.hooks.refused.len() >= MAX_REFUSED {
+            self.hooks.refused.clear();
+        }
+        self.hooks.refused.insert(state, reason.to_owned());
+        self.health.count(Loss::ProbeFailed);
+        tracing::warn!(path = %mapping.path, %reason, "the span hook is not used");
+    }
+
+    /// Forgets open spans whose ends nobody sees any more.
+    fn forget_unfollowed_spans(&mut self) {
+        let (processes, attached) = (&self.processes, &self.hooks.attached);
+        let is_followed = |pid: Pid| {
+            let file = processes.get(&pid).and_then(|it| it.hook_file.as_ref());
+            file.is_some_and(|file| attached.contains_key(&file.state))
+        };
+        self.control.forget_spans(&is_followed);
+    }
+}
