@@ -62,7 +62,7 @@ pub fn cells() -> Vec<Cell> {
 }
 
 impl Cell {
-    /// Whether the package works there: PyO3 serves no interpreter before 3.10 with one wheel for all,
+    /// Whether the package is there: PyO3 serves no interpreter before 3.10 with one wheel for all,
     /// and none without the GIL before 3.14.
     pub fn has_package(&self) -> bool {
         self.packages.join("spanprof").is_dir()

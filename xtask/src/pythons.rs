@@ -6,6 +6,7 @@
 mod cell;
 mod debian;
 mod headers;
+mod musl;
 mod packages;
 mod source;
 

@@ -63,12 +63,14 @@ pub(crate) struct Cell {
     pub(crate) minor: u8,
     /// Whether it runs without the GIL.
     pub(crate) free_threaded: bool,
+    /// Whether its C library is musl.
+    pub(crate) is_musl: bool,
     /// The folder to `chroot` into, if it needs one.
     root: Option<PathBuf>,
     /// The program, as seen from there.
     python: PathBuf,
     /// Where its packages are, as seen from outside.
-    packages: PathBuf,
+    pub(super) packages: PathBuf,
     is_there: bool,
 }
 
@@ -106,14 +108,21 @@ pub(super) fn all(workspace: &Workspace) -> Result<Vec<Cell>> {
     let mut cells = Vec::new();
     let mut add = |name: &str, what, minor, root: Option<PathBuf>, python: PathBuf, is_there| {
         let free_threaded = name.ends_with('t');
+        let is_musl = name.ends_with("-musl");
+        let kind = match (free_threaded, is_musl) {
+            (true, _) => "t",
+            (_, true) => "-musl",
+            _ => "",
+        };
         cells.push(Cell {
             name: name.to_owned(),
             what,
             minor,
             free_threaded,
+            is_musl,
             root,
             python,
-            packages: packages::folder(workspace, minor, free_threaded),
+            packages: packages::folder(workspace, minor, kind),
             is_there,
         });
     };

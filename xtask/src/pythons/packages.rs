@@ -1,13 +1,14 @@
 //! Packages for interpreters that have no pip of their own: installed from outside, into a folder.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result};
 
-use super::Cell;
+use super::{Cell, musl};
 use crate::{
     command::{self, say},
     interpreter,
@@ -18,12 +19,11 @@ use crate::{
 /// The first minor version that the package supports.
 const OLDEST_WITH_PACKAGE: u8 = 10;
 
-/// Where the packages of a version are.
-pub(super) fn folder(workspace: &Workspace, minor: u8, free_threaded: bool) -> PathBuf {
-    let suffix = if free_threaded { "t" } else { "" };
+/// Where the packages of a version are, and of a kind that needs its own.
+pub(super) fn folder(workspace: &Workspace, minor: u8, kind: &str) -> PathBuf {
     workspace
         .target
-        .join(format!("pythons/packages-3.{minor}{suffix}"))
+        .join(format!("pythons/packages-3.{minor}{kind}"))
 }
 
 /// Installs OpenTelemetry and the package for each version of the cells.
@@ -40,19 +40,24 @@ pub(super) fn ensure(workspace: &Workspace, cells: &[Cell]) -> Result<()> {
     let (wheel, sources) = python::ensure_wheel(workspace, &interpreter)?;
     let mut done: Vec<PathBuf> = Vec::new();
     for cell in cells {
-        let folder = folder(workspace, cell.minor, cell.free_threaded);
-        if done.contains(&folder) {
+        if done.contains(&cell.packages) {
             continue;
         }
-        install(&pip, cell, &wheel, sources, &folder)
-            .with_context(|| format!("failed to install packages for CPython 3.{}", cell.minor))?;
-        done.push(folder);
+        install(workspace, &pip, cell, &wheel, sources)
+            .with_context(|| format!("failed to install packages for CPython {}", cell.name))?;
+        done.push(cell.packages.clone());
     }
     Ok(())
 }
 
-fn install(pip: &Path, cell: &Cell, wheel: &Path, sources: u64, folder: &Path) -> Result<()> {
-    super::once(folder, &format!("{sources:016x}"), |folder| {
+fn install(
+    workspace: &Workspace,
+    pip: &Path,
+    cell: &Cell,
+    wheel: &Path,
+    sources: u64,
+) -> Result<()> {
+    super::once(&cell.packages, &format!("{sources:016x}"), |folder| {
         say(&format!(
             "installing OpenTelemetry for CPython 3.{} into {}",
             cell.minor,
@@ -80,6 +85,11 @@ fn install(pip: &Path, cell: &Cell, wheel: &Path, sources: u64, folder: &Path) -
         // The oldest have no package: their spans are read from the context alone.
         if cell.minor >= OLDEST_WITH_PACKAGE && !cell.free_threaded {
             install(&["--no-deps"], wheel)?;
+        }
+        if cell.is_musl {
+            let to = folder.join("spanprof/_hook.abi3.so");
+            fs::copy(musl::module(workspace)?, &to)
+                .with_context(|| format!("failed to write {}", to.display()))?;
         }
         Ok(())
     })

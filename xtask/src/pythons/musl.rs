@@ -1,0 +1,67 @@
+//! The package's native half for musl, which a wheel built beside glibc does not run on.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    command::{self, say},
+    workspace::Workspace,
+};
+
+const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// Builds it; the library's path.
+pub(super) fn module(workspace: &Workspace) -> Result<PathBuf> {
+    let package = workspace.python_package();
+    let target = workspace.target.join("python-package-musl");
+    say(&format!("building the Python package for {TARGET}"));
+    command::run(
+        Command::new("rustup")
+            .args(["target", "add", TARGET])
+            .current_dir(&package),
+    )?;
+    let unwinder = unwinder(&package, &target)?;
+    let flags = format!(
+        "-C target-feature=-crt-static -L {}",
+        unwinder.to_string_lossy()
+    );
+    command::run(
+        Command::new("cargo")
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--release",
+                "--target",
+                TARGET,
+            ])
+            .current_dir(&package)
+            .env("CARGO_TARGET_DIR", &target)
+            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", "musl-gcc")
+            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS", flags),
+    )?;
+    Ok(target.join(TARGET).join("release/lib_hook.so"))
+}
+
+/// A folder with the unwinder that comes with the target, under the name of the one that is linked: the
+/// host's own needs glibc.
+fn unwinder(package: &Path, target: &Path) -> Result<PathBuf> {
+    let mut rustc = Command::new("rustc");
+    rustc
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(package);
+    let output = rustc.output().context("failed to start rustc")?;
+    let libraries = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let folder = target.join("unwinder");
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("failed to create {}", folder.display()))?;
+    let from = libraries.join("self-contained/libunwind.a");
+    fs::copy(&from, folder.join("libgcc_s.a"))
+        .with_context(|| format!("failed to copy {}", from.display()))?;
+    Ok(folder)
+}
