@@ -19,6 +19,25 @@ record! {
         reserved: u32,
     }
 
+    /// A code object that was read while its interpreter's count of them stood at `version`: as long as
+    /// it does, the address holds that very object.
+    VerifiedCode: 40 bytes {
+        /// Address of the code object.
+        code: u64,
+        /// Start time of its process.
+        process_start: u64,
+        /// The count.
+        version: u64,
+        /// Process (host thread group id).
+        tgid: u32,
+        /// [`crate::python::Process::generation`].
+        generation: u32,
+        /// Mix of its fields.
+        checksum: u32,
+        /// Always 0.
+        reserved: u32,
+    }
+
     /// The state of a thread, remembered from its last sample. Checked on each use: a thread
     /// state carries the id of its thread.
     ThreadState: 16 bytes {

@@ -13,6 +13,8 @@ record! {
         interpreter_next: u32,
         /// `PyInterpreterState.threads.head` (`tstate_head` before 3.11).
         interpreter_threads: u32,
+        /// `PyInterpreterState.func_state.next_version` (3.13 and later), 0 where there is none.
+        interpreter_code_version: u32,
         /// `PyThreadState.next`.
         thread_next: u16,
         /// `PyThreadState.thread_id`: what `pthread_self()` returns.
@@ -80,19 +82,22 @@ record! {
         /// [`flags::INSTRUCTION_IS_INDEX`].
         instruction_shift: u8,
         /// Always 0.
-        reserved: [u8; 6],
+        reserved: [u8; 2],
     }
 
     /// A process whose samples are taken: value of the map of processes, keyed by thread group.
     /// Written by the agent; copied to the child at fork, stripped at exec and deleted at exit by
     /// the kernel programs.
-    Process: 32 bytes {
+    Process: 40 bytes {
         /// Start time in clock ticks since boot.
         start_time: u64,
         /// Address of `_PyRuntime`, 0 while no interpreter is known: native frames only.
         runtime: u64,
         /// Address of `PyCode_Type`: what a code object's type must be.
         code_type: u64,
+        /// Address of the main interpreter's count of code objects made; 0 where that is not known. As
+        /// long as it stands still, no code object has taken over another's address.
+        code_version: u64,
         /// Index of the layout in the map of layouts.
         layout: u32,
         /// Which incarnation of the process's memory this is: set anew by the agent's kernel room

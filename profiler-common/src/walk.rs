@@ -110,6 +110,8 @@ pub struct PythonWalk {
     pub frames_start: u64,
     /// Bytes of it that are valid.
     pub frames_size: u64,
+    /// How many code objects the interpreter has made so far, as [`code_version`] tells; 0: unknown.
+    pub code_version: u64,
     /// The frame looked at, and what lies below it: from 3.11 on that is its callers, mostly, and
     /// reading several at once is cheaper than reading each.
     pub frames: Block<FRAME_WINDOW>,
@@ -126,6 +128,7 @@ impl PythonWalk {
             outcome: Outcome::Truncated as u32,
             frames_start: 0,
             frames_size: 0,
+            code_version: 0,
             frames: Block::zeroed(),
             code: Block::zeroed(),
         }
@@ -311,6 +314,33 @@ impl ThreadSearch {
     }
 }
 
+/// How many code objects the process has made so far; 0 where nobody knows. Two equal counts say that no
+/// code object was made in between (`Objects/codeobject.c` of 3.13 to 3.15: each takes the next number),
+/// and so that none has taken over the address of another.
+#[inline(always)]
+pub fn code_version<R: ReadUser>(reader: &R, layout: &PythonLayout, process: &Process) -> u64 {
+    if process.code_version == 0 {
+        return 0;
+    }
+    let head = process
+        .runtime
+        .wrapping_add(u64::from(layout.runtime_interpreters));
+    // The newest interpreter comes first: where that is the main one, there is no other, which would
+    // count for itself.
+    let Some(interpreter) = reader.read_u64(head) else {
+        return 0;
+    };
+    let counter = interpreter.wrapping_add(u64::from(layout.interpreter_code_version));
+    if counter != process.code_version {
+        return 0;
+    }
+    // A `u32`; it stays 0 once it has run over.
+    match reader.read_u64(counter) {
+        Some(count) => count & 0xffff_ffff,
+        None => 0,
+    }
+}
+
 /// The thread's innermost frame; 0 where it runs no Python code.
 #[inline(always)]
 pub fn current_frame<R: ReadUser>(
@@ -326,7 +356,8 @@ pub fn current_frame<R: ReadUser>(
 }
 
 /// Takes one step outwards: at most one frame, handed to `put` with its index, which says whether that
-/// very code object is known already. One that is not must say that it is one. False where the walk has
+/// very code object is known already. One that is not must say that it is one. `verified` tells the
+/// checksum of a code object that need not be read, because it is known to be as it was. False where the walk has
 /// ended and `walk.outcome` says how; a walk that uses up [`MAX_STEPS`] was truncated.
 #[inline(always)]
 pub fn step<R: ReadUser>(
@@ -334,6 +365,7 @@ pub fn step<R: ReadUser>(
     layout: &PythonLayout,
     code_type: u64,
     walk: &mut PythonWalk,
+    verified: impl FnOnce(u64) -> Option<u32>,
     put: impl FnOnce(u32, PythonFrame) -> bool,
 ) -> bool {
     let address = walk.next;
@@ -353,12 +385,18 @@ pub fn step<R: ReadUser>(
     }
     // From 3.14 on the lowest bits of the reference are a tag.
     let code = walk.frames.u64_at(frame.wrapping_add(layout.frame_code)) & !REFERENCE_TAG;
-    // No more than names it: each line of memory that is not in a cache costs as much as the rest of
-    // the step.
-    let part = code.wrapping_add(u64::from(layout.code_start));
-    if !reader.read(part, u32::from(layout.code_size), &mut walk.code) {
-        return walk.end(Outcome::Unreadable);
-    }
+    let verified = verified(code);
+    let checksum = if let Some(checksum) = verified {
+        checksum
+    } else {
+        // No more than names it: each line of memory that is not in a cache costs as much as the rest of
+        // the step.
+        let part = code.wrapping_add(u64::from(layout.code_start));
+        if !reader.read(part, u32::from(layout.code_size), &mut walk.code) {
+            return walk.end(Outcome::Unreadable);
+        }
+        checksum(layout, &walk.code)
+    };
     let count = walk.count;
     if count >= MAX_PYTHON_FRAMES as u32 {
         return walk.end(Outcome::Truncated);
@@ -368,10 +406,10 @@ pub fn step<R: ReadUser>(
     };
     let frame = PythonFrame {
         code,
-        checksum: checksum(layout, &walk.code),
+        checksum,
         instruction,
     };
-    if !put(count, frame) {
+    if !put(count, frame) && verified.is_none() {
         let class = code.wrapping_add(u64::from(layout.object_type));
         if !reader.read(class, 8, &mut walk.code) {
             return walk.end(Outcome::Unreadable);

@@ -1,20 +1,20 @@
 //! The Python stack of the current thread.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr};
 
 use profiler_common::{
-    code::ThreadState,
+    code::{ThreadState, VerifiedCode},
     counter::Counter,
     outcome::Outcome,
     python::{Process, PythonLayout},
-    walk::{MAX_SEARCH_STEPS, MAX_STEPS, current_frame, owns, step},
+    walk::{MAX_SEARCH_STEPS, MAX_STEPS, code_version, current_frame, owns, step},
 };
 
 use crate::{
     code,
     count::bump,
-    maps::THREAD_STATES,
-    scratch::{Before, KnownCodes, SampleScratch},
+    maps::{THREAD_STATES, VERIFIED_CODES},
+    scratch::{Before, KnownCodes, SampleScratch, VerifiedCodes},
     task,
     user::CurrentProcess,
     verifier::{Repeat, repeat},
@@ -27,6 +27,7 @@ struct Steps {
     process: *const Process,
     scratch: *mut SampleScratch,
     known: *mut KnownCodes,
+    verified: *mut VerifiedCodes,
 }
 
 /// Fills in the Python frames of the current thread, leaf first; `scratch.walk.count` says how
@@ -95,11 +96,18 @@ fn walk<R: Repeat>(
     known: &mut KnownCodes,
 ) -> Outcome {
     scratch.walk.restart(frame);
+    let Some(verified) = VERIFIED_CODES.get_ptr_mut(0) else {
+        return Outcome::Unreadable;
+    };
+    if R::BY_HELPER {
+        scratch.walk.code_version = code_version(&CurrentProcess, layout, process);
+    }
     let mut steps = Steps {
         layout,
         process,
         scratch,
         known,
+        verified,
     };
     // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
     let outcome = unsafe {
@@ -120,22 +128,45 @@ const STEPS_AT_ONCE: u32 = 4;
 extern "C" fn take_steps<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: the caller passes its `Steps`, whose pointers are valid for the program's run, and
     // nobody else holds the scratch meanwhile.
-    let (layout, process, scratch, known) = unsafe {
+    let (layout, process, scratch, known, verified) = unsafe {
         let steps = &*steps.cast::<Steps>();
         (
             &*steps.layout,
             &*steps.process,
             &mut *steps.scratch,
             &mut *steps.known,
+            &mut *steps.verified,
         )
     };
+    let version = scratch.walk.code_version;
     let frames: *mut SampleScratch = scratch;
     for _ in 0..STEPS_AT_ONCE {
+        // Not 0 where the code object of the frame was read.
+        let mut read = 0;
         let goes_on = step(
             &CurrentProcess,
             layout,
             process.code_type,
             &mut scratch.walk,
+            |code| {
+                // Each step of an unrolled walk is verified by itself: it takes no short cuts.
+                if !R::BY_HELPER || version == 0 {
+                    return None;
+                }
+                let slot = verified.slot(code);
+                // SAFETY: the header is in the scratch, apart from the walk.
+                let tgid = unsafe { (*frames).record.header.tgid };
+                let difference = (slot.code ^ code)
+                    | (slot.process_start ^ process.start_time)
+                    | (slot.version ^ version)
+                    | u64::from(slot.tgid ^ tgid)
+                    | u64::from(slot.generation ^ process.generation);
+                if difference == 0 {
+                    return Some(slot.checksum);
+                }
+                read = code;
+                None
+            },
             |index, frame| {
                 // SAFETY: the slots, the header and the marks are in the scratch, apart from the walk.
                 unsafe {
@@ -160,6 +191,22 @@ extern "C" fn take_steps<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
         );
         if !goes_on {
             return 1;
+        }
+        if R::BY_HELPER && read != 0 {
+            // SAFETY: the slot and the header are in the scratch, apart from the walk.
+            let (checksum, tgid) = unsafe {
+                let frame = *(*frames).python_frame(scratch.walk.count.wrapping_sub(1));
+                (frame.checksum, (*frames).record.header.tgid)
+            };
+            *verified.slot(read) = VerifiedCode {
+                code: read,
+                process_start: process.start_time,
+                version,
+                tgid,
+                generation: process.generation,
+                checksum,
+                reserved: 0,
+            };
         }
     }
     0
@@ -198,6 +245,7 @@ fn thread_state<R: Repeat>(
             process,
             scratch,
             known,
+            verified: ptr::null_mut(),
         };
         // SAFETY: the body gets the `Steps` it expects.
         unsafe {

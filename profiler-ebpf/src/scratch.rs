@@ -3,7 +3,7 @@
 //! their records in the ring itself.
 
 use profiler_common::{
-    code::CodeKey,
+    code::{CodeKey, VerifiedCode},
     event::{CodeRecord, PythonFrame, SampleRecord},
     limits::{
         MAX_CODE_FILE, MAX_KERNEL_FRAMES, MAX_KNOWN_CODES, MAX_LINE_TABLE, MAX_NATIVE_FRAMES,
@@ -69,6 +69,23 @@ impl KnownCodes {
     #[inline(always)]
     pub(crate) fn slot(&mut self, checksum: u32) -> &mut CodeKey {
         let index = masked::<MAX_KNOWN_CODES>(checksum as usize);
+        // SAFETY: the masked index is below the number of slots.
+        unsafe { &mut *self.slots.as_mut_ptr().add(index) }
+    }
+}
+
+/// Code objects of which this CPU knows the checksum, each in the slot that its address names.
+#[repr(C, align(8))]
+pub(crate) struct VerifiedCodes {
+    slots: [VerifiedCode; MAX_KNOWN_CODES],
+}
+
+impl VerifiedCodes {
+    /// The slot of a code object.
+    #[inline(always)]
+    pub(crate) fn slot(&mut self, code: u64) -> &mut VerifiedCode {
+        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+        let index = masked::<MAX_KNOWN_CODES>((code.wrapping_mul(MULTIPLIER) >> 48) as usize);
         // SAFETY: the masked index is below the number of slots.
         unsafe { &mut *self.slots.as_mut_ptr().add(index) }
     }

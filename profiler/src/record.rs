@@ -129,6 +129,7 @@ fn start_command(arguments: &RecordArguments, armed: &mut Armed) -> Result<Optio
         start_time: 0,
         runtime: 0,
         code_type: 0,
+        code_version: 0,
         layout: 0,
         generation: 0,
     };

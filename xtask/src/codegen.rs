@@ -147,6 +147,7 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
 
 fn source(root: &Path, table: &Table) -> anyhow::Result<String> {
     let mut arms = String::new();
+    let mut has_same = false;
     let mut constants = String::new();
     for minor in table.minors.clone() {
         let headers = headers(minor)?;
@@ -156,6 +157,7 @@ fn source(root: &Path, table: &Table) -> anyhow::Result<String> {
             let mut name = flavour.constant(minor);
             if let Some((same, _)) = known.iter().find(|(_, it)| *it == value) {
                 name.clone_from(same);
+                has_same = true;
             } else {
                 write!(
                     constants,
@@ -175,10 +177,16 @@ fn source(root: &Path, table: &Table) -> anyhow::Result<String> {
             )?;
         }
     }
+    // Clippy would merge them; where there are none it would rather not hear of it.
+    let expect = if has_same {
+        "#[expect(clippy::match_same_arms, reason = \"an arm for each build\")]\n"
+    } else {
+        ""
+    };
     Ok(format!(
         "{}\n/// The offsets of CPython 3.`minor`, if it is one of those in the table.\n\
          #[rustfmt::skip]\n\
-         #[expect(clippy::match_same_arms, reason = \"an arm for each build\")]\n\
+         {expect}\
          pub fn offsets(minor: u8, flavour: Flavour) -> Option<&'static {}> {{\n    \
          match (minor, flavour.free_threaded, flavour.debug) {{\n{arms}        _ => None,\n    }}\n}}\n{constants}",
         table.head, table.name

@@ -157,16 +157,14 @@ impl Control for KernelControl {
 
     fn set_process(&mut self, pid: Pid, process: &Process) -> Result<(), ControlError> {
         let mut process = *process;
+        // Where code objects are counted says nothing of whose memory it is.
+        let identity = |process: &Process| Process {
+            generation: 0,
+            code_version: 0,
+            ..*process
+        };
         match self.written.get(&pid) {
-            Some(before)
-                if Process {
-                    generation: 0,
-                    ..*before
-                } == Process {
-                    generation: 0,
-                    ..process
-                } =>
-            {
+            Some(before) if identity(before) == identity(&process) => {
                 process.generation = before.generation;
             }
             _ => {

@@ -102,6 +102,8 @@ pub(super) struct Known {
     bias: u64,
     runtime: u64,
     code_type: u64,
+    /// Address of the count of code objects made; 0 where it is not known.
+    code_version: u64,
     layout: u32,
     seen: HashSet<FileId>,
     /// When to look at its files.
@@ -134,6 +136,7 @@ impl Known {
             bias: 0,
             runtime: 0,
             code_type: 0,
+            code_version: 0,
             layout: 0,
             seen: HashSet::new(),
             due: due::Due::default(),
@@ -285,6 +288,10 @@ impl Targets {
         };
         if known.target.process != answer.process {
             return;
+        }
+        if known.code_version != answer.code_version && answer.recipe.is_some() {
+            known.code_version = answer.code_version;
+            self.tell(pid);
         }
         if let Some(resource) = answer.resource {
             self.resource(&resource);

@@ -1,7 +1,7 @@
 //! The registry over real processes, with a control that records; files that lie.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -10,12 +10,14 @@ use std::{
 use profiler_common::{
     context::SpanRecipe,
     python::{Process, PythonLayout},
+    walk::code_version,
 };
 use proptest::prelude::{any, proptest};
 
 use super::{
     FileId, Scope, Targets,
     elf::{Elf, OpenFile},
+    opentelemetry::{looker::Looker, memory::Memory},
     probe::{self, Hook, HookFacts, Refused},
     python::detect::{Detection, detect},
     python::live::interpreters,
@@ -103,6 +105,14 @@ impl Control for Recorder {
     }
 }
 
+/// A line in one piece: nothing follows before it is asked for.
+fn wait_for_line(child: &mut Child) {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+}
+
 struct Spawned(Child);
 
 impl Drop for Spawned {
@@ -114,17 +124,26 @@ impl Drop for Spawned {
 
 impl Spawned {
     fn python(python: &PathBuf) -> Self {
+        Self::running(python, "import time; print(1, flush=True); time.sleep(60)")
+    }
+
+    /// A script that has written its first line.
+    fn running(python: &PathBuf, script: &str) -> Self {
         let mut child = Command::new(python)
-            .args(["-c", "import time; print(1, flush=True); time.sleep(60)"])
+            .args(["-c", script])
             .env("OTEL_SERVICE_NAME", "shop")
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        wait_for_line(&mut child);
         Self(child)
+    }
+
+    /// Writes a line, and waits for one.
+    fn tell(&mut self, line: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{line}").unwrap();
+        wait_for_line(&mut self.0);
     }
 
     fn pid(&self) -> Pid {
@@ -251,6 +270,55 @@ fn the_host_is_searched() {
     assert!(recorder.process(child.pid()).is_some());
     assert!(recorder.process(sleeper.pid()).is_none());
     assert!(targets.snapshot().iter().all(|it| it.interpreter.is_some()));
+}
+
+/// Makes code objects, and a sub-interpreter, when it is told to.
+const MAKES_CODE: &str = "
+import sys
+print(1, flush=True)
+for line in sys.stdin:
+    if line == 'code\\n':
+        exec('def made(): pass')
+    else:
+        import _interpreters
+        kept = _interpreters.create()
+    print(2, flush=True)
+";
+
+/// From 3.13 on the kernel is told where code objects are counted: the count stands still as long as none
+/// is made, and says nothing once there is a second interpreter.
+#[test]
+fn code_objects_are_counted() {
+    for python in interpreters() {
+        let mut child = Spawned::running(&python, MAKES_CODE);
+        let pid = child.pid();
+        let (mut targets, recorder) = targets(only(vec![pid]));
+        targets.scan();
+        let requests = targets.take_requests();
+        let layout = requests[0].facts.layout;
+        targets.answer(Looker::default().look(&requests[0]).unwrap());
+        let target = targets.snapshot().iter().next().unwrap().clone();
+        let (_, minor, _) = target.interpreter.as_ref().unwrap().version;
+        let process = recorder.process(pid).unwrap();
+        assert_eq!(
+            process.code_version != 0,
+            minor >= 13,
+            "{}",
+            python.display()
+        );
+        if minor < 13 {
+            continue;
+        }
+        let memory = Memory::open(target.process).unwrap();
+        let count = || code_version(&memory, &layout, &process);
+        let before = count();
+        assert_ne!(before, 0);
+        assert_eq!(count(), before);
+        child.tell("code");
+        assert!(count() > before);
+        child.tell("interpreter");
+        assert_eq!(count(), 0);
+    }
 }
 
 fn hook(version: &str, nop: &str, arguments: &str) -> Hook {

@@ -48,13 +48,14 @@ fn walk_checked(
     walk.restart(frame);
     let mut frames = Vec::new();
     for _ in 0..MAX_STEPS {
-        let goes_on = step(reader, layout, code_type, &mut walk, |index, frame| {
+        let put = |index: u32, frame| {
             assert_eq!(index as usize, frames.len());
             assert!(frames.len() < MAX_PYTHON_FRAMES);
             check(&frame);
             frames.push(frame);
             false
-        });
+        };
+        let goes_on = step(reader, layout, code_type, &mut walk, |_| None, put);
         if !goes_on {
             break;
         }
@@ -89,6 +90,7 @@ fn search(
         start_time: 0,
         runtime,
         code_type: 0,
+        code_version: 0,
         layout: 0,
         generation: 0,
     };

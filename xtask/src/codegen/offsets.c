@@ -48,6 +48,8 @@ int main(void) {
 #else
     OFFSET(interpreter_modules, PyInterpreterState, modules);
 #endif
+    VALUE(interpreter_code_version, 0);
+    VALUE(interpreter_version_cache, 0);
     VALUE(thread_size, sizeof(PyThreadState));
     OFFSET(thread_next, PyThreadState, next);
     OFFSET(thread_id, PyThreadState, thread_id);

@@ -2,15 +2,19 @@
  * compiled against. Run by `cargo xtask codegen`. */
 #define Py_BUILD_CORE 1
 #include <Python.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include "internal/pycore_frame.h"
+#include "internal/pycore_interp.h"
 #if PY_VERSION_HEX >= 0x030E0000
 #include "internal/pycore_interpframe_structs.h"
 #define TRAMPOLINE FRAME_OWNED_BY_INTERPRETER
 #else
 #define TRAMPOLINE FRAME_OWNED_BY_CSTACK
 #endif
+
+#define OFFSET(field, type, member) printf("    %s: %zu,\n", #field, offsetof(type, member))
 
 /* The lowest bit that a bit field of the string state occupies. */
 #define BIT(field, member)                                                        \
@@ -30,6 +34,8 @@ int main(void) {
     BIT(string_compact_bit, compact);
     BIT(string_ascii_bit, ascii);
     printf("    owner_trampoline: %d,\n", TRAMPOLINE);
+    OFFSET(interpreter_code_version, PyInterpreterState, func_state.next_version);
+    OFFSET(interpreter_version_cache, PyInterpreterState, func_state.func_version_cache);
     printf("};\n");
     return 0;
 }

@@ -49,6 +49,8 @@ pub struct Answer {
     pub process: ProcessKey,
     /// How to read its current span, or why that cannot be done; `None` where the last answer stands.
     pub recipe: Option<Result<SpanRecipe, NoRecipe>>,
+    /// Address of its count of code objects made, 0 where there is none; told with the recipe.
+    pub code_version: u64,
     /// Its resource, if that was to be read and is there.
     pub resource: Option<Resource>,
     /// How long the look took.
@@ -84,6 +86,7 @@ impl Looker {
                 return Some(Answer {
                     process: request.process,
                     recipe: Some(Err(NoRecipe::Memory(error.to_string()))),
+                    code_version: 0,
                     resource: None,
                     took: start.elapsed(),
                 });
@@ -108,6 +111,7 @@ impl Looker {
         let resource = block.and_then(|block| resource(&memory, request.process.pid, block));
         (recipe.is_some() || resource.is_some()).then(|| Answer {
             process: request.process,
+            code_version: recipe.as_ref().map_or(0, |_| place.code_version()),
             recipe,
             resource,
             took: start.elapsed(),

@@ -73,6 +73,55 @@ impl Place<'_> {
         objects.pointer(interpreter + self.facts.interpreter_modules)
     }
 
+    /// The address of the main interpreter's count of code objects made, where what lies behind it is what
+    /// should: the cache of functions by version. The offset is not published. 0 where there is none.
+    pub fn code_version(&self) -> u64 {
+        self.find_code_version().unwrap_or(0)
+    }
+
+    fn find_code_version(&self) -> Option<u64> {
+        /// Entries of the cache that are looked at: two pointers each, to a function and its code.
+        const ENTRIES: usize = 1024;
+        /// Those that must be there: an interpreter that has started has made hundreds of functions.
+        const ENOUGH: usize = 16;
+        let objects = self.objects()?;
+        let offset = u64::from(self.facts.layout.interpreter_code_version);
+        if offset == 0 {
+            return None;
+        }
+        let runtime = self.facts.runtime.wrapping_add(self.bias);
+        let head = runtime + u64::from(self.facts.layout.runtime_interpreters);
+        let interpreter = objects.pointer(head)?;
+        let next = interpreter + u64::from(self.facts.layout.interpreter_next);
+        if self.memory.read_u64(next)? != 0 {
+            return None;
+        }
+        let mut cache = vec![0; 16 * ENTRIES];
+        let place = interpreter + self.facts.interpreter_version_cache;
+        if !self.memory.fill(place, &mut cache) {
+            return None;
+        }
+        let code_type = self.facts.code_type.wrapping_add(self.bias);
+        let mut found = 0;
+        for entry in cache.as_chunks::<16>().0 {
+            let [_, code] = [0, 8].map(|at| {
+                let word = entry.get(at..at + 8).and_then(|it| it.try_into().ok());
+                word.map_or(0, u64::from_le_bytes)
+            });
+            if code == 0 {
+                continue;
+            }
+            if objects.class(code)? != code_type {
+                return None;
+            }
+            found += 1;
+            if found == ENOUGH {
+                return Some(interpreter + offset);
+            }
+        }
+        None
+    }
+
     /// How many modules the process has imported so far: a recipe is worth a look when it grows.
     pub fn module_count(&self) -> Option<u64> {
         let objects = self.objects()?;

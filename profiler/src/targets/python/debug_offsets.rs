@@ -57,6 +57,10 @@ pub struct Unpublished {
     pub string_ascii_bit: u8,
     /// `FRAME_OWNED_BY_CSTACK` (3.13) or `FRAME_OWNED_BY_INTERPRETER`.
     pub owner_trampoline: u8,
+    /// `PyInterpreterState.func_state.next_version`: counts the code objects made, and functions.
+    pub interpreter_code_version: u64,
+    /// `PyInterpreterState.func_state.func_version_cache`, which lies behind it.
+    pub interpreter_version_cache: u64,
 }
 
 /// What debug offsets say.
@@ -124,6 +128,8 @@ fn common(missing: &Unpublished) -> Offsets {
         string_compact_bit: missing.string_compact_bit,
         string_ascii_bit: missing.string_ascii_bit,
         owner_trampoline: missing.owner_trampoline,
+        interpreter_code_version: missing.interpreter_code_version,
+        interpreter_version_cache: missing.interpreter_version_cache,
         line_table_format: line_table::LOCATIONS,
         flags: flags::FRAME_HAS_OWNER,
         ..Offsets::default()

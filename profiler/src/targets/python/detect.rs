@@ -86,6 +86,9 @@ pub struct Facts {
     pub segments: Arc<[Segment]>,
     /// Offset of `sys.modules` in `PyInterpreterState`.
     pub interpreter_modules: u64,
+    /// Offset in `PyInterpreterState` of the cache of functions by version, behind the counter of the
+    /// layout; 0 where there is none.
+    pub interpreter_version_cache: u64,
     /// What the way to the current span needs of it; `None` where it is not all there.
     pub objects: Option<Objects>,
 }
@@ -197,6 +200,7 @@ fn facts(
         relocatable: elf.is_relocatable(),
         segments: elf.segments().into(),
         interpreter_modules: offsets.offsets.interpreter_modules,
+        interpreter_version_cache: offsets.offsets.interpreter_version_cache,
         objects: objects(elf),
     })
 }

@@ -19,6 +19,9 @@ pub struct Offsets {
     pub interpreter_next: u64,
     pub interpreter_threads: u64,
     pub interpreter_modules: u64,
+    /// 0 where the version has none.
+    pub interpreter_code_version: u64,
+    pub interpreter_version_cache: u64,
     pub thread_size: u64,
     pub thread_next: u64,
     pub thread_id: u64,
@@ -96,6 +99,10 @@ pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
     layout.interpreter_next = interpreter.word("interpreter.next", offsets.interpreter_next)?;
     layout.interpreter_threads =
         interpreter.word("interpreter.threads", offsets.interpreter_threads)?;
+    // Not needed, and checked once more in the process itself.
+    layout.interpreter_code_version = interpreter
+        .half("interpreter.func_state", offsets.interpreter_code_version)
+        .unwrap_or(0);
     layout.thread_next = thread.short_word("thread.next", offsets.thread_next)?;
     layout.thread_id = thread.short_word("thread.thread_id", offsets.thread_id)?;
     layout.thread_frame = thread.short_word("thread.frame", offsets.thread_frame)?;
@@ -263,6 +270,14 @@ impl Structure {
         if !offset.is_multiple_of(8) {
             return Err(LayoutError::Misaligned { field, offset });
         }
+        self.checked(field, offset, 8)
+    }
+
+    fn half(self, field: &'static str, offset: u64) -> Result<u32, LayoutError> {
+        if !offset.is_multiple_of(4) {
+            return Err(LayoutError::Misaligned { field, offset });
+        }
+        // It is read with what lies behind it.
         self.checked(field, offset, 8)
     }
 

@@ -5,21 +5,20 @@ use super::{debug_offsets::Unpublished, flavour::Flavour};
 
 /// The offsets of CPython 3.`minor`, if it is one of those in the table.
 #[rustfmt::skip]
-#[expect(clippy::match_same_arms, reason = "an arm for each build")]
 pub fn offsets(minor: u8, flavour: Flavour) -> Option<&'static Unpublished> {
     match (minor, flavour.free_threaded, flavour.debug) {
         (13, false, false) => Some(&CPYTHON_3_13),
-        (13, false, true) => Some(&CPYTHON_3_13),
+        (13, false, true) => Some(&CPYTHON_3_13_DEBUG),
         (13, true, false) => Some(&CPYTHON_3_13_FREE_THREADED),
-        (13, true, true) => Some(&CPYTHON_3_13_FREE_THREADED),
+        (13, true, true) => Some(&CPYTHON_3_13_FREE_THREADED_DEBUG),
         (14, false, false) => Some(&CPYTHON_3_14),
-        (14, false, true) => Some(&CPYTHON_3_14),
+        (14, false, true) => Some(&CPYTHON_3_14_DEBUG),
         (14, true, false) => Some(&CPYTHON_3_14_FREE_THREADED),
-        (14, true, true) => Some(&CPYTHON_3_14_FREE_THREADED),
+        (14, true, true) => Some(&CPYTHON_3_14_FREE_THREADED_DEBUG),
         (15, false, false) => Some(&CPYTHON_3_15),
-        (15, false, true) => Some(&CPYTHON_3_15),
+        (15, false, true) => Some(&CPYTHON_3_15_DEBUG),
         (15, true, false) => Some(&CPYTHON_3_15_FREE_THREADED),
-        (15, true, true) => Some(&CPYTHON_3_15_FREE_THREADED),
+        (15, true, true) => Some(&CPYTHON_3_15_FREE_THREADED_DEBUG),
         _ => None,
     }
 }
@@ -31,6 +30,19 @@ const CPYTHON_3_13: Unpublished = Unpublished {
     string_compact_bit: 5,
     string_ascii_bit: 6,
     owner_trampoline: 3,
+    interpreter_code_version: 17000,
+    interpreter_version_cache: 17008,
+};
+
+/// CPython 3.13, debug build, from the headers of 3.13.0.
+const CPYTHON_3_13_DEBUG: Unpublished = Unpublished {
+    string_compact_data: 56,
+    string_kind_shift: 2,
+    string_compact_bit: 5,
+    string_ascii_bit: 6,
+    owner_trampoline: 3,
+    interpreter_code_version: 17016,
+    interpreter_version_cache: 17024,
 };
 
 /// CPython 3.13, free-threaded, from the headers of 3.13.0.
@@ -40,6 +52,19 @@ const CPYTHON_3_13_FREE_THREADED: Unpublished = Unpublished {
     string_compact_bit: 5,
     string_ascii_bit: 6,
     owner_trampoline: 3,
+    interpreter_code_version: 20092,
+    interpreter_version_cache: 20096,
+};
+
+/// CPython 3.13, free-threaded debug build, from the headers of 3.13.0.
+const CPYTHON_3_13_FREE_THREADED_DEBUG: Unpublished = Unpublished {
+    string_compact_data: 72,
+    string_kind_shift: 2,
+    string_compact_bit: 5,
+    string_ascii_bit: 6,
+    owner_trampoline: 3,
+    interpreter_code_version: 20172,
+    interpreter_version_cache: 20176,
 };
 
 /// CPython 3.14, from the headers of 3.14.10.
@@ -49,6 +74,19 @@ const CPYTHON_3_14: Unpublished = Unpublished {
     string_compact_bit: 5,
     string_ascii_bit: 6,
     owner_trampoline: 3,
+    interpreter_code_version: 14256,
+    interpreter_version_cache: 14264,
+};
+
+/// CPython 3.14, debug build, from the headers of 3.14.10.
+const CPYTHON_3_14_DEBUG: Unpublished = Unpublished {
+    string_compact_data: 56,
+    string_kind_shift: 2,
+    string_compact_bit: 5,
+    string_ascii_bit: 6,
+    owner_trampoline: 3,
+    interpreter_code_version: 14272,
+    interpreter_version_cache: 14280,
 };
 
 /// CPython 3.14, free-threaded, from the headers of 3.14.10.
@@ -58,6 +96,19 @@ const CPYTHON_3_14_FREE_THREADED: Unpublished = Unpublished {
     string_compact_bit: 11,
     string_ascii_bit: 12,
     owner_trampoline: 3,
+    interpreter_code_version: 20052,
+    interpreter_version_cache: 20056,
+};
+
+/// CPython 3.14, free-threaded debug build, from the headers of 3.14.10.
+const CPYTHON_3_14_FREE_THREADED_DEBUG: Unpublished = Unpublished {
+    string_compact_data: 72,
+    string_kind_shift: 8,
+    string_compact_bit: 11,
+    string_ascii_bit: 12,
+    owner_trampoline: 3,
+    interpreter_code_version: 20076,
+    interpreter_version_cache: 20080,
 };
 
 /// CPython 3.15, from the headers of 3.15.2.
@@ -67,6 +118,19 @@ const CPYTHON_3_15: Unpublished = Unpublished {
     string_compact_bit: 5,
     string_ascii_bit: 6,
     owner_trampoline: 3,
+    interpreter_code_version: 14264,
+    interpreter_version_cache: 14272,
+};
+
+/// CPython 3.15, debug build, from the headers of 3.15.2.
+const CPYTHON_3_15_DEBUG: Unpublished = Unpublished {
+    string_compact_data: 56,
+    string_kind_shift: 2,
+    string_compact_bit: 5,
+    string_ascii_bit: 6,
+    owner_trampoline: 3,
+    interpreter_code_version: 14280,
+    interpreter_version_cache: 14288,
 };
 
 /// CPython 3.15, free-threaded, from the headers of 3.15.2.
@@ -76,4 +140,17 @@ const CPYTHON_3_15_FREE_THREADED: Unpublished = Unpublished {
     string_compact_bit: 11,
     string_ascii_bit: 12,
     owner_trampoline: 3,
+    interpreter_code_version: 20004,
+    interpreter_version_cache: 20008,
+};
+
+/// CPython 3.15, free-threaded debug build, from the headers of 3.15.2.
+const CPYTHON_3_15_FREE_THREADED_DEBUG: Unpublished = Unpublished {
+    string_compact_data: 72,
+    string_kind_shift: 8,
+    string_compact_bit: 11,
+    string_ascii_bit: 12,
+    owner_trampoline: 3,
+    interpreter_code_version: 20028,
+    interpreter_version_cache: 20032,
 };

@@ -156,6 +156,7 @@ impl Targets {
                 start_time: known.target.process.start_time,
                 runtime: known.runtime,
                 code_type: known.code_type,
+                code_version: known.code_version,
                 layout: known.layout,
                 generation: 0,
             };
