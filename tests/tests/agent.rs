@@ -249,6 +249,8 @@ fn bpf_log() {
             "--pyroscope-url",
             &url,
             "--bpf-log",
+            "--span-probes",
+            "always",
         ]);
         let agent = Agent::run(server, &mut command);
         let mut workload = start(python, &[]);
