@@ -85,7 +85,7 @@ impl Workspace {
 }
 
 /// The cargo that runs us, so that one toolchain does it all.
-fn cargo_program() -> OsString {
+pub(crate) fn cargo_program() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
 }
 

@@ -16,8 +16,33 @@ pub(super) struct Figure {
     pub(super) unit: &'static str,
     /// One value a round.
     pub(super) values: Vec<f64>,
-    /// What the median must stay below, if anything.
-    pub(super) bar: Option<f64>,
+    /// What the median must reach, if anything.
+    pub(super) bar: Option<Bar>,
+}
+
+/// What a median must reach.
+#[derive(Clone, Copy)]
+pub(super) enum Bar {
+    /// It must stay below.
+    Below(f64),
+    /// It must stay above.
+    Above(f64),
+}
+
+impl Bar {
+    fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::Below(bar) => value < bar,
+            Self::Above(bar) => value > bar,
+        }
+    }
+
+    fn sign_and_value(self) -> (char, f64) {
+        match self {
+            Self::Below(bar) => ('<', bar),
+            Self::Above(bar) => ('>', bar),
+        }
+    }
 }
 
 impl Figure {
@@ -31,7 +56,12 @@ impl Figure {
     }
 
     pub(super) fn below(mut self, bar: f64) -> Self {
-        self.bar = Some(bar);
+        self.bar = Some(Bar::Below(bar));
+        self
+    }
+
+    pub(super) fn above(mut self, bar: f64) -> Self {
+        self.bar = Some(Bar::Above(bar));
         self
     }
 
@@ -40,8 +70,9 @@ impl Figure {
         let high = quantile(&self.values, 0.75).unwrap_or(0.0);
         let middle = median(&self.values);
         let bar = self.bar.map_or_else(String::new, |bar| {
-            let verdict = if middle < bar { "met" } else { "missed" };
-            format!("< {bar} {}: {verdict}", self.unit)
+            let verdict = if bar.is_met(middle) { "met" } else { "missed" };
+            let (sign, value) = bar.sign_and_value();
+            format!("{sign} {value} {}: {verdict}", self.unit)
         });
         [
             self.name.clone(),
@@ -93,7 +124,10 @@ impl Report {
                         quantile(&figure.values, 0.25),
                         quantile(&figure.values, 0.75),
                     ],
-                    "bar": figure.bar,
+                    "bar": figure.bar.map(|bar| {
+                        let (sign, value) = bar.sign_and_value();
+                        format!("{sign} {value}")
+                    }),
                     "values": figure.values,
                 })
             })

@@ -65,6 +65,10 @@ impl Spanprof {
         frequency: u32,
         flags: &[&str],
     ) -> Result<Self> {
+        Self::start(&mut Self::recording(agent, pids, frequency, flags), folder)
+    }
+
+    fn recording(agent: &Path, pids: &[u32], frequency: u32, flags: &[&str]) -> Command {
         let mut command = Command::new("taskset");
         command
             .args(["--cpu-list", "1"])
@@ -76,7 +80,7 @@ impl Spanprof {
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
         }
-        Self::start(&mut command, folder)
+        command
     }
 
     /// Profiles the whole host as in production, and pushes to `url`.
@@ -98,7 +102,27 @@ impl Spanprof {
         Self::start(command.arg(frequency.to_string()), folder)
     }
 
+    /// Records, and returns at the first run of the sampling program.
+    pub(super) fn record_at_once(
+        agent: &Path,
+        folder: &Path,
+        pids: &[u32],
+        frequency: u32,
+    ) -> Result<Self> {
+        let mut command = Self::recording(agent, pids, frequency, &[]);
+        let mut agent = Self::spawn(&mut command, folder)?;
+        agent.wait_for_sample(Duration::from_millis(5))?;
+        Ok(agent)
+    }
+
     fn start(command: &mut Command, folder: &Path) -> Result<Self> {
+        let mut agent = Self::spawn(command, folder)?;
+        agent.wait_for_sample(POLL_INTERVAL)?;
+        thread::sleep(Duration::from_millis(300));
+        Ok(agent)
+    }
+
+    fn spawn(command: &mut Command, folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("failed to create {}", folder.display()))?;
         let path = folder.join("agent.log");
@@ -110,15 +134,13 @@ impl Spanprof {
             .stdout(log)
             .spawn()
             .with_context(|| format!("failed to start {command:?}"))?;
-        let mut agent = Self {
+        Ok(Self {
             child,
             output: path,
-        };
-        agent.wait_until_sampling()?;
-        Ok(agent)
+        })
     }
 
-    fn wait_until_sampling(&mut self) -> Result<()> {
+    fn wait_for_sample(&mut self, poll: Duration) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < START_DEADLINE {
             if let Some(status) = self.child.try_wait()? {
@@ -126,10 +148,9 @@ impl Spanprof {
             }
             // Right after the start the process is not the agent yet, and has nothing open.
             if self.runs(PERF_EVENT).is_ok_and(|runs| runs.count > 0.0) {
-                thread::sleep(Duration::from_millis(300));
                 return Ok(());
             }
-            thread::sleep(POLL_INTERVAL);
+            thread::sleep(poll);
         }
         bail!("the agent takes no samples: {}", self.said()?)
     }
@@ -257,18 +278,45 @@ impl Spanprof {
         Ok(took.collect())
     }
 
+    /// Instructions that the verifier has followed for the largest program.
+    pub(super) fn verified_instructions(&self) -> Result<f64> {
+        let objects = self.objects()?;
+        let programs = objects
+            .values()
+            .filter_map(|object| object.get("verified_insns"));
+        Ok(programs.copied().fold(0.0, f64::max))
+    }
+
     /// Stops it; what it counted by name.
-    pub(super) fn stop(mut self) -> Result<BTreeMap<String, f64>> {
+    pub(super) fn stop(self) -> Result<BTreeMap<String, f64>> {
+        Ok(self.stop_and_count(&[])?.0)
+    }
+
+    /// Stops it; what it counted by name, and how many samples of these processes it has in the profile.
+    pub(super) fn stop_and_count(mut self, pids: &[u32]) -> Result<(BTreeMap<String, f64>, f64)> {
         self.interrupt()?;
         let text = self.said()?;
-        Ok(text
-            .lines()
-            .filter_map(|line| {
-                let mut words = line.split_ascii_whitespace();
-                let count = words.next()?.parse().ok()?;
-                Some((words.next()?.to_owned(), count))
-            })
-            .collect())
+        let mut counters = BTreeMap::new();
+        let mut samples = 0.0;
+        for line in text.lines() {
+            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+            let [number, name, rest @ ..] = words.as_slice() else {
+                continue;
+            };
+            let Ok(count) = number.parse::<f64>() else {
+                continue;
+            };
+            // The table of processes begins with pid, service and samples.
+            if let Ok(pid) = number.parse()
+                && pids.contains(&pid)
+            {
+                let in_profile = rest.first().and_then(|word| word.parse::<f64>().ok());
+                samples += in_profile.unwrap_or(0.0);
+            } else {
+                counters.insert((*name).to_owned(), count);
+            }
+        }
+        Ok((counters, samples))
     }
 
     fn interrupt(&mut self) -> Result<()> {

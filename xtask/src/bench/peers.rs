@@ -1,0 +1,139 @@
+//! Other profilers, attached to a process as their own instructions say.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal};
+
+use crate::command;
+
+/// How long a profiler gets until it samples.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// A profiler that samples a process from outside.
+pub(super) struct Peer {
+    /// As tables name it, with its version.
+    pub(super) name: String,
+    program: PathBuf,
+    arguments: fn(u32, u32, &str) -> Vec<String>,
+}
+
+/// A peer that samples; interrupted when dropped.
+pub(super) struct Sampling(Child);
+
+fn py_spy(pid: u32, frequency: u32, output: &str) -> Vec<String> {
+    let (pid, rate) = (pid.to_string(), frequency.to_string());
+    let words = [
+        "record",
+        "--pid",
+        &pid,
+        "--rate",
+        &rate,
+        "--duration",
+        "3600",
+    ];
+    let format = ["--format", "raw", "--output", output];
+    words
+        .iter()
+        .chain(&format)
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn austin(pid: u32, frequency: u32, output: &str) -> Vec<String> {
+    let interval = (1_000_000 / frequency).to_string();
+    let pid = pid.to_string();
+    let words = ["-i", &interval, "-o", output, "-p", &pid];
+    words.iter().map(ToString::to_string).collect()
+}
+
+fn perf(pid: u32, frequency: u32, output: &str) -> Vec<String> {
+    let (pid, rate) = (pid.to_string(), frequency.to_string());
+    let words = [
+        "record",
+        "-g",
+        "-e",
+        "cpu-clock",
+        "-F",
+        &rate,
+        "-p",
+        &pid,
+        "-o",
+        output,
+    ];
+    words.iter().map(ToString::to_string).collect()
+}
+
+/// Those that are there, and why others are not.
+pub(super) fn find(python: &Path) -> (Vec<Peer>, Vec<String>) {
+    let installed = |name: &str| Some(python.parent()?.join(name)).filter(|path| path.is_file());
+    let mut peers = Vec::new();
+    let mut lacking = Vec::new();
+    let mut add = |name: &str, program: Option<PathBuf>, missing: &str, arguments| {
+        let Some(program) = program else {
+            lacking.push(format!("{name} is left out: {missing}"));
+            return;
+        };
+        let version = command::probe(Command::new(&program).arg("--version"));
+        let Some(version) = version else {
+            lacking.push(format!("{name} is left out: it does not run here"));
+            return;
+        };
+        peers.push(Peer {
+            name: version.lines().next().unwrap_or(name).trim().to_lowercase(),
+            program,
+            arguments,
+        });
+    };
+    let wheel = "its wheel cannot be installed";
+    add(
+        "py-spy record",
+        installed("py-spy"),
+        wheel,
+        py_spy as fn(_, _, &str) -> _,
+    );
+    add("austin", installed("austin"), wheel, austin);
+    let debian = "there is no perf on the path (Debian: linux-perf)";
+    add(
+        "perf record -g",
+        command::find_on_path("perf"),
+        debian,
+        perf,
+    );
+    (peers, lacking)
+}
+
+impl Peer {
+    /// Attaches to a process, on the second CPU; returns when it has had the time to start.
+    pub(super) fn sample(&self, pid: u32, frequency: u32, folder: &Path) -> Result<Sampling> {
+        let output = folder.join("peer.out");
+        let mut command = Command::new("taskset");
+        command
+            .args(["--cpu-list", "1"])
+            .arg(&self.program)
+            .args((self.arguments)(pid, frequency, &output.to_string_lossy()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command
+            .spawn()
+            .with_context(|| format!("failed to start {command:?}"))?;
+        let mut sampling = Sampling(child);
+        thread::sleep(WARM_UP);
+        if let Some(status) = sampling.0.try_wait()? {
+            bail!("{} ended with {status}", self.name);
+        }
+        Ok(sampling)
+    }
+}
+
+impl Drop for Sampling {
+    fn drop(&mut self) {
+        // One that has ended by itself needs no signal.
+        let _ = rustix::process::kill_process(Pid::from_child(&self.0), Signal::INT);
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,164 @@
+//! How much time a sample takes from the thread it hits, everything included.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::Bench;
+use super::peers::{self, Peer};
+use super::report::{Figure, Report};
+use super::spanprof::Spanprof;
+use super::workload::Workload;
+use crate::command;
+
+const FREQUENCY: u32 = 999;
+/// Threads of the process, all but one idle.
+const THREADS: [u32; 2] = [1, 200];
+
+/// Round by round.
+#[derive(Clone, Default)]
+struct Column {
+    /// Microseconds a sample, in gaps up to 1.5 ms.
+    stolen: Vec<f64>,
+    /// Percent of the time, in longer ones.
+    stopped: Vec<f64>,
+}
+
+struct Taken {
+    floor: Column,
+    ours: Column,
+    peers: Vec<Column>,
+}
+
+/// Nanoseconds in a second that somebody else had the CPU for.
+#[derive(Clone, Copy)]
+struct Gaps {
+    short: f64,
+    long: f64,
+}
+
+pub(super) fn measure(bench: &Bench) -> Result<Report> {
+    let (python, lacking) = bench.python_with_peers()?;
+    let folder = bench.workspace.target.join("bench");
+    let library = folder.join("gaps.so");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("failed to create {}", folder.display()))?;
+    let mut compiler = Command::new("cc");
+    compiler
+        .args([
+            "-O1",
+            "-fno-omit-frame-pointer",
+            "-fno-optimize-sibling-calls",
+        ])
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(bench.program("gaps.c"));
+    command::run(&mut compiler)?;
+    let (peers, mut notes) = peers::find(&python);
+    notes.extend(lacking.map(|reason| format!("peers from PyPI are left out: {reason}")));
+    let idle = Workload::start(&python, &bench.program("throughput.py"), &[], Some(0))?;
+    let mut figures = Vec::new();
+    for threads in THREADS {
+        let arguments = [&*library.to_string_lossy(), &threads.to_string()].map(str::to_owned);
+        let arguments = arguments.each_ref().map(String::as_str);
+        let program = bench.program("gaps.py");
+        let mut workload = Workload::start(&python, &program, &arguments, Some(0))?;
+        let taken = rounds(bench, &mut workload, idle.id(), &peers)?;
+        figures.extend(show(threads, &taken, &peers));
+    }
+    notes.push(format!(
+        "gaps between 1 µs and 1.5 ms in a loop that reads the time stamp counter below 30 Python and 20 \
+         native frames, with a profiler at {FREQUENCY} Hz less without one, by the samples that are due; longer \
+         gaps are those of a profiler that stops the process for its samples, and noise of the machine; the \
+         floor is our program at the same clock where it has nothing to do but to find that the process is \
+         none of its own: an interrupt of the kernel, and one look at a map"
+    ));
+    Ok(Report {
+        name: "stolen",
+        figures,
+        notes,
+    })
+}
+
+fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, peers: &[Peer]) -> Result<Taken> {
+    let folder = bench.workspace.target.join("bench");
+    let seconds = bench.rounds(3, 1);
+    let mut taken = Taken {
+        floor: Column::default(),
+        ours: Column::default(),
+        peers: vec![Column::default(); peers.len()],
+    };
+    let mut before = stolen(workload, seconds)?;
+    for _ in 0..bench.rounds(7, 2) {
+        let mut note =
+            |column: &mut Column, workload: &mut Workload, sampled: Gaps| -> Result<()> {
+                let after = stolen(workload, seconds)?;
+                let short = sampled.short - f64::midpoint(before.short, after.short);
+                let long = sampled.long - f64::midpoint(before.long, after.long);
+                before = after;
+                column.stolen.push(short / f64::from(FREQUENCY) / 1e3);
+                column.stopped.push(100.0 * long / 1e9);
+                Ok(())
+            };
+        for (pid, column) in [(idle, &mut taken.floor), (workload.id(), &mut taken.ours)] {
+            let agent = Spanprof::record(&bench.agent, &folder, &[pid], FREQUENCY)?;
+            let sampled = stolen(workload, seconds)?;
+            agent.stop()?;
+            note(column, workload, sampled)?;
+        }
+        for (peer, column) in peers.iter().zip(&mut taken.peers) {
+            let sampling = peer.sample(workload.id(), FREQUENCY, &folder)?;
+            let sampled = stolen(workload, seconds)?;
+            drop(sampling);
+            note(column, workload, sampled)?;
+        }
+    }
+    Ok(taken)
+}
+
+fn stolen(workload: &mut Workload, seconds: usize) -> Result<Gaps> {
+    let answer = workload.ask(seconds)?;
+    let field = |name: &str| {
+        let value = answer.get(name).and_then(Value::as_f64);
+        value.with_context(|| format!("the program does not say what was {name}"))
+    };
+    let watched = field("watched")? / 1e9;
+    Ok(Gaps {
+        short: field("stolen")? / watched,
+        long: field("stopped")? / watched,
+    })
+}
+
+fn show(threads: u32, taken: &Taken, peers: &[Peer]) -> Vec<Figure> {
+    let name = |what: &str| match threads {
+        1 => format!("1 thread: {what}"),
+        _ => format!("{threads} threads: {what}"),
+    };
+    let mut figures = vec![Figure::new(
+        name("the floor"),
+        "µs a sample",
+        taken.floor.stolen.clone(),
+    )];
+    let mut show = |who: &str, column: &Column, bar: Option<f64>| {
+        let pairs = column.stolen.iter().zip(&taken.floor.stolen);
+        let ratio = pairs.map(|(value, floor)| value / floor).collect();
+        let ratio = Figure::new(name(&format!("{who} by the floor")), "", ratio);
+        figures.push(Figure::new(name(who), "µs a sample", column.stolen.clone()));
+        figures.push(match bar {
+            Some(bar) => ratio.below(bar),
+            None => ratio,
+        });
+        let stopped = name(&format!("{who}, longer gaps"));
+        figures.push(Figure::new(
+            stopped,
+            "% of the time",
+            column.stopped.clone(),
+        ));
+    };
+    show("spanprof", &taken.ours, Some(1.4));
+    for (peer, column) in peers.iter().zip(&taken.peers) {
+        show(&peer.name, column, None);
+    }
+    figures
+}
