@@ -81,8 +81,8 @@ fn run(
     for mut event in events {
         if let Event::Sample(sample) = &mut event {
             // Their names are those of whatever kernel and files are on this machine.
-            sample.kernel.clear();
-            sample.native.clear();
+            sample.stack.kernel.clear();
+            sample.stack.native.clear();
         }
         pipeline.take(event);
     }

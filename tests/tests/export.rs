@@ -69,7 +69,7 @@ fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>, age: Duration)
             tid: Tid(1),
             thread_name: ThreadName::default(),
             attribution,
-            stack: vec![frame(name), frame("main")],
+            stack: Arc::from([frame(name), frame("main")]),
         });
     }
     let start = UnixNanos(UnixNanos::now().0 - u64::try_from(age.as_nanos()).unwrap());

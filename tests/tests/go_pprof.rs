@@ -36,7 +36,7 @@ fn sample(function: &str, span: u64, name: &str) -> NamedSample {
             local_root: Some(span.clone()),
             active: span,
         }),
-        stack: vec![Arc::new(Frame {
+        stack: Arc::from([Arc::new(Frame {
             kind: FrameKind::Python,
             name: function.into(),
             file: "/srv/app.py".into(),
@@ -46,7 +46,7 @@ fn sample(function: &str, span: u64, name: &str) -> NamedSample {
                 path: "/usr/bin/python3.12".to_owned(),
                 build_id: String::new(),
             }),
-        })],
+        })]),
     }
 }
 

@@ -13,7 +13,7 @@ use profiler_common::{
 
 use super::{
     Code, CodeId, ContextFailure, Event, ProcessChange, ProcessNotice, PythonFrame, PythonString,
-    Resource, Sample, SpanEnd, SpanParent, SpanSeen, SpanStamp, SpanStart, ThreadName,
+    Resource, Sample, SpanEnd, SpanParent, SpanSeen, SpanStamp, SpanStart, Stack, ThreadName,
 };
 use crate::{
     id::{Pid, ProcessKey, SpanId, Tid, TraceId},
@@ -97,21 +97,19 @@ fn split_bytes(bytes: &[u8], size: usize) -> Result<(&[u8], &[u8]), DecodeError>
     bytes.split_at_checked(size).ok_or(DecodeError::Short)
 }
 
-/// Takes `count` values off the front.
-fn split_many<T: AnyBitPattern>(
+/// Takes `count` values off the front, each as `of` makes it.
+fn split_many<T: AnyBitPattern, U>(
     bytes: &[u8],
     count: usize,
-) -> Result<(Vec<T>, &[u8]), DecodeError> {
+    of: impl Fn(T) -> U,
+) -> Result<(Vec<U>, &[u8]), DecodeError> {
     let size = count
         .checked_mul(size_of::<T>())
         .ok_or(DecodeError::Short)?;
     let (head, tail) = split_bytes(bytes, size)?;
-    Ok((
-        head.chunks(size_of::<T>())
-            .map(bytemuck::pod_read_unaligned)
-            .collect(),
-        tail,
-    ))
+    let values = head.chunks(size_of::<T>());
+    let values = values.map(|bytes| of(bytemuck::pod_read_unaligned(bytes)));
+    Ok((values.collect(), tail))
 }
 
 fn outcome(field: &'static str, value: u32) -> Result<Outcome, DecodeError> {
@@ -120,30 +118,29 @@ fn outcome(field: &'static str, value: u32) -> Result<Outcome, DecodeError> {
 
 fn sample(bytes: &[u8]) -> Result<Sample, DecodeError> {
     let (record, tail) = split::<SampleRecord>(bytes)?;
-    let (kernel, tail) = split_many(tail, usize::from(record.kernel_frames))?;
-    let (native, tail) = split_many(tail, usize::from(record.native_frames))?;
-    let (python, _) =
-        split_many::<profiler_common::event::PythonFrame>(tail, record.python_frames as usize)?;
+    let (kernel, tail) = split_many(tail, usize::from(record.kernel_frames), |it| it)?;
+    let (native, tail) = split_many(tail, usize::from(record.native_frames), |it| it)?;
+    let python_frame = |frame: profiler_common::event::PythonFrame| PythonFrame {
+        code: CodeId {
+            address: frame.code,
+            checksum: frame.checksum,
+        },
+        instruction: frame.instruction,
+    };
+    let (python, _) = split_many(tail, record.python_frames as usize, python_frame)?;
     Ok(Sample {
         time: BootNanos(record.header.time),
         process: process_key(&record.header, record.process_start),
         tid: Tid(record.header.tid),
         thread_name: ThreadName(record.thread_name),
         span: stamp(&record)?,
-        kernel,
-        native,
-        native_outcome: outcome("native outcome", record.native_outcome)?,
-        python: python
-            .into_iter()
-            .map(|frame| PythonFrame {
-                code: CodeId {
-                    address: frame.code,
-                    checksum: frame.checksum,
-                },
-                instruction: frame.instruction,
-            })
-            .collect(),
-        python_outcome: outcome("python outcome", record.python_outcome)?,
+        stack: Stack {
+            kernel,
+            native,
+            native_outcome: outcome("native outcome", record.native_outcome)?,
+            python,
+            python_outcome: outcome("python outcome", record.python_outcome)?,
+        },
     })
 }
 

@@ -47,6 +47,13 @@ pub struct Sample {
     pub thread_name: ThreadName,
     /// What the thread's span stack said.
     pub span: SpanStamp,
+    /// What it ran.
+    pub stack: Stack,
+}
+
+/// A thread's stack, not yet named.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stack {
     /// Kernel addresses, leaf first.
     pub kernel: Vec<u64>,
     /// Native (user) addresses, leaf first.

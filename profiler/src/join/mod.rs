@@ -90,7 +90,9 @@ impl Join {
     /// Finds the span a sample belongs to. `unseen` says why the thread may be in a span that neither
     /// its context nor its span stack shows, where that may be.
     pub fn sample(&mut self, sample: Sample, unseen: Option<Unseen>) -> SpanSample {
-        let in_event_loop = self.event_loops.are_on(sample.process, &sample.python);
+        let in_event_loop = self
+            .event_loops
+            .are_on(sample.process, &sample.stack.python);
         let surroundings = Surroundings {
             in_event_loop,
             unseen,

@@ -8,7 +8,7 @@ use super::{Attribution, Join, Reason, Unseen};
 use crate::{
     events::{
         Code, CodeId, ProcessChange, ProcessNotice, PythonFrame, PythonString, Sample, SpanEnd,
-        SpanParent, SpanSeen, SpanStamp, SpanStart, ThreadName,
+        SpanParent, SpanSeen, SpanStamp, SpanStart, Stack, ThreadName,
     },
     health::{Health, Loss},
     id::{Pid, ProcessKey, SpanId, Tid},
@@ -57,14 +57,16 @@ fn sample(span: SpanStamp) -> Sample {
         tid: Tid(10),
         thread_name: ThreadName::default(),
         span,
-        kernel: vec![],
-        native: vec![],
-        native_outcome: Outcome::Complete,
-        python: vec![PythonFrame {
-            code: TURN,
-            instruction: 0,
-        }],
-        python_outcome: Outcome::Complete,
+        stack: Stack {
+            kernel: vec![],
+            native: vec![],
+            native_outcome: Outcome::Complete,
+            python: vec![PythonFrame {
+                code: TURN,
+                instruction: 0,
+            }],
+            python_outcome: Outcome::Complete,
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{LabelSet, Labels, Profile, Row, SpanLabel, Window, frames::FrameTable};
+use super::{LabelSet, Labels, Profile, Row, SpanLabel, Window, stacks::StackTable};
 use crate::{
     health::{Health, Loss},
     id::Service,
@@ -27,13 +27,10 @@ pub struct Settings {
 pub struct Aggregator {
     settings: Settings,
     health: Health,
-    frames: FrameTable,
-    stacks: HashMap<Box<[u32]>, u32>,
+    stacks: StackTable,
     services: HashMap<Arc<Service>, HashMap<RowKey, u64>>,
     /// Rows of all services together.
     rows: usize,
-    /// Frame numbers of the sample at hand; kept for its allocation.
-    scratch: Vec<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,18 +46,17 @@ impl Aggregator {
         Self {
             settings,
             health,
-            frames: FrameTable::default(),
-            stacks: HashMap::new(),
+            stacks: StackTable::default(),
             services: HashMap::new(),
             rows: 0,
-            scratch: Vec::new(),
         }
     }
 
     /// Counts a sample.
     pub fn add(&mut self, sample: &NamedSample) {
         let labels = Labels::of(sample, self.settings.labels, self.settings.span_label);
-        let stack = self.stack_number(&sample.stack);
+        let may_grow = self.rows < self.settings.max_stacks;
+        let stack = self.stacks.number(&sample.stack, may_grow);
         let rows = match self.services.get_mut(&sample.service) {
             Some(rows) => rows,
             None => self
@@ -95,8 +91,8 @@ impl Aggregator {
     /// Ends the window: one profile per service, in the order of their names. The next window
     /// starts empty.
     pub fn finish(&mut self, window: Window) -> Vec<Profile> {
-        let stacks = self.named_stacks();
         let other: Arc<[Arc<Frame>]> = Arc::from([Arc::new(other_stacks())]);
+        let stacks = &self.stacks;
         let mut profiles: Vec<Profile> = self
             .services
             .drain()
@@ -109,8 +105,9 @@ impl Aggregator {
                     .map(|(key, count)| Row {
                         stack: key
                             .stack
-                            .and_then(|number| stacks.get(&number).cloned())
-                            .unwrap_or_else(|| Arc::clone(&other)),
+                            .and_then(|number| stacks.get(number))
+                            .unwrap_or(&other)
+                            .clone(),
                         labels: key.labels,
                         count,
                     })
@@ -120,39 +117,7 @@ impl Aggregator {
         profiles.sort_by(|one, other| one.service.cmp(&other.service));
         self.rows = 0;
         self.stacks.clear();
-        self.frames.clear();
         profiles
-    }
-
-    /// The stack's number; `None` where it is new and the budget is spent.
-    fn stack_number(&mut self, stack: &[Arc<Frame>]) -> Option<u32> {
-        let may_grow = self.rows < self.settings.max_stacks;
-        self.scratch.clear();
-        for frame in stack {
-            self.scratch.push(self.frames.number(frame, may_grow)?);
-        }
-        if let Some(&number) = self.stacks.get(self.scratch.as_slice()) {
-            return Some(number);
-        }
-        if !may_grow {
-            return None;
-        }
-        let number = u32::try_from(self.stacks.len()).ok()?;
-        self.stacks.insert(self.scratch.as_slice().into(), number);
-        Some(number)
-    }
-
-    fn named_stacks(&self) -> HashMap<u32, Arc<[Arc<Frame>]>> {
-        let name = |numbers: &[u32]| {
-            numbers
-                .iter()
-                .filter_map(|&number| self.frames.get(number).cloned())
-                .collect()
-        };
-        self.stacks
-            .iter()
-            .map(|(numbers, &number)| (number, name(numbers)))
-            .collect()
     }
 }
 

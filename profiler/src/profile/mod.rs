@@ -6,7 +6,6 @@
 pub mod aggregate;
 pub mod coverage;
 pub mod folded;
-mod frames;
 pub mod labels;
 pub mod pprof;
 pub mod proto;
@@ -14,6 +13,7 @@ pub mod proto;
 pub(crate) mod samples;
 pub mod span_table;
 pub mod split;
+mod stacks;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use prost::Message as _;
 
-use super::{Profile, Row, aggregate::marker, proto};
+use super::{Profile, Row, aggregate::marker, proto, stacks::AddressHash};
 use crate::symbolize::{Frame, FrameKind, MappedFile};
 
 /// Longest string, in bytes: the server cuts from 65 535 on, and would keep the tail.
@@ -74,7 +74,7 @@ struct Encoder<'profile> {
     functions: HashMap<proto::Function, u64>,
     locations: HashMap<&'profile Frame, u64>,
     /// The same by the frame's address, which is faster: the profile keeps its frames alive.
-    by_address: HashMap<usize, u64>,
+    by_address: HashMap<usize, u64, AddressHash>,
     truncated: Option<u64>,
 }
 

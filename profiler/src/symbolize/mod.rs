@@ -7,6 +7,7 @@ mod line_table;
 mod merge;
 mod native;
 mod python;
+mod stacks;
 mod symbolizer;
 
 use std::sync::Arc;
@@ -37,9 +38,9 @@ pub struct NamedSample {
     pub thread_name: ThreadName,
     /// The span it belongs to, or why none.
     pub attribution: Attribution,
-    /// The stack, leaf first: kernel, native and Python frames. Equal frames share one allocation
-    /// as far as the caches reach.
-    pub stack: Vec<Arc<Frame>>,
+    /// The stack, leaf first: kernel, native and Python frames. Equal stacks share one allocation,
+    /// and equal frames do, as far as the caches reach.
+    pub stack: Arc<[Arc<Frame>]>,
 }
 
 /// One code location, named.

@@ -124,21 +124,23 @@ impl PythonFrames {
         }
     }
 
-    /// Names a frame; `None` for one that Python hides from its users, too.
+    /// Names a frame; `None` for one that Python hides from its users, too. What it lacks goes to
+    /// `flaws`.
     pub(super) fn frame(
         &mut self,
         process: ProcessKey,
         frame: PythonFrame,
         interpreter: (FileId, &Arc<MappedFile>),
+        flaws: &mut Vec<Loss>,
     ) -> Option<Arc<Frame>> {
         let CodeId { address, checksum } = frame.code;
         let (file, mapping) = interpreter;
         let Some(known) = self.codes.get(&(process, address)) else {
-            self.health.count(Loss::CodeUnknown);
+            flaws.push(Loss::CodeUnknown);
             return Some(marker("[unknown code]", mapping));
         };
         if known.checksum != checksum {
-            self.health.count(Loss::CodeStale);
+            flaws.push(Loss::CodeStale);
             return Some(marker("[stale code]", mapping));
         }
         if known.function.is_shim() {
@@ -147,13 +149,13 @@ impl PythonFrames {
         let key = (known.number, frame.instruction, file);
         if let Some(ready) = self.frames.get(&key) {
             if ready.line == 0 {
-                self.health.count(Loss::LineUnknown);
+                flaws.push(Loss::LineUnknown);
             }
             return Some(Arc::clone(ready));
         }
         let named = Arc::new(name(&known.function, frame.instruction, mapping));
         if named.line == 0 {
-            self.health.count(Loss::LineUnknown);
+            flaws.push(Loss::LineUnknown);
         }
         self.frames.put(key, Arc::clone(&named));
         Some(named)

@@ -10,11 +10,12 @@ use super::{
     merge::{self, Place},
     native::NativeFrames,
     python::{PythonFrames, marker},
+    stacks::{Key, Named, Stacks},
 };
 use crate::{
-    events::{Code, ProcessChange, ProcessNotice, Sample},
+    events::{Code, ProcessChange, ProcessNotice, Stack},
     health::{Health, Loss},
-    id::Pid,
+    id::{Pid, ProcessKey},
     join::SpanSample,
     targets::{FileId, Interpreter, Snapshot, Target},
 };
@@ -36,6 +37,7 @@ impl Default for Settings {
 /// Names samples.
 #[derive(Debug)]
 pub struct Symbolizer {
+    stacks: Stacks,
     python: PythonFrames,
     native: NativeFrames,
     kernel: KernelFrames,
@@ -49,6 +51,7 @@ impl Symbolizer {
     pub fn new(settings: Settings, health: Health) -> Self {
         let max_codes = NonZeroUsize::new(settings.max_codes).unwrap_or(NonZeroUsize::MIN);
         Self {
+            stacks: Stacks::default(),
             python: PythonFrames::new(max_codes, health.clone()),
             native: NativeFrames::new(health.clone()),
             kernel: KernelFrames::new(health.clone()),
@@ -70,7 +73,10 @@ impl Symbolizer {
     pub fn process(&mut self, notice: &ProcessNotice) {
         match notice.what {
             ProcessChange::Fork { .. } => {}
-            ProcessChange::Exec | ProcessChange::Exit => self.python.forget(notice.pid),
+            ProcessChange::Exec | ProcessChange::Exit => {
+                self.python.forget(notice.pid);
+                self.stacks.forget(notice.pid);
+            }
         }
     }
 
@@ -84,15 +90,17 @@ impl Symbolizer {
             self.health.count(Loss::SampleOutsideTargets);
             return None;
         };
-        let mut stack: Vec<_> = sample
-            .kernel
-            .iter()
-            .map(|&address| self.kernel.frame(address))
-            .collect();
-        self.native(&sample, target, &mut stack);
-        self.python(&sample, target, &mut stack);
-        if stack.is_empty() {
-            stack.push(marker("[no frames]", &self.nowhere));
+        let key = Key {
+            process: sample.process,
+            stack: sample.stack,
+        };
+        let named = self.stacks.get(&key, target).unwrap_or_else(|| {
+            let named = self.name(&key, target);
+            self.stacks.put(key, target, &named);
+            named
+        });
+        for &flaw in &*named.flaws {
+            self.health.count(flaw);
         }
         Some(NamedSample {
             time: sample.time,
@@ -102,7 +110,7 @@ impl Symbolizer {
             tid: sample.tid,
             thread_name: sample.thread_name,
             attribution,
-            stack,
+            stack: named.frames,
         })
     }
 
@@ -111,48 +119,67 @@ impl Symbolizer {
         std::mem::take(&mut self.stale).into_iter().collect()
     }
 
-    fn native(&mut self, sample: &Sample, target: &Target, stack: &mut Vec<Arc<Frame>>) {
-        let all = &sample.native;
-        let has_python = !sample.python.is_empty();
+    fn name(&mut self, key: &Key, target: &Target) -> Named {
+        let Key { process, stack } = key;
+        let mut naming = Naming::default();
+        for &address in &stack.kernel {
+            naming.frames.push(self.kernel.frame(address));
+        }
+        self.native(stack, target, &mut naming);
+        self.python(*process, stack, target, &mut naming);
+        if naming.frames.is_empty() {
+            naming.frames.push(marker("[no frames]", &self.nowhere));
+        }
+        Named {
+            frames: naming.frames.into(),
+            flaws: naming.flaws.into(),
+        }
+    }
+
+    fn native(&mut self, stack: &Stack, target: &Target, naming: &mut Naming) {
+        let all = &stack.native;
+        let has_python = !stack.python.is_empty();
         let range = if has_python {
             let places: Vec<_> = (0..all.len())
                 .map(|index| place(lookup(all, index), target))
                 .collect();
             let shown = merge::shown(&places);
             if shown.hidden {
-                self.health.count(Loss::NativeHidden);
+                naming.flaws.push(Loss::NativeHidden);
             }
             shown.range
         } else {
             0..all.len()
         };
         for index in range {
-            stack.push(self.native_frame(lookup(all, index), target));
+            let frame = self.native_frame(lookup(all, index), target, &mut naming.flaws);
+            naming.frames.push(frame);
         }
         if !has_python && !all.is_empty() {
-            self.mark(sample.native_outcome, stack);
+            self.mark(stack.native_outcome, &mut naming.frames);
         }
     }
 
-    fn native_frame(&mut self, address: u64, target: &Target) -> Arc<Frame> {
+    fn native_frame(&mut self, address: u64, target: &Target, flaws: &mut Vec<Loss>) -> Arc<Frame> {
         let pid = target.process.pid;
         if let Some(mapping) = target.mapping(address) {
             return self.native.frame(pid, address, mapping);
         }
         self.stale.insert(pid);
-        self.health.count(Loss::NativeUnknown);
+        flaws.push(Loss::NativeUnknown);
         marker("[unknown mapping]", &self.nowhere)
     }
 
-    fn python(&mut self, sample: &Sample, target: &Target, stack: &mut Vec<Arc<Frame>>) {
-        if sample.python.is_empty() {
+    fn python(&mut self, process: ProcessKey, stack: &Stack, target: &Target, naming: &mut Naming) {
+        if stack.python.is_empty() {
             return;
         }
         let (file, mapping) = self.interpreter(target);
-        for &frame in &sample.python {
-            stack.extend(self.python.frame(sample.process, frame, (file, &mapping)));
+        let Naming { frames, flaws } = naming;
+        for &frame in &stack.python {
+            frames.extend(self.python.frame(process, frame, (file, &mapping), flaws));
         }
-        self.mark(sample.python_outcome, stack);
+        self.mark(stack.python_outcome, frames);
     }
 
     /// The file that Python frames are said to be in.
@@ -184,6 +211,13 @@ impl Symbolizer {
             stack.push(marker(text, &self.nowhere));
         }
     }
+}
+
+/// A stack that is being named.
+#[derive(Default)]
+struct Naming {
+    frames: Vec<Arc<Frame>>,
+    flaws: Vec<Loss>,
 }
 
 /// The address to look up for a frame: of the leaf the interrupted instruction, of the others the

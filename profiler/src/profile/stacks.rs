@@ -1,0 +1,130 @@
+//! Stacks as small numbers: equal stacks get equal numbers.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
+};
+
+use crate::symbolize::Frame;
+
+/// Allocations of frames remembered by address in one window. More are looked up by content: slower, as
+/// right.
+const MAX_FRAME_ADDRESSES: usize = 1 << 18;
+/// The same for stacks, each of which takes more memory.
+const MAX_STACK_ADDRESSES: usize = 1 << 14;
+
+/// By an allocation's address: what it is is kept alive beside its number, so that the address cannot come
+/// to mean another.
+type ByAddress<T> = HashMap<usize, (Arc<T>, u32), AddressHash>;
+/// Frames, leaf first.
+type Stack = [Arc<Frame>];
+
+/// Numbers for stacks, dense from 0.
+#[derive(Debug, Default)]
+pub(super) struct StackTable {
+    stacks: Vec<Arc<Stack>>,
+    by_content: HashMap<Box<[u32]>, u32>,
+    by_address: ByAddress<Stack>,
+    frames: FrameTable,
+    /// Frame numbers of the stack at hand; kept for its allocation.
+    scratch: Vec<u32>,
+}
+
+impl StackTable {
+    /// A stack's number; `None` where it has none yet and the table `may_grow` no more.
+    pub(super) fn number(&mut self, stack: &Arc<Stack>, may_grow: bool) -> Option<u32> {
+        let address = Arc::as_ptr(stack).addr();
+        if let Some((_, number)) = self.by_address.get(&address) {
+            return Some(*number);
+        }
+        self.scratch.clear();
+        for frame in &**stack {
+            self.scratch.push(self.frames.number(frame, may_grow)?);
+        }
+        let number = match self.by_content.get(self.scratch.as_slice()) {
+            Some(&number) => number,
+            None if may_grow => {
+                let number = u32::try_from(self.stacks.len()).ok()?;
+                self.stacks.push(Arc::clone(stack));
+                self.by_content
+                    .insert(self.scratch.as_slice().into(), number);
+                number
+            }
+            None => return None,
+        };
+        if self.by_address.len() < MAX_STACK_ADDRESSES {
+            let entry = (Arc::clone(stack), number);
+            self.by_address.insert(address, entry);
+        }
+        Some(number)
+    }
+
+    /// The stack with a number.
+    pub(super) fn get(&self, number: u32) -> Option<&Arc<Stack>> {
+        self.stacks.get(usize::try_from(number).ok()?)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.stacks.clear();
+        self.by_content.clear();
+        self.by_address.clear();
+        self.frames.by_content.clear();
+        self.frames.by_address.clear();
+    }
+}
+
+/// Numbers for frames, dense from 0.
+#[derive(Debug, Default)]
+struct FrameTable {
+    by_content: HashMap<Arc<Frame>, u32>,
+    by_address: ByAddress<Frame>,
+}
+
+impl FrameTable {
+    /// A frame's number; `None` where it has none yet and the table `may_grow` no more.
+    fn number(&mut self, frame: &Arc<Frame>, may_grow: bool) -> Option<u32> {
+        let address = Arc::as_ptr(frame).addr();
+        if let Some((_, number)) = self.by_address.get(&address) {
+            return Some(*number);
+        }
+        let number = match self.by_content.get(frame) {
+            Some(&number) => number,
+            None if may_grow => {
+                let number = u32::try_from(self.by_content.len()).ok()?;
+                self.by_content.insert(Arc::clone(frame), number);
+                number
+            }
+            None => return None,
+        };
+        if self.by_address.len() < MAX_FRAME_ADDRESSES {
+            let entry = (Arc::clone(frame), number);
+            self.by_address.insert(address, entry);
+        }
+        Some(number)
+    }
+}
+
+/// Hashes addresses of our own allocations.
+pub(super) type AddressHash = BuildHasherDefault<AddressHasher>;
+
+/// Spreads the bits of an address. Our own allocator chose it, so nobody can aim for collisions.
+#[derive(Debug, Default)]
+pub(super) struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0.rotate_left(8) ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        let mixed = (address as u64 >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
