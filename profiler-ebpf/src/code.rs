@@ -159,7 +159,14 @@ fn ship(
         reserved: 0,
     };
     // SAFETY: the record and its tail are adjacent in the scratch, and hold at least `size` bytes.
-    unsafe { emit::copy((&raw const *scratch).cast(), size, Counter::CodeRingFull) }
+    unsafe {
+        emit::copy(
+            (&raw const *scratch).cast(),
+            size,
+            emit::QUIET,
+            Counter::CodeRingFull,
+        )
+    }
 }
 
 /// A string copied to the tail: its size in bytes, bytes a character (0: unreadable), and whether

@@ -91,5 +91,5 @@ fn notify(tgid: u32, what: u32, parent: u32) {
         what,
         parent,
     });
-    entry.submit(emit::QUIET);
+    entry.submit(emit::WAKE);
 }

@@ -175,11 +175,17 @@ fn finish(process: &Process, scratch: &mut SampleScratch, span: &span::Current) 
         python_frames: python_frames as u32,
         span_source: span.source,
     };
+    // From these the agent learns how to read the next one.
+    let wake = match span.state {
+        state::CONTEXT_UNEXPECTED | state::SPAN_CLASS_UNKNOWN => emit::WAKE,
+        _ => emit::wake_if_filling(),
+    };
     // SAFETY: the record and the frames are adjacent in the scratch, and hold at least `size` bytes.
     unsafe {
         emit::copy(
             (&raw const *scratch).cast(),
             size as u32,
+            wake,
             Counter::SampleRingFull,
         );
     }

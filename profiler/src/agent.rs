@@ -24,7 +24,6 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(8);
 /// How often the table of losses is logged at debug level.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs until SIGTERM or SIGINT; then uploads the last window.
 pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
@@ -62,7 +61,7 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     );
     let mut reported = monotonic_now();
     while !signals.stop.load(Ordering::Relaxed) {
-        thread::sleep(LOOK);
+        thread::park_timeout(REPORT_EVERY.saturating_sub(reported.elapsed()));
         if signals.report.swap(false, Ordering::Relaxed) {
             print_health(&health);
         }

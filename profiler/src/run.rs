@@ -25,7 +25,7 @@ use crate::{
     events::Event,
     health::{Health, Loss},
     kernel::{
-        self, Control as _, ControlError, Counters, KernelControl, Limits, LoadError, Loaded,
+        self, Bell, Control as _, ControlError, Counters, KernelControl, Limits, LoadError, Loaded,
         MappingNotices, Ring,
     },
     pipeline::{Notice, Pipeline},
@@ -37,17 +37,23 @@ use crate::{
     time::{Anchor, BootNanos, monotonic_now},
 };
 
-/// How often the ring is drained. Events wait one turn more, so that the control plane has looked
-/// at a new process before its samples are named.
-const TURN: Duration = Duration::from_millis(50);
+/// How often the ring is drained where nothing wakes its reader. Events wait one turn more, so that the
+/// control plane has looked at a new process before its samples are named.
+const TURN: Duration = Duration::from_millis(200);
+/// The time between two turns at least, however often the reader is woken.
+const SHORTEST_TURN: Duration = Duration::from_millis(50);
 /// Records drained before the thread looks up.
 const BATCH: usize = 65_536;
 /// Notices that may wait for the control plane.
 const MAX_NOTICES: usize = 8_192;
 /// Processes that may wait to be looked at.
 const MAX_REQUESTS: usize = 16_384;
-/// How often the control plane takes the notices of mappings.
+/// How often the control plane takes the notices of mappings, for a while after the last one.
 const TAKE_MAPPINGS: Duration = Duration::from_millis(50);
+/// The same while nothing happens.
+const TAKE_MAPPINGS_IDLE: Duration = Duration::from_millis(200);
+/// How long something has to have been the last that happened.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
 /// How long the start waits for the first look at every process: a hostile one could make it for ever.
 const FIRST_LOOKS: Duration = Duration::from_millis(500);
 /// How often the kernel's counters are read: a system call for each of them.
@@ -141,6 +147,7 @@ pub struct Session {
     control: JoinHandle<()>,
     shared: Arc<Shared>,
     notices: SyncSender<ControlMessage>,
+    bell: Bell,
 }
 
 /// What a session leaves.
@@ -225,6 +232,7 @@ impl Session {
         let data_shared = Arc::clone(&shared);
         let data_notices = notices.clone();
         let window_start = BootNanos::now();
+        let bell = ring.bell();
         Ok(Self {
             control: thread::Builder::new()
                 .name("control".to_owned())
@@ -252,6 +260,7 @@ impl Session {
                 })?,
             shared,
             notices,
+            bell,
         })
     }
 
@@ -270,6 +279,7 @@ impl Session {
             let _ = self.control.join();
         }
         self.shared.stop.store(true, Ordering::Release);
+        self.bell.ring();
         match self.data.join() {
             Ok(finished) => finished,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -331,9 +341,12 @@ fn run_control(
     requests: &SyncSender<Request>,
     shared: &Shared,
 ) {
+    let mut happened = monotonic_now();
     loop {
-        if let Some(notices) = &mut mappings {
-            take_mappings(notices, &mut targets, &shared.health);
+        if let Some(notices) = &mut mappings
+            && take_mappings(notices, &mut targets, &shared.health)
+        {
+            happened = monotonic_now();
         }
         let now = BootNanos::now();
         if now >= targets.scan_due() {
@@ -347,10 +360,15 @@ fn run_control(
         let due = due.map_or(targets.scan_due(), |due| due.min(targets.scan_due()));
         let mut wait = Duration::from_nanos(due.0.saturating_sub(BootNanos::now().0));
         if mappings.is_some() {
-            wait = wait.min(TAKE_MAPPINGS);
+            wait = wait.min(if happened.elapsed() < IDLE_AFTER {
+                TAKE_MAPPINGS
+            } else {
+                TAKE_MAPPINGS_IDLE
+            });
         }
         match inbox.recv_timeout(wait) {
             Ok(message) => {
+                happened = monotonic_now();
                 // What was mapped before something happened must be known when that is handled.
                 if let Some(notices) = &mut mappings {
                     take_mappings(notices, &mut targets, &shared.health);
@@ -381,9 +399,11 @@ fn run_control(
     }
 }
 
-/// Hands on what was mapped.
-fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &Health) {
+/// Hands on what was mapped; whether anything was.
+fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &Health) -> bool {
+    let mut any = false;
     let lost = notices.drain(|mapped| {
+        any = true;
         let file = FileId {
             device: mapped.device,
             inode: mapped.inode,
@@ -394,6 +414,7 @@ fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &H
         health.add(Loss::MappingNoticeLost, lost);
         targets.has_missed();
     }
+    any || lost > 0
 }
 
 struct DataPlane {
@@ -413,7 +434,10 @@ struct DataPlane {
 impl DataPlane {
     fn run(&mut self) {
         while !self.shared.stop.load(Ordering::Acquire) {
-            thread::sleep(TURN);
+            let start = monotonic_now();
+            // Where the wait fails, every turn is of the shortest.
+            let _ = self.ring.wait(TURN);
+            thread::sleep(SHORTEST_TURN.saturating_sub(start.elapsed()));
             self.turn();
         }
     }

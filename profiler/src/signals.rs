@@ -27,8 +27,10 @@ pub fn on_interrupt() -> io::Result<&'static AtomicBool> {
     Ok(Box::leak(Box::new(signals.stop)))
 }
 
-/// The agent's signals. A second SIGINT or SIGTERM ends the process at once.
+/// The agent's signals; each unparks the calling thread. A second SIGINT or SIGTERM ends the process at
+/// once.
 pub fn of_agent() -> io::Result<AgentSignals> {
+    let caller = thread::current();
     let signals = AgentSignals::default();
     let flags = signals.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,6 +64,7 @@ pub fn of_agent() -> io::Result<AgentSignals> {
                         _ = terminate.recv() => stop(&flags, 143),
                         _ = report.recv() => flags.report.store(true, Ordering::Relaxed),
                     }
+                    caller.unpark();
                 }
             });
         })?;

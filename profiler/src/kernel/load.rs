@@ -118,6 +118,9 @@ pub enum LoadError {
     /// The object lacks a map or program: the build is broken.
     #[error("the kernel programs lack `{0}`: the build is broken")]
     Missing(&'static str),
+    /// Nobody could wait for the ring.
+    #[error("failed to wait for the ring buffer: {0}")]
+    Ring(std::io::Error),
     /// The ring cannot be set up.
     #[error("cannot set up the map `{map}`")]
     Map {
@@ -180,7 +183,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
     }
     Ok(Loaded {
         control: KernelControl::new(ebpf, settings.debug)?,
-        ring: Ring::new(ring),
+        ring: Ring::new(ring).map_err(LoadError::Ring)?,
         counters: Counters::new(counters),
     })
 }

@@ -25,7 +25,7 @@ pub use self::{
     counters::Counters,
     load::{Limits, LoadError, Loaded, Settings, load},
     mapped::{Mapped, MappingNotices},
-    ring::Ring,
+    ring::{Bell, Ring},
     support::{Support, ask},
 };
 use crate::id::Pid;

@@ -82,7 +82,8 @@ pub struct Targets {
 /// One process in scope.
 #[derive(Clone)]
 pub(super) struct Known {
-    pub(super) target: Target,
+    /// Shared with the snapshots: another one only where it has changed.
+    pub(super) target: Arc<Target>,
     /// The facts of its interpreter's file.
     pub(super) facts: Option<Arc<Facts>>,
     /// Why its interpreter is not profiled.
@@ -115,7 +116,7 @@ pub(super) struct Known {
 impl Known {
     fn new(process: ProcessKey) -> Self {
         Self {
-            target: Target {
+            target: Arc::new(Target {
                 process,
                 // Who it is matters only once it is profiled.
                 service: Arc::default(),
@@ -123,7 +124,7 @@ impl Known {
                 mappings: Arc::from([]),
                 interpreter: None,
                 spans: SpansSeen::NotYet,
-            },
+            }),
             facts: None,
             unsupported: None,
             hook: None,
@@ -154,8 +155,20 @@ impl Known {
         self.target.interpreter.is_some()
     }
 
+    /// Whether what it has not imported yet would make its spans known.
+    fn lacks_imports(&self) -> bool {
+        let has_recipe = matches!(self.recipe, Some(Ok(_)));
+        let lacks_resource = self.hook_file.is_some() && !self.named_by_hook;
+        self.is_profiled() && (!has_recipe || lacks_resource)
+    }
+
+    /// Its target, to change it.
+    fn change(&mut self) -> &mut Target {
+        Arc::make_mut(&mut self.target)
+    }
+
     fn refuse_for_want_of_room(&mut self) {
-        self.target.interpreter = None;
+        self.change().interpreter = None;
         self.facts = None;
         self.runtime = 0;
         // There may be room for it later.
@@ -166,9 +179,9 @@ impl Known {
     /// Finds out who owns its CPU, unless the hook has said so.
     fn name_owner(&mut self) {
         let pid = self.target.process.pid;
-        self.target.container = container::id(pid);
+        self.change().container = container::id(pid);
         if !self.named_by_hook {
-            self.target.service = Arc::new(labels::service(pid));
+            self.change().service = Arc::new(labels::service(pid));
         }
     }
 }
@@ -207,7 +220,7 @@ impl Targets {
         if let Some(known) = self.processes.get_mut(&resource.pid) {
             self.has_changed = true;
             let service = labels::with_resource(&known.target.service, resource);
-            known.target.service = Arc::new(service);
+            known.change().service = Arc::new(service);
             known.named_by_hook = true;
         }
     }
@@ -261,7 +274,7 @@ impl Targets {
             self.processes
                 .values()
                 .filter(|known| all || known.target.interpreter.is_some())
-                .map(|known| Arc::new(known.target.clone())),
+                .map(|known| Arc::clone(&known.target)),
         )
     }
 
@@ -335,12 +348,15 @@ impl Targets {
             Some(Err(_)) => matches!(known.hook, Some(Hook::Present(_))),
         };
         let before = known.target.spans;
-        known.target.spans = match before {
+        let spans = match before {
             _ if !are_seen => SpansSeen::Never,
             since @ SpansSeen::Since(_) if !anew => since,
             _ => SpansSeen::Since(BootNanos::now()),
         };
-        self.has_changed |= known.target.spans != before;
+        if spans != before {
+            known.change().spans = spans;
+            self.has_changed = true;
+        }
     }
 
     fn tell_recipe(&mut self, pid: Pid, recipe: Option<&SpanRecipe>) {

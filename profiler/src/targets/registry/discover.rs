@@ -173,16 +173,16 @@ impl Targets {
         }
     }
 
-    /// Asks every interpreter what it has imported since it was asked last, when it is time: OpenTelemetry,
-    /// perhaps, or another one in its place.
+    /// Asks every interpreter without OpenTelemetry what it has imported since it was asked last, when it
+    /// is time. That another one has taken OpenTelemetry's place is told by the first sample.
     pub(super) fn look_for_imports(&mut self, now: BootNanos) {
         if self.imports_due().is_none_or(|due| due > now) {
             return;
         }
         self.discovery.imports_asked = now;
-        let profiled = self.processes.values().filter(|it| it.is_profiled());
-        let profiled: Vec<Pid> = profiled.map(|known| known.target.process.pid).collect();
-        for pid in profiled {
+        let lacking = self.processes.values().filter(|it| it.lacks_imports());
+        let lacking: Vec<Pid> = lacking.map(|known| known.target.process.pid).collect();
+        for pid in lacking {
             self.ask_for_recipe(pid, None);
         }
     }
@@ -220,7 +220,7 @@ impl Targets {
         };
         // The child may have replaced its program already: an exec notice then follows, and what it has
         // mapped may have been told of first.
-        known.target.process = stat.process;
+        known.change().process = stat.process;
         let now = BootNanos::now();
         if self.discovery.was_noticed(pid, now) {
             known.due.soon(now);

@@ -46,7 +46,9 @@ impl Targets {
         let is_new = known.is_none();
         let mut known = known.unwrap_or_else(|| Known::new(process));
         let had = known.target.interpreter.is_some();
-        known.target.mappings = Arc::from(mappings.as_slice());
+        if *known.target.mappings != *mappings {
+            known.change().mappings = Arc::from(mappings.as_slice());
+        }
         known.refreshed = now;
         for mapping in &mappings {
             let new = mapping.file.inode != 0 && known.seen.len() < MAX_FILES;
@@ -61,7 +63,7 @@ impl Targets {
         }
         if !found && self.scope == Scope::Host {
             // Nobody asks for the addresses of what is not profiled.
-            known.target.mappings = Arc::from([]);
+            known.change().mappings = Arc::from([]);
         }
         self.insert(pid, known);
         self.ask_for_recipe(pid, None);
@@ -114,7 +116,7 @@ impl Targets {
         known.runtime = placed.runtime;
         known.code_type = placed.code_type;
         known.facts = Some(facts.clone());
-        known.target.interpreter = Some(Arc::new(Interpreter {
+        known.change().interpreter = Some(Arc::new(Interpreter {
             version: facts.version,
             file: mapping.file,
             path: mapping.path.clone(),
