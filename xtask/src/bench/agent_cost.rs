@@ -1,113 +1,236 @@
-//! What the agent itself takes: CPU and memory.
+//! What the agent itself takes: CPU and memory, beside other profilers.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
 use super::Bench;
+use super::host;
+use super::peers::{self, Peer};
 use super::report::{Figure, Report};
+use super::sink;
 use super::spanprof::Spanprof;
-use super::workload::Workload;
+use super::statistics::median;
+use super::workload::{Workload, numbers};
 
-const PROCESSES: [usize; 2] = [1, 20];
+const IDLE: [u32; 3] = [1, 32, 200];
+/// How many of those `pyroscope-io` profiles, each from within.
+const IN_PROCESS: u32 = 32;
+const SERVICES: usize = 20;
+const BUSY: usize = 2;
 /// Two windows of the agent: each ends with an upload.
 const WINDOW: Duration = Duration::from_secs(15);
+const FREQUENCY: u32 = 99;
+/// So that a window meets as many stacks as there are.
+const FREQUENCY_OF_STACKS: u32 = 999;
+
+/// Round by round.
+#[derive(Default)]
+struct Column {
+    core: Vec<f64>,
+    per_sample: Vec<f64>,
+    resident: Vec<f64>,
+    proportional: Vec<f64>,
+    bpf: Vec<f64>,
+}
 
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
-    let (python, _) = bench.python_with_peers()?;
-    let url = start_sink()?;
+    let (python, lacking) = bench.python_with_peers()?;
+    let url = sink::start()?;
+    let agent = |frequency| run_agent(bench, &url, frequency);
     let mut figures = Vec::new();
-    for processes in PROCESSES {
-        let program = bench.program("service.py");
-        let _services = (0..processes)
-            .map(|_| Workload::start(&python, &program, &[], None))
-            .collect::<Result<Vec<_>>>()?;
-        let (mut core, mut per_sample) = (Vec::new(), Vec::new());
-        let (mut resident, mut proportional, mut bpf) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..bench.rounds(3, 1) {
-            let folder = bench.workspace.target.join("bench");
-            let agent = Spanprof::agent(&bench.agent, &folder, &url)?;
-            // The first window reads symbols, and ships every code object.
-            thread::sleep(WINDOW);
-            let cpu = agent.cpu_seconds()?;
-            let runs = agent.sample_runs()?.count;
-            let start = Instant::now();
-            thread::sleep(if bench.quick { WINDOW } else { 2 * WINDOW });
-            let used = agent.cpu_seconds()? - cpu;
-            core.push(100.0 * used / start.elapsed().as_secs_f64());
-            let runs = agent.sample_runs()?.count - runs;
-            let memory = agent.memory()?;
-            resident.push(memory.resident);
-            proportional.push(memory.proportional);
-            bpf.push(memory.bpf);
-            let counters = agent.stop()?;
-            let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
-            let taken = count("samples_taken");
-            let share = taken / (taken + count("samples_elsewhere") + count("samples_idle"));
-            per_sample.push(1e6 * used / (runs * share));
-        }
-        let name = |what: &str| format!("{processes} Python processes: {what}");
-        figures.push(Figure::new(name("CPU"), "% of a core", core).below(1.0));
-        figures.push(Figure::new(name("CPU per sample"), "µs", per_sample));
-        figures.push(Figure::new(name("resident memory"), "MiB", resident).below(60.0));
-        figures.push(Figure::new(
-            name("proportional memory (PSS)"),
-            "MiB",
-            proportional,
-        ));
-        figures.push(Figure::new(name("BPF maps and programs"), "MiB", bpf));
+    let (mut memory, mut core) = (Vec::new(), Vec::new());
+    for processes in IDLE {
+        let arguments = [processes.to_string()];
+        let arguments = arguments.each_ref().map(String::as_str);
+        let _idle = Workload::start(&python, &bench.program("idle.py"), &arguments, None)?;
+        let column = agent(FREQUENCY)?;
+        let name = |what: &str| format!("{processes} idle processes: {what}");
+        memory.push(median(&column.proportional));
+        core.push(median(&column.core));
+        figures.extend([
+            Figure::new(name("CPU"), "% of a core", column.core),
+            Figure::new(
+                name("proportional memory (PSS)"),
+                "MiB",
+                column.proportional,
+            )
+            .below(60.0),
+            Figure::new(name("BPF maps and programs"), "MiB", column.bpf).below(16.0),
+        ]);
     }
+    let slope = |values: &[f64]| {
+        let ends = values.last().zip(values.first());
+        let more = IDLE
+            .last()
+            .zip(IDLE.first())
+            .map_or(1, |(last, first)| last - first);
+        ends.map_or(0.0, |(last, first)| (last - first) / f64::from(more))
+    };
+    let (more_memory, more_core) = (1024.0 * slope(&memory), slope(&core));
+    figures.extend([
+        Figure::new("an idle process more: memory", "KiB", vec![more_memory]).below(64.0),
+        Figure::new("an idle process more: CPU", "% of a core", vec![more_core]).below(0.001),
+    ]);
+    if lacking.is_none() {
+        figures.extend(in_process(bench, &python, &url)?);
+    }
+    let program = bench.program("service.py");
+    let services = start_many(&python, &program, &[], SERVICES)?;
+    figures.extend(show(
+        &format!("{SERVICES} services"),
+        agent(FREQUENCY)?,
+        None,
+    ));
+    drop(services);
+    let program = bench.program("spin.py");
+    let busy = start_many(&python, &program, &["30"], BUSY)?;
+    let name = format!("{BUSY} busy processes");
+    figures.extend(show(&name, agent(FREQUENCY)?, Some(25.0)));
+    let (peers, mut notes) = peers::find(&python);
+    notes.extend(lacking.map(|reason| format!("peers from PyPI are left out: {reason}")));
+    for peer in &peers {
+        let pid = busy.first().context("nothing is busy")?.id();
+        figures.push(of_peer(bench, peer, pid)?);
+    }
+    drop(busy);
+    let stacks = start_many(&python, &bench.program("stacks.py"), &[], 1)?;
+    let name = "10 000 stacks in a window";
+    figures.extend(show(name, agent(FREQUENCY_OF_STACKS)?, Some(25.0)));
+    drop(stacks);
+    notes.push(format!(
+        "`spanprof agent` at {FREQUENCY} Hz ({FREQUENCY_OF_STACKS} Hz for the 10 000 stacks), with uploads \
+         every 15 s to a server on this host that takes everything, in its second and third window; idle \
+         processes are forked from one and wake up twice a second; each service serves 20 requests a \
+         second, each a span of 2 ms of CPU; every other Python process of the host is profiled too; \
+         `pyroscope-io` samples 100 times a second from within each of {IN_PROCESS} idle processes; other \
+         peers sample one busy process at {FREQUENCY} Hz, their CPU is by samples that are due"
+    ));
     Ok(Report {
         name: "agent",
         figures,
-        notes: vec![
-            "`spanprof agent` at 99 Hz, with uploads every 15 s to a server on this host that takes \
-             everything, in its second and third window; each process serves 20 requests a second, \
-             each a span of 2 ms of CPU; every other Python process of the host is profiled too"
-                .to_owned(),
-        ],
+        notes,
     })
 }
 
-/// A server that takes every push; its address.
-fn start_sink() -> Result<String> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("found no free port for the server")?;
-    let address = listener
-        .local_addr()
-        .context("failed to ask for the server's port")?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // A connection that breaks is the agent's to open anew.
-            thread::spawn(move || answer(&stream).unwrap_or_default());
-        }
-    });
-    Ok(format!("http://{address}"))
+fn start_many(
+    python: &Path,
+    program: &Path,
+    arguments: &[&str],
+    count: usize,
+) -> Result<Vec<Workload>> {
+    (0..count)
+        .map(|_| Workload::start(python, program, arguments, None))
+        .collect()
 }
 
-/// Answers every request of one connection.
-fn answer(stream: &TcpStream) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let mut writer = stream;
-    loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            let line = line.trim().to_ascii_lowercase();
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap_or(0);
-            }
-            if line.is_empty() {
-                break;
-            }
-        }
-        std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
-        writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")?;
+fn run_agent(bench: &Bench, url: &str, frequency: u32) -> Result<Column> {
+    let folder = bench.workspace.target.join("bench");
+    let mut column = Column::default();
+    for _ in 0..bench.rounds(3, 1) {
+        let agent = Spanprof::agent_at(&bench.agent, &folder, url, frequency)?;
+        // The first window reads symbols, and ships every code object.
+        thread::sleep(WINDOW);
+        let cpu = agent.cpu_seconds()?;
+        let runs = agent.sample_runs()?.count;
+        let start = Instant::now();
+        thread::sleep(if bench.quick { WINDOW } else { 2 * WINDOW });
+        let used = agent.cpu_seconds()? - cpu;
+        column
+            .core
+            .push(100.0 * used / start.elapsed().as_secs_f64());
+        let runs = agent.sample_runs()?.count - runs;
+        let memory = agent.memory()?;
+        column.resident.push(memory.resident);
+        column.proportional.push(memory.proportional);
+        column.bpf.push(memory.bpf);
+        let counters = agent.stop()?;
+        let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
+        let taken = count("samples_taken");
+        let share = taken / (taken + count("samples_elsewhere") + count("samples_idle"));
+        column.per_sample.push(1e6 * used / (runs * share));
     }
+    Ok(column)
+}
+
+fn show(what: &str, column: Column, per_sample: Option<f64>) -> Vec<Figure> {
+    let name = |which: &str| format!("{what}: {which}");
+    let samples = Figure::new(name("CPU per sample"), "µs", column.per_sample);
+    vec![
+        Figure::new(name("CPU"), "% of a core", column.core).below(1.0),
+        match per_sample {
+            Some(bar) => samples.below(bar),
+            None => samples,
+        },
+        Figure::new(name("resident memory"), "MiB", column.resident).below(60.0),
+        Figure::new(
+            name("proportional memory (PSS)"),
+            "MiB",
+            column.proportional,
+        ),
+    ]
+}
+
+/// What `pyroscope-io` adds to each of many idle processes.
+fn in_process(bench: &Bench, python: &Path, url: &str) -> Result<Vec<Figure>> {
+    let (mut core, mut memory) = (Vec::new(), Vec::new());
+    for _ in 0..bench.rounds(3, 1) {
+        let count = IN_PROCESS.to_string();
+        let program = bench.program("idle.py");
+        let without = many_idle(
+            bench,
+            &mut Workload::start(python, &program, &[&count], None)?,
+        )?;
+        let with = many_idle(
+            bench,
+            &mut Workload::start(python, &program, &[&count, url], None)?,
+        )?;
+        core.push((with.0 - without.0) / f64::from(IN_PROCESS));
+        memory.push(1024.0 * (with.1 - without.1) / f64::from(IN_PROCESS));
+    }
+    Ok(vec![
+        Figure::new("pyroscope-io in an idle process: memory", "KiB", memory),
+        Figure::new("pyroscope-io in an idle process: CPU", "% of a core", core),
+    ])
+}
+
+/// CPU in percent of a core, and memory in MiB, of all processes of `idle.py`.
+fn many_idle(bench: &Bench, workload: &mut Workload) -> Result<(f64, f64)> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "pids are small whole numbers"
+    )]
+    let pids: Vec<u32> = numbers(&workload.ask(1)?)
+        .iter()
+        .map(|&pid| pid as u32)
+        .collect();
+    let cpu = || -> Result<f64> { pids.iter().map(|&pid| host::cpu_seconds(pid)).sum() };
+    thread::sleep(Duration::from_secs(3));
+    let (before, start) = (cpu()?, Instant::now());
+    thread::sleep(if bench.quick { WINDOW / 3 } else { WINDOW });
+    let core = 100.0 * (cpu()? - before) / start.elapsed().as_secs_f64();
+    let memory: Result<Vec<[f64; 2]>> = pids.iter().map(|&pid| host::memory(pid)).collect();
+    Ok((
+        core,
+        memory?.iter().map(|[_, proportional]| proportional).sum(),
+    ))
+}
+
+/// CPU of a peer by samples that are due.
+fn of_peer(bench: &Bench, peer: &Peer, pid: u32) -> Result<Figure> {
+    let folder = bench.workspace.target.join("bench");
+    let mut per_sample = Vec::new();
+    for _ in 0..bench.rounds(3, 1) {
+        let sampling = peer.sample(pid, FREQUENCY, &folder)?;
+        let (before, start) = (sampling.cpu_seconds()?, Instant::now());
+        thread::sleep(WINDOW);
+        let used = sampling.cpu_seconds()? - before;
+        let due = start.elapsed().as_secs_f64() * f64::from(FREQUENCY);
+        per_sample.push(1e6 * used / due);
+    }
+    let name = format!("{}: CPU per sample", peer.name);
+    Ok(Figure::new(name, "µs", per_sample))
 }

@@ -87,6 +87,31 @@ impl CpuTimes {
     }
 }
 
+/// CPU time of a process's threads so far, in seconds; its own schedstat has its main thread only.
+pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
+    let mut nanoseconds = 0.0;
+    let folder = format!("/proc/{pid}/task");
+    for entry in fs::read_dir(&folder).with_context(|| format!("failed to list {folder}"))? {
+        let thread = entry.context("failed to list threads")?.path();
+        // A thread that has ended meanwhile is not counted.
+        let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+        let time = text.split_ascii_whitespace().next().unwrap_or_default();
+        nanoseconds += time.parse::<f64>().unwrap_or(0.0);
+    }
+    Ok(nanoseconds / 1e9)
+}
+
+/// Resident and proportional memory of a process, in MiB.
+pub(super) fn memory(pid: u32) -> Result<[f64; 2]> {
+    let rollup = read(format!("/proc/{pid}/smaps_rollup"))?;
+    let field = |name: &str| {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name));
+        let kibibytes = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
+        kibibytes.unwrap_or(0.0) / 1024.0
+    };
+    Ok([field("Rss:"), field("Pss:")])
+}
+
 /// A file of procfs.
 pub(super) fn read(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();

@@ -6,11 +6,14 @@
 mod agent_cost;
 mod context_cost;
 mod host;
+mod latency;
 mod loss;
 mod peers;
 mod pipeline;
+mod pprof;
 mod report;
 mod sample_cost;
+mod sink;
 mod slowdown;
 mod span_cost;
 mod spanprof;
@@ -18,7 +21,9 @@ mod startup;
 mod statistics;
 mod stolen;
 mod take_on;
+mod truth;
 mod workload;
+mod wrong_span;
 
 use std::path::{Path, PathBuf};
 
@@ -60,7 +65,9 @@ enum Name {
     Stolen,
     /// Slowdown of a CPU-bound program, beside other profilers
     Slowdown,
-    /// CPU and memory of the agent itself
+    /// What requests to a web service notice, at a fixed rate and at saturation
+    Latency,
+    /// CPU and memory of the agent itself, beside other profilers
     Agent,
     /// CPU that meeting processes takes, and having many of them
     TakeOn,
@@ -70,6 +77,10 @@ enum Name {
     Startup,
     /// What is lost at 999 Hz and 20 000 spans a second
     Loss,
+    /// CPU time of functions and spans against the thread's own clock, beside other profilers
+    Truth,
+    /// Samples that are on the wrong span
+    WrongSpan,
 }
 
 /// What every benchmark gets.
@@ -171,15 +182,18 @@ fn update_docs(root: &Path, report: &Report, machine: &str) -> Result<()> {
 
 type Measure = fn(&Bench) -> Result<Report>;
 
-const BENCHMARKS: [(Name, Measure); 10] = [
+const BENCHMARKS: [(Name, Measure); 13] = [
     (Name::SampleCost, sample_cost::measure),
     (Name::ContextCost, context_cost::measure),
     (Name::SpanCost, span_cost::measure),
     (Name::Stolen, stolen::measure),
     (Name::Slowdown, slowdown::measure),
+    (Name::Latency, latency::measure),
     (Name::Agent, agent_cost::measure),
     (Name::TakeOn, take_on::measure),
     (Name::Pipeline, pipeline::measure),
     (Name::Startup, startup::measure),
     (Name::Loss, loss::measure),
+    (Name::Truth, truth::measure),
+    (Name::WrongSpan, wrong_span::measure),
 ];

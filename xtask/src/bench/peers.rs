@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal};
 
+use super::host;
 use crate::command;
 
 /// How long a profiler gets until it samples.
@@ -19,10 +20,22 @@ pub(super) struct Peer {
     pub(super) name: String,
     program: PathBuf,
     arguments: fn(u32, u32, &str) -> Vec<String>,
+    /// Seconds that a line of its output stands for, at a frequency; `None` where it knows no Python
+    /// functions.
+    pub(super) seconds: Option<Seconds>,
 }
+
+type Seconds = fn(&str, u32) -> Option<f64>;
 
 /// A peer that samples; interrupted when dropped.
 pub(super) struct Sampling(Child);
+
+impl Sampling {
+    /// CPU time it has used so far, in seconds.
+    pub(super) fn cpu_seconds(&self) -> Result<f64> {
+        host::cpu_seconds(self.0.id())
+    }
+}
 
 fn py_spy(pid: u32, frequency: u32, output: &str) -> Vec<String> {
     let (pid, rate) = (pid.to_string(), frequency.to_string());
@@ -67,12 +80,29 @@ fn perf(pid: u32, frequency: u32, output: &str) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
 }
 
+/// Folded stacks: `FRAMES COUNT`.
+fn of_samples(line: &str, frequency: u32) -> Option<f64> {
+    let samples: f64 = line.rsplit_once(' ')?.1.parse().ok()?;
+    Some(samples / f64::from(frequency))
+}
+
+/// Austin's: `FRAMES MICROSECONDS`.
+fn of_microseconds(line: &str, _frequency: u32) -> Option<f64> {
+    let microseconds: f64 = line.rsplit_once(' ')?.1.parse().ok()?;
+    Some(microseconds / 1e6)
+}
+
+/// Where a peer writes what it has sampled.
+pub(super) fn output(folder: &Path) -> PathBuf {
+    folder.join("peer.out")
+}
+
 /// Those that are there, and why others are not.
 pub(super) fn find(python: &Path) -> (Vec<Peer>, Vec<String>) {
     let installed = |name: &str| Some(python.parent()?.join(name)).filter(|path| path.is_file());
     let mut peers = Vec::new();
     let mut lacking = Vec::new();
-    let mut add = |name: &str, program: Option<PathBuf>, missing: &str, arguments| {
+    let mut add = |name: &str, program: Option<PathBuf>, missing: &str, arguments, seconds| {
         let Some(program) = program else {
             lacking.push(format!("{name} is left out: {missing}"));
             return;
@@ -86,6 +116,7 @@ pub(super) fn find(python: &Path) -> (Vec<Peer>, Vec<String>) {
             name: version.lines().next().unwrap_or(name).trim().to_lowercase(),
             program,
             arguments,
+            seconds,
         });
     };
     let wheel = "its wheel cannot be installed";
@@ -94,14 +125,17 @@ pub(super) fn find(python: &Path) -> (Vec<Peer>, Vec<String>) {
         installed("py-spy"),
         wheel,
         py_spy as fn(_, _, &str) -> _,
+        Some(of_samples as Seconds),
     );
-    add("austin", installed("austin"), wheel, austin);
+    let austin_is = installed("austin");
+    add("austin", austin_is, wheel, austin, Some(of_microseconds));
     let debian = "there is no perf on the path (Debian: linux-perf)";
     add(
         "perf record -g",
         command::find_on_path("perf"),
         debian,
         perf,
+        None,
     );
     (peers, lacking)
 }
@@ -109,7 +143,7 @@ pub(super) fn find(python: &Path) -> (Vec<Peer>, Vec<String>) {
 impl Peer {
     /// Attaches to a process, on the second CPU; returns when it has had the time to start.
     pub(super) fn sample(&self, pid: u32, frequency: u32, folder: &Path) -> Result<Sampling> {
-        let output = folder.join("peer.out");
+        let output = output(folder);
         let mut command = Command::new("taskset");
         command
             .args(["--cpu-list", "1"])

@@ -27,13 +27,17 @@ pub(super) enum Bar {
     Below(f64),
     /// It must stay above.
     Above(f64),
+    /// It must be nothing at all, in every round.
+    Zero,
 }
 
 impl Bar {
-    fn is_met(self, value: f64) -> bool {
+    fn is_met(self, values: &[f64]) -> bool {
+        let middle = median(values);
         match self {
-            Self::Below(bar) => value < bar,
-            Self::Above(bar) => value > bar,
+            Self::Below(bar) => middle < bar,
+            Self::Above(bar) => middle > bar,
+            Self::Zero => values.iter().all(|&value| value == 0.0),
         }
     }
 
@@ -41,6 +45,7 @@ impl Bar {
         match self {
             Self::Below(bar) => ('<', bar),
             Self::Above(bar) => ('>', bar),
+            Self::Zero => ('=', 0.0),
         }
     }
 }
@@ -65,12 +70,18 @@ impl Figure {
         self
     }
 
+    pub(super) fn zero(mut self) -> Self {
+        self.bar = Some(Bar::Zero);
+        self
+    }
+
     fn cells(&self) -> [String; 5] {
         let low = quantile(&self.values, 0.25).unwrap_or(0.0);
         let high = quantile(&self.values, 0.75).unwrap_or(0.0);
         let middle = median(&self.values);
         let bar = self.bar.map_or_else(String::new, |bar| {
-            let verdict = if bar.is_met(middle) { "met" } else { "missed" };
+            let is_met = bar.is_met(&self.values);
+            let verdict = if is_met { "met" } else { "missed" };
             let (sign, value) = bar.sign_and_value();
             format!("{sign} {value} {}: {verdict}", self.unit)
         });
@@ -87,6 +98,7 @@ impl Figure {
 /// Three digits at least: no more are worth reading.
 fn show(value: f64) -> String {
     match value.abs() {
+        0.0 => "0".to_owned(),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1.0 => format!("{value:.2}"),

@@ -14,6 +14,9 @@ use crate::interpreter;
 const FREQUENCY: u32 = 999;
 /// The sampled program has the first CPU, the agent the second.
 const CPU: usize = 0;
+/// A stack as they mostly are, and a deep one.
+const COMMON: u32 = 30;
+const DEEP: u32 = 120;
 
 struct Case {
     version: &'static str,
@@ -38,7 +41,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         ("3.12", 120),
         ("3.10", 30),
         ("3.11", 30),
+        ("3.13", 5),
         ("3.13", 30),
+        ("3.13", 120),
     ] {
         match interpreters.get(version) {
             Some(python) => cases.push(Case {
@@ -58,18 +63,32 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
             case.nanoseconds.push(sample_cost(bench, case, other)?);
         }
     }
+    let mut per_frame = Vec::new();
+    for deep in cases.iter().filter(|case| case.depth == DEEP) {
+        let same = |it: &&Case| it.version == deep.version && it.depth == COMMON;
+        if let Some(common) = cases.iter().find(same) {
+            let pairs = deep.nanoseconds.iter().zip(&common.nanoseconds);
+            let frames = f64::from(DEEP - COMMON);
+            let values = pairs
+                .map(|(deep, common)| (deep - common) / frames)
+                .collect();
+            let name = format!("CPython {}, one frame more", deep.version);
+            per_frame.push(Figure::new(name, "ns", values).below(100.0));
+        }
+    }
     let mut figures: Vec<Figure> = cases
         .into_iter()
         .map(|case| {
             let name = format!("CPython {}, {} Python frames", case.version, case.depth);
             let figure = Figure::new(name, "ns", case.nanoseconds);
-            if case.depth == 30 {
+            if case.depth == COMMON {
                 figure.below(5000.0)
             } else {
                 figure
             }
         })
         .collect();
+    figures.extend(per_frame);
     figures.push(Figure::new("no process of interest", "ns", elsewhere));
     Ok(Report {
         name: "sample-cost",

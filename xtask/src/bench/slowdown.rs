@@ -20,13 +20,13 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let (python, lacking) = bench.python_with_peers()?;
     let mut workload = Workload::start(&python, &bench.program("throughput.py"), &[], Some(0))?;
     let folder = bench.workspace.target.join("bench");
-    let batches = bench.rounds(120, 30);
+    let batches = bench.rounds(60, 30);
     let (peers, mut notes) = peers::find(&python);
     notes.extend(lacking.map(|reason| format!("peers from PyPI are left out: {reason}")));
     let mut losses = FREQUENCIES.map(|_| Vec::new());
     let mut others: Vec<(&Peer, Vec<f64>)> = peers.iter().map(|peer| (peer, Vec::new())).collect();
     let mut before = run(&mut workload, batches)?;
-    for _ in 0..bench.rounds(9, 2) {
+    for _ in 0..bench.rounds(21, 2) {
         for (frequency, losses) in FREQUENCIES.into_iter().zip(&mut losses) {
             let agent = Spanprof::record(&bench.agent, &folder, &[workload.id()], frequency)?;
             let sampled = run(&mut workload, batches)?;

@@ -17,8 +17,6 @@ use crate::command::say;
 
 /// How long the agent may take to load its programs.
 const START_DEADLINE: Duration = Duration::from_secs(20);
-/// Samples a second, as users get them.
-const DEFAULT_FREQUENCY: u32 = 99;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// `BPF_PROG_TYPE_KPROBE` and `BPF_PROG_TYPE_PERF_EVENT`, as fdinfo has them.
 const UPROBE: u64 = 2;
@@ -83,12 +81,7 @@ impl Spanprof {
         command
     }
 
-    /// Profiles the whole host as in production, and pushes to `url`.
-    pub(super) fn agent(agent: &Path, folder: &Path, url: &str) -> Result<Self> {
-        Self::agent_at(agent, folder, url, DEFAULT_FREQUENCY)
-    }
-
-    /// The same at so many samples a second.
+    /// Profiles the whole host as in production, and pushes to `url`, at so many samples a second.
     pub(super) fn agent_at(agent: &Path, folder: &Path, url: &str, frequency: u32) -> Result<Self> {
         let mut command = Command::new(agent);
         command.args([
@@ -230,40 +223,21 @@ impl Spanprof {
         Ok(objects)
     }
 
-    /// CPU time of the agent's threads so far, in seconds; the process's own schedstat has its main
-    /// thread only.
+    /// CPU time of the agent's threads so far, in seconds.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
-        let mut nanoseconds = 0.0;
-        let folder = format!("/proc/{}/task", self.child.id());
-        for entry in
-            std::fs::read_dir(&folder).with_context(|| format!("failed to list {folder}"))?
-        {
-            let path = entry
-                .context("failed to list threads")?
-                .path()
-                .join("schedstat");
-            let text = host::read(&path)?;
-            let time = text.split_ascii_whitespace().next().unwrap_or_default();
-            nanoseconds += time.parse::<f64>().unwrap_or(0.0);
-        }
-        Ok(nanoseconds / 1e9)
+        host::cpu_seconds(self.child.id())
     }
 
     pub(super) fn memory(&self) -> Result<Memory> {
-        let rollup = host::read(format!("/proc/{}/smaps_rollup", self.child.id()))?;
-        let field = |name: &str| {
-            let line = rollup.lines().find_map(|line| line.strip_prefix(name));
-            let kibibytes = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
-            kibibytes.unwrap_or(0.0) / 1024.0
-        };
+        let [resident, proportional] = host::memory(self.child.id())?;
         let charged: f64 = self
             .objects()?
             .values()
             .filter_map(|object| object.get("memlock"))
             .sum();
         Ok(Memory {
-            resident: field("Rss:"),
-            proportional: field("Pss:"),
+            resident,
+            proportional,
             bpf: charged / 1024.0 / 1024.0,
         })
     }

@@ -28,6 +28,8 @@ struct Column {
 struct Taken {
     floor: Column,
     ours: Column,
+    /// Nanoseconds of our program, where it samples.
+    program: Vec<f64>,
     peers: Vec<Column>,
 }
 
@@ -87,6 +89,7 @@ fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, peers: &[Peer]) -> 
     let mut taken = Taken {
         floor: Column::default(),
         ours: Column::default(),
+        program: Vec::new(),
         peers: vec![Column::default(); peers.len()],
     };
     let mut before = stolen(workload, seconds)?;
@@ -101,10 +104,24 @@ fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, peers: &[Peer]) -> 
                 column.stopped.push(100.0 * long / 1e9);
                 Ok(())
             };
+        let mut elsewhere = 0.0;
         for (pid, column) in [(idle, &mut taken.floor), (workload.id(), &mut taken.ours)] {
             let agent = Spanprof::record(&bench.agent, &folder, &[pid], FREQUENCY)?;
+            let before = agent.sample_runs()?;
             let sampled = stolen(workload, seconds)?;
-            agent.stop()?;
+            let runs = agent.sample_runs()?;
+            let run = (runs.nanoseconds - before.nanoseconds) / (runs.count - before.count);
+            let counters = agent.stop()?;
+            if pid == idle {
+                elsewhere = run;
+            } else {
+                let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
+                let hits = count("samples_taken");
+                let share = hits / (hits + count("samples_elsewhere") + count("samples_idle"));
+                taken
+                    .program
+                    .push((run - (1.0 - share) * elsewhere) / share);
+            }
             note(column, workload, sampled)?;
         }
         for (peer, column) in peers.iter().zip(&mut taken.peers) {
@@ -140,6 +157,8 @@ fn show(threads: u32, taken: &Taken, peers: &[Peer]) -> Vec<Figure> {
         "µs a sample",
         taken.floor.stolen.clone(),
     )];
+    let program = name("our program, by the kernel's statistics");
+    figures.push(Figure::new(program, "ns", taken.program.clone()).below(6000.0));
     let mut show = |who: &str, column: &Column, bar: Option<f64>| {
         let pairs = column.stolen.iter().zip(&taken.floor.stolen);
         let ratio = pairs.map(|(value, floor)| value / floor).collect();

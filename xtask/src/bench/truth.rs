@@ -1,0 +1,142 @@
+//! How true the CPU time of functions and spans is, against the thread's own CPU clock.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::Bench;
+use super::peers::{self, Peer};
+use super::pprof;
+use super::report::{Figure, Report};
+use super::spanprof::Spanprof;
+use super::workload::{Workload, numbers};
+
+const FREQUENCY: u32 = 999;
+/// What peers are asked for.
+const PEERS: u32 = 999;
+
+/// Round by round.
+#[derive(Default)]
+struct Column {
+    /// Percent of all CPU time too much or too little.
+    bias: Vec<f64>,
+    /// Percent of the functions, or spans, within three standard deviations.
+    within: Vec<f64>,
+}
+
+impl Column {
+    /// `seconds` by number as sampled, `exact` in nanoseconds as counted.
+    fn note(&mut self, seconds: &HashMap<usize, f64>, exact: &[f64], frequency: u32) {
+        let all: f64 = seconds.values().sum();
+        let total: f64 = exact.iter().sum::<f64>() / 1e9;
+        self.bias.push((100.0 * (all / total - 1.0)).abs());
+        let samples = all * f64::from(frequency);
+        let is_within = |(number, nanoseconds): &(usize, &f64)| {
+            let share = *nanoseconds / 1e9 / total;
+            let found = seconds.get(number).copied().unwrap_or(0.0) * f64::from(frequency);
+            let deviation = (samples * share * (1.0 - share)).sqrt();
+            (found - samples * share).abs() <= 3.0 * deviation
+        };
+        let within = exact.iter().enumerate().filter(is_within).count();
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let percent = 100.0 * within as f64 / exact.len() as f64;
+        self.within.push(percent);
+    }
+}
+
+pub(super) fn measure(bench: &Bench) -> Result<Report> {
+    let (python, lacking) = bench.python_with_peers()?;
+    let folder = bench.workspace.target.join("bench");
+    // 30 000 samples and more.
+    let seconds = bench.rounds(31, 3);
+    let (peers, mut notes) = peers::find(&python);
+    notes.extend(lacking.map(|reason| format!("peers from PyPI are left out: {reason}")));
+    let mut workload = Workload::start(&python, &bench.program("truth.py"), &[], Some(0))?;
+    let (mut functions, mut spans) = (Column::default(), Column::default());
+    let mut others: Vec<(&Peer, Column)> = peers
+        .iter()
+        .filter(|peer| peer.seconds.is_some())
+        .map(|peer| (peer, Column::default()))
+        .collect();
+    for _ in 0..bench.rounds(3, 1) {
+        let output = folder.join("truth.pb.gz");
+        let flags = ["--span-label", "active", "--output"];
+        let flags: Vec<&str> = flags.into_iter().chain(output.to_str()).collect();
+        let pids = [workload.id()];
+        let agent = Spanprof::record_with(&bench.agent, &folder, &pids, FREQUENCY, &flags)?;
+        let exact = numbers(&workload.ask(seconds)?);
+        agent.stop()?;
+        let rows = pprof::read(&output)?;
+        functions.note(&by_function(&rows), &exact, FREQUENCY);
+        spans.note(&by_span(&rows), &exact, FREQUENCY);
+        for (peer, column) in &mut others {
+            let sampling = peer.sample(workload.id(), PEERS, &folder)?;
+            let exact = numbers(&workload.ask(seconds)?);
+            drop(sampling);
+            column.note(&of_peer(peer, &folder)?, &exact, PEERS);
+        }
+    }
+    let mut figures = Vec::new();
+    for (what, column) in [("functions", functions), ("spans", spans)] {
+        let name = |which: &str| format!("{what}: {which}");
+        figures.push(Figure::new(name("bias"), "%", column.bias).below(1.0));
+        figures.push(Figure::new(name("within 3 σ"), "%", column.within).above(98.9));
+    }
+    for (peer, column) in others {
+        let name = |which: &str| format!("{}, functions: {which}", peer.name);
+        figures.push(Figure::new(name("bias"), "%", column.bias));
+        figures.push(Figure::new(name("within 3 σ"), "%", column.within));
+    }
+    notes.push(format!(
+        "40 functions, each in a span of its own, that use known amounts of CPU time by the thread's clock, \
+         {seconds} s a round at {FREQUENCY} Hz: bias is how far all of them together are off, σ that of the \
+         binomial distribution of so many samples; peers, which know no spans, are asked for {PEERS} Hz"
+    ));
+    Ok(Report {
+        name: "truth",
+        figures,
+        notes,
+    })
+}
+
+/// Seconds by number of the function.
+fn by_function(rows: &[pprof::Row]) -> HashMap<usize, f64> {
+    sums(rows.iter().filter_map(|row| {
+        let mut works = row.functions.iter();
+        let number = works.find_map(|function| function.strip_prefix("work_")?.parse().ok())?;
+        Some((number, row.samples / f64::from(FREQUENCY)))
+    }))
+}
+
+/// Seconds by number of the span, of samples in functions: a span's own start and end are its, too, and no
+/// clock has counted them.
+fn by_span(rows: &[pprof::Row]) -> HashMap<usize, f64> {
+    let is_work = |row: &&pprof::Row| row.functions.iter().any(|it| it.starts_with("work_"));
+    sums(rows.iter().filter(is_work).filter_map(|row| {
+        let span = row.labels.get("active_span_name")?;
+        let number = span.strip_prefix("span_")?.parse().ok()?;
+        Some((number, row.samples / f64::from(FREQUENCY)))
+    }))
+}
+
+/// Seconds by number of the function, as a peer has written them.
+fn of_peer(peer: &Peer, folder: &Path) -> Result<HashMap<usize, f64>> {
+    let seconds = peer
+        .seconds
+        .context("the peer's output is not understood")?;
+    let text = super::host::read(peers::output(folder))?;
+    Ok(sums(text.lines().filter_map(|line| {
+        let (_, work) = line.rsplit_once("work_")?;
+        let number = work.get(..2)?.parse().ok()?;
+        Some((number, seconds(line, PEERS)?))
+    })))
+}
+
+fn sums(pairs: impl Iterator<Item = (usize, f64)>) -> HashMap<usize, f64> {
+    let mut sums = HashMap::new();
+    for (number, seconds) in pairs {
+        *sums.entry(number).or_default() += seconds;
+    }
+    sums
+}
