@@ -32,10 +32,14 @@ pub const MAX_LAYOUTS: u32 = 64;
 pub const FRAME_BLOCK: usize = 128;
 /// Bytes read with a frame, where its callers lie below it.
 pub const FRAME_WINDOW: usize = 1024;
+/// Bytes of the native stack that are read at once, a power of two: frames that follow a frame pointer to
+/// their callers.
+pub const STACK_WINDOW: usize = 512;
 /// Bytes of code object read at once.
 pub const CODE_BLOCK: usize = 256;
 
 const _: () = assert!(FRAME_BLOCK <= 255 && CODE_BLOCK <= 256);
 const _: () = assert!(FRAME_WINDOW.is_power_of_two() && CODE_BLOCK.is_power_of_two());
+const _: () = assert!(STACK_WINDOW.is_power_of_two());
 const _: () = assert!(FRAME_BLOCK <= FRAME_WINDOW && FRAME_BLOCK.is_multiple_of(8));
 const _: () = assert!(MAX_LINE_TABLE.is_power_of_two());

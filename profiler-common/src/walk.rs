@@ -25,7 +25,7 @@ use crate::{
     event::PythonFrame,
     limits::{
         CODE_BLOCK, FRAME_WINDOW, MAX_INTERPRETERS, MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES,
-        MAX_THREADS,
+        MAX_THREADS, STACK_WINDOW,
     },
     outcome::Outcome,
     python::{Process, PythonLayout, flags},
@@ -508,8 +508,13 @@ pub struct NativeWalk {
     pub count: u32,
     /// How it ended, as a number of [`Outcome`], once [`Self::step`] has returned false.
     pub outcome: u32,
-    /// The frame looked at: its caller's frame, and the return address.
-    pub pair: Block<16>,
+    /// Address of what `stack` holds.
+    pub stack_start: u64,
+    /// Bytes of it that are valid.
+    pub stack_size: u64,
+    /// The frame looked at (its caller's frame, and the return address), and what lies above it: the frames
+    /// of its callers, and reading several at once is cheaper than reading each.
+    pub stack: Block<STACK_WINDOW>,
 }
 
 impl NativeWalk {
@@ -520,20 +525,56 @@ impl NativeWalk {
         self.lowest = registers.stack;
         self.count = 1;
         self.outcome = Outcome::Truncated as u32;
+        self.stack_size = 0;
+    }
+
+    /// Has the frame at an address in `stack`; where, or `None` where it cannot be read.
+    #[inline(always)]
+    fn frame_at<R: ReadUser>(&mut self, reader: &R, address: u64, ahead: bool) -> Option<u16> {
+        /// Less than the block has, so that a mask bounds it for the verifier.
+        const WINDOW: u64 = STACK_WINDOW as u64 - 8;
+        /// The caller's frame, and the return address.
+        const PAIR: u64 = 16;
+        const PAGE: u64 = 4096;
+        let offset = address.wrapping_sub(self.stack_start);
+        if ahead && offset < self.stack_size && self.stack_size - offset >= PAIR {
+            return Some(offset as u16);
+        }
+        // Never into another page: one that cannot be read costs a fault.
+        let page = PAGE - (address & (PAGE - 1));
+        let size = match if page < WINDOW { page } else { WINDOW } {
+            size if ahead && size >= PAIR => size,
+            _ => PAIR,
+        };
+        self.stack_start = address;
+        self.stack_size = 0;
+        if !reader.read_part(address, size as u32, &mut self.stack) {
+            return None;
+        }
+        self.stack_size = size;
+        Some(0)
     }
 
     /// Takes one step outwards: at most one return address, handed to `put` with its index. False
-    /// where the walk has ended.
+    /// where the walk has ended. `ahead`: reads what lies above a frame with it.
     #[inline(always)]
-    pub fn step<R: ReadUser>(&mut self, reader: &R, put: impl FnOnce(u32, u64)) -> bool {
+    pub fn step<R: ReadUser>(
+        &mut self,
+        reader: &R,
+        ahead: bool,
+        put: impl FnOnce(u32, u64),
+    ) -> bool {
         let frame = self.frame;
         if frame == 0 {
             return self.end(Outcome::Complete);
         }
-        if frame < self.lowest || frame & 7 != 0 || !reader.read(frame, 16, &mut self.pair) {
+        if frame < self.lowest || frame & 7 != 0 {
             return self.end(Outcome::BrokenChain);
         }
-        let caller = self.pair.u64_at(8);
+        let Some(offset) = self.frame_at(reader, frame, ahead) else {
+            return self.end(Outcome::BrokenChain);
+        };
+        let caller = self.stack.u64_at(offset.wrapping_add(8));
         if caller == 0 {
             return self.end(Outcome::Complete);
         }
@@ -544,7 +585,7 @@ impl NativeWalk {
         put(count, caller);
         self.count = count + 1;
         self.lowest = frame.wrapping_add(16);
-        self.frame = self.pair.u64_at(0);
+        self.frame = self.stack.u64_at(offset);
         true
     }
 

@@ -80,7 +80,7 @@ pub(crate) fn native_stack<R: Repeat>(registers: Registers, scratch: &mut Sample
     let mut context = Steps { scratch };
     // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
     let outcome = unsafe {
-        repeat::<R, STEPS, 1>(STEPS, step, (&raw mut context).cast());
+        repeat::<R, STEPS, 1>(STEPS, step::<R>, (&raw mut context).cast());
         (*context.scratch).native.outcome
     };
     match Outcome::from_number(outcome) {
@@ -91,12 +91,17 @@ pub(crate) fn native_stack<R: Repeat>(registers: Registers, scratch: &mut Sample
 }
 
 /// One step of the walk: 0 to go on, 1 to stop.
-extern "C" fn step(_index: u64, steps: *mut c_void) -> i64 {
+extern "C" fn step<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: the caller passes its `Steps`, whose scratch nobody else holds meanwhile.
     let scratch = unsafe { &mut *(*steps.cast::<Steps>()).scratch };
     let frames: *mut SampleScratch = scratch;
-    i64::from(!scratch.native.step(&CurrentProcess, |index, address| {
-        // SAFETY: the slot is in the scratch, apart from the walk.
-        unsafe { *(*frames).native_address(index) = address };
-    }))
+    // Each step of an unrolled walk is verified by itself: it takes no short cuts.
+    let ahead = R::BY_HELPER;
+    let goes_on = scratch
+        .native
+        .step(&CurrentProcess, ahead, |index, address| {
+            // SAFETY: the slot is in the scratch, apart from the walk.
+            unsafe { *(*frames).native_address(index) = address };
+        });
+    i64::from(!goes_on)
 }

@@ -142,7 +142,7 @@ pub struct SamplingArguments {
     /// spans that no sample has hit [default: auto]
     #[arg(long, env = "SPANPROF_SPAN_PROBES", value_name = "WHEN")]
     pub span_probes: Option<SpanProbesArgument>,
-    /// Most Python processes that are profiled at once [default: 10000]
+    /// Most Python processes that are profiled at once [default: 4096]
     #[arg(long, env = "SPANPROF_MAX_PROCESSES", value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "COUNT")]
     pub max_processes: Option<u32>,
     /// Most threads whose interpreter's state is remembered; docs/limits.md says what that costs
@@ -153,7 +153,7 @@ pub struct SamplingArguments {
     #[arg(long, env = "SPANPROF_MAX_SPANS", value_parser = clap::value_parser!(u32).range(64..=1_000_000), value_name = "COUNT")]
     pub max_spans: Option<u32>,
     /// Bytes of the ring buffer: a power of two of at least 4096
-    #[arg(long, hide = true, default_value_t = 4 << 20, value_parser = parse_ring_size)]
+    #[arg(long, hide = true, default_value_t = crate::kernel::default_ring_size(), value_parser = parse_ring_size)]
     pub ring_size: u32,
     /// Log every sample and span of the kernel programs at debug level
     #[arg(long, hide = true)]

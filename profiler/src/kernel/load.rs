@@ -7,7 +7,7 @@ use aya::{
         PerfEvent, ProgramError, RawTracePoint, UProbe,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
-    util::online_cpus,
+    util::{nr_cpus, online_cpus},
 };
 use profiler_common::config::Config;
 
@@ -33,11 +33,20 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            ring_size: 4 << 20,
+            ring_size: default_ring_size(),
             limits: Limits::default(),
             debug: false,
         }
     }
+}
+
+/// Bytes of the ring buffer: by the CPUs that fill it, so that it holds what comes between two turns of
+/// its reader at any frequency. A reader is woken when a quarter is full.
+pub fn default_ring_size() -> u32 {
+    const EACH: u32 = 256 << 10;
+    let cpus = nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok());
+    let size = EACH.saturating_mul(cpus.unwrap_or(1));
+    size.clamp(2 << 20, 16 << 20).next_power_of_two()
 }
 
 /// How much is remembered, in the kernel's maps and beside them. What each costs is in `docs/limits.md`.
@@ -54,7 +63,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            processes: 10_000,
+            processes: 4_096,
             threads: 8_192,
             spans: 16_384,
         }
@@ -70,7 +79,7 @@ impl Limits {
             ("RESOURCES", self.processes),
             ("THREAD_STATES", self.threads),
             // Most threads are in no span, and a stack is large.
-            ("SPAN_STACKS", self.threads.div_ceil(2)),
+            ("SPAN_STACKS", self.threads.div_ceil(4)),
             ("LIVE_SPANS", self.spans),
             ("SEEN_SPANS", self.spans),
         ]

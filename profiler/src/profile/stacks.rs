@@ -12,7 +12,7 @@ use crate::symbolize::Frame;
 /// right.
 const MAX_FRAME_ADDRESSES: usize = 1 << 18;
 /// The same for stacks, each of which takes more memory.
-const MAX_STACK_ADDRESSES: usize = 1 << 14;
+const MAX_STACK_ADDRESSES: usize = 1 << 13;
 
 /// By an allocation's address: what it is is kept alive beside its number, so that the address cannot come
 /// to mean another.

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Stacks kept ready, over all processes: about a kilobyte each.
-const MAX_STACKS: usize = 8_192;
+const MAX_STACKS: usize = 4_096;
 
 /// A stack of one process, as it came.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

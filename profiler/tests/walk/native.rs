@@ -11,14 +11,22 @@ use crate::image::Image;
 
 const STACK: u64 = 0x7ffe_0000_0000;
 
-/// Walks from registers as the kernel program does; the return addresses.
+/// Walks from registers as the kernel programs do, one of which reads ahead; the return addresses.
 fn walk(reader: &impl ReadUser, stack: u64, frame: u64) -> (Outcome, Vec<u64>) {
+    let ahead = walk_so(reader, stack, frame, true);
+    assert_eq!(ahead, walk_so(reader, stack, frame, false));
+    ahead
+}
+
+fn walk_so(reader: &impl ReadUser, stack: u64, frame: u64, ahead: bool) -> (Outcome, Vec<u64>) {
     let mut walk = NativeWalk {
         frame: 0,
         lowest: 0,
         count: 0,
         outcome: 0,
-        pair: Block::zeroed(),
+        stack_start: 0,
+        stack_size: 0,
+        stack: Block::zeroed(),
     };
     walk.start(Registers {
         instruction: 1,
@@ -27,7 +35,7 @@ fn walk(reader: &impl ReadUser, stack: u64, frame: u64) -> (Outcome, Vec<u64>) {
     });
     let mut addresses = Vec::new();
     for _ in 0..=MAX_NATIVE_FRAMES {
-        let goes_on = walk.step(reader, |index, address| {
+        let goes_on = walk.step(reader, ahead, |index, address| {
             assert_eq!(index as usize, addresses.len() + 1);
             assert!((index as usize) < MAX_NATIVE_FRAMES);
             addresses.push(address);
@@ -148,9 +156,11 @@ fn an_endless_chain_is_cut() {
     struct Endless;
     impl ReadUser for Endless {
         fn read<const N: usize>(&self, address: u64, size: u32, block: &mut Block<N>) -> bool {
-            assert_eq!(size, 16);
-            block.bytes_mut()[..8].copy_from_slice(&(address + 16).to_le_bytes());
-            block.bytes_mut()[8..16].copy_from_slice(&address.to_le_bytes());
+            let words = block.bytes_mut()[..size as usize].chunks_mut(16);
+            for (frame, pair) in (address..).step_by(16).zip(words) {
+                let whole = [(frame + 16).to_le_bytes(), frame.to_le_bytes()].concat();
+                pair.copy_from_slice(&whole[..pair.len()]);
+            }
             true
         }
         fn read_u64(&self, _: u64) -> Option<u64> {
