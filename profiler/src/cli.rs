@@ -152,9 +152,9 @@ pub struct SamplingArguments {
     /// Most spans that are remembered while they are open [default: 16384]
     #[arg(long, env = "SPANPROF_MAX_SPANS", value_parser = clap::value_parser!(u32).range(64..=1_000_000), value_name = "COUNT")]
     pub max_spans: Option<u32>,
-    /// Bytes of the ring buffer: a power of two of at least 4096
-    #[arg(long, hide = true, default_value_t = crate::kernel::default_ring_size(), value_parser = parse_ring_size)]
-    pub ring_size: u32,
+    /// Bytes of the ring buffer: a power of two of at least 4096 [default: by the number of CPUs]
+    #[arg(long, hide = true, value_parser = parse_ring_size)]
+    pub ring_size: Option<u32>,
     /// Log every sample and span of the kernel programs at debug level
     #[arg(long, hide = true)]
     pub bpf_log: bool,

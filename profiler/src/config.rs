@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     cli::{AgentArguments, SamplingArguments, SpanLabelArgument, SpanProbesArgument, check_tag},
-    kernel::Limits,
+    kernel::{Limits, default_ring_size},
 };
 
 /// Samples a second: prime to the frequencies at which things happen in programs.
@@ -57,7 +57,7 @@ impl Sampling {
                 .or(file.span_probes)
                 .unwrap_or(SpanProbesArgument::Auto),
             limits: Limits::merge(arguments, file),
-            ring_size: arguments.ring_size,
+            ring_size: arguments.ring_size.unwrap_or_else(default_ring_size),
             bpf_log: arguments.bpf_log,
         }
     }

@@ -44,8 +44,8 @@ impl Default for Settings {
 /// its reader at any frequency. A reader is woken when a quarter is full.
 pub fn default_ring_size() -> u32 {
     const EACH: u32 = 256 << 10;
-    let cpus = nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok());
-    let size = EACH.saturating_mul(cpus.unwrap_or(1));
+    let cpus = nr_cpus().map_or(1, u32::from);
+    let size = EACH.saturating_mul(cpus);
     size.clamp(2 << 20, 16 << 20).next_power_of_two()
 }
 

@@ -129,7 +129,7 @@ fn start_many(
 fn run_agent(bench: &Bench, url: &str, frequency: u32) -> Result<Column> {
     let folder = bench.workspace.target.join("bench");
     let mut column = Column::default();
-    for _ in 0..bench.rounds(3, 1) {
+    for _ in 0..bench.rounds(2, 1) {
         let agent = Spanprof::agent_at(&bench.agent, &folder, url, frequency)?;
         // The first window reads symbols, and ships every code object.
         thread::sleep(WINDOW);
@@ -176,7 +176,7 @@ fn show(what: &str, column: Column, per_sample: Option<f64>) -> Vec<Figure> {
 /// What `pyroscope-io` adds to each of many idle processes.
 fn in_process(bench: &Bench, python: &Path, url: &str) -> Result<Vec<Figure>> {
     let (mut core, mut memory) = (Vec::new(), Vec::new());
-    for _ in 0..bench.rounds(3, 1) {
+    for _ in 0..bench.rounds(2, 1) {
         let count = IN_PROCESS.to_string();
         let program = bench.program("idle.py");
         let without = many_idle(
@@ -223,7 +223,7 @@ fn many_idle(bench: &Bench, workload: &mut Workload) -> Result<(f64, f64)> {
 fn of_peer(bench: &Bench, peer: &Peer, pid: u32) -> Result<Figure> {
     let folder = bench.workspace.target.join("bench");
     let mut per_sample = Vec::new();
-    for _ in 0..bench.rounds(3, 1) {
+    for _ in 0..bench.rounds(2, 1) {
         let sampling = peer.sample(pid, FREQUENCY, &folder)?;
         let (before, start) = (sampling.cpu_seconds()?, Instant::now());
         thread::sleep(WINDOW);

@@ -93,7 +93,7 @@ fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, peers: &[Peer]) -> 
         peers: vec![Column::default(); peers.len()],
     };
     let mut before = stolen(workload, seconds)?;
-    for _ in 0..bench.rounds(7, 2) {
+    for _ in 0..bench.rounds(5, 2) {
         let mut note =
             |column: &mut Column, workload: &mut Workload, sampled: Gaps| -> Result<()> {
                 let after = stolen(workload, seconds)?;

@@ -29,7 +29,7 @@ struct Judged {
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let (python, _) = bench.python_with_peers()?;
     let folder = bench.workspace.target.join("bench");
-    let seconds = bench.rounds(20, 3);
+    let seconds = bench.rounds(10, 3);
     let mut figures = Vec::new();
     for (how, name) in CASES {
         let (mut wrong, mut none, mut samples) = (Vec::new(), Vec::new(), Vec::new());

@@ -39,6 +39,11 @@ const IMPORTS_EVERY: u64 = SECOND;
 /// And this much less often for each of them: so that many cost no more than few.
 const IMPORTS_PER_PROCESS: u64 = 20 * MILLISECOND;
 
+/// A process whose spans are read is asked at most this often whether another OpenTelemetry has taken the
+/// place of the one it had, and this much less often for each of them.
+const REPLACED_EVERY: u64 = 10 * SECOND;
+const REPLACED_PER_PROCESS: u64 = 100 * MILLISECOND;
+
 /// What is remembered for discovery.
 #[derive(Debug)]
 pub(super) struct Discovery {
@@ -52,8 +57,9 @@ pub(super) struct Discovery {
     noticed: LruCache<Pid, BootNanos>,
     /// When the procfs was read last.
     scanned: BootNanos,
-    /// When imports were asked for last.
+    /// When imports were asked for last, of those that lack some, and of all.
     imports_asked: BootNanos,
+    all_asked: BootNanos,
 }
 
 impl Default for Discovery {
@@ -65,6 +71,7 @@ impl Default for Discovery {
             noticed: LruCache::new(MAX_NOTICED),
             scanned: BootNanos(0),
             imports_asked: BootNanos(0),
+            all_asked: BootNanos(0),
         }
     }
 }
@@ -174,24 +181,34 @@ impl Targets {
     }
 
     /// Asks every interpreter without OpenTelemetry what it has imported since it was asked last, when it
-    /// is time. That another one has taken OpenTelemetry's place is told by the first sample.
+    /// is time; and the others, much less often, whether another one is in its place.
     pub(super) fn look_for_imports(&mut self, now: BootNanos) {
         if self.imports_due().is_none_or(|due| due > now) {
             return;
         }
         self.discovery.imports_asked = now;
-        let lacking = self.processes.values().filter(|it| it.lacks_imports());
-        let lacking: Vec<Pid> = lacking.map(|known| known.target.process.pid).collect();
-        for pid in lacking {
+        let every = REPLACED_EVERY.max(self.profiled_count().saturating_mul(REPLACED_PER_PROCESS));
+        let all = now.0 >= self.discovery.all_asked.0.saturating_add(every);
+        if all {
+            self.discovery.all_asked = now;
+        }
+        let asked = self.processes.values();
+        let asked = asked.filter(|it| it.lacks_imports() || all && it.is_profiled());
+        let asked: Vec<Pid> = asked.map(|known| known.target.process.pid).collect();
+        for pid in asked {
             self.ask_for_recipe(pid, None);
         }
     }
 
     /// When that is.
     pub(super) fn imports_due(&self) -> Option<BootNanos> {
-        let count = u64::try_from(self.profiled).unwrap_or(u64::MAX);
+        let count = self.profiled_count();
         let every = IMPORTS_EVERY.max(count.saturating_mul(IMPORTS_PER_PROCESS));
         (count > 0).then(|| BootNanos(self.discovery.imports_asked.0.saturating_add(every)))
+    }
+
+    fn profiled_count(&self) -> u64 {
+        u64::try_from(self.profiled).unwrap_or(u64::MAX)
     }
 
     fn in_scope(&self, pid: Pid, stats: &HashMap<Pid, procfs::Stat>) -> bool {
