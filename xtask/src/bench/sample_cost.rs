@@ -17,6 +17,11 @@ const CPU: usize = 0;
 /// A stack as they mostly are, and a deep one.
 const COMMON: u32 = 30;
 const DEEP: u32 = 120;
+/// What a sample of a common stack reads before 3.13: each code object, 128 bytes or so, and the frames and the
+/// state of the thread in 8 times.
+const READS: [&str; 2] = ["38", "128"];
+/// Where code objects are read again in each sample.
+const READ_AGAIN: [&str; 3] = ["3.10", "3.11", "3.12"];
 
 struct Case {
     version: &'static str,
@@ -55,14 +60,19 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
             None => notes.push(format!("CPython {version}, depth {depth}: not found here")),
         }
     }
-    let mut elsewhere = Vec::new();
+    let python = &cases.first().context("found no supported CPython")?.python;
+    let mut bare = Workload::start(python, &bench.program("reads.py"), &READS, Some(CPU))?;
+    let (mut elsewhere, mut reads) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds(7, 2) {
         let other = elsewhere_cost(bench, &cases)?;
         elsewhere.push(other);
         for case in &mut cases {
             case.nanoseconds.push(sample_cost(bench, case, other)?);
         }
+        let took = bare.ask(if bench.quick { 2 } else { 4 })?;
+        reads.push(took.as_f64().context("the reads were not timed")?);
     }
+    let by_reads = by_reads(&cases, &reads);
     let mut per_frame = Vec::new();
     for deep in cases.iter().filter(|case| case.depth == DEEP) {
         let same = |it: &&Case| it.version == deep.version && it.depth == COMMON;
@@ -90,11 +100,30 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         .collect();
     figures.extend(per_frame);
     figures.push(Figure::new("no process of interest", "ns", elsewhere));
+    let [count, size] = READS;
+    let name = format!("a program of {count} bare reads, of {size} bytes each");
+    figures.push(Figure::new(name, "ns", reads));
+    figures.extend(by_reads);
     Ok(Report {
         name: "sample-cost",
         figures,
         notes,
     })
+}
+
+/// What common stacks take by as many bare reads, of each round.
+fn by_reads(cases: &[Case], reads: &[f64]) -> Vec<Figure> {
+    let common = cases.iter().filter(|case| case.depth == COMMON);
+    let common = common.filter(|case| READ_AGAIN.contains(&case.version));
+    let ratio = |case: &Case| {
+        let pairs = case.nanoseconds.iter().zip(reads);
+        let name = format!(
+            "CPython {}, {COMMON} Python frames, by the bare reads",
+            case.version
+        );
+        Figure::new(name, "", pairs.map(|(run, reads)| run / reads).collect()).below(2.0)
+    };
+    common.map(ratio).collect()
 }
 
 /// A run that hits nothing of interest: the only process asked for sleeps.

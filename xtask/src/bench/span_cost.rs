@@ -21,8 +21,8 @@ const PEER: &str = "pyroscope-otel";
 const FREQUENCY: u32 = 99;
 const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Microseconds a span by processor, a value a round.
-type Times = BTreeMap<String, Vec<f64>>;
+/// Microseconds a span by processor: of each round its batches, in the order of their turns.
+type Times = BTreeMap<String, Vec<Vec<f64>>>;
 
 /// What was measured under one condition.
 #[derive(Default)]
@@ -34,7 +34,7 @@ struct Condition {
 }
 
 impl Condition {
-    /// Puts the medians of a part of a round to the times.
+    /// Puts a part of a round to the times.
     fn add(&mut self, answer: &Value) {
         add(&mut self.children, answer.get("times"));
         add(&mut self.roots, answer.get("roots"));
@@ -46,7 +46,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let mut notes = Vec::new();
     let mut workload = Workload::start(&python, &bench.program("spans.py"), &[], Some(0))?;
     let rounds = bench.rounds(9, 3);
-    let batches = bench.rounds(20, 8);
+    let batches = bench.rounds(40, 8);
     let mut alone = Condition::default();
     let mut beside = Condition::default();
     let mut probed = Condition::default();
@@ -73,7 +73,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
     notes.push(
         "microseconds of thread CPU time of one `start_as_current_span` and its end, nested in a \
          root unless it is one; every round times all processors in turns, without an agent, beside one, \
-         and beside one with `--span-probes always`; a value is the difference of two medians of one round"
+         and beside one with `--span-probes always`; a value is the median of the differences of a round's batches that were timed one after the other"
             .to_owned(),
     );
     notes.push(
@@ -99,6 +99,10 @@ fn figures(
     programs: Vec<f64>,
 ) -> Vec<Figure> {
     let of = |times: &Times, processor: &str| times.get(processor).cloned().unwrap_or_default();
+    let without: Vec<f64> = of(&alone.children, NONE)
+        .iter()
+        .map(|it| median(it))
+        .collect();
     let added = |name: &str, times: &Times, processor: &str| {
         Figure::new(
             name,
@@ -112,7 +116,7 @@ fn figures(
     };
     let children = &alone.children;
     let mut figures = vec![
-        Figure::new("SDK without a processor", "µs", of(children, NONE)),
+        Figure::new("SDK without a processor", "µs", without),
         added("added by an empty processor", children, EMPTY),
         added("added by the package, no agent", children, OURS),
         beside_empty(children, OURS).below(0.5),
@@ -179,20 +183,23 @@ fn wait_for_sites(workload: &mut Workload, is_right: impl Fn(&str) -> bool) -> R
     bail!("the probes of the hook are not as they should be")
 }
 
-/// Puts medians to the times.
+/// Puts a round's batches to the times.
 fn add(times: &mut Times, answer: Option<&Value>) {
     let by_name = answer.and_then(Value::as_object);
     for (name, values) in by_name.into_iter().flatten() {
-        let microseconds = median(&numbers(values)) / 1000.0;
+        let microseconds = numbers(values).iter().map(|it| it / 1000.0).collect();
         times.entry(name.clone()).or_default().push(microseconds);
     }
 }
 
-fn difference(more: &[f64], less: &[f64]) -> Vec<f64> {
-    more.iter()
-        .zip(less)
-        .map(|(more, less)| more - less)
-        .collect()
+/// Of each round, the median of what one batch took more than the other of its turn: what changes slowly
+/// in the machine is in both.
+fn difference(more: &[Vec<f64>], less: &[Vec<f64>]) -> Vec<f64> {
+    let of_round = |(more, less): (&Vec<f64>, &Vec<f64>)| {
+        let turns = more.iter().zip(less);
+        median(&turns.map(|(more, less)| more - less).collect::<Vec<_>>())
+    };
+    more.iter().zip(less).map(of_round).collect()
 }
 
 /// Mean microseconds of the runs between two readings.
