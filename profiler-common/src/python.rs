@@ -13,7 +13,8 @@ record! {
         interpreter_next: u32,
         /// `PyInterpreterState.threads.head` (`tstate_head` before 3.11).
         interpreter_threads: u32,
-        /// `PyInterpreterState.func_state.next_version` (3.13 and later), 0 where there is none.
+        /// `PyInterpreterState.func_state.next_version` (3.13 and later), 0 where an interpreter has no count
+        /// of its own.
         interpreter_code_version: u32,
         /// `PyThreadState.next`.
         thread_next: u16,
@@ -95,8 +96,8 @@ record! {
         runtime: u64,
         /// Address of `PyCode_Type`: what a code object's type must be.
         code_type: u64,
-        /// Address of the main interpreter's count of code objects made; 0 where that is not known. As
-        /// long as it stands still, no code object has taken over another's address.
+        /// Address of the main interpreter's (3.12: the process's) count of code objects made; 0 where that is
+        /// not known. As long as it stands still, no code object has taken over another's address.
         code_version: u64,
         /// Index of the layout in the map of layouts.
         layout: u32,

@@ -110,7 +110,8 @@ pub struct PythonWalk {
     pub frames_start: u64,
     /// Bytes of it that are valid.
     pub frames_size: u64,
-    /// How many code objects the interpreter has made so far, as [`code_version`] tells; 0: unknown.
+    /// How many code objects the interpreter has made so far, as [`code_version`] tells; anything else that is
+    /// another in each walk, where it does not.
     pub code_version: u64,
     /// The frame looked at, and what lies below it: from 3.11 on that is its callers, mostly, and
     /// reading several at once is cheaper than reading each.
@@ -315,7 +316,7 @@ impl ThreadSearch {
 }
 
 /// How many code objects the process has made so far; 0 where nobody knows. Two equal counts say that no
-/// code object was made in between (`Objects/codeobject.c` of 3.13 to 3.15: each takes the next number),
+/// code object was made in between (`Objects/codeobject.c` of 3.12 to 3.15: each takes the next number),
 /// and so that none has taken over the address of another.
 #[inline(always)]
 pub fn code_version<R: ReadUser>(reader: &R, layout: &PythonLayout, process: &Process) -> u64 {
@@ -325,17 +326,24 @@ pub fn code_version<R: ReadUser>(reader: &R, layout: &PythonLayout, process: &Pr
     let head = process
         .runtime
         .wrapping_add(u64::from(layout.runtime_interpreters));
-    // The newest interpreter comes first: where that is the main one, there is no other, which would
-    // count for itself.
     let Some(interpreter) = reader.read_u64(head) else {
         return 0;
     };
-    let counter = interpreter.wrapping_add(u64::from(layout.interpreter_code_version));
-    if counter != process.code_version {
+    let is_only_one = if layout.interpreter_code_version == 0 {
+        // One counter for all, without a lock: two interpreters may count the same number twice.
+        let next = interpreter.wrapping_add(u64::from(layout.interpreter_next));
+        reader.read_u64(next) == Some(0)
+    } else {
+        // The newest interpreter comes first: where that is the main one, there is no other, which would
+        // count for itself.
+        let counter = interpreter.wrapping_add(u64::from(layout.interpreter_code_version));
+        counter == process.code_version
+    };
+    if !is_only_one {
         return 0;
     }
     // A `u32`; it stays 0 once it has run over.
-    match reader.read_u64(counter) {
+    match reader.read_u64(process.code_version) {
         Some(count) => count & 0xffff_ffff,
         None => 0,
     }

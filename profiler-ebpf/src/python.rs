@@ -100,7 +100,11 @@ fn walk<R: Repeat>(
         return Outcome::Unreadable;
     };
     if R::BY_HELPER {
-        scratch.walk.code_version = code_version(&CurrentProcess, layout, process);
+        scratch.walk.code_version = match code_version(&CurrentProcess, layout, process) {
+            // What this very sample has read stays as it is: the frame keeps its code object alive.
+            0 => THIS_SAMPLE | scratch.record.header.time,
+            version => version,
+        };
     }
     let mut steps = Steps {
         layout,
@@ -120,6 +124,10 @@ fn walk<R: Repeat>(
     };
     Outcome::from_number(outcome).unwrap_or(Outcome::Truncated)
 }
+
+/// In a version of code objects: it is the time of a sample, and not a count of the interpreter's, which has
+/// 32 bits.
+const THIS_SAMPLE: u64 = 1 << 63;
 
 /// Steps that one call of [`take_steps`] takes: the call goes through a retpoline on many machines.
 const STEPS_AT_ONCE: u32 = 4;
@@ -150,7 +158,7 @@ extern "C" fn take_steps<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
             &mut scratch.walk,
             |code| {
                 // Each step of an unrolled walk is verified by itself: it takes no short cuts.
-                if !R::BY_HELPER || version == 0 {
+                if !R::BY_HELPER {
                     return None;
                 }
                 let slot = verified.slot(code);

@@ -248,24 +248,40 @@ impl<'data> Elf<'data> {
         &self,
         names: [&str; N],
     ) -> Result<[Option<Symbol>; N], ElfError> {
+        self.symbols_of(elf::SHT_DYNSYM, names)
+    }
+
+    /// The same of `.symtab`, which a file that was stripped does not have.
+    pub fn static_symbols<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<Symbol>; N], ElfError> {
+        self.symbols_of(elf::SHT_SYMTAB, names)
+    }
+
+    fn symbols_of<const N: usize>(
+        &self,
+        table: elf::SectionType,
+        names: [&str; N],
+    ) -> Result<[Option<Symbol>; N], ElfError> {
         let mut found = [None; N];
         let Some(section) = self
             .sections
             .iter()
-            .find(|section| section.sh_type(ENDIAN) == elf::SHT_DYNSYM)
+            .find(|section| section.sh_type(ENDIAN) == table)
         else {
             return Ok(found);
         };
         let symbols: &[elf::Sym64<LittleEndian>] = section
             .data_as_array(ENDIAN, self.data)
             .ok()
-            .ok_or(ElfError::Malformed(".dynsym"))?;
+            .ok_or(ElfError::Malformed("symbol table"))?;
         let strings = self
             .sections
             .iter()
             .nth(usize::try_from(section.sh_link(ENDIAN)).unwrap_or(usize::MAX))
             .and_then(|strings| strings.data(ENDIAN, self.data).ok())
-            .ok_or(ElfError::Malformed(".dynstr"))?;
+            .ok_or(ElfError::Malformed("string table"))?;
         for symbol in symbols.iter().take(MAX_SYMBOLS) {
             let start = usize::try_from(symbol.st_name(ENDIAN)).unwrap_or(usize::MAX);
             let rest = strings.get(start..).unwrap_or_default();

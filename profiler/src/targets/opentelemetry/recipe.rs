@@ -73,13 +73,19 @@ impl Place<'_> {
         objects.pointer(interpreter + self.facts.interpreter_modules)
     }
 
-    /// The address of the main interpreter's count of code objects made, where what lies behind it is what
-    /// should: the cache of functions by version. The offset is not published. 0 where there is none.
+    /// The address of the count of code objects made, the process's or the main interpreter's. 0 where there is
+    /// none.
     pub fn code_version(&self) -> u64 {
-        self.find_code_version().unwrap_or(0)
+        let counter = self.facts.code_counter;
+        let of_process = counter.map(|it| it.wrapping_add(self.bias));
+        of_process
+            .or_else(|| self.interpreter_code_version())
+            .unwrap_or(0)
     }
 
-    fn find_code_version(&self) -> Option<u64> {
+    /// The main interpreter's count, where what lies behind it is what should: the cache of functions by
+    /// version. The offset is not published.
+    fn interpreter_code_version(&self) -> Option<u64> {
         /// Entries of the cache that are looked at: two pointers each, to a function and its code.
         const ENTRIES: usize = 1024;
         /// Those that must be there: an interpreter that has started has made hundreds of functions.

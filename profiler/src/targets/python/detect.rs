@@ -89,6 +89,9 @@ pub struct Facts {
     /// Offset in `PyInterpreterState` of the cache of functions by version, behind the counter of the
     /// layout; 0 where there is none.
     pub interpreter_version_cache: u64,
+    /// `_Py_next_func_version`, the process's count of code objects made (3.12, unless its file was
+    /// stripped); `None` where there is none.
+    pub code_counter: Option<u64>,
     /// What the way to the current span needs of it; `None` where it is not all there.
     pub objects: Option<Objects>,
 }
@@ -201,8 +204,18 @@ fn facts(
         segments: elf.segments().into(),
         interpreter_modules: offsets.offsets.interpreter_modules,
         interpreter_version_cache: offsets.offsets.interpreter_version_cache,
+        code_counter: code_counter(elf, version),
         objects: objects(elf),
     })
+}
+
+/// Before 3.12 nobody counts code objects, from 3.13 on each interpreter does.
+fn code_counter(elf: &Elf<'_>, (major, minor, _): (u8, u8, u8)) -> Option<u64> {
+    if (major, minor) != (3, 12) {
+        return None;
+    }
+    let [counter] = elf.static_symbols(["_Py_next_func_version"]).ok()?;
+    counter.map(|it| it.address)
 }
 
 /// Offsets, and how they are known.
