@@ -63,10 +63,12 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     while !signals.stop.load(Ordering::Relaxed) {
         thread::park_timeout(REPORT_EVERY.saturating_sub(reported.elapsed()));
         if signals.report.swap(false, Ordering::Relaxed) {
+            session.count();
             print_health(&health);
         }
         if reported.elapsed() >= REPORT_EVERY {
             reported = monotonic_now();
+            session.count();
             tracing::debug!("what was counted, and what was lost:\n{}", health.table());
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! No threads, files, sockets or clocks: `run.rs` feeds it from the ring, tests from recorded bytes.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     events::{ContextFailure, Event, ProcessNotice, Resource, Sample, SpanStamp, decode},
@@ -44,6 +44,8 @@ pub struct Pipeline {
     snapshot: Snapshot,
     /// Targets that the control plane has dropped, and when.
     lingering: Vec<(BootNanos, Arc<Target>)>,
+    /// Processes that samples were taken of, since somebody asked.
+    sampled: HashSet<Pid>,
     health: Health,
 }
 
@@ -58,6 +60,7 @@ impl Pipeline {
             coverage: Coverage::default(),
             snapshot: Snapshot::default(),
             lingering: Vec::new(),
+            sampled: HashSet::new(),
             health,
         }
     }
@@ -96,6 +99,7 @@ impl Pipeline {
     pub fn take(&mut self, event: Event) {
         match event {
             Event::Sample(sample) => {
+                self.sampled.insert(sample.process.pid);
                 let unseen = self.unseen(&sample);
                 let sample = self.join.sample(sample, unseen);
                 if let Some(named) = self.symbolizer.symbolize(sample, &self.snapshot) {
@@ -139,6 +143,11 @@ impl Pipeline {
             SpansSeen::Since(time) => (sample.time < time).then_some(Unseen::Pending),
             SpansSeen::Never => Some(Unseen::Hidden),
         }
+    }
+
+    /// Processes that samples were taken of since this was last called.
+    pub fn take_sampled(&mut self) -> impl Iterator<Item = Pid> {
+        self.sampled.drain()
     }
 
     /// Processes that run code in no mapping that is known.

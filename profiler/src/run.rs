@@ -6,10 +6,11 @@
 //! reads the memory of processes, which those could make wait for ever.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{BufWriter, Write as _},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
@@ -24,6 +25,7 @@ use crate::{
     config::Sampling,
     events::Event,
     health::{Health, Loss},
+    id::Pid,
     kernel::{
         self, Bell, Control as _, ControlError, Counters, KernelControl, Limits, LoadError, Loaded,
         MappingNotices, Ring,
@@ -147,6 +149,7 @@ pub struct Session {
     control: JoinHandle<()>,
     shared: Arc<Shared>,
     notices: SyncSender<ControlMessage>,
+    counters: Arc<Counters>,
     bell: Bell,
 }
 
@@ -165,10 +168,16 @@ struct Shared {
     /// When the session was told to stop, in boot nanoseconds: the last window ends there.
     stopped: AtomicU64,
     snapshot: Mutex<Snapshot>,
+    /// Processes that samples were taken of, as the data plane tells the control plane.
+    sampled: Mutex<HashSet<Pid>>,
     health: Health,
 }
 
 impl Shared {
+    fn sampled(&self) -> MutexGuard<'_, HashSet<Pid>> {
+        self.sampled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn snapshot(&self) -> Snapshot {
         self.snapshot
             .lock()
@@ -205,8 +214,11 @@ impl Session {
             stop: AtomicBool::new(false),
             stopped: AtomicU64::new(0),
             snapshot: Mutex::new(Snapshot::default()),
+            sampled: Mutex::new(HashSet::new()),
             health: health.clone(),
         });
+        let counters = Arc::new(counters);
+        let data_counters = Arc::clone(&counters);
         let (notices, inbox) = sync_channel(MAX_NOTICES);
         let (requests, looker_inbox) = sync_channel(MAX_REQUESTS);
         let answers = notices.clone();
@@ -246,7 +258,7 @@ impl Session {
                     let mut data = DataPlane {
                         pipeline: Pipeline::new(settings.profile, data_shared.health.clone()),
                         ring,
-                        counters,
+                        counters: data_counters,
                         shared: data_shared,
                         notices: data_notices,
                         waiting: Vec::new(),
@@ -260,6 +272,7 @@ impl Session {
                 })?,
             shared,
             notices,
+            counters,
             bell,
         })
     }
@@ -267,6 +280,11 @@ impl Session {
     /// What is known of the profiled processes now.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
+    }
+
+    /// Brings the kernel's counts in the health table up to this moment.
+    pub fn count(&self) {
+        self.counters.publish(&self.shared.health);
     }
 
     /// Stops sampling, works off what is on the ring, and ends the last window.
@@ -352,6 +370,7 @@ fn run_control(
         if now >= targets.scan_due() {
             targets.scan();
         }
+        targets.sampled(std::mem::take(&mut *shared.sampled()));
         let due = targets.due(now);
         if let Some(snapshot) = targets.changes() {
             shared.publish(snapshot);
@@ -420,7 +439,7 @@ fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &H
 struct DataPlane {
     pipeline: Pipeline,
     ring: Ring,
-    counters: Counters,
+    counters: Arc<Counters>,
     shared: Arc<Shared>,
     notices: SyncSender<ControlMessage>,
     /// Events of the last turn, in ring order.
@@ -462,6 +481,7 @@ impl DataPlane {
         for event in std::mem::replace(&mut self.waiting, fresh) {
             self.pipeline.take(event);
         }
+        self.shared.sampled().extend(self.pipeline.take_sampled());
         for pid in self.pipeline.stale_mappings() {
             send(
                 &self.notices,

@@ -97,6 +97,9 @@ pub(super) struct Known {
     /// Classes of spans that were met and not known.
     wanted: Vec<u64>,
     asked_again: BootNanos,
+    /// Whether it has run since it was asked what it has imported, and when that was.
+    has_run: bool,
+    imports_asked: BootNanos,
     /// When to look again, where something is not there yet, and after how long the time before.
     look_due: Option<BootNanos>,
     look_after: u64,
@@ -132,6 +135,8 @@ impl Known {
             recipe: None,
             wanted: Vec::new(),
             asked_again: BootNanos(0),
+            has_run: false,
+            imports_asked: BootNanos(0),
             look_due: None,
             look_after: LOOK_FIRST,
             bias: 0,
@@ -160,6 +165,14 @@ impl Known {
         let has_recipe = matches!(self.recipe, Some(Ok(_)));
         let lacks_resource = self.hook_file.is_some() && !self.named_by_hook;
         self.is_profiled() && (!has_recipe || lacks_resource)
+    }
+
+    /// Whether it may have imported something that is worth a look, and was not asked just now.
+    fn may_have_imported(&self, now: BootNanos) -> bool {
+        let asked = self.imports_asked.0;
+        self.has_run
+            && self.is_profiled()
+            && (self.lacks_imports() || now.0 >= asked.saturating_add(discover::REPLACED_EVERY))
     }
 
     /// Its target, to change it.

@@ -34,15 +34,13 @@ const SCAN_WITHOUT: u64 = 5 * SECOND;
 const SCAN_AFTER_LOSS: u64 = 2 * SECOND;
 /// Files remembered that are of no interest. They are forgotten at every scan: one may be written anew.
 const MAX_PLAIN: usize = 65_536;
-/// A process is asked at most this often what it has imported meanwhile.
+/// Processes that have run are asked at most this often what they have imported meanwhile.
 const IMPORTS_EVERY: u64 = SECOND;
 /// And this much less often for each of them: so that many cost no more than few.
 const IMPORTS_PER_PROCESS: u64 = 20 * MILLISECOND;
-
-/// A process whose spans are read is asked at most this often whether another OpenTelemetry has taken the
-/// place of the one it had, and this much less often for each of them.
-const REPLACED_EVERY: u64 = 10 * SECOND;
-const REPLACED_PER_PROCESS: u64 = 100 * MILLISECOND;
+/// A process that lacks nothing is asked at most this often, whether another OpenTelemetry has taken the
+/// place of the one it had.
+pub(super) const REPLACED_EVERY: u64 = 5 * SECOND;
 
 /// What is remembered for discovery.
 #[derive(Debug)]
@@ -57,9 +55,8 @@ pub(super) struct Discovery {
     noticed: LruCache<Pid, BootNanos>,
     /// When the procfs was read last.
     scanned: BootNanos,
-    /// When imports were asked for last, of those that lack some, and of all.
-    imports_asked: BootNanos,
-    all_asked: BootNanos,
+    /// When to ask for imports again.
+    imports_due: BootNanos,
 }
 
 impl Default for Discovery {
@@ -70,8 +67,7 @@ impl Default for Discovery {
             plain: HashSet::new(),
             noticed: LruCache::new(MAX_NOTICED),
             scanned: BootNanos(0),
-            imports_asked: BootNanos(0),
-            all_asked: BootNanos(0),
+            imports_due: BootNanos(0),
         }
     }
 }
@@ -180,35 +176,40 @@ impl Targets {
         }
     }
 
-    /// Asks every interpreter without OpenTelemetry what it has imported since it was asked last, when it
-    /// is time; and the others, much less often, whether another one is in its place.
+    /// Notes that samples were taken of processes: only who runs can import anything.
+    pub fn sampled(&mut self, pids: impl IntoIterator<Item = Pid>) {
+        for pid in pids {
+            if let Some(known) = self.processes.get_mut(&pid) {
+                known.has_run = true;
+            }
+        }
+    }
+
+    /// Asks every interpreter that has run what it has imported since it was asked last, when it is time.
     pub(super) fn look_for_imports(&mut self, now: BootNanos) {
-        if self.imports_due().is_none_or(|due| due > now) {
+        if now < self.discovery.imports_due {
             return;
         }
-        self.discovery.imports_asked = now;
-        let every = REPLACED_EVERY.max(self.profiled_count().saturating_mul(REPLACED_PER_PROCESS));
-        let all = now.0 >= self.discovery.all_asked.0.saturating_add(every);
-        if all {
-            self.discovery.all_asked = now;
-        }
-        let asked = self.processes.values();
-        let asked = asked.filter(|it| it.lacks_imports() || all && it.is_profiled());
-        let asked: Vec<Pid> = asked.map(|known| known.target.process.pid).collect();
+        let asked = self.processes.values_mut();
+        let asked: Vec<Pid> = asked
+            .filter(|known| known.may_have_imported(now))
+            .map(|known| {
+                known.has_run = false;
+                known.imports_asked = now;
+                known.target.process.pid
+            })
+            .collect();
+        let count = u64::try_from(asked.len()).unwrap_or(u64::MAX);
+        let pause = IMPORTS_EVERY.max(count.saturating_mul(IMPORTS_PER_PROCESS));
+        self.discovery.imports_due = BootNanos(now.0.saturating_add(pause));
         for pid in asked {
             self.ask_for_recipe(pid, None);
         }
     }
 
-    /// When that is.
+    /// When that is, where there is anybody to ask.
     pub(super) fn imports_due(&self) -> Option<BootNanos> {
-        let count = self.profiled_count();
-        let every = IMPORTS_EVERY.max(count.saturating_mul(IMPORTS_PER_PROCESS));
-        (count > 0).then(|| BootNanos(self.discovery.imports_asked.0.saturating_add(every)))
-    }
-
-    fn profiled_count(&self) -> u64 {
-        u64::try_from(self.profiled).unwrap_or(u64::MAX)
+        (self.profiled > 0).then_some(self.discovery.imports_due)
     }
 
     fn in_scope(&self, pid: Pid, stats: &HashMap<Pid, procfs::Stat>) -> bool {
