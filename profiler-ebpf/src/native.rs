@@ -71,6 +71,10 @@ struct Steps {
 /// One step more than frames: the last one finds out that the stack goes on.
 const STEPS: u32 = MAX_NATIVE_FRAMES as u32 + 1;
 
+/// Steps that one call of [`take_steps`] takes, where the verifier follows them once: the call goes through a
+/// retpoline on many machines.
+const STEPS_AT_ONCE: u32 = 4;
+
 /// Fills in the native stack, leaf first; `scratch.native` says how many and how it ended.
 #[inline(always)]
 pub(crate) fn native_stack<R: Repeat>(registers: Registers, scratch: &mut SampleScratch) {
@@ -80,7 +84,12 @@ pub(crate) fn native_stack<R: Repeat>(registers: Registers, scratch: &mut Sample
     let mut context = Steps { scratch };
     // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
     let outcome = unsafe {
-        repeat::<R, STEPS, 1>(STEPS, step::<R>, (&raw mut context).cast());
+        let calls = if R::BY_HELPER {
+            STEPS.div_ceil(STEPS_AT_ONCE)
+        } else {
+            STEPS
+        };
+        repeat::<R, STEPS, 1>(calls, take_steps::<R>, (&raw mut context).cast());
         (*context.scratch).native.outcome
     };
     match Outcome::from_number(outcome) {
@@ -90,18 +99,23 @@ pub(crate) fn native_stack<R: Repeat>(registers: Registers, scratch: &mut Sample
     }
 }
 
-/// One step of the walk: 0 to go on, 1 to stop.
-extern "C" fn step<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
+/// A few steps of the walk: 0 to go on, 1 to stop.
+extern "C" fn take_steps<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: the caller passes its `Steps`, whose scratch nobody else holds meanwhile.
     let scratch = unsafe { &mut *(*steps.cast::<Steps>()).scratch };
     let frames: *mut SampleScratch = scratch;
     // Each step of an unrolled walk is verified by itself: it takes no short cuts.
     let ahead = R::BY_HELPER;
-    let goes_on = scratch
-        .native
-        .step(&CurrentProcess, ahead, |index, address| {
-            // SAFETY: the slot is in the scratch, apart from the walk.
-            unsafe { *(*frames).native_address(index) = address };
-        });
-    i64::from(!goes_on)
+    for _ in 0..if R::BY_HELPER { STEPS_AT_ONCE } else { 1 } {
+        let goes_on = scratch
+            .native
+            .step(&CurrentProcess, ahead, |index, address| {
+                // SAFETY: the slot is in the scratch, apart from the walk.
+                unsafe { *(*frames).native_address(index) = address };
+            });
+        if !goes_on {
+            return 1;
+        }
+    }
+    0
 }
