@@ -29,6 +29,8 @@ const RECENT: u64 = 2 * SECOND;
 const MAX_NOTICED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// How often the procfs is read where mappings are told of, and where not.
 const SCAN_WITH_NOTICES: u64 = 30 * SECOND;
+/// How often the mappings of every process are read where they are told of: that costs by the number of processes.
+const SCAN_ALL: u64 = 10 * 60 * SECOND;
 const SCAN_WITHOUT: u64 = 5 * SECOND;
 /// The same where notices were lost: a process can make that happen all the time.
 const SCAN_AFTER_LOSS: u64 = 2 * SECOND;
@@ -53,8 +55,9 @@ pub(super) struct Discovery {
     plain: HashSet<FileId>,
     /// When a process of this pid mapped something new.
     noticed: LruCache<Pid, BootNanos>,
-    /// When the procfs was read last.
+    /// When the procfs was read last, and when with the mappings of all processes.
     scanned: BootNanos,
+    scanned_all: BootNanos,
     /// When to ask for imports again.
     imports_due: BootNanos,
 }
@@ -67,6 +70,7 @@ impl Default for Discovery {
             plain: HashSet::new(),
             noticed: LruCache::new(MAX_NOTICED),
             scanned: BootNanos(0),
+            scanned_all: BootNanos(0),
             imports_due: BootNanos(0),
         }
     }
@@ -113,9 +117,15 @@ impl Targets {
     pub fn scan(&mut self) {
         let now = BootNanos::now();
         self.discovery.scanned = now;
-        // Whoever maps something new is told of: then those that do not run Python need no look.
-        let is_told = self.discovery.has_notices && !self.discovery.has_missed;
+        // Whoever maps something new is told of: then those that were looked at need no other look.
+        let mut is_told = self.discovery.has_notices && !self.discovery.has_missed;
         self.discovery.has_missed = false;
+        if now.0 >= self.discovery.scanned_all.0.saturating_add(SCAN_ALL) {
+            is_told = false;
+        }
+        if !is_told {
+            self.discovery.scanned_all = now;
+        }
         self.discovery.plain.clear();
         let stats: HashMap<Pid, procfs::Stat> = procfs::pids()
             .into_iter()
@@ -133,10 +143,9 @@ impl Targets {
         }
         for stat in stats.values() {
             let known = self.processes.get(&stat.process.pid);
-            let is_other = known.is_some_and(|known| {
-                known.target.process == stat.process && !known.is_profiled() && known.looked()
-            });
-            if !(is_told && is_other) && self.in_scope(stat.process.pid, &stats) {
+            let is_known =
+                known.is_some_and(|known| known.target.process == stat.process && known.looked());
+            if !(is_told && is_known) && self.in_scope(stat.process.pid, &stats) {
                 self.examine(stat.process, now);
             }
         }
