@@ -9,11 +9,12 @@
     reason = "a benchmark that cannot start says so by a panic"
 )]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{hint::black_box, path::Path, sync::Arc, time::Duration};
 
 use bytemuck::{Zeroable as _, bytes_of};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use profiler::{
+    events::Event,
     health::Health,
     id::{Pid, ProcessKey, Service},
     pipeline::Pipeline,
@@ -39,6 +40,10 @@ const WARM_STACKS: u32 = 500;
 /// A call and a line of a function each.
 const LINES: u32 = 20;
 const BYTES_A_LINE: u32 = 16;
+const WINDOW: Window = Window {
+    start: UnixNanos(0),
+    duration_nanos: 15_000_000_000,
+};
 
 fn process() -> ProcessKey {
     ProcessKey {
@@ -212,11 +217,7 @@ fn take(pipeline: &mut Pipeline, records: &[Vec<u8>]) {
 /// From records to the bytes of a profile.
 fn whole_way(mut pipeline: Pipeline, records: &[Vec<u8>]) -> Vec<u8> {
     take(&mut pipeline, records);
-    let window = Window {
-        start: UnixNanos(0),
-        duration_nanos: 15_000_000_000,
-    };
-    let profiles = pipeline.finish(window);
+    let profiles = pipeline.finish(WINDOW);
     let samples: u64 = profiles.iter().map(profile::Profile::samples).sum();
     assert!(samples >= records.len() as u64, "{samples}");
     pprof::encode_merged(&profiles)
@@ -244,10 +245,7 @@ fn pipeline(criterion: &mut Criterion) {
                 || {
                     let mut pipeline = own.pipeline(before);
                     // Another window: what was summed is gone, names are kept.
-                    pipeline.finish(Window {
-                        start: UnixNanos(0),
-                        duration_nanos: 1,
-                    });
+                    pipeline.finish(WINDOW);
                     pipeline
                 },
                 |pipeline| whole_way(pipeline, records),
@@ -255,6 +253,36 @@ fn pipeline(criterion: &mut Criterion) {
             );
         });
     }
+    // The rooms one by one, for the hot stacks.
+    group.bench_function("decode", |bencher| {
+        let pipeline = own.pipeline(&[]);
+        bencher.iter(|| {
+            for record in &warm {
+                black_box(pipeline.decode(black_box(record)));
+            }
+        });
+    });
+    group.bench_function("take", |bencher| {
+        bencher.iter_batched(
+            || {
+                let pipeline = own.pipeline(&seen);
+                let events = warm.iter().filter_map(|record| pipeline.decode(record));
+                let events: Vec<Event> = events.collect();
+                (pipeline, events)
+            },
+            |(mut pipeline, events)| {
+                for event in events {
+                    pipeline.take(event);
+                }
+                pipeline
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("encode", |bencher| {
+        let profiles = own.pipeline(&seen).finish(WINDOW);
+        bencher.iter(|| pprof::encode_merged(black_box(&profiles)));
+    });
     group.finish();
 }
 

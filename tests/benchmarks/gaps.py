@@ -12,6 +12,8 @@ import json
 import sys
 import threading
 
+import in_process
+
 PYTHON_FRAMES = 30
 NATIVE_FRAMES = 20
 
@@ -41,6 +43,7 @@ def main() -> None:
     library = ctypes.CDLL(sys.argv[1])
     for _ in range(int(sys.argv[2]) - 1):
         threading.Thread(target=threading.Event().wait, daemon=True).start()
+    in_process.start()
     print("ready", flush=True)
     for line in sys.stdin:
         # The module and this function are frames, too.

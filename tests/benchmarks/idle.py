@@ -1,7 +1,7 @@
 """Processes that do next to nothing, as workers of a prefork server at night do.
 
-Arguments: how many, and perhaps a server's URL: then `pyroscope-io` profiles each of them and sends there.
-For every line on stdin: answers with their pids as JSON. Ends when stdin is closed.
+Argument: how many. In an environment that asks for it the in-process pair profiles each of them. For every
+line on stdin: answers with their pids as JSON. Ends when stdin is closed.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import signal
 import sys
 import time
 
+import in_process
 from opentelemetry.sdk.trace import TracerProvider
 
 PERIOD = 0.5
 
 
-def doze(url: str | None) -> None:
+def doze() -> None:
     """Wake up twice a second, and do nothing."""
-    if url is not None:
-        import pyroscope
-
-        pyroscope.configure(application_name="idle", server_address=url, sample_rate=100)
+    in_process.start()
     while True:
         time.sleep(PERIOD)
 
@@ -30,7 +28,6 @@ def doze(url: str | None) -> None:
 def main() -> None:
     """Answer until stdin is closed."""
     count = int(sys.argv[1])
-    url = sys.argv[2] if sys.argv[2:] else None
     with TracerProvider().get_tracer("idle").start_as_current_span("first"):
         pass
     children = []
@@ -38,7 +35,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             os.close(0)
-            doze(url)
+            doze()
         children.append(child)
     print("ready", flush=True)
     for _ in sys.stdin:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import in_process
 from opentelemetry.sdk.trace import TracerProvider
 
 MOST = 100
@@ -23,7 +24,8 @@ def work_{number:03}(until):
         for _ in range(100):
             pass
 """
-tracer = TracerProvider().get_tracer("owners")
+provider = TracerProvider()
+tracer = provider.get_tracer("owners")
 
 
 def functions() -> list[Callable[[float], None]]:
@@ -101,6 +103,7 @@ def in_children(end: float) -> None:
 def main() -> None:
     """Answer until stdin is closed."""
     how = sys.argv[1]
+    in_process.start(provider)
     with tracer.start_as_current_span("first"):
         pass
     print("ready", flush=True)
@@ -116,6 +119,7 @@ def main() -> None:
         else:
             in_children(end)
         print("0", flush=True)
+    in_process.stop()
 
 
 if __name__ == "__main__":

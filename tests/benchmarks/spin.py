@@ -1,6 +1,7 @@
 """Burns CPU below a stack of the depth asked for, until stdin is closed.
 
-A second argument says where: ``idle`` with OpenTelemetry in use and no span, ``span`` in a span.
+A second argument says where: ``idle`` with OpenTelemetry in use and no span, ``span`` in a span, ``threads`` in
+four threads that take turns.
 """
 
 from __future__ import annotations
@@ -8,6 +9,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+
+import in_process
+
+THREADS = 4
 
 
 def spin(stop: threading.Event) -> None:
@@ -31,6 +36,7 @@ def stack(frames: int) -> Callable[[threading.Event], None]:
 def main() -> None:
     """Read the depth, tell that all is set, spin."""
     depth = int(sys.argv[1])
+    in_process.start()
     stop = threading.Event()
 
     def wait() -> None:
@@ -40,7 +46,15 @@ def main() -> None:
     threading.Thread(target=wait, daemon=True).start()
     print("ready", flush=True)
     # The frames besides: the module's, this one, the leaf.
-    if sys.argv[2:]:
+    if sys.argv[2:] == ["threads"]:
+        # Here they are three of the thread's, and the leaf.
+        run = stack(depth - 4)
+        threads = [threading.Thread(target=run, args=(stop,)) for _ in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    elif sys.argv[2:]:
         in_opentelemetry(sys.argv[2], stack(depth - 5), stop)
     else:
         stack(depth - 3)(stop)

@@ -10,6 +10,8 @@ import json
 import sys
 import time
 
+import in_process
+
 DEPTH = 30
 ITERATIONS = 150_000
 
@@ -32,6 +34,7 @@ def deeper(frames: int, batches: int) -> list[int]:
 
 def main() -> None:
     """Answer until stdin is closed."""
+    in_process.start()
     deeper(DEPTH - 3, 5)
     print("ready", flush=True)
     for line in sys.stdin:

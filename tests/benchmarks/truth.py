@@ -1,20 +1,29 @@
 """Uses known amounts of CPU time in functions and spans of their own.
 
-For every line on stdin (how many seconds): does so, and answers with the nanoseconds that the thread's CPU
-clock has counted in each function, as JSON.
+Argument: how, in `python` or in `numpy`. For every line on stdin (how many seconds): does so, and answers with
+the nanoseconds that the thread's CPU clock has counted in each function, as JSON.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import time
 from collections.abc import Callable
 
+import in_process
 from opentelemetry.sdk.trace import TracerProvider
 
 FUNCTIONS = 40
+SIZE = 96
+# In C without the GIL: a product of two matrices takes some hundred microseconds.
+NUMPY = """
+def work_{number:02}(until):
+    while thread_time_ns() < until:
+        matrix @ matrix
+"""
 SOURCE = """
 def work_{number:02}(until):
     number = 0
@@ -24,18 +33,28 @@ def work_{number:02}(until):
 """
 
 
-def functions() -> list[Callable[[int], None]]:
+def functions(how: str) -> list[Callable[[int], None]]:
     """Make functions with code objects of their own."""
     names: dict[str, object] = {"thread_time_ns": time.thread_time_ns}
-    source = "".join(SOURCE.format(number=number) for number in range(FUNCTIONS))
+    template = SOURCE
+    if how == "numpy":
+        # What other threads do is not on this one's clock.
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        import numpy
+
+        template = NUMPY
+        names["matrix"] = numpy.random.default_rng(1).random((SIZE, SIZE))
+    source = "".join(template.format(number=number) for number in range(FUNCTIONS))
     exec(compile(source, "truth_work.py", "exec"), names)  # noqa: S102 (our own source)
     return [names[f"work_{number:02}"] for number in range(FUNCTIONS)]  # type: ignore[misc]
 
 
 def main() -> None:
     """Answer until stdin is closed."""
-    tracer = TracerProvider().get_tracer("truth")
-    work = functions()
+    provider = TracerProvider()
+    in_process.start(provider)
+    tracer = provider.get_tracer("truth")
+    work = functions(sys.argv[1])
     with tracer.start_as_current_span("first"):
         pass
     print("ready", flush=True)
@@ -51,6 +70,7 @@ def main() -> None:
                 work[number](start + nanoseconds)
                 counted[number] += time.thread_time_ns() - start
         print(json.dumps(counted), flush=True)
+    in_process.stop()
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ import sys
 import time
 from pathlib import Path
 
+import in_process
 from flask import Flask
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 
 WORK_SECONDS = 0.002
+provider = TracerProvider()
 application = Flask("web")
-FlaskInstrumentor().instrument_app(application, tracer_provider=TracerProvider())
+FlaskInstrumentor().instrument_app(application, tracer_provider=provider)
 
 
 def work(frames: int) -> None:
@@ -30,6 +32,11 @@ def work(frames: int) -> None:
         for _ in range(100):
             pass
     return None
+
+
+def post_worker_init(_worker: object) -> None:
+    """Start the in-process pair in the worker, if it is asked for: gunicorn calls this by its name."""
+    in_process.start(provider)
 
 
 @application.get("/")
@@ -50,7 +57,8 @@ def main() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "web:application"]
+    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
+    command += ["--config", "python:web", "web:application"]
     with subprocess.Popen(
         [*command, "--log-level", "error"], cwd=Path(__file__).parent, stdin=subprocess.DEVNULL
     ) as server:

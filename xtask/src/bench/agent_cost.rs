@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::Bench;
 use super::host;
-use super::peers::{self, Peer};
+use super::peers::{self, InProcess, Peer};
 use super::report::{Figure, Report};
 use super::sink;
 use super::spanprof::Spanprof;
@@ -38,8 +38,10 @@ struct Column {
 
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let (python, lacking) = bench.python_with_peers()?;
-    let url = sink::start()?;
-    let agent = |frequency| run_agent(bench, &url, frequency);
+    let within = InProcess::find(lacking.as_ref());
+    let server = sink::start(false)?;
+    let url = &*server.url;
+    let agent = |frequency| run_agent(bench, url, frequency);
     let mut figures = Vec::new();
     let (mut memory, mut core) = (Vec::new(), Vec::new());
     for processes in IDLE {
@@ -74,39 +76,52 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         Figure::new("an idle process more: memory", "KiB", vec![more_memory]).below(64.0),
         Figure::new("an idle process more: CPU", "% of a core", vec![more_core]).below(0.001),
     ]);
-    if lacking.is_none() {
-        figures.extend(in_process(bench, &python, &url)?);
+    for peer in &within {
+        figures.extend(in_idle_processes(bench, &python, peer, url)?);
     }
     let program = bench.program("service.py");
     let services = start_many(&python, &program, &[], SERVICES)?;
     figures.extend(show(
         &format!("{SERVICES} services"),
         agent(FREQUENCY)?,
-        None,
+        Bars {
+            core: Some(1.0),
+            per_sample: None,
+        },
     ));
     drop(services);
     let program = bench.program("spin.py");
     let busy = start_many(&python, &program, &["30"], BUSY)?;
     let name = format!("{BUSY} busy processes");
-    figures.extend(show(&name, agent(FREQUENCY)?, Some(25.0)));
+    let bars = Bars {
+        core: Some(1.0),
+        per_sample: Some(25.0),
+    };
+    figures.extend(show(&name, agent(FREQUENCY)?, bars));
     let (peers, mut notes) = peers::find(&python);
     notes.extend(lacking.map(|reason| format!("peers from PyPI are left out: {reason}")));
     for peer in &peers {
         let pid = busy.first().context("nothing is busy")?.id();
         figures.push(of_peer(bench, peer, pid)?);
     }
+    for peer in &within {
+        figures.push(in_busy_process(bench, &python, peer, url)?);
+    }
     drop(busy);
     let stacks = start_many(&python, &bench.program("stacks.py"), &[], 1)?;
     let name = "10 000 stacks in a window";
-    figures.extend(show(name, agent(FREQUENCY_OF_STACKS)?, Some(25.0)));
+    // Ten times the samples: there is no bar for what those take together.
+    let bars = Bars { core: None, ..bars };
+    figures.extend(show(name, agent(FREQUENCY_OF_STACKS)?, bars));
     drop(stacks);
     notes.push(format!(
         "`spanprof agent` at {FREQUENCY} Hz ({FREQUENCY_OF_STACKS} Hz for the 10 000 stacks), with uploads \
          every 15 s to a server on this host that takes everything, in its second and third window; idle \
          processes are forked from one and wake up twice a second; each service serves 20 requests a \
          second, each a span of 2 ms of CPU; every other Python process of the host is profiled too; \
-         `pyroscope-io` samples 100 times a second from within each of {IN_PROCESS} idle processes; other \
-         peers sample one busy process at {FREQUENCY} Hz, their CPU is by samples that are due"
+         `pyroscope-io` samples {FREQUENCY} times a second from within each of {IN_PROCESS} idle processes; one \
+         busy process is sampled by each peer at {FREQUENCY} Hz: its CPU, of one within the process that of all \
+         threads but the busy one, is by samples that are due"
     ));
     Ok(Report {
         name: "agent",
@@ -155,15 +170,26 @@ fn run_agent(bench: &Bench, url: &str, frequency: u32) -> Result<Column> {
     Ok(column)
 }
 
-fn show(what: &str, column: Column, per_sample: Option<f64>) -> Vec<Figure> {
+/// What CPU must stay below, if anything.
+#[derive(Clone, Copy)]
+struct Bars {
+    /// Percent of a core.
+    core: Option<f64>,
+    /// Microseconds.
+    per_sample: Option<f64>,
+}
+
+fn show(what: &str, column: Column, bars: Bars) -> Vec<Figure> {
     let name = |which: &str| format!("{what}: {which}");
+    let core = Figure::new(name("CPU"), "% of a core", column.core);
     let samples = Figure::new(name("CPU per sample"), "µs", column.per_sample);
+    let with = |figure: Figure, bar: Option<f64>| match bar {
+        Some(bar) => figure.below(bar),
+        None => figure,
+    };
     vec![
-        Figure::new(name("CPU"), "% of a core", column.core).below(1.0),
-        match per_sample {
-            Some(bar) => samples.below(bar),
-            None => samples,
-        },
+        with(core, bars.core),
+        with(samples, bars.per_sample),
         Figure::new(name("resident memory"), "MiB", column.resident).below(60.0),
         Figure::new(
             name("proportional memory (PSS)"),
@@ -173,27 +199,58 @@ fn show(what: &str, column: Column, per_sample: Option<f64>) -> Vec<Figure> {
     ]
 }
 
-/// What `pyroscope-io` adds to each of many idle processes.
-fn in_process(bench: &Bench, python: &Path, url: &str) -> Result<Vec<Figure>> {
+/// What a peer within adds to each of many idle processes.
+fn in_idle_processes(
+    bench: &Bench,
+    python: &Path,
+    peer: &InProcess,
+    url: &str,
+) -> Result<Vec<Figure>> {
     let (mut core, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds(2, 1) {
         let count = IN_PROCESS.to_string();
         let program = bench.program("idle.py");
-        let without = many_idle(
-            bench,
-            &mut Workload::start(python, &program, &[&count], None)?,
-        )?;
-        let with = many_idle(
-            bench,
-            &mut Workload::start(python, &program, &[&count, url], None)?,
-        )?;
+        let start = |environment: &[(&str, String)]| {
+            Workload::start_in(environment, python, &program, &[&count], None)
+        };
+        let without = many_idle(bench, &mut start(&[])?)?;
+        let with = many_idle(bench, &mut start(&peer.environment(url, FREQUENCY))?)?;
         core.push((with.0 - without.0) / f64::from(IN_PROCESS));
         memory.push(1024.0 * (with.1 - without.1) / f64::from(IN_PROCESS));
     }
     Ok(vec![
-        Figure::new("pyroscope-io in an idle process: memory", "KiB", memory),
-        Figure::new("pyroscope-io in an idle process: CPU", "% of a core", core),
+        Figure::new(
+            format!("{} in an idle process: memory", peer.name),
+            "KiB",
+            memory,
+        ),
+        Figure::new(
+            format!("{} in an idle process: CPU", peer.name),
+            "% of a core",
+            core,
+        ),
     ])
+}
+
+/// CPU of a peer's own threads within a busy process by samples that are due.
+fn in_busy_process(bench: &Bench, python: &Path, peer: &InProcess, url: &str) -> Result<Figure> {
+    let mut per_sample = Vec::new();
+    for _ in 0..bench.rounds(2, 1) {
+        let environment = peer.environment(url, FREQUENCY);
+        let program = bench.program("spin.py");
+        let busy = Workload::start_in(&environment, python, &program, &["30"], None)?;
+        thread::sleep(Duration::from_secs(2));
+        let own = || -> Result<f64> {
+            Ok(host::cpu_seconds(busy.id())? - host::main_thread_cpu_seconds(busy.id())?)
+        };
+        let (before, start) = (own()?, Instant::now());
+        thread::sleep(WINDOW);
+        let used = own()? - before;
+        let due = start.elapsed().as_secs_f64() * f64::from(FREQUENCY);
+        per_sample.push(1e6 * used / due);
+    }
+    let name = format!("{}: CPU per sample", peer.name);
+    Ok(Figure::new(name, "µs", per_sample))
 }
 
 /// CPU in percent of a core, and memory in MiB, of all processes of `idle.py`.

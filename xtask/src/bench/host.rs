@@ -101,6 +101,13 @@ pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(nanoseconds / 1e9)
 }
 
+/// CPU time of its main thread alone.
+pub(super) fn main_thread_cpu_seconds(pid: u32) -> Result<f64> {
+    let text = read(format!("/proc/{pid}/schedstat"))?;
+    let time = text.split_ascii_whitespace().next().unwrap_or_default();
+    Ok(time.parse::<f64>().unwrap_or(0.0) / 1e9)
+}
+
 /// Resident and proportional memory of a process, in MiB.
 pub(super) fn memory(pid: u32) -> Result<[f64; 2]> {
     let rollup = read(format!("/proc/{pid}/smaps_rollup"))?;

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::Bench;
+use super::peers::InProcess;
 use super::report::{Figure, Report};
+use super::sink;
 use super::spanprof::Spanprof;
 use super::statistics::quantile;
 use super::workload::Workload;
@@ -31,21 +33,23 @@ struct Served {
 type Part = fn(&Served) -> f64;
 
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
-    let (python, _) = bench.python_with_peers()?;
+    let (python, lacking) = bench.python_with_peers()?;
     let folder = bench.workspace.target.join("bench");
-    let mut service = Workload::start(&python, &bench.program("web.py"), &[], Some(0))?;
-    let port = service
-        .ask(0)?
-        .as_u64()
-        .and_then(|port| u16::try_from(port).ok());
-    let port = port.context("the service does not say its port")?;
+    let program = bench.program("web.py");
+    let mut service = Workload::start(&python, &program, &[], Some(0))?;
+    let port = port(&mut service)?;
     let requests = if bench.quick { REQUESTS / 4 } else { REQUESTS };
     serve(port, requests)?;
     let (mut with, mut without) = (Vec::new(), Vec::new());
     let (mut more, mut noise) = (Vec::new(), Vec::new());
+    let peers = InProcess::find(lacking.as_ref());
+    let mut peers: Vec<(&InProcess, Vec<Served>)> =
+        peers.iter().map(|peer| (peer, Vec::new())).collect();
+    let server = sink::start(false)?;
     for _ in 0..bench.rounds(9, 2) {
         let before = serve(port, requests)?;
         let agent = Spanprof::record(&bench.agent, &folder, &[], FREQUENCY)?;
+        serve(port, requests / 10)?;
         let profiled = serve(port, requests)?;
         agent.stop()?;
         let after = serve(port, requests)?;
@@ -53,6 +57,13 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         noise.push(after.p99 / before.p99);
         with.push(profiled);
         without.push(before);
+        for (peer, served) in &mut peers {
+            let environment = peer.environment(&server.url, FREQUENCY);
+            let mut twin = Workload::start_in(&environment, &python, &program, &[], Some(0))?;
+            let port = self::port(&mut twin)?;
+            serve(port, requests / 10)?;
+            served.push(serve(port, requests)?);
+        }
     }
     let rate = f64::from(FREQUENCY);
     let column = |of: Part, served: &[Served]| served.iter().map(of).collect();
@@ -62,8 +73,13 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         ("p99", "ms", |it| it.p99),
         ("throughput at saturation", "requests/s", |it| it.throughput),
     ];
+    let peers = peers.iter().map(|(peer, served)| (&*peer.name, served));
+    let all: Vec<(&str, &Vec<Served>)> = [("no profiler", &without), ("spanprof", &with)]
+        .into_iter()
+        .chain(peers)
+        .collect();
     for (name, unit, of) in kinds {
-        for (who, served) in [("no profiler", &without), ("spanprof", &with)] {
+        for &(who, served) in &all {
             let name = format!("{name}, {who}");
             figures.push(Figure::new(name, unit, column(of, served)));
         }
@@ -75,19 +91,27 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         noise,
     ));
     figures.push(Figure::new("p99 with spanprof by those around", "", more).below(most));
-    Ok(Report {
-        name: "latency",
-        figures,
-        notes: vec![format!(
-            "a Flask service under gunicorn (one worker), instrumented with OpenTelemetry, 2 ms of CPU a \
+    let mut notes = vec![format!(
+        "a Flask service under gunicorn (one worker), instrumented with OpenTelemetry, 2 ms of CPU a \
              request; {requests} requests a round, one every {} ms whether the one before was answered or \
              not, each timed from when it was due; then for {} s one after the other; the whole host is \
              profiled at {rate} Hz; the bar is the upper quartile of what two runs without a profiler \
              differ by",
-            PACE.as_millis(),
-            SATURATED.as_secs(),
-        )],
+        PACE.as_millis(),
+        SATURATED.as_secs(),
+    )];
+    notes.extend(lacking.map(|reason| format!("pyroscope-io is left out: {reason}")));
+    Ok(Report {
+        name: "latency",
+        figures,
+        notes,
     })
+}
+
+fn port(service: &mut Workload) -> Result<u16> {
+    let port = service.ask(0)?.as_u64();
+    port.and_then(|port| u16::try_from(port).ok())
+        .context("the service does not say its port")
 }
 
 fn serve(port: u16, requests: u32) -> Result<Served> {

@@ -92,6 +92,39 @@ fn of_microseconds(line: &str, _frequency: u32) -> Option<f64> {
     Some(microseconds / 1e6)
 }
 
+/// A profiler that samples a process from within: `tests/benchmarks/in_process.py` starts it.
+pub(super) struct InProcess {
+    /// As tables name it, with its version.
+    pub(super) name: String,
+    sampler: &'static str,
+}
+
+impl InProcess {
+    /// Both samplers of `pyroscope-io`; none where it cannot be installed.
+    pub(super) fn find(lacking: Option<&String>) -> Vec<Self> {
+        let samplers = match lacking {
+            None => ["PySpy", "Stack"].as_slice(),
+            Some(_) => &[],
+        };
+        samplers
+            .iter()
+            .map(|sampler| Self {
+                name: format!("pyroscope-io 1.4.0 ({sampler})"),
+                sampler,
+            })
+            .collect()
+    }
+
+    /// What a workload's environment must say.
+    pub(super) fn environment(&self, url: &str, frequency: u32) -> [(&'static str, String); 3] {
+        [
+            ("PEER_URL", url.to_owned()),
+            ("PEER_SAMPLER", self.sampler.to_owned()),
+            ("PEER_RATE", frequency.to_string()),
+        ]
+    }
+}
+
 /// Where a peer writes what it has sampled.
 pub(super) fn output(folder: &Path) -> PathBuf {
     folder.join("peer.out")

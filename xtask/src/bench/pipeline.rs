@@ -13,9 +13,12 @@ use crate::command;
 use crate::workspace::cargo_program;
 
 /// What is measured: criterion's name, ours, and what is to be reached, in thousands a second.
-const CASES: [(&str, &str, f64); 2] = [
-    ("warm", "500 stacks, again and again", 500.0),
-    ("unique", "no stack twice", 50.0),
+const CASES: [(&str, &str, Option<f64>); 5] = [
+    ("warm", "500 stacks, again and again", Some(500.0)),
+    ("unique", "no stack twice", Some(50.0)),
+    ("decode", "of those 500 stacks: decode", None),
+    ("take", "  join, symbolize, sum", None),
+    ("encode", "  encode", None),
 ];
 
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
@@ -40,7 +43,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
     for (case, name, bar) in CASES {
         let folder = bench.workspace.target.join("criterion/pipeline").join(case);
         let rates = rates(&folder.join("new"))?;
-        figures.push(Figure::new(name, "thousand samples/s", rates).above(bar));
+        let figure = Figure::new(name, "thousand samples/s", rates);
+        figures.push(match bar {
+            Some(bar) => figure.above(bar),
+            None => figure,
+        });
     }
     Ok(Report {
         name: "pipeline",

@@ -1,7 +1,6 @@
 //! What a pprof file says, as far as benchmarks ask: field numbers are those of pprof's `profile.proto`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -69,16 +68,35 @@ pub(super) struct Row {
     pub(super) functions: Vec<String>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) samples: f64,
+    /// Their CPU time.
+    pub(super) seconds: f64,
 }
 
 /// Reads a `.pb.gz` file.
 pub(super) fn read(path: &Path) -> Result<Vec<Row>> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| GzDecoder::new(file).read_to_end(&mut bytes))
-        .with_context(|| format!("failed to read {}", path.display()))?;
-    let profile = Profile::decode(bytes.as_slice())
-        .with_context(|| format!("{} is no pprof file", path.display()))?;
+    std::fs::read(path)
+        .context("cannot be opened")
+        .and_then(|bytes| parse(&bytes))
+        .with_context(|| format!("failed to read {}", path.display()))
+}
+
+/// Bytes as they are, or unpacked where they are packed with gzip.
+pub(super) fn unpacked(bytes: &[u8]) -> Result<Vec<u8>> {
+    const MAGIC: [u8; 2] = [0x1f, 0x8b];
+    if !bytes.starts_with(&MAGIC) {
+        return Ok(bytes.to_vec());
+    }
+    let mut unpacked = Vec::new();
+    GzDecoder::new(bytes)
+        .read_to_end(&mut unpacked)
+        .context("its compression is broken")?;
+    Ok(unpacked)
+}
+
+/// Reads a profile, packed or not.
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Row>> {
+    let bytes = unpacked(bytes)?;
+    let profile = Profile::decode(bytes.as_slice()).context("it is no pprof file")?;
     let text = |index: i64| {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         profile.string_table.get(index).cloned().unwrap_or_default()
@@ -96,13 +114,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<Row>> {
     let row = |sample: &Sample| {
         let value = sample.value.first().copied().unwrap_or(0);
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2⁵²")]
-        let samples = (value / profile.period.max(1)) as f64;
+        let [samples, nanoseconds] = [(value / profile.period.max(1)) as f64, value as f64];
         let frames = sample.location_id.iter();
         let labels = sample.label.iter();
         Row {
             functions: frames.filter_map(|id| locations.get(id).cloned()).collect(),
             labels: labels.map(|it| (text(it.key), text(it.text))).collect(),
             samples,
+            seconds: nanoseconds / 1e9,
         }
     };
     Ok(profile.sample.iter().map(row).collect())

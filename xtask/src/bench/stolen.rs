@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::Bench;
-use super::peers::{self, Peer};
+use super::peers::{self, InProcess, Peer};
 use super::report::{Figure, Report};
+use super::sink;
 use super::spanprof::Spanprof;
 use super::workload::Workload;
 use crate::command;
@@ -58,7 +59,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         .arg(bench.program("gaps.c"));
     command::run(&mut compiler)?;
     let (peers, mut notes) = peers::find(&python);
+    let within = InProcess::find(lacking.as_ref());
     notes.extend(lacking.map(|reason| format!("peers from PyPI are left out: {reason}")));
+    let server = sink::start(false)?;
     let idle = Workload::start(&python, &bench.program("throughput.py"), &[], Some(0))?;
     let mut figures = Vec::new();
     for threads in THREADS {
@@ -66,8 +69,17 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         let arguments = arguments.each_ref().map(String::as_str);
         let program = bench.program("gaps.py");
         let mut workload = Workload::start(&python, &program, &arguments, Some(0))?;
-        let taken = rounds(bench, &mut workload, idle.id(), &peers)?;
-        figures.extend(show(threads, &taken, &peers));
+        let twin = |peer: &InProcess| {
+            let environment = peer.environment(&server.url, FREQUENCY);
+            Workload::start_in(&environment, &python, &program, &arguments, Some(0))
+        };
+        let others = Others {
+            outside: &peers,
+            within: &within,
+            twin: &twin,
+        };
+        let taken = rounds(bench, &mut workload, idle.id(), &others)?;
+        figures.extend(show(threads, &taken, &others.names()));
     }
     notes.push(format!(
         "gaps between 1 µs and 1.5 ms in a loop that reads the time stamp counter below 30 Python and 20 \
@@ -83,14 +95,30 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
     })
 }
 
-fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, peers: &[Peer]) -> Result<Taken> {
+/// The other profilers.
+struct Others<'a> {
+    outside: &'a [Peer],
+    within: &'a [InProcess],
+    /// Starts the workload with one of them in it.
+    twin: &'a dyn Fn(&InProcess) -> Result<Workload>,
+}
+
+impl Others<'_> {
+    fn names(&self) -> Vec<&str> {
+        let outside = self.outside.iter().map(|peer| peer.name.as_str());
+        let within = self.within.iter().map(|peer| peer.name.as_str());
+        outside.chain(within).collect()
+    }
+}
+
+fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, others: &Others<'_>) -> Result<Taken> {
     let folder = bench.workspace.target.join("bench");
     let seconds = bench.rounds(3, 1);
     let mut taken = Taken {
         floor: Column::default(),
         ours: Column::default(),
         program: Vec::new(),
-        peers: vec![Column::default(); peers.len()],
+        peers: vec![Column::default(); others.names().len()],
     };
     let mut before = stolen(workload, seconds)?;
     for _ in 0..bench.rounds(5, 2) {
@@ -124,10 +152,17 @@ fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, peers: &[Peer]) -> 
             }
             note(column, workload, sampled)?;
         }
-        for (peer, column) in peers.iter().zip(&mut taken.peers) {
+        let (outside, within) = taken.peers.split_at_mut(others.outside.len());
+        for (peer, column) in others.outside.iter().zip(outside) {
             let sampling = peer.sample(workload.id(), FREQUENCY, &folder)?;
             let sampled = stolen(workload, seconds)?;
             drop(sampling);
+            note(column, workload, sampled)?;
+        }
+        for (peer, column) in others.within.iter().zip(within) {
+            let mut twin = (others.twin)(peer)?;
+            let sampled = stolen(&mut twin, seconds)?;
+            drop(twin);
             note(column, workload, sampled)?;
         }
     }
@@ -147,7 +182,7 @@ fn stolen(workload: &mut Workload, seconds: usize) -> Result<Gaps> {
     })
 }
 
-fn show(threads: u32, taken: &Taken, peers: &[Peer]) -> Vec<Figure> {
+fn show(threads: u32, taken: &Taken, peers: &[&str]) -> Vec<Figure> {
     let name = |what: &str| match threads {
         1 => format!("1 thread: {what}"),
         _ => format!("{threads} threads: {what}"),
@@ -177,7 +212,7 @@ fn show(threads: u32, taken: &Taken, peers: &[Peer]) -> Vec<Figure> {
     };
     show("spanprof", &taken.ours, Some(1.4));
     for (peer, column) in peers.iter().zip(&taken.peers) {
-        show(&peer.name, column, None);
+        show(peer, column, None);
     }
     figures
 }

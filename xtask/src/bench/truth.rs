@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::Bench;
-use super::peers::{self, Peer};
+use super::peers::{self, InProcess, Peer};
 use super::pprof;
 use super::report::{Figure, Report};
+use super::sink;
 use super::spanprof::Spanprof;
 use super::workload::{Workload, numbers};
 
@@ -17,7 +18,7 @@ const FREQUENCY: u32 = 999;
 const PEERS: u32 = 999;
 
 /// Round by round.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Column {
     /// Percent of all CPU time too much or too little.
     bias: Vec<f64>,
@@ -36,7 +37,8 @@ impl Column {
             let share = *nanoseconds / 1e9 / total;
             let found = seconds.get(number).copied().unwrap_or(0.0) * f64::from(frequency);
             let deviation = (samples * share * (1.0 - share)).sqrt();
-            (found - samples * share).abs() <= 3.0 * deviation
+            // Of no samples at all nothing is within anything.
+            samples > 0.0 && (found - samples * share).abs() <= 3.0 * deviation
         };
         let within = exact.iter().enumerate().filter(is_within).count();
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
@@ -45,21 +47,73 @@ impl Column {
     }
 }
 
+/// What the time is used for, as `truth.py` takes it, for people, and how many rounds of it.
+const KINDS: [(&str, &str, usize); 2] = [
+    ("python", "functions", 3),
+    ("numpy", "functions in numpy without the GIL", 2),
+];
+
+/// Who is measured besides.
+struct Peers {
+    outside: Vec<Peer>,
+    within: Vec<InProcess>,
+}
+
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let (python, lacking) = bench.python_with_peers()?;
-    let folder = bench.workspace.target.join("bench");
     // 30 000 samples and more.
     let seconds = bench.rounds(31, 3);
-    let (peers, mut notes) = peers::find(&python);
+    let (mut outside, mut notes) = peers::find(&python);
+    for peer in outside.extract_if(.., |peer| peer.seconds.is_none()) {
+        notes.push(format!(
+            "{} is left out: it knows no Python functions",
+            peer.name
+        ));
+    }
+    let peers = Peers {
+        outside,
+        within: InProcess::find(lacking.as_ref()),
+    };
     notes.extend(lacking.map(|reason| format!("peers from PyPI are left out: {reason}")));
-    let mut workload = Workload::start(&python, &bench.program("truth.py"), &[], Some(0))?;
+    let mut figures = Vec::new();
+    for (kind, name, rounds) in KINDS {
+        let rounds = bench.rounds(rounds, 1);
+        figures.extend(measure_kind(
+            bench,
+            &python,
+            (kind, name),
+            (rounds, seconds),
+            &peers,
+        )?);
+    }
+    notes.push(format!(
+        "40 functions, each in a span of its own, that use known amounts of CPU time by the thread's clock, \
+         {seconds} s a round at {FREQUENCY} Hz: bias is how far all of them together are off, σ that of the \
+         binomial distribution of so many samples; peers are asked for {PEERS} Hz; those in the process know \
+         spans, too, here each a local root"
+    ));
+    Ok(Report {
+        name: "truth",
+        figures,
+        notes,
+    })
+}
+
+fn measure_kind(
+    bench: &Bench,
+    python: &Path,
+    (kind, name): (&str, &str),
+    (rounds, seconds): (usize, usize),
+    peers: &Peers,
+) -> Result<Vec<Figure>> {
+    let folder = bench.workspace.target.join("bench");
+    let program = bench.program("truth.py");
+    let server = sink::start(true)?;
+    let mut workload = Workload::start(python, &program, &[kind], Some(0))?;
     let (mut functions, mut spans) = (Column::default(), Column::default());
-    let mut others: Vec<(&Peer, Column)> = peers
-        .iter()
-        .filter(|peer| peer.seconds.is_some())
-        .map(|peer| (peer, Column::default()))
-        .collect();
-    for _ in 0..bench.rounds(3, 1) {
+    let mut others = vec![Column::default(); peers.outside.len()];
+    let mut twins = vec![<[Column; 2]>::default(); peers.within.len()];
+    for _ in 0..rounds {
         let output = folder.join("truth.pb.gz");
         let flags = ["--span-label", "active", "--output"];
         let flags: Vec<&str> = flags.into_iter().chain(output.to_str()).collect();
@@ -69,35 +123,52 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         agent.stop()?;
         let rows = pprof::read(&output)?;
         functions.note(&by_function(&rows), &exact, FREQUENCY);
-        spans.note(&by_span(&rows), &exact, FREQUENCY);
-        for (peer, column) in &mut others {
+        spans.note(&by_span(&rows, "active_span_name"), &exact, FREQUENCY);
+        for (peer, column) in peers.outside.iter().zip(&mut others) {
             let sampling = peer.sample(workload.id(), PEERS, &folder)?;
             let exact = numbers(&workload.ask(seconds)?);
             drop(sampling);
             column.note(&of_peer(peer, &folder)?, &exact, PEERS);
         }
+        for (peer, [functions, spans]) in peers.within.iter().zip(&mut twins) {
+            let environment = peer.environment(&server.url, PEERS);
+            let mut twin = Workload::start_in(&environment, python, &program, &[kind], Some(0))?;
+            let exact = numbers(&twin.ask(seconds)?);
+            // It pushes what is left when it ends.
+            drop(twin);
+            let rows = server.take()?;
+            functions.note(&by_function(&rows), &exact, PEERS);
+            spans.note(&by_span(&rows, "span_name"), &exact, PEERS);
+        }
     }
+    let ours = [
+        (name.to_owned(), functions),
+        (format!("{name}: their spans"), spans),
+    ];
     let mut figures = Vec::new();
-    for (what, column) in [("functions", functions), ("spans", spans)] {
-        let name = |which: &str| format!("{what}: {which}");
-        figures.push(Figure::new(name("bias"), "%", column.bias).below(1.0));
-        figures.push(Figure::new(name("within 3 σ"), "%", column.within).above(98.9));
+    for (name, column) in ours {
+        let bias = Figure::new(format!("{name}: bias"), "%", column.bias);
+        let within = Figure::new(format!("{name}: within 3 σ"), "%", column.within);
+        figures.extend([bias.below(1.0), within.above(98.9)]);
     }
-    for (peer, column) in others {
-        let name = |which: &str| format!("{}, functions: {which}", peer.name);
-        figures.push(Figure::new(name("bias"), "%", column.bias));
-        figures.push(Figure::new(name("within 3 σ"), "%", column.within));
+    let title = |peer: &str, what: &str| format!("{peer}, {name}{what}");
+    let others = peers.outside.iter().zip(others);
+    let mut columns: Vec<(String, Column)> = others
+        .map(|(peer, column)| (title(&peer.name, ""), column))
+        .collect();
+    for (peer, [functions, spans]) in peers.within.iter().zip(twins) {
+        columns.push((title(&peer.name, ""), functions));
+        columns.push((title(&peer.name, ": their spans"), spans));
     }
-    notes.push(format!(
-        "40 functions, each in a span of its own, that use known amounts of CPU time by the thread's clock, \
-         {seconds} s a round at {FREQUENCY} Hz: bias is how far all of them together are off, σ that of the \
-         binomial distribution of so many samples; peers, which know no spans, are asked for {PEERS} Hz"
-    ));
-    Ok(Report {
-        name: "truth",
-        figures,
-        notes,
-    })
+    for (name, column) in columns {
+        figures.push(Figure::new(format!("{name}: bias"), "%", column.bias));
+        figures.push(Figure::new(
+            format!("{name}: within 3 σ"),
+            "%",
+            column.within,
+        ));
+    }
+    Ok(figures)
 }
 
 /// Seconds by number of the function.
@@ -105,18 +176,18 @@ fn by_function(rows: &[pprof::Row]) -> HashMap<usize, f64> {
     sums(rows.iter().filter_map(|row| {
         let mut works = row.functions.iter();
         let number = works.find_map(|function| function.strip_prefix("work_")?.parse().ok())?;
-        Some((number, row.samples / f64::from(FREQUENCY)))
+        Some((number, row.seconds))
     }))
 }
 
-/// Seconds by number of the span, of samples in functions: a span's own start and end are its, too, and no
-/// clock has counted them.
-fn by_span(rows: &[pprof::Row]) -> HashMap<usize, f64> {
+/// Seconds by number of the span that a label names, of samples in functions: a span's own start and end are
+/// its, too, and no clock has counted them.
+fn by_span(rows: &[pprof::Row], label: &str) -> HashMap<usize, f64> {
     let is_work = |row: &&pprof::Row| row.functions.iter().any(|it| it.starts_with("work_"));
     sums(rows.iter().filter(is_work).filter_map(|row| {
-        let span = row.labels.get("active_span_name")?;
+        let span = row.labels.get(label)?;
         let number = span.strip_prefix("span_")?.parse().ok()?;
-        Some((number, row.samples / f64::from(FREQUENCY)))
+        Some((number, row.seconds))
     }))
 }
 

@@ -24,6 +24,17 @@ impl Workload {
         arguments: &[&str],
         cpu: Option<usize>,
     ) -> Result<Self> {
+        Self::start_in(&[], python, program, arguments, cpu)
+    }
+
+    /// The same with variables in its environment.
+    pub(super) fn start_in(
+        environment: &[(&str, String)],
+        python: &Path,
+        program: &Path,
+        arguments: &[&str],
+        cpu: Option<usize>,
+    ) -> Result<Self> {
         let mut command = match cpu {
             None => Command::new(python),
             Some(cpu) => {
@@ -36,6 +47,7 @@ impl Workload {
             .arg(program)
             .args(arguments)
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

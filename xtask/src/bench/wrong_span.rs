@@ -3,19 +3,21 @@
 use anyhow::Result;
 
 use super::Bench;
+use super::peers::InProcess;
 use super::pprof;
 use super::report::{Figure, Report};
+use super::sink;
 use super::spanprof::Spanprof;
 use super::workload::Workload;
 
 const FREQUENCY: u32 = 999;
-/// As `owners.py` takes it, and for people.
-const CASES: [(&str, &str); 5] = [
-    ("2", "2 asyncio requests at once"),
-    ("100", "100 asyncio requests at once"),
-    ("nested", "10 nested spans"),
-    ("threads", "4 threads"),
-    ("fork", "4 children forked in a span"),
+/// As `owners.py` takes it, for people, and whether its spans are local roots, the only ones that the peer labels.
+const CASES: [(&str, &str, bool); 5] = [
+    ("2", "2 asyncio requests at once", true),
+    ("100", "100 asyncio requests at once", true),
+    ("nested", "10 nested spans", false),
+    ("threads", "4 threads", true),
+    ("fork", "4 children forked in a span", false),
 ];
 
 /// Samples by what their label says of their function's span.
@@ -27,14 +29,20 @@ struct Judged {
 }
 
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
-    let (python, _) = bench.python_with_peers()?;
+    let (python, lacking) = bench.python_with_peers()?;
+    let peers = InProcess::find(lacking.as_ref());
+    let server = sink::start(true)?;
     let folder = bench.workspace.target.join("bench");
     let seconds = bench.rounds(10, 3);
     let mut figures = Vec::new();
-    for (how, name) in CASES {
-        let (mut wrong, mut none, mut samples) = (Vec::new(), Vec::new(), Vec::new());
+    let program = bench.program("owners.py");
+    for (how, name, are_roots) in CASES {
+        let mut ours = Column::default();
+        let peers = peers.iter().filter(|_| are_roots);
+        let mut peers: Vec<(&InProcess, Column)> =
+            peers.map(|peer| (peer, Column::default())).collect();
         for _ in 0..bench.rounds(3, 1) {
-            let mut workload = Workload::start(&python, &bench.program("owners.py"), &[how], None)?;
+            let mut workload = Workload::start(&python, &program, &[how], None)?;
             let output = folder.join("owners.pb.gz");
             let flags = ["--span-label", "active", "--output"];
             let flags: Vec<&str> = flags.into_iter().chain(output.to_str()).collect();
@@ -42,34 +50,62 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
             let agent = Spanprof::record_with(&bench.agent, &folder, &[], FREQUENCY, &flags)?;
             workload.ask(seconds)?;
             agent.stop()?;
-            let judged = judge(&pprof::read(&output)?);
-            let all = judged.right + judged.wrong + judged.none;
-            wrong.push(100.0 * judged.wrong / all);
-            none.push(100.0 * judged.none / all);
-            samples.push(all);
+            ours.note(&judge(&pprof::read(&output)?, "active_span_name"));
+            for (peer, column) in &mut peers {
+                let environment = peer.environment(&server.url, FREQUENCY);
+                let mut twin = Workload::start_in(&environment, &python, &program, &[how], None)?;
+                twin.ask(seconds)?;
+                drop(twin);
+                column.note(&judge(&server.take()?, "span_name"));
+            }
         }
-        let title = |what: &str| format!("{name}: {what}");
-        figures.push(Figure::new(title("on the wrong span"), "%", wrong).zero());
-        figures.push(Figure::new(title("on no span"), "%", none));
-        figures.push(Figure::new(title("judged"), "samples", samples));
+        figures.extend(ours.show(name, true));
+        for (peer, column) in peers {
+            figures.extend(column.show(&format!("{}, {name}", peer.name), false));
+        }
     }
+    let mut notes = vec![format!(
+        "each function is called in one span only; samples in it, at {FREQUENCY} Hz, are judged by their \
+         `active_span_name` (peers: `span_name`, of which a sample with several keeps one, as the server does); \
+         without our package, so from the interpreter's context alone, which the agent has known since before \
+         the first of them; peers label local roots only, and so are judged where each span is one"
+    )];
+    notes.extend(lacking.map(|reason| format!("pyroscope-io is left out: {reason}")));
     Ok(Report {
         name: "wrong-span",
         figures,
-        notes: vec![
-            format!(
-                "each function is called in one span only; samples in it, at {FREQUENCY} Hz, are judged by \
-                 their `active_span_name`; without the package, so from the interpreter's context alone, \
-                 which the agent has known since before the first of them"
-            ),
-            "the in-process pair puts about half of two requests' samples on the wrong span: the test \
-             `beside_the_peer` (`tests/tests/two_requests.rs`) measures it beside ours"
-                .to_owned(),
-        ],
+        notes,
     })
 }
 
-fn judge(rows: &[pprof::Row]) -> Judged {
+/// Round by round, in percent.
+#[derive(Default)]
+struct Column {
+    wrong: Vec<f64>,
+    none: Vec<f64>,
+    samples: Vec<f64>,
+}
+
+impl Column {
+    fn note(&mut self, judged: &Judged) {
+        let all = judged.right + judged.wrong + judged.none;
+        self.wrong.push(100.0 * judged.wrong / all);
+        self.none.push(100.0 * judged.none / all);
+        self.samples.push(all);
+    }
+
+    fn show(self, name: &str, must_be_right: bool) -> [Figure; 3] {
+        let title = |what: &str| format!("{name}: {what}");
+        let wrong = Figure::new(title("on the wrong span"), "%", self.wrong);
+        [
+            if must_be_right { wrong.zero() } else { wrong },
+            Figure::new(title("on no span"), "%", self.none),
+            Figure::new(title("judged"), "samples", self.samples),
+        ]
+    }
+}
+
+fn judge(rows: &[pprof::Row], label: &str) -> Judged {
     let mut judged = Judged::default();
     for row in rows {
         let works = row.functions.iter();
@@ -79,7 +115,7 @@ fn judge(rows: &[pprof::Row]) -> Judged {
         else {
             continue;
         };
-        let span = row.labels.get("active_span_name");
+        let span = row.labels.get(label);
         let judgement = match span.map(|span| span.strip_prefix("span_") == Some(number)) {
             Some(true) => &mut judged.right,
             Some(false) => &mut judged.wrong,
