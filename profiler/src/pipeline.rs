@@ -1,6 +1,6 @@
 //! The data plane assembled: bytes of one record in, and at the end of a window its profiles out.
 //!
-//! No threads, files, sockets or clocks: `run.rs` feeds it from the ring, tests from recorded bytes.
+//! No threads, files, sockets or clocks: `run` feeds it from the ring, tests from recorded bytes.
 
 use std::{collections::HashSet, sync::Arc};
 

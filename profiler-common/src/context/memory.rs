@@ -1,0 +1,55 @@
+//! Reading words, and what lies near them.
+
+use super::ContextScratch;
+use crate::{span::state, walk::ReadUser};
+
+/// The most of them that are read.
+const NEAR: u64 = 248;
+
+/// A word that must be readable.
+#[inline(always)]
+pub(super) fn word<R: ReadUser>(reader: &R, address: u64) -> Result<u64, u32> {
+    reader.read_u64(address).ok_or(state::CONTEXT_UNREADABLE)
+}
+
+/// How many bytes from an address on are read at once: `least` at any rate, and as many more as lie in the
+/// same page, since one that is not resident costs a fault.
+#[inline(always)]
+pub(super) fn reach(address: u64, least: u64) -> u64 {
+    const PAGE: u64 = 4096;
+    let room = PAGE - (address & (PAGE - 1));
+    let size = if room < NEAR { room } else { NEAR };
+    if size < least { least } else { size }
+}
+
+/// Reads what lies from an address on into `scratch.near`, `least` bytes at any rate.
+#[inline(always)]
+pub(super) fn near<R: ReadUser>(
+    reader: &R,
+    address: u64,
+    least: u64,
+    scratch: &mut ContextScratch,
+) -> Result<(), u32> {
+    let size = reach(address, least);
+    scratch.near_start = address;
+    scratch.near_size = 0;
+    if !reader.read_part(address, size as u32, &mut scratch.near) {
+        return Err(state::CONTEXT_UNREADABLE);
+    }
+    scratch.near_size = size;
+    Ok(())
+}
+
+/// A word that must be readable, and may have been read already.
+#[inline(always)]
+pub(super) fn word_near<R: ReadUser>(
+    reader: &R,
+    scratch: &ContextScratch,
+    address: u64,
+) -> Result<u64, u32> {
+    let at = address.wrapping_sub(scratch.near_start);
+    if at.is_multiple_of(8) && at < scratch.near_size && scratch.near_size - at >= 8 {
+        return Ok(scratch.near.u64_at(at as u16));
+    }
+    word(reader, address)
+}

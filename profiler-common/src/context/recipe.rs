@@ -1,0 +1,131 @@
+//! How to read the current span of one process: what user space ships.
+
+use crate::wire::record;
+
+/// Span classes a recipe can hold: the SDK's, the API's, and room for an application's own.
+pub const MAX_SPAN_CLASSES: usize = 6;
+/// Says that a class has no such attribute.
+pub const NO_ATTRIBUTE: u8 = u8::MAX;
+
+record! {
+    /// How to read the current span of one process. Written by the agent, copied at fork and
+    /// removed at exec and exit by the kernel programs.
+    SpanRecipe: 312 bytes {
+        /// Where the module `opentelemetry.context` keeps its runtime context.
+        runtime_context_place: u64,
+        /// The runtime context whose variable this is: another one there, and nothing here fits.
+        runtime_context: u64,
+        /// The context variable of OpenTelemetry's runtime context.
+        variable: u64,
+        /// The class of its values, `opentelemetry.context.context.Context`.
+        context_class: u64,
+        /// The key of the current span in a `Context`: a string of its own.
+        span_key: u64,
+        /// `opentelemetry.trace.span.SpanContext`.
+        span_context_class: u64,
+        /// The type of HAMT nodes with a bitmap of their children.
+        bitmap_node: u64,
+        /// The type of HAMT nodes with 32 children.
+        array_node: u64,
+        /// The type of HAMT nodes whose keys have one hash.
+        collision_node: u64,
+        /// `None`.
+        none: u64,
+        /// `True`.
+        truth: u64,
+        /// The interned string `_context`.
+        name_context: u64,
+        /// The interned string `_end_time`.
+        name_end_time: u64,
+        /// The interned string `_name`.
+        name_name: u64,
+        /// The interned string `_parent`.
+        name_parent: u64,
+        /// The interned string `_spanprof_local_root`, the attribute of a span's context in which the
+        /// hook keeps its local root.
+        name_local_root: u64,
+        /// The variable's hash, folded as `hamt_hash` does.
+        variable_hash: u32,
+        /// `PyThreadState.context`.
+        thread_context: u16,
+        /// `PyTupleObject.ob_item`.
+        tuple_items: u16,
+        /// Where the values start in `PyDictValues`.
+        values_start: u8,
+        /// One of [`storage`].
+        storage: u8,
+        /// Bits of [`dialect`].
+        dialect: u8,
+        /// Classes in use.
+        class_count: u8,
+        /// `sizeof(PyObject)`: 32 without the GIL, else 16.
+        object_size: u8,
+        /// How far in front of an object the pointer to its dictionary is.
+        dictionary_in_front: u8,
+        /// Where span contexts keep their attributes: one of [`storage`].
+        local_root_storage: u8,
+        /// Always 0.
+        reserved: u8,
+        /// Where they keep the local root: its index is in the place of that of `_context`. All 0
+        /// where no hook has left one.
+        local_root: SpanClass,
+        /// The classes of spans that are known.
+        classes: [SpanClass; MAX_SPAN_CLASSES],
+    }
+
+    /// Where instances of one class of spans keep their attributes.
+    SpanClass: 24 bytes {
+        /// The class.
+        class: u64,
+        /// The keys that its instances share.
+        keys: u64,
+        /// Where the dictionary's pointer (3.10) or the inline values (3.13) lie in an instance.
+        offset: u16,
+        /// Index of `_context` in the shared keys.
+        context: u8,
+        /// Index of `_end_time`, or [`NO_ATTRIBUTE`].
+        end_time: u8,
+        /// Index of `_name`, or [`NO_ATTRIBUTE`].
+        name: u8,
+        /// Index of `_parent`, or [`NO_ATTRIBUTE`].
+        parent: u8,
+        /// Always 0.
+        reserved: u16,
+    }
+}
+
+impl SpanRecipe {
+    /// Whether a class of spans is known that have an end: those of the SDK. Only once there were
+    /// such spans their keys are known.
+    pub fn has_recording_class(&self) -> bool {
+        let count = usize::from(self.class_count).min(MAX_SPAN_CLASSES);
+        self.classes
+            .iter()
+            .take(count)
+            .any(|class| class.end_time != NO_ATTRIBUTE)
+    }
+}
+
+/// Where an instance keeps its attributes, in [`SpanRecipe::storage`].
+pub mod storage {
+    /// A pointer to a dictionary, at [`super::SpanClass::offset`] (3.10).
+    pub const DICTIONARY: u8 = 0;
+    /// A pointer to values 32 bytes in front of the object, or to a dictionary 24 in front (3.11).
+    pub const TWO_POINTERS: u8 = 1;
+    /// One word 24 bytes in front of the object: values less one, or a dictionary (3.12).
+    pub const TAGGED_POINTER: u8 = 2;
+    /// Values in the object at [`super::SpanClass::offset`], as long as they are marked valid, or a
+    /// pointer to a dictionary in front of it (3.13 and later).
+    pub const INLINE: u8 = 3;
+    /// A pointer to a dictionary in front of the object, and nowhere else (3.13 and later: objects of
+    /// variable size).
+    pub const IN_FRONT: u8 = 4;
+}
+
+/// How a version writes dictionaries and integers, in [`SpanRecipe::dialect`].
+pub mod dialect {
+    /// Keys of dictionaries have their size in words and entries of one kind (3.10).
+    pub const PLAIN_KEYS: u8 = 1;
+    /// Integers count their digits in `ob_size` (before 3.12), else in `lv_tag`.
+    pub const SIZED_INTEGERS: u8 = 2;
+}

@@ -1,0 +1,217 @@
+//! The walk of Python frames.
+
+use super::{Block, ReadUser, checksum};
+use crate::{
+    event::PythonFrame,
+    limits::{CODE_BLOCK, FRAME_WINDOW, MAX_PYTHON_FRAMES},
+    outcome::Outcome,
+    python::{PythonLayout, flags},
+};
+
+/// A Python walk under way: where it stands, and what it reads.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PythonWalk {
+    /// The frame to look at next; 0 behind the outermost.
+    pub next: u64,
+    /// Frames filled in so far.
+    pub count: u32,
+    /// How it ended, as a number of [`Outcome`], once [`step`] has returned false.
+    pub outcome: u32,
+    /// Address of what `frames` holds.
+    pub frames_start: u64,
+    /// Bytes of it that are valid.
+    pub frames_size: u64,
+    /// How many code objects the interpreter has made so far, as [`code_version`] tells; anything else that is
+    /// another in each walk, where it does not.
+    pub code_version: u64,
+    /// The frame looked at, and what lies below it: from 3.11 on that is its callers, mostly, and
+    /// reading several at once is cheaper than reading each.
+    pub frames: Block<FRAME_WINDOW>,
+    /// The frame's code object.
+    pub code: Block<CODE_BLOCK>,
+}
+
+impl PythonWalk {
+    /// A walk that starts at a frame.
+    pub const fn from_frame(frame: u64) -> Self {
+        Self {
+            next: frame,
+            count: 0,
+            outcome: Outcome::Truncated as u32,
+            frames_start: 0,
+            frames_size: 0,
+            code_version: 0,
+            frames: Block::zeroed(),
+            code: Block::zeroed(),
+        }
+    }
+
+    /// Starts anew at a frame; the blocks keep what was in them.
+    #[inline(always)]
+    pub fn restart(&mut self, frame: u64) {
+        self.next = frame;
+        self.count = 0;
+        self.outcome = Outcome::Truncated as u32;
+        self.frames_size = 0;
+    }
+
+    /// Has the frame at an address in `frames`; where, or `None` where it cannot be read.
+    #[inline(always)]
+    fn frame_at<R: ReadUser>(
+        &mut self,
+        reader: &R,
+        layout: &PythonLayout,
+        address: u64,
+    ) -> Option<u16> {
+        const WINDOW: u64 = FRAME_WINDOW as u64;
+        const PAGE: u64 = 4096;
+        // Whole words: they never cross into a page that cannot be read.
+        let size = (u64::from(layout.frame_size) + 7) & !7;
+        let offset = address.wrapping_sub(self.frames_start);
+        if offset < self.frames_size
+            && self.frames_size - offset >= size
+            && offset.is_multiple_of(8)
+        {
+            return Some(offset as u16);
+        }
+        // Before 3.11 every frame is an object of its own.
+        let are_adjacent = layout.flags & flags::INSTRUCTION_IS_INDEX == 0;
+        let end = address.wrapping_add(size);
+        let mut start = address;
+        if are_adjacent {
+            // Never into another page: one that cannot be read costs a fault.
+            let page = address & !(PAGE - 1);
+            let lowest = end.wrapping_sub(WINDOW);
+            start = if lowest < page { page } else { lowest };
+        }
+        self.frames_start = start;
+        self.frames_size = 0;
+        let read = end.wrapping_sub(start);
+        if !reader.read(start, read as u32, &mut self.frames) {
+            return None;
+        }
+        self.frames_size = read;
+        Some(address.wrapping_sub(start) as u16)
+    }
+
+    #[inline(always)]
+    fn end(&mut self, outcome: Outcome) -> bool {
+        self.outcome = outcome as u32;
+        false
+    }
+}
+
+/// Bits of a reference that are no address (`Py_TAG_BITS`): objects are aligned to more.
+const REFERENCE_TAG: u64 = 7;
+
+/// Steps a walk may take: trampolines take steps too, one for each call from C code into Python.
+pub const MAX_STEPS: u32 = 2 * MAX_PYTHON_FRAMES as u32;
+
+/// Takes one step outwards: at most one frame, handed to `put` with its index, which says whether that
+/// very code object is known already. One that is not must say that it is one. `verified` tells the
+/// checksum of a code object that need not be read, because it is known to be as it was. False where the walk has
+/// ended and `walk.outcome` says how; a walk that uses up [`MAX_STEPS`] was truncated.
+#[inline(always)]
+pub fn step<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    code_type: u64,
+    walk: &mut PythonWalk,
+    verified: impl FnOnce(u64) -> Option<u32>,
+    put: impl FnOnce(u32, PythonFrame) -> bool,
+) -> bool {
+    let address = walk.next;
+    if address == 0 {
+        return walk.end(Outcome::Complete);
+    }
+    let Some(frame) = walk.frame_at(reader, layout, address) else {
+        return walk.end(Outcome::Unreadable);
+    };
+    walk.next = walk
+        .frames
+        .u64_at(frame.wrapping_add(layout.frame_previous));
+    if layout.flags & flags::FRAME_HAS_OWNER != 0
+        && walk.frames.u8_at(frame.wrapping_add(layout.frame_owner)) >= layout.owner_trampoline
+    {
+        return true;
+    }
+    // From 3.14 on the lowest bits of the reference are a tag.
+    let code = walk.frames.u64_at(frame.wrapping_add(layout.frame_code)) & !REFERENCE_TAG;
+    let verified = verified(code);
+    let checksum = if let Some(checksum) = verified {
+        checksum
+    } else {
+        // No more than names it: each line of memory that is not in a cache costs as much as the rest of
+        // the step.
+        let part = code.wrapping_add(u64::from(layout.code_start));
+        if !reader.read(part, u32::from(layout.code_size), &mut walk.code) {
+            return walk.end(Outcome::Unreadable);
+        }
+        checksum(layout, &walk.code)
+    };
+    let count = walk.count;
+    if count >= MAX_PYTHON_FRAMES as u32 {
+        return walk.end(Outcome::Truncated);
+    }
+    let Some(instruction) = instruction(reader, layout, &walk.frames, frame, code) else {
+        return walk.end(Outcome::Unreadable);
+    };
+    let frame = PythonFrame {
+        code,
+        checksum,
+        instruction,
+    };
+    if !put(count, frame) && verified.is_none() {
+        let class = code.wrapping_add(u64::from(layout.object_type));
+        if !reader.read(class, 8, &mut walk.code) {
+            return walk.end(Outcome::Unreadable);
+        }
+        if walk.code.u64_at(0) != code_type {
+            return walk.end(Outcome::NotCode);
+        }
+    }
+    walk.count = count + 1;
+    true
+}
+
+/// Offset of the frame's instruction in its code, in bytes; `None` where it cannot be read.
+#[inline(always)]
+fn instruction<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    frames: &Block<FRAME_WINDOW>,
+    frame: u16,
+    code: u64,
+) -> Option<i32> {
+    let offset = frame.wrapping_add(layout.frame_instruction);
+    if layout.flags & flags::INSTRUCTION_IS_INDEX != 0 {
+        let index = frames.u32_at(offset).cast_signed();
+        // -1, before the first instruction, stays below 0.
+        return Some(index << (layout.instruction_shift & 1));
+    }
+    let mut start = code.wrapping_add(u64::from(layout.code_instructions));
+    if layout.flags & flags::THREAD_BYTECODES != 0 {
+        let index = frames.u32_at(frame.wrapping_add(layout.frame_bytecode));
+        // The first of them is the one in the code object.
+        if index != 0 {
+            start = bytecode(reader, layout, code, u64::from(index))?;
+        }
+    }
+    let offset = frames.u64_at(offset).wrapping_sub(start);
+    Some((offset as u32).cast_signed())
+}
+
+/// Where a thread's own copy of the instructions starts.
+#[inline(always)]
+fn bytecode<R: ReadUser>(reader: &R, layout: &PythonLayout, code: u64, index: u64) -> Option<u64> {
+    /// `_PyCodeArray.entries`, behind `size`.
+    const ENTRIES: u64 = 8;
+    let array = reader.read_u64(code.wrapping_add(u64::from(layout.code_bytecodes)))?;
+    let size = reader.read_u64(array)?;
+    if index >= size {
+        return None;
+    }
+    let entry = array.wrapping_add(ENTRIES).wrapping_add(8 * index);
+    reader.read_u64(entry).filter(|&start| start != 0)
+}

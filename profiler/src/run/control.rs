@@ -1,0 +1,158 @@
+//! The control plane's threads: *control*, which runs the targets, and *looker*.
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    time::Duration,
+};
+
+use super::{ControlMessage, Shared};
+use crate::{
+    health::{Health, Loss},
+    kernel::MappingNotices,
+    pipeline::Notice,
+    targets::{
+        FileId, Targets,
+        opentelemetry::looker::{Looker, Request},
+    },
+    time::{BootNanos, monotonic_now},
+};
+
+/// How often the control plane takes the notices of mappings, for a while after the last one.
+const TAKE_MAPPINGS: Duration = Duration::from_millis(50);
+/// The same while nothing happens.
+const TAKE_MAPPINGS_IDLE: Duration = Duration::from_millis(200);
+/// How long something has to have been the last that happened.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// How long the start waits for the first look at every process: a hostile one could make it for ever.
+const FIRST_LOOKS: Duration = Duration::from_millis(500);
+
+/// Looks at processes as long as somebody asks, and tells what was found. Nobody waits for it: a
+/// hostile process could keep it for ever.
+pub(super) fn run_looker(requests: &Receiver<Request>, answers: &SyncSender<ControlMessage>) {
+    let mut looker = Looker::default();
+    while let Ok(request) = requests.recv() {
+        let answer = looker.look(&request).map(Box::new);
+        if let Some(answer) = answer
+            && answers.send(ControlMessage::Answer(answer)).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Has every process looked at once, as long as that takes no longer than somebody would wait.
+pub(super) fn take_first_looks(
+    targets: &mut Targets,
+    requests: &SyncSender<Request>,
+    inbox: &Receiver<ControlMessage>,
+    health: &Health,
+) {
+    let start = monotonic_now();
+    let mut waiting = ask(targets, requests, health);
+    while waiting > 0 {
+        let left = FIRST_LOOKS.saturating_sub(start.elapsed());
+        // Nothing else is sent before there are threads that send it.
+        let Ok(ControlMessage::Answer(answer)) = inbox.recv_timeout(left) else {
+            return;
+        };
+        targets.answer(*answer);
+        waiting -= 1;
+    }
+}
+
+/// Hands on what somebody must look at; how many those are.
+fn ask(targets: &mut Targets, requests: &SyncSender<Request>, health: &Health) -> usize {
+    let mut asked = 0;
+    for request in targets.take_requests() {
+        match requests.try_send(request) {
+            Ok(()) => asked += 1,
+            Err(TrySendError::Full(_)) => health.count(Loss::LookDropped),
+            Err(TrySendError::Disconnected(_)) => {}
+        }
+    }
+    asked
+}
+
+pub(super) fn run_control(
+    mut targets: Targets,
+    mut mappings: Option<MappingNotices>,
+    inbox: &Receiver<ControlMessage>,
+    requests: &SyncSender<Request>,
+    shared: &Shared,
+) {
+    let mut happened = monotonic_now();
+    loop {
+        if let Some(notices) = &mut mappings
+            && take_mappings(notices, &mut targets, &shared.health)
+        {
+            happened = monotonic_now();
+        }
+        let now = BootNanos::now();
+        if now >= targets.scan_due() {
+            targets.scan();
+        }
+        targets.sampled(std::mem::take(&mut *shared.sampled()));
+        let due = targets.due(now);
+        if let Some(snapshot) = targets.changes() {
+            shared.publish(snapshot);
+        }
+        ask(&mut targets, requests, &shared.health);
+        let due = due.map_or(targets.scan_due(), |due| due.min(targets.scan_due()));
+        let mut wait = Duration::from_nanos(due.0.saturating_sub(BootNanos::now().0));
+        if mappings.is_some() {
+            wait = wait.min(if happened.elapsed() < IDLE_AFTER {
+                TAKE_MAPPINGS
+            } else {
+                TAKE_MAPPINGS_IDLE
+            });
+        }
+        match inbox.recv_timeout(wait) {
+            Ok(message) => {
+                happened = monotonic_now();
+                // What was mapped before something happened must be known when that is handled.
+                if let Some(notices) = &mut mappings {
+                    take_mappings(notices, &mut targets, &shared.health);
+                }
+                // Everything that waits is handled before the next snapshot is published.
+                let mut next = Some(message);
+                while let Some(message) = next {
+                    match message {
+                        ControlMessage::Stop => return,
+                        ControlMessage::Notice(Notice::Process(notice)) => targets.notice(notice),
+                        ControlMessage::Notice(Notice::Resource(resource)) => {
+                            targets.resource(&resource);
+                        }
+                        ControlMessage::Notice(Notice::StaleMappings(pid)) => {
+                            targets.refresh_mappings(pid);
+                        }
+                        ControlMessage::Notice(Notice::StaleRecipe(pid, class)) => {
+                            targets.refresh_recipe(pid, class);
+                        }
+                        ControlMessage::Answer(answer) => targets.answer(*answer),
+                    }
+                    next = inbox.try_recv().ok();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Hands on what was mapped; whether anything was.
+fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &Health) -> bool {
+    let mut any = false;
+    let lost = notices.drain(|mapped| {
+        any = true;
+        let file = FileId {
+            device: mapped.device,
+            inode: mapped.inode,
+        };
+        targets.mapped(mapped.pid, file);
+    });
+    if lost > 0 {
+        health.add(Loss::MappingNoticeLost, lost);
+        targets.has_missed();
+    }
+    any || lost > 0
+}

@@ -1,0 +1,292 @@
+//! Wires the rooms: owns threads, queues and the order of starting and stopping. The only room that
+//! knows all others.
+//!
+//! Three threads. *data* ([`data`]) drains the ring and runs the pipeline; it never waits for anything but
+//! the ring. *control* ([`control`]) runs the targets; procfs and ELF files are read there. *looker* reads the
+//! memory of processes, which those could make wait for ever.
+
+mod control;
+mod data;
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::BufWriter,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use self::{
+    control::{run_control, run_looker, take_first_looks},
+    data::DataPlane,
+};
+use crate::{
+    cli::SpanProbesArgument,
+    config::Sampling,
+    health::Health,
+    id::Pid,
+    kernel::{
+        self, Bell, Control as _, ControlError, Counters, KernelControl, Limits, LoadError, Loaded,
+        MappingNotices, Ring,
+    },
+    pipeline::{Notice, Pipeline},
+    profile::{self, Coverage, LabelSet, Profile, SpanTable},
+    targets::{Scope, Snapshot, Targets, opentelemetry::looker::Answer},
+    time::BootNanos,
+};
+
+/// Notices that may wait for the control plane.
+const MAX_NOTICES: usize = 8_192;
+/// Processes that may wait to be looked at.
+const MAX_REQUESTS: usize = 16_384;
+/// Distinct rows of a window.
+const MAX_STACKS: usize = 100_000;
+
+/// The kernel side, loaded, with nothing listening yet.
+pub struct Armed {
+    /// What the control plane talks to.
+    pub control: KernelControl,
+    ring: Ring,
+    counters: Counters,
+    limits: Limits,
+    /// `None` where the kernel does not tell.
+    mappings: Option<MappingNotices>,
+    period: u64,
+    probes: SpanProbesArgument,
+    is_sampling: bool,
+}
+
+impl Armed {
+    /// Starts the sampling clock already, for what must be sampled before the session starts.
+    pub fn start_sampling(&mut self) -> Result<(), ControlError> {
+        self.is_sampling = true;
+        self.control.start_sampling(self.period)
+    }
+}
+
+/// Loads the kernel side.
+pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
+    let settings = kernel::Settings {
+        ring_size: sampling.ring_size,
+        limits: sampling.limits,
+        debug: sampling.bpf_log,
+    };
+    let Loaded {
+        control,
+        ring,
+        counters,
+    } = kernel::load(&settings)?;
+    let mappings = MappingNotices::open()
+        .inspect_err(|error| {
+            tracing::warn!(
+                "the kernel does not tell of mapped libraries ({error}): those loaded late are found within 5 s"
+            );
+        })
+        .ok();
+    Ok(Armed {
+        control,
+        ring,
+        counters,
+        limits: sampling.limits,
+        mappings,
+        period: sampling.period(),
+        probes: sampling.span_probes,
+        is_sampling: false,
+    })
+}
+
+/// What is done with profiles when a window ends.
+pub type OnWindow = Box<dyn FnMut(Vec<Profile>) + Send>;
+
+/// How a session runs.
+pub struct SessionSettings {
+    /// Which processes.
+    pub scope: Scope,
+    /// How samples are summed.
+    pub profile: profile::Settings,
+    /// How long a window is, and what becomes of its profiles; `None`: one window, until the end.
+    pub windows: Option<(Duration, OnWindow)>,
+    /// Where to keep the records as they come off the ring, if at all.
+    pub records: Option<File>,
+}
+
+impl SessionSettings {
+    /// Settings of the profile room for these samples and labels.
+    pub fn profile(sampling: &Sampling, labels: LabelSet) -> profile::Settings {
+        profile::Settings {
+            period: sampling.period(),
+            span_label: sampling.span_label.into(),
+            labels,
+            max_stacks: MAX_STACKS,
+        }
+    }
+}
+
+/// A running session.
+pub struct Session {
+    data: JoinHandle<Finished>,
+    control: JoinHandle<()>,
+    shared: Arc<Shared>,
+    notices: SyncSender<ControlMessage>,
+    counters: Arc<Counters>,
+    bell: Bell,
+}
+
+/// What a session leaves.
+pub struct Finished {
+    /// The profiles of the last window.
+    pub profiles: Vec<Profile>,
+    /// Spans by CPU over the whole session.
+    pub table: SpanTable,
+    /// What share of each process's samples is in spans, over the whole session.
+    pub coverage: Coverage,
+}
+
+struct Shared {
+    stop: AtomicBool,
+    /// When the session was told to stop, in boot nanoseconds: the last window ends there.
+    stopped: AtomicU64,
+    snapshot: Mutex<Snapshot>,
+    /// Processes that samples were taken of, as the data plane tells the control plane.
+    sampled: Mutex<HashSet<Pid>>,
+    health: Health,
+}
+
+impl Shared {
+    fn sampled(&self) -> MutexGuard<'_, HashSet<Pid>> {
+        self.sampled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.snapshot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn publish(&self, snapshot: Snapshot) {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+}
+
+enum ControlMessage {
+    Notice(Notice),
+    Answer(Box<Answer>),
+    Stop,
+}
+
+impl Session {
+    /// Starts the threads and the sampling clock; the host's processes have been looked at first, so
+    /// that the first samples have their spans.
+    pub fn start(armed: Armed, settings: SessionSettings, health: &Health) -> Result<Self> {
+        let Armed {
+            control,
+            ring,
+            counters,
+            limits,
+            mappings,
+            period,
+            probes,
+            is_sampling,
+        } = armed;
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            stopped: AtomicU64::new(0),
+            snapshot: Mutex::new(Snapshot::default()),
+            sampled: Mutex::new(HashSet::new()),
+            health: health.clone(),
+        });
+        let counters = Arc::new(counters);
+        let data_counters = Arc::clone(&counters);
+        let (notices, inbox) = sync_channel(MAX_NOTICES);
+        let (requests, looker_inbox) = sync_channel(MAX_REQUESTS);
+        let answers = notices.clone();
+        thread::Builder::new()
+            .name("looker".to_owned())
+            .spawn(move || run_looker(&looker_inbox, &answers))?;
+        let mut targets = Targets::new(settings.scope, Box::new(control), health.clone());
+        targets.limit(limits.processes);
+        if mappings.is_some() {
+            targets.expect_mapping_notices();
+        }
+        targets.scan();
+        if probes == SpanProbesArgument::Always {
+            targets.keep_probes();
+        }
+        take_first_looks(&mut targets, &requests, &inbox, health);
+        targets.update_probes(BootNanos::now());
+        if !is_sampling {
+            targets.start_sampling(period)?;
+        }
+        shared.publish(targets.snapshot());
+        let control_shared = Arc::clone(&shared);
+        let data_shared = Arc::clone(&shared);
+        let data_notices = notices.clone();
+        let window_start = BootNanos::now();
+        let bell = ring.bell();
+        Ok(Self {
+            control: thread::Builder::new()
+                .name("control".to_owned())
+                .spawn(move || {
+                    run_control(targets, mappings, &inbox, &requests, &control_shared);
+                })?,
+            data: thread::Builder::new()
+                .name("data".to_owned())
+                .spawn(move || {
+                    // Made here: the symbols it reads must not change threads.
+                    let mut data = DataPlane {
+                        pipeline: Pipeline::new(settings.profile, data_shared.health.clone()),
+                        ring,
+                        counters: data_counters,
+                        shared: data_shared,
+                        notices: data_notices,
+                        waiting: Vec::new(),
+                        windows: settings.windows,
+                        records: settings.records.map(BufWriter::new),
+                        window_start,
+                        counted: window_start,
+                    };
+                    data.run();
+                    data.finish()
+                })?,
+            shared,
+            notices,
+            counters,
+            bell,
+        })
+    }
+
+    /// What is known of the profiled processes now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.snapshot()
+    }
+
+    /// Brings the kernel's counts in the health table up to this moment.
+    pub fn count(&self) {
+        self.counters.publish(&self.shared.health);
+    }
+
+    /// Stops sampling, works off what is on the ring, and ends the last window.
+    pub fn stop(self) -> Finished {
+        self.shared
+            .stopped
+            .store(BootNanos::now().0, Ordering::Release);
+        // The control plane holds the programs: with it they are detached, and the ring only empties.
+        if self.notices.send(ControlMessage::Stop).is_ok() {
+            let _ = self.control.join();
+        }
+        self.shared.stop.store(true, Ordering::Release);
+        self.bell.ring();
+        match self.data.join() {
+            Ok(finished) => finished,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
