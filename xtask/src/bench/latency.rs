@@ -46,7 +46,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let mut peers: Vec<(&InProcess, Vec<Served>)> =
         peers.iter().map(|peer| (peer, Vec::new())).collect();
     let server = sink::start(false)?;
-    for _ in 0..bench.rounds(9, 2) {
+    for _ in 0..bench.rounds(7, 2) {
         let before = serve(port, requests)?;
         let agent = Spanprof::record(&bench.agent, &folder, &[], FREQUENCY)?;
         serve(port, requests / 10)?;

@@ -31,7 +31,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let mut twins: Vec<(&InProcess, Vec<f64>)> =
         within.iter().map(|peer| (peer, Vec::new())).collect();
     let mut before = run(&mut workload, batches)?;
-    for _ in 0..bench.rounds(13, 2) {
+    for _ in 0..bench.rounds(9, 2) {
         for (frequency, losses) in FREQUENCIES.into_iter().zip(&mut losses) {
             let agent = Spanprof::record(&bench.agent, &folder, &[workload.id()], frequency)?;
             let sampled = run(&mut workload, batches)?;

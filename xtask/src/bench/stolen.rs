@@ -10,6 +10,7 @@ use super::peers::{self, InProcess, Peer};
 use super::report::{Figure, Report};
 use super::sink;
 use super::spanprof::Spanprof;
+use super::statistics::median;
 use super::workload::Workload;
 use crate::command;
 
@@ -24,6 +25,14 @@ struct Column {
     stolen: Vec<f64>,
     /// Percent of the time, in longer ones.
     stopped: Vec<f64>,
+}
+
+impl Column {
+    /// Puts the middle of what several turns of a round have taken to the rounds.
+    fn add_middle_of(&mut self, turns: &Self) {
+        self.stolen.push(median(&turns.stolen));
+        self.stopped.push(median(&turns.stopped));
+    }
 }
 
 struct Taken {
@@ -113,7 +122,7 @@ impl Others<'_> {
 
 fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, others: &Others<'_>) -> Result<Taken> {
     let folder = bench.workspace.target.join("bench");
-    let seconds = bench.rounds(3, 1);
+    let seconds = bench.rounds(2, 1);
     let mut taken = Taken {
         floor: Column::default(),
         ours: Column::default(),
@@ -121,7 +130,7 @@ fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, others: &Others<'_>
         peers: vec![Column::default(); others.names().len()],
     };
     let mut before = stolen(workload, seconds)?;
-    for _ in 0..bench.rounds(5, 2) {
+    for _ in 0..bench.rounds(4, 2) {
         let mut note =
             |column: &mut Column, workload: &mut Workload, sampled: Gaps| -> Result<()> {
                 let after = stolen(workload, seconds)?;
@@ -133,7 +142,10 @@ fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, others: &Others<'_>
                 Ok(())
             };
         let mut elsewhere = 0.0;
-        for (pid, column) in [(idle, &mut taken.floor), (workload.id(), &mut taken.ours)] {
+        let (mut floors, mut ours) = (Column::default(), Column::default());
+        // What is compared is measured in turns, as often as it takes to tell it from the machine's noise.
+        let turns = (0..bench.rounds(5, 1)).flat_map(|_| [idle, workload.id()]);
+        for pid in turns.collect::<Vec<_>>() {
             let agent = Spanprof::record(&bench.agent, &folder, &[pid], FREQUENCY)?;
             let before = agent.sample_runs()?;
             let sampled = stolen(workload, seconds)?;
@@ -150,8 +162,11 @@ fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, others: &Others<'_>
                     .program
                     .push((run - (1.0 - share) * elsewhere) / share);
             }
+            let column = if pid == idle { &mut floors } else { &mut ours };
             note(column, workload, sampled)?;
         }
+        taken.floor.add_middle_of(&floors);
+        taken.ours.add_middle_of(&ours);
         let (outside, within) = taken.peers.split_at_mut(others.outside.len());
         for (peer, column) in others.outside.iter().zip(outside) {
             let sampling = peer.sample(workload.id(), FREQUENCY, &folder)?;

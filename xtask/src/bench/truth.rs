@@ -49,8 +49,8 @@ impl Column {
 
 /// What the time is used for, as `truth.py` takes it, for people, and how many rounds of it.
 const KINDS: [(&str, &str, usize); 2] = [
-    ("python", "functions", 3),
-    ("numpy", "functions in numpy without the GIL", 2),
+    ("python", "functions", 2),
+    ("numpy", "functions in numpy without the GIL", 1),
 ];
 
 /// Who is measured besides.

@@ -41,7 +41,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         let peers = peers.iter().filter(|_| are_roots);
         let mut peers: Vec<(&InProcess, Column)> =
             peers.map(|peer| (peer, Column::default())).collect();
-        for _ in 0..bench.rounds(3, 1) {
+        for _ in 0..bench.rounds(2, 1) {
             let mut workload = Workload::start(&python, &program, &[how], None)?;
             let output = folder.join("owners.pb.gz");
             let flags = ["--span-label", "active", "--output"];
