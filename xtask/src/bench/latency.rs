@@ -42,6 +42,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
     serve(port, requests)?;
     let (mut with, mut without) = (Vec::new(), Vec::new());
     let (mut more, mut noise) = (Vec::new(), Vec::new());
+    let mut done = Vec::new();
     let peers = InProcess::find(lacking.as_ref());
     let mut peers: Vec<(&InProcess, Vec<Served>)> =
         peers.iter().map(|peer| (peer, Vec::new())).collect();
@@ -55,6 +56,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         let after = serve(port, requests)?;
         more.push(profiled.p99 / f64::midpoint(before.p99, after.p99));
         noise.push(after.p99 / before.p99);
+        done.push(profiled.throughput / f64::midpoint(before.throughput, after.throughput));
         with.push(profiled);
         without.push(before);
         for (peer, served) in &mut peers {
@@ -85,12 +87,15 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         }
     }
     let most = quantile(&noise, 0.75).unwrap_or(1.0);
+    let most = (100.0 * most).round() / 100.0;
     figures.push(Figure::new(
         "p99 without a profiler by the one before",
         "",
         noise,
     ));
     figures.push(Figure::new("p99 with spanprof by those around", "", more).below(most));
+    let name = "throughput with spanprof by those around";
+    figures.push(Figure::new(name, "", done));
     let mut notes = vec![format!(
         "a Flask service under gunicorn (one worker), instrumented with OpenTelemetry, 2 ms of CPU a \
              request; {requests} requests a round, one every {} ms whether the one before was answered or \

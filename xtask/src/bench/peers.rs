@@ -99,11 +99,14 @@ pub(super) struct InProcess {
     sampler: &'static str,
 }
 
+/// The sampler that puts the span on its samples; the other does not, as the benchmark `truth` shows.
+const SAMPLER_WITH_SPANS: &str = "PySpy";
+
 impl InProcess {
     /// Both samplers of `pyroscope-io`; none where it cannot be installed.
     pub(super) fn find(lacking: Option<&String>) -> Vec<Self> {
         let samplers = match lacking {
-            None => ["PySpy", "Stack"].as_slice(),
+            None => [SAMPLER_WITH_SPANS, "Stack"].as_slice(),
             Some(_) => &[],
         };
         samplers
@@ -113,6 +116,11 @@ impl InProcess {
                 sampler,
             })
             .collect()
+    }
+
+    /// Whether its samples say which span they are in.
+    pub(super) fn knows_spans(&self) -> bool {
+        self.sampler == SAMPLER_WITH_SPANS
     }
 
     /// What a workload's environment must say.

@@ -30,7 +30,9 @@ struct Judged {
 
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let (python, lacking) = bench.python_with_peers()?;
-    let peers = InProcess::find(lacking.as_ref());
+    let (peers, without): (Vec<_>, Vec<_>) = InProcess::find(lacking.as_ref())
+        .into_iter()
+        .partition(InProcess::knows_spans);
     let server = sink::start(true)?;
     let folder = bench.workspace.target.join("bench");
     let seconds = bench.rounds(10, 3);
@@ -70,6 +72,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
          without our package, so from the interpreter's context alone, which the agent has known since before \
          the first of them; peers label local roots only, and so are judged where each span is one"
     )];
+    let without = without.iter().map(|peer| &peer.name);
+    notes.extend(without.map(|name| format!("{name} is left out: its samples name no span")));
     notes.extend(lacking.map(|reason| format!("pyroscope-io is left out: {reason}")));
     Ok(Report {
         name: "wrong-span",
