@@ -5,11 +5,10 @@ Runs until stdin is closed.
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
 
 import spanprof
+import until_closed
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -36,14 +35,7 @@ def main() -> None:
     )
     provider.add_span_processor(spanprof.SpanProcessor())
     tracer = provider.get_tracer("benchmark")
-    stop = threading.Event()
-
-    def wait() -> None:
-        sys.stdin.read()
-        stop.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    print("ready", flush=True)
+    stop = until_closed.ready()
     while not stop.wait(PERIOD):
         with tracer.start_as_current_span("GET /request"):
             work(25)

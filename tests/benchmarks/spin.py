@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 import in_process
+import until_closed
 
 THREADS = 4
 
@@ -37,14 +38,7 @@ def main() -> None:
     """Read the depth, tell that all is set, spin."""
     depth = int(sys.argv[1])
     in_process.start()
-    stop = threading.Event()
-
-    def wait() -> None:
-        sys.stdin.read()
-        stop.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    print("ready", flush=True)
+    stop = until_closed.ready()
     # The frames besides: the module's, this one, the leaf.
     if sys.argv[2:] == ["threads"]:
         # Here they are three of the thread's, and the leaf.

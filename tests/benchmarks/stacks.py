@@ -5,10 +5,10 @@ Runs until stdin is closed.
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
 from collections.abc import Callable
+
+import until_closed
 
 DEPTH = 30
 STACKS = 10_000
@@ -39,14 +39,7 @@ def stack() -> Callable[[int], None]:
 def main() -> None:
     """Burn."""
     run = stack()
-    stop = threading.Event()
-
-    def wait() -> None:
-        sys.stdin.read()
-        stop.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    print("ready", flush=True)
+    stop = until_closed.ready()
     number = 0
     while not stop.is_set():
         # 7 919 is prime: every stack has its turn.
