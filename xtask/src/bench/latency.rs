@@ -87,7 +87,6 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         }
     }
     let most = quantile(&noise, 0.75).unwrap_or(1.0);
-    let most = (100.0 * most).round() / 100.0;
     figures.push(Figure::new(
         "p99 without a profiler by the one before",
         "",

@@ -83,7 +83,7 @@ impl Figure {
             let is_met = bar.is_met(&self.values);
             let verdict = if is_met { "met" } else { "missed" };
             let (sign, value) = bar.sign_and_value();
-            format!("{sign} {value} {}: {verdict}", self.unit)
+            format!("{sign} {} {}: {verdict}", short(value), self.unit)
         });
         [
             self.name.clone(),
@@ -93,6 +93,11 @@ impl Figure {
             bar,
         ]
     }
+}
+
+/// A bar as it was set, or one that was measured to three digits behind the point.
+fn short(value: f64) -> f64 {
+    (1000.0 * value).round() / 1000.0
 }
 
 /// Three digits at least: no more are worth reading.
