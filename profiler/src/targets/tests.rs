@@ -326,6 +326,31 @@ fn code_objects_are_counted() {
     }
 }
 
+/// Who was not sampled is not asked what it has imported, and who was looked at is left alone by the next scan
+/// where mappings are told of; after a notice was lost, all are looked at again.
+#[test]
+fn who_does_not_run_is_left_alone() {
+    let python = interpreters().pop().unwrap();
+    let child = Spawned::running(&python, MAKES_CODE);
+    let (mut targets, _) = targets(only(vec![child.pid()]));
+    targets.expect_mapping_notices();
+    targets.scan();
+    assert!(!targets.take_requests().is_empty());
+    let later = |seconds: u64| BootNanos(BootNanos::now().0 + seconds * 1_000_000_000);
+    targets.due(later(10));
+    assert!(targets.take_requests().is_empty());
+    targets.sampled([child.pid()]);
+    targets.due(later(20));
+    assert_eq!(targets.take_requests().len(), 1);
+    targets.due(later(30));
+    assert!(targets.take_requests().is_empty());
+    targets.scan();
+    assert!(targets.take_requests().is_empty());
+    targets.has_missed();
+    targets.scan();
+    assert!(!targets.take_requests().is_empty());
+}
+
 fn hook(version: &str, nop: &str, arguments: &str) -> Hook {
     let note = |name: &str, site: &str, arguments: &str| {
         format!(
