@@ -5,7 +5,7 @@ use crate::wire::record;
 record! {
     /// Settings and facts about the running kernel, read-only once loaded. Offsets come from the
     /// kernel's own BTF, in bytes; the verifier drops the branches that the flags rule out.
-    Config: 40 bytes {
+    Config: 44 bytes {
         /// `task_struct.tgid`.
         task_tgid: u32,
         /// `task_struct.start_boottime`, nanoseconds.
@@ -26,5 +26,7 @@ record! {
         unrolled_steps: u32,
         /// 1 to log every sample and span through aya-log.
         debug: u32,
+        /// 1 to count what each stage of a sample takes, in the counters named `stage_`.
+        time_stages: u32,
     }
 }

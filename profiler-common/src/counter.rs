@@ -52,4 +52,14 @@ counters! {
     NativeBroken, "native_walks_broken", "Native walks cut because code without frame pointers was met.";
     NativeTruncated, "native_walks_truncated", "Native walks cut because the stack was deeper than the budget.";
     KernelStackFailed, "kernel_stacks_failed", "Kernel stacks that the helper could not take.";
+    StageStart, "stage_start_ns", "Nanoseconds of all samples up to their header, without the program's entry; with --time-stages only, as all stages.";
+    StageNative, "stage_native_ns", "Nanoseconds of taking the kernel's and the native stack.";
+    StageThread, "stage_thread_ns", "Nanoseconds of finding the thread's state and its innermost frame.";
+    StageVersion, "stage_version_ns", "Nanoseconds of asking how many code objects there are.";
+    StageFrames, "stage_frames_ns", "Nanoseconds of walking Python frames.";
+    StageCodes, "stage_codes_ns", "Nanoseconds of shipping code objects.";
+    StageSpan, "stage_span_ns", "Nanoseconds of finding the current span.";
+    StageRecord, "stage_record_ns", "Nanoseconds of filling in the record.";
+    StageRing, "stage_ring_ns", "Nanoseconds of copying the record to the ring.";
+    StageClock, "stage_clock_ns", "Nanoseconds of reading the clock once: what is in each stage for being timed.";
 }

@@ -15,6 +15,7 @@ static CONFIG: Config = Config {
     has_task_registers: 0,
     unrolled_steps: 0,
     debug: 0,
+    time_stages: 0,
 };
 
 macro_rules! getters {
@@ -31,5 +32,5 @@ macro_rules! getters {
 
 getters! {
     task_tgid task_start task_signal signal_live task_thread_pointer task_stack stack_size
-    has_task_registers unrolled_steps debug
+    has_task_registers unrolled_steps debug time_stages
 }

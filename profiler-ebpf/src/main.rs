@@ -42,6 +42,7 @@ mod python;
 mod sample;
 mod scratch;
 mod span;
+mod stage;
 mod task;
 mod user;
 mod verifier;

@@ -15,7 +15,7 @@ use crate::{
     count::bump,
     maps::{THREAD_STATES, VERIFIED_CODES},
     scratch::{Before, KnownCodes, SampleScratch, VerifiedCodes},
-    task,
+    stage, task,
     user::CurrentProcess,
     verifier::{Repeat, repeat},
 };
@@ -54,6 +54,7 @@ pub(crate) fn stack<R: Repeat>(
     let outcome = match thread_state::<R>(layout, process, scratch, known) {
         Ok((state, frame)) => {
             scratch.thread_state = state;
+            stage::end(scratch, Counter::StageThread);
             if frame == 0 {
                 Outcome::NoFrame
             } else {
@@ -106,6 +107,7 @@ fn walk<R: Repeat>(
             version => version,
         };
     }
+    stage::end(scratch, Counter::StageVersion);
     let mut steps = Steps {
         layout,
         process,

@@ -18,7 +18,7 @@ use crate::{
     maps::{KNOWN_CODES, LAYOUTS, PROCESSES, SAMPLE_SCRATCH, SPAN_PROGRAM, SPAN_RECIPES},
     native, python,
     scratch::SampleScratch,
-    span,
+    span, stage,
     verifier::{Repeat, masked},
 };
 
@@ -38,14 +38,17 @@ pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
     let Some(scratch) = SAMPLE_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    bump(Counter::SampleTaken);
-    let header = emit::header(kind::SAMPLE, 0);
     // SAFETY: map values stay readable while the program runs, and the entry is this process's
     // own, deleted only when its last thread exits. The scratch is this CPU's, which no other
     // program uses; the sampling interrupt does not nest.
     let (process, scratch) = unsafe { (&*process, &mut *scratch) };
+    stage::start(scratch);
+    bump(Counter::SampleTaken);
+    let header = emit::header(kind::SAMPLE, 0);
     scratch.record.header = header;
+    stage::end(scratch, Counter::StageStart);
     native::<R>(context, scratch);
+    stage::end(scratch, Counter::StageNative);
     scratch.python_outcome = python::<R>(process, scratch) as u32;
     if !R::BY_HELPER {
         // SAFETY: the map has programs of this kind alone.
@@ -110,7 +113,9 @@ fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) -> Outcome 
     // SAFETY: the slots are this CPU's, as the scratch is.
     let known = unsafe { &mut *known };
     let outcome = python::stack::<R>(layout, process, scratch, known);
+    stage::end(scratch, Counter::StageFrames);
     code::ship_new::<R>(layout, process, scratch, known);
+    stage::end(scratch, Counter::StageCodes);
     outcome
 }
 
@@ -150,6 +155,7 @@ pub(crate) fn find_span(context: &PerfEventContext) {
 /// Fills in the record and ships it.
 #[inline(always)]
 fn finish(process: &Process, scratch: &mut SampleScratch, span: &span::Current) {
+    stage::end(scratch, Counter::StageSpan);
     let header = scratch.record.header;
     let python_frames = masked::<{ 2 * MAX_PYTHON_FRAMES }>(scratch.walk.count as usize);
     let size = size_of::<SampleRecord>()
@@ -180,6 +186,7 @@ fn finish(process: &Process, scratch: &mut SampleScratch, span: &span::Current) 
         state::CONTEXT_UNEXPECTED | state::SPAN_CLASS_UNKNOWN => emit::WAKE,
         _ => emit::wake_if_filling(),
     };
+    stage::end(scratch, Counter::StageRecord);
     // SAFETY: the record and the frames are adjacent in the scratch, and hold at least `size` bytes.
     unsafe {
         emit::copy(
@@ -189,6 +196,7 @@ fn finish(process: &Process, scratch: &mut SampleScratch, span: &span::Current) 
             Counter::SampleRingFull,
         );
     }
+    stage::end(scratch, Counter::StageRing);
 }
 
 const _: () = assert!(

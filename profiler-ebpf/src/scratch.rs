@@ -36,6 +36,8 @@ pub(crate) struct SampleScratch {
     /// Whose stack the Python frames in `frames` are of, left by the sample before: all of their code
     /// objects are known.
     pub(crate) before: Before,
+    /// When the stage under way has started.
+    pub(crate) stage_start: u64,
     /// The thread's state; 0 where it has none.
     pub(crate) thread_state: u64,
     /// The search for the thread's state.

@@ -158,6 +158,9 @@ pub struct SamplingArguments {
     /// Log every sample and span of the kernel programs at debug level
     #[arg(long, hide = true)]
     pub bpf_log: bool,
+    /// Count what each stage of a sample takes in the kernel program, which adds some twenty nanoseconds each
+    #[arg(long, hide = true)]
+    pub time_stages: bool,
 }
 
 /// Which span labels a sample.

@@ -29,6 +29,8 @@ pub struct Sampling {
     pub ring_size: u32,
     /// Whether the kernel programs log.
     pub bpf_log: bool,
+    /// Counts what each stage of a sample takes.
+    pub time_stages: bool,
 }
 
 impl Sampling {
@@ -59,6 +61,7 @@ impl Sampling {
             limits: Limits::merge(arguments, file),
             ring_size: arguments.ring_size.unwrap_or_else(default_ring_size),
             bpf_log: arguments.bpf_log,
+            time_stages: arguments.time_stages,
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Logs every sample and span through aya-log.
     pub debug: bool,
+    /// Counts what each stage of a sample takes.
+    pub time_stages: bool,
 }
 
 impl Default for Settings {
@@ -36,6 +38,7 @@ impl Default for Settings {
             ring_size: default_ring_size(),
             limits: Limits::default(),
             debug: false,
+            time_stages: false,
         }
     }
 }
@@ -214,6 +217,7 @@ fn kernel_config(settings: &Settings) -> Result<Config, LoadError> {
         has_task_registers: u32::from(has_task_registers()),
         unrolled_steps: UNROLLED_STEPS,
         debug: u32::from(settings.debug),
+        time_stages: u32::from(settings.time_stages),
     })
 }
 

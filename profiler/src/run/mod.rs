@@ -77,6 +77,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         ring_size: sampling.ring_size,
         limits: sampling.limits,
         debug: sampling.bpf_log,
+        time_stages: sampling.time_stages,
     };
     let Loaded {
         control,
