@@ -1,6 +1,6 @@
 //! Which code objects have been shipped.
 
-use crate::wire::record;
+use crate::{python::Process, wire::record};
 
 record! {
     /// Key of the map of shipped code objects.
@@ -19,23 +19,21 @@ record! {
         reserved: u32,
     }
 
-    /// A code object that was read while its interpreter's count of them stood at `version`: as long as
-    /// it does, the address holds that very object.
-    VerifiedCode: 40 bytes {
+    /// A code object that has been shipped, as a CPU remembers it.
+    KnownCode: 32 bytes {
         /// Address of the code object.
         code: u64,
         /// Start time of its process.
         process_start: u64,
-        /// The count.
-        version: u64,
         /// Process (host thread group id).
         tgid: u32,
         /// [`crate::python::Process::generation`].
         generation: u32,
         /// Mix of its fields.
         checksum: u32,
-        /// Always 0.
-        reserved: u32,
+        /// Where its interpreter's count of code objects stood when it was read last, 0 where nobody counts:
+        /// as long as it stands there, the address holds that very object.
+        version: u32,
     }
 
     /// The state of a thread, remembered from its last sample. Checked on each use: a thread
@@ -48,14 +46,14 @@ record! {
     }
 }
 
-impl CodeKey {
-    /// 0 where both are the same. Without a branch: the verifier follows each.
+impl KnownCode {
+    /// 0 where this is what is remembered of the code object at an address of a process. Without a branch: the
+    /// verifier follows each.
     #[inline]
-    pub fn difference(&self, other: &Self) -> u64 {
-        (self.code ^ other.code)
-            | (self.process_start ^ other.process_start)
-            | u64::from(self.tgid ^ other.tgid)
-            | u64::from(self.generation ^ other.generation)
-            | u64::from(self.checksum ^ other.checksum)
+    pub fn difference(&self, code: u64, process: &Process, tgid: u32) -> u64 {
+        (self.code ^ code)
+            | (self.process_start ^ process.start_time)
+            | u64::from(self.tgid ^ tgid)
+            | u64::from(self.generation ^ process.generation)
     }
 }

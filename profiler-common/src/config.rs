@@ -5,9 +5,13 @@ use crate::wire::record;
 record! {
     /// Settings and facts about the running kernel, read-only once loaded. Offsets come from the
     /// kernel's own BTF, in bytes; the verifier drops the branches that the flags rule out.
-    Config: 44 bytes {
+    Config: 56 bytes {
         /// `task_struct.tgid`.
         task_tgid: u32,
+        /// `task_struct.pid`: the thread.
+        task_pid: u32,
+        /// `task_struct.comm`.
+        task_comm: u32,
         /// `task_struct.start_boottime`, nanoseconds.
         task_start: u32,
         /// `task_struct.signal`.
@@ -24,6 +28,8 @@ record! {
         has_task_registers: u32,
         /// Times a loop is repeated where `bpf_loop` does not exist: what the verifier can follow.
         unrolled_steps: u32,
+        /// Bytes in the ring from which on its reader is woken.
+        wake_at: u32,
         /// 1 to log every sample and span through aya-log.
         debug: u32,
         /// 1 to count what each stage of a sample takes, in the counters named `stage_`.

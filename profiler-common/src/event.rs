@@ -58,8 +58,8 @@ record! {
         tid: u32,
     }
 
-    /// One hit of the sampling clock. Tail: `kernel_frames` × u64, `native_frames` × u64,
-    /// `python_frames` × [`PythonFrame`], each leaf first.
+    /// One hit of the sampling clock. Tail: `python_frames` × [`PythonFrame`], `kernel_frames` × u64,
+    /// `native_frames` × u64, each leaf first.
     SampleRecord: 112 bytes {
         /// Kind [`kind::SAMPLE`].
         header: Header,

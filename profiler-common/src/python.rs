@@ -6,16 +6,13 @@ record! {
     /// Where CPython keeps what the walk needs. One per interpreter build, found by the agent
     /// (`profiler/src/targets/python/`), followed blindly but within bounds by the walker.
     /// Offsets are in bytes from the start of the named structure.
-    PythonLayout: 72 bytes {
+    PythonLayout: 68 bytes {
         /// `_PyRuntimeState.interpreters.head`.
         runtime_interpreters: u32,
         /// `PyInterpreterState.next`.
         interpreter_next: u32,
         /// `PyInterpreterState.threads.head` (`tstate_head` before 3.11).
         interpreter_threads: u32,
-        /// `PyInterpreterState.func_state.next_version` (3.13 and later), 0 where an interpreter has no count
-        /// of its own.
-        interpreter_code_version: u32,
         /// `PyThreadState.next`.
         thread_next: u16,
         /// `PyThreadState.thread_id`: what `pthread_self()` returns.
@@ -75,21 +72,19 @@ record! {
         /// Bytes of a frame to read: up to the end of the last field used, at most
         /// [`crate::limits::FRAME_BLOCK`].
         frame_size: u8,
-        /// Where the part of a code object that is read starts: with the first field that names it.
+        /// Where the part of a code object that is read starts: [`crate::limits::CODE_PART`] bytes.
         code_start: u8,
-        /// Bytes of that part, at most [`crate::limits::CODE_BLOCK`].
-        code_size: u8,
         /// How far an index of instructions is shifted to make it bytes, where
         /// [`flags::INSTRUCTION_IS_INDEX`].
         instruction_shift: u8,
         /// Always 0.
-        reserved: [u8; 2],
+        reserved: [u8; 3],
     }
 
     /// A process whose samples are taken: value of the map of processes, keyed by thread group.
     /// Written by the agent; copied to the child at fork, stripped at exec and deleted at exit by
     /// the kernel programs.
-    Process: 40 bytes {
+    Process: 48 bytes {
         /// Start time in clock ticks since boot.
         start_time: u64,
         /// Address of `_PyRuntime`, 0 while no interpreter is known: native frames only.
@@ -99,6 +94,8 @@ record! {
         /// Address of the main interpreter's (3.12: the process's) count of code objects made; 0 where that is
         /// not known. As long as it stands still, no code object has taken over another's address.
         code_version: u64,
+        /// Address of the main interpreter's state, where `code_version` is known.
+        main_interpreter: u64,
         /// Index of the layout in the map of layouts.
         layout: u32,
         /// Which incarnation of the process's memory this is: set anew by the agent's kernel room

@@ -4,10 +4,10 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use profiler_common::{
-    code::CodeKey,
+    code::{CodeKey, KnownCode},
     counter::Counter,
     event::{CodeRecord, Header, PythonFrame, code_flags, kind},
-    limits::{MAX_CODE_FILE, MAX_CODE_NAME, MAX_LINE_TABLE, MAX_PYTHON_FRAMES},
+    limits::{CODE_PART, MAX_CODE_FILE, MAX_CODE_NAME, MAX_LINE_TABLE, MAX_PYTHON_FRAMES},
     python::{Process, PythonLayout},
     walk::{ReadUser as _, checksum, in_part},
 };
@@ -31,20 +31,8 @@ struct Shipping {
     known: *mut KnownCodes,
 }
 
-/// What a frame's code object is known by.
-#[inline(always)]
-pub(crate) fn key(process: &Process, tgid: u32, frame: &PythonFrame) -> CodeKey {
-    CodeKey {
-        code: frame.code,
-        process_start: process.start_time,
-        tgid,
-        generation: process.generation,
-        checksum: frame.checksum,
-        reserved: 0,
-    }
-}
-
-/// Ships the code objects of the sample's Python frames that have not been shipped yet.
+/// Ships the code objects of the sample's Python frames that have not been shipped yet; then
+/// `sample.unknown_codes` is 0 where that went well for all.
 #[inline(always)]
 pub(crate) fn ship_new<R: Repeat>(
     layout: &PythonLayout,
@@ -58,6 +46,7 @@ pub(crate) fn ship_new<R: Repeat>(
     let Some(code) = CODE_SCRATCH.get_ptr_mut(0) else {
         return;
     };
+    sample.unknown_codes = 0;
     let count = sample.walk.count;
     let mut shipping = Shipping {
         layout,
@@ -88,20 +77,42 @@ extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
     };
     // SAFETY: the slot is in the scratch.
     let frame = unsafe { *sample.python_frame(index as u32) };
-    let key = key(process, sample.record.header.tgid, &frame);
-    let slot = known.slot(frame.checksum);
-    if *slot == key {
+    let key = CodeKey {
+        code: frame.code,
+        process_start: process.start_time,
+        tgid: sample.record.header.tgid,
+        generation: process.generation,
+        checksum: frame.checksum,
+        reserved: 0,
+    };
+    let here = known_as(&key, sample.walk.code_version);
+    let [first, second] = known.place(frame.code);
+    if *first == here || *second == here {
         return 0;
     }
     if CODES.get_ptr(&key).is_none() {
         if !ship(layout, process, &frame, sample, code) {
+            sample.unknown_codes = 1;
             return 0;
         }
         // Where the kernel refuses the update, the code object is shipped once more.
         let _ = CODES.insert(&key, &1, 0);
     }
-    *slot = key;
+    known.insert(here);
     0
+}
+
+/// What a CPU remembers of a code object that it has read while there were so many.
+#[inline(always)]
+fn known_as(key: &CodeKey, version: u32) -> KnownCode {
+    KnownCode {
+        code: key.code,
+        process_start: key.process_start,
+        tgid: key.tgid,
+        generation: key.generation,
+        checksum: key.checksum,
+        version,
+    }
 }
 
 /// Ships one code object; false where it should be tried again.
@@ -115,9 +126,7 @@ fn ship(
 ) -> bool {
     let code = &mut sample.walk.code;
     let part = frame.code.wrapping_add(u64::from(layout.code_start));
-    if !CurrentProcess.read(part, u32::from(layout.code_size), code)
-        || checksum(layout, code) != frame.checksum
-    {
+    if !CurrentProcess.read(part, u32::from(CODE_PART), code) || checksum(code) != frame.checksum {
         bump(Counter::CodeUnreadable);
         return false;
     }

@@ -6,6 +6,8 @@ use profiler_common::config::Config;
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config {
     task_tgid: 0,
+    task_pid: 0,
+    task_comm: 0,
     task_start: 0,
     task_signal: 0,
     signal_live: 0,
@@ -14,6 +16,7 @@ static CONFIG: Config = Config {
     stack_size: 0,
     has_task_registers: 0,
     unrolled_steps: 0,
+    wake_at: 0,
     debug: 0,
     time_stages: 0,
 };
@@ -31,6 +34,6 @@ macro_rules! getters {
 }
 
 getters! {
-    task_tgid task_start task_signal signal_live task_thread_pointer task_stack stack_size
-    has_task_registers unrolled_steps debug time_stages
+    task_tgid task_pid task_comm task_start task_signal signal_live task_thread_pointer task_stack stack_size
+    has_task_registers unrolled_steps wake_at debug time_stages
 }

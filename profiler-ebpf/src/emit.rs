@@ -2,12 +2,12 @@
 //! costs fifty times the submit. What it must act on does, and so does a ring that fills.
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, bpf_ringbuf_output},
 };
 use profiler_common::{counter::Counter, event::Header};
 
-use crate::{count::bump, maps::EVENTS};
+use crate::{config, count::bump, maps::EVENTS};
 
 /// Submit without waking the reader.
 pub(crate) const QUIET: u64 = BPF_RB_NO_WAKEUP as u64;
@@ -20,7 +20,7 @@ pub(crate) const WAKE: u64 = BPF_RB_FORCE_WAKEUP as u64;
 #[inline(always)]
 pub(crate) fn wake_if_filling() -> u64 {
     let full = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
-    if full >= EVENTS.query(u64::from(BPF_RB_RING_SIZE)) >> 2 {
+    if full >= u64::from(config::wake_at()) {
         WAKE
     } else {
         QUIET
@@ -30,14 +30,22 @@ pub(crate) fn wake_if_filling() -> u64 {
 /// The header of a record of the current thread.
 #[inline(always)]
 pub(crate) fn header(kind: u32, size: u32) -> Header {
-    // SAFETY: the helpers have no arguments and cannot fail.
-    let (time, id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_pid_tgid()) };
+    // SAFETY: the helper has no arguments and cannot fail.
+    let id = unsafe { bpf_get_current_pid_tgid() };
+    header_of((id >> 32) as u32, id as u32, kind, size)
+}
+
+/// The header of a record of a thread.
+#[inline(always)]
+pub(crate) fn header_of(tgid: u32, tid: u32, kind: u32, size: u32) -> Header {
+    // SAFETY: the helper has no arguments and cannot fail.
+    let time = unsafe { bpf_ktime_get_boot_ns() };
     Header {
         kind,
         size,
         time,
-        tgid: (id >> 32) as u32,
-        tid: id as u32,
+        tgid,
+        tid,
     }
 }
 

@@ -31,6 +31,7 @@
 )]
 
 mod code;
+mod codes;
 mod config;
 mod context;
 mod count;

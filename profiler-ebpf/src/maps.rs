@@ -13,7 +13,7 @@ use profiler_common::{
     span::{LiveSpan, LiveSpanKey, SpanStack},
 };
 
-use crate::scratch::{CodeScratch, KnownCodes, SampleScratch, VerifiedCodes};
+use crate::scratch::{CodeScratch, KnownCodes, SampleScratch};
 
 /// All records. Written by every program, read by the agent's drain. Default size: more than a
 /// second of 999 Hz samples on 4 CPUs; the agent sets it at load. Full: the record is dropped and
@@ -70,17 +70,12 @@ pub(crate) static THREAD_STATES: LruHashMap<u32, ThreadState> =
 #[map]
 pub(crate) static CODES: LruHashMap<CodeKey, u32> = LruHashMap::with_max_entries(32_768, 0);
 
-/// Code objects this CPU has found in [`CODES`]: hot stacks ask here first, without a helper call a
-/// frame. Written and read by `sample`. A slot taken by another code object costs one look at
-/// [`CODES`].
+/// Code objects this CPU has found in [`CODES`], and where their process's count of them stood when they were
+/// read: hot stacks ask here first, without a helper call a frame, and do not read what cannot have changed,
+/// which is most of what a walk costs. Written and read by `sample`. A place taken by another code object costs
+/// one reading and one look at [`CODES`].
 #[map]
 pub(crate) static KNOWN_CODES: PerCpuArray<KnownCodes> = PerCpuArray::with_max_entries(1, 0);
-
-/// Code objects that this CPU has read, and need not read again as long as their process makes no other:
-/// reading them is most of what a walk costs. Written and read by `sample`. A slot taken by another code
-/// object costs one reading.
-#[map]
-pub(crate) static VERIFIED_CODES: PerCpuArray<VerifiedCodes> = PerCpuArray::with_max_entries(1, 0);
 
 /// Spans started and not ended, by process and span id. Written by `span_start` and `span_end`,
 /// read by `sample`. Full: the least recently used goes; its samples count as `span_ended`, and

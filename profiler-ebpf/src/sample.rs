@@ -1,11 +1,10 @@
 //! One hit of the sampling clock: is it of a process we profile? Then its stacks and its span.
 
-use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_comm, programs::PerfEventContext};
+use aya_ebpf::{EbpfContext as _, programs::PerfEventContext};
 use aya_log_ebpf::debug;
 use profiler_common::{
     counter::Counter,
     event::{Header, PythonFrame, SampleRecord, kind},
-    limits::{MAX_KERNEL_FRAMES, MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES},
     outcome::Outcome,
     python::Process,
     span::state,
@@ -17,16 +16,18 @@ use crate::{
     emit,
     maps::{KNOWN_CODES, LAYOUTS, PROCESSES, SAMPLE_SCRATCH, SPAN_PROGRAM, SPAN_RECIPES},
     native, python,
-    scratch::SampleScratch,
+    scratch::{Before, SampleScratch},
     span, stage,
-    verifier::{Repeat, masked},
+    task::Thread,
+    verifier::{Repeat, Unrolled},
 };
 
 /// Takes the sample.
 #[inline(always)]
 pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
     // Most hits are of no interest: those do not even ask for the time.
-    let tgid = context.tgid();
+    let thread = Thread::<R>::current();
+    let tgid = thread.tgid();
     if tgid == 0 {
         bump(Counter::SampleIdle);
         return;
@@ -44,21 +45,21 @@ pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
     let (process, scratch) = unsafe { (&*process, &mut *scratch) };
     stage::start(scratch);
     bump(Counter::SampleTaken);
-    let header = emit::header(kind::SAMPLE, 0);
+    let header = emit::header_of(tgid, thread.tid(), kind::SAMPLE, 0);
     scratch.record.header = header;
     stage::end(scratch, Counter::StageStart);
+    scratch.python_outcome = python::<R>(process, scratch) as u32;
     native::<R>(context, scratch);
     stage::end(scratch, Counter::StageNative);
-    scratch.python_outcome = python::<R>(process, scratch) as u32;
     if !R::BY_HELPER {
         // SAFETY: the map has programs of this kind alone.
         unsafe { SPAN_PROGRAM.tail_call(context, 0) };
         // Still here: the other half is not there.
         let span = span::Current::none(state::CONTEXT_UNREADABLE);
-        return finish(process, scratch, &span);
+        return finish::<R>(process, scratch, &span);
     }
     let span = current_span(process, scratch, &header);
-    finish(process, scratch, &span);
+    finish::<R>(process, scratch, &span);
     if config::debug() != 0 {
         debug!(
             context,
@@ -79,13 +80,8 @@ fn native<R: Repeat>(context: &PerfEventContext, scratch: &mut SampleScratch) {
     scratch.kernel_frames = if in_user_mode {
         0
     } else {
-        // SAFETY: the frames start with room for the kernel's.
-        let slots = unsafe {
-            &mut *scratch
-                .frames
-                .as_mut_ptr()
-                .cast::<[u64; MAX_KERNEL_FRAMES]>()
-        };
+        // SAFETY: the room is in the scratch.
+        let slots = unsafe { &mut *scratch.kernel_addresses() };
         native::kernel_stack(context, slots) as u32
     };
     scratch.native.count = 0;
@@ -99,6 +95,9 @@ fn native<R: Repeat>(context: &PerfEventContext, scratch: &mut SampleScratch) {
 /// The Python stack. Code objects not yet shipped go first: the sample that names them follows.
 #[inline(always)]
 fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) -> Outcome {
+    let before = scratch.before;
+    // What lies in the scratch is overwritten from here on.
+    scratch.before.count = 0;
     scratch.walk.count = 0;
     scratch.thread_state = 0;
     if process.runtime == 0 {
@@ -112,10 +111,23 @@ fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) -> Outcome 
     };
     // SAFETY: the slots are this CPU's, as the scratch is.
     let known = unsafe { &mut *known };
-    let outcome = python::stack::<R>(layout, process, scratch, known);
+    let outcome = python::stack::<R>(layout, process, &before, scratch, known);
     stage::end(scratch, Counter::StageFrames);
     code::ship_new::<R>(layout, process, scratch, known);
     stage::end(scratch, Counter::StageCodes);
+    scratch.before = Before {
+        process_start: process.start_time,
+        tgid: scratch.record.header.tgid,
+        generation: process.generation,
+        tid: scratch.record.header.tid,
+        code_version: scratch.walk.code_version,
+        count: if scratch.unknown_codes == 0 {
+            u64::from(scratch.walk.count)
+        } else {
+            0
+        },
+        thread_state: scratch.thread_state,
+    };
     outcome
 }
 
@@ -149,15 +161,15 @@ pub(crate) fn find_span(context: &PerfEventContext) {
     let (process, scratch) = unsafe { (&*process, &mut *scratch) };
     let header = scratch.record.header;
     let span = current_span(process, scratch, &header);
-    finish(process, scratch, &span);
+    finish::<Unrolled>(process, scratch, &span);
 }
 
 /// Fills in the record and ships it.
 #[inline(always)]
-fn finish(process: &Process, scratch: &mut SampleScratch, span: &span::Current) {
+fn finish<R: Repeat>(process: &Process, scratch: &mut SampleScratch, span: &span::Current) {
     stage::end(scratch, Counter::StageSpan);
     let header = scratch.record.header;
-    let python_frames = masked::<{ 2 * MAX_PYTHON_FRAMES }>(scratch.walk.count as usize);
+    let python_frames = scratch.python_frames();
     let size = size_of::<SampleRecord>()
         + scratch.addresses() * 8
         + python_frames * size_of::<PythonFrame>();
@@ -167,7 +179,7 @@ fn finish(process: &Process, scratch: &mut SampleScratch, span: &span::Current) 
             ..header
         },
         process_start: process.start_time,
-        thread_name: bpf_get_current_comm().unwrap_or_default(),
+        thread_name: Thread::<R>::current().name(),
         trace_id_high: span.trace_id_high,
         trace_id_low: span.trace_id_low,
         span_id: span.span_id,
@@ -198,9 +210,3 @@ fn finish(process: &Process, scratch: &mut SampleScratch, span: &span::Current) 
     }
     stage::end(scratch, Counter::StageRing);
 }
-
-const _: () = assert!(
-    2 * (MAX_KERNEL_FRAMES + MAX_NATIVE_FRAMES) * 8
-        + 2 * MAX_PYTHON_FRAMES * size_of::<PythonFrame>()
-        <= crate::scratch::FRAMES_SIZE
-);

@@ -3,12 +3,13 @@
 //! their records in the ring itself.
 
 use profiler_common::{
-    code::{CodeKey, VerifiedCode},
+    code::KnownCode,
     event::{CodeRecord, PythonFrame, SampleRecord},
     limits::{
         MAX_CODE_FILE, MAX_KERNEL_FRAMES, MAX_KNOWN_CODES, MAX_LINE_TABLE, MAX_NATIVE_FRAMES,
         MAX_PYTHON_FRAMES,
     },
+    python::Process,
     walk::{Block, NativeWalk, PythonWalk, ThreadSearch},
 };
 
@@ -23,7 +24,7 @@ pub(crate) const FRAMES_SIZE: usize = 12 * 1024;
 pub(crate) struct SampleScratch {
     /// The fixed part.
     pub(crate) record: SampleRecord,
-    /// The tail: kernel addresses, native addresses, Python frames.
+    /// The tail: Python frames, which the next sample may take over, kernel addresses, native addresses.
     pub(crate) frames: [u8; FRAMES_SIZE],
     /// The Python walk.
     pub(crate) walk: PythonWalk,
@@ -33,9 +34,13 @@ pub(crate) struct SampleScratch {
     pub(crate) python_outcome: u32,
     /// Not 0 where the walk met a code object that this CPU does not know to have been shipped.
     pub(crate) unknown_codes: u64,
-    /// Whose stack the Python frames in `frames` are of, left by the sample before: all of their code
-    /// objects are known.
+    /// Whose stack the Python frames in `frames` are of.
     pub(crate) before: Before,
+    /// How many of them, left by the sample before, are of the process that is sampled now: all of their
+    /// code objects have been shipped.
+    pub(crate) shipped: u64,
+    /// How many of them have code objects that are still what they were.
+    pub(crate) unchanged: u64,
     /// When the stage under way has started.
     pub(crate) stage_start: u64,
     /// The thread's state; 0 where it has none.
@@ -46,7 +51,7 @@ pub(crate) struct SampleScratch {
     pub(crate) native: NativeWalk,
 }
 
-/// What the sample before has left in the frames of the scratch.
+/// What a sample leaves to the next one on its CPU, which mostly is of the same thread.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Before {
@@ -56,40 +61,58 @@ pub(crate) struct Before {
     pub(crate) tgid: u32,
     /// Its incarnation.
     pub(crate) generation: u32,
-    /// Frames whose code objects are known to have been shipped; of this process, while a walk runs.
+    /// The thread.
+    pub(crate) tid: u32,
+    /// How many code objects there were, 0 where nobody counts.
+    pub(crate) code_version: u32,
+    /// Frames in the scratch, all of whose code objects have been shipped.
     pub(crate) count: u64,
+    /// The thread's state; 0 where it has none.
+    pub(crate) thread_state: u64,
 }
 
-/// Code objects known to have been shipped, each in the slot that its checksum names.
+/// Code objects known to have been shipped: two for each of the places that addresses name, since some
+/// thirty in 512 places of one each mostly do collide somewhere.
 #[repr(C, align(8))]
 pub(crate) struct KnownCodes {
-    slots: [CodeKey; MAX_KNOWN_CODES],
+    places: [[KnownCode; 2]; MAX_KNOWN_CODES / 2],
 }
 
 impl KnownCodes {
-    /// The slot of a code object.
+    /// The two that an address names.
     #[inline(always)]
-    pub(crate) fn slot(&mut self, checksum: u32) -> &mut CodeKey {
-        let index = masked::<MAX_KNOWN_CODES>(checksum as usize);
-        // SAFETY: the masked index is below the number of slots.
-        unsafe { &mut *self.slots.as_mut_ptr().add(index) }
-    }
-}
-
-/// Code objects of which this CPU knows the checksum, each in the slot that its address names.
-#[repr(C, align(8))]
-pub(crate) struct VerifiedCodes {
-    slots: [VerifiedCode; MAX_KNOWN_CODES],
-}
-
-impl VerifiedCodes {
-    /// The slot of a code object.
-    #[inline(always)]
-    pub(crate) fn slot(&mut self, code: u64) -> &mut VerifiedCode {
+    pub(crate) fn place(&mut self, code: u64) -> &mut [KnownCode; 2] {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-        let index = masked::<MAX_KNOWN_CODES>((code.wrapping_mul(MULTIPLIER) >> 48) as usize);
-        // SAFETY: the masked index is below the number of slots.
-        unsafe { &mut *self.slots.as_mut_ptr().add(index) }
+        const PLACES: usize = MAX_KNOWN_CODES / 2;
+        let index = masked::<PLACES>((code.wrapping_mul(MULTIPLIER) >> 48) as usize);
+        // SAFETY: the masked index is below the number of places.
+        unsafe { &mut *self.places.as_mut_ptr().add(index) }
+    }
+
+    /// What is remembered of the code object at an address of a process.
+    #[inline(always)]
+    pub(crate) fn find(
+        &mut self,
+        code: u64,
+        process: &Process,
+        tgid: u32,
+    ) -> Option<&mut KnownCode> {
+        let [first, second] = self.place(code);
+        if first.difference(code, process, tgid) == 0 {
+            return Some(first);
+        }
+        if second.difference(code, process, tgid) == 0 {
+            return Some(second);
+        }
+        None
+    }
+
+    /// Remembers a code object in the place of the older of the two that its address names.
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, code: KnownCode) {
+        let [first, second] = self.place(code.code);
+        *second = *first;
+        *first = code;
     }
 }
 
@@ -106,46 +129,48 @@ pub(crate) struct CodeScratch {
 }
 
 impl SampleScratch {
+    /// The Python frame at an index, wrapped into the frames.
+    #[inline(always)]
+    pub(crate) fn python_frame(&mut self, index: u32) -> *mut PythonFrame {
+        let index = masked::<MAX_PYTHON_FRAMES>(index as usize);
+        // SAFETY: the masked index is inside the frames (asserted below).
+        unsafe { self.frames.as_mut_ptr().cast::<PythonFrame>().add(index) }
+    }
+
+    /// How many Python frames there are once they are walked; addresses lie behind them.
+    #[inline(always)]
+    pub(crate) fn python_frames(&self) -> usize {
+        masked::<{ 2 * MAX_PYTHON_FRAMES }>(self.walk.count as usize)
+    }
+
+    /// Room for the kernel's addresses.
+    #[inline(always)]
+    pub(crate) fn kernel_addresses(&mut self) -> *mut [u64; MAX_KERNEL_FRAMES] {
+        let before = self.python_frames() * size_of::<PythonFrame>();
+        // SAFETY: the masked offset and the room add up to less than the size of the frames (asserted below).
+        unsafe { self.frames.as_mut_ptr().add(before).cast() }
+    }
+
     /// The native address at an index, wrapped into the frames: behind the kernel's.
     #[inline(always)]
     pub(crate) fn native_address(&mut self, index: u32) -> *mut u64 {
         let before = masked::<{ 2 * MAX_KERNEL_FRAMES }>(self.kernel_frames as usize);
         let index = masked::<MAX_NATIVE_FRAMES>(index as usize);
         // SAFETY: the masked offsets add up to less than the size of the frames (asserted below).
-        unsafe {
-            self.frames
-                .as_mut_ptr()
-                .cast::<u64>()
-                .add(before)
-                .add(index)
-        }
+        unsafe { self.kernel_addresses().cast::<u64>().add(before).add(index) }
     }
 
-    /// How many addresses, the kernel's and native ones, lie before the Python frames.
+    /// How many addresses there are, the kernel's and native ones.
     #[inline(always)]
     pub(crate) fn addresses(&self) -> usize {
         masked::<{ 2 * (MAX_KERNEL_FRAMES + MAX_NATIVE_FRAMES) }>(
             (self.kernel_frames + self.native.count) as usize,
         )
     }
-
-    /// The Python frame at an index, wrapped into the frames: behind all addresses.
-    #[inline(always)]
-    pub(crate) fn python_frame(&mut self, index: u32) -> *mut PythonFrame {
-        let before = self.addresses();
-        let index = masked::<MAX_PYTHON_FRAMES>(index as usize);
-        // SAFETY: the masked offsets add up to less than the size of the frames (asserted below).
-        unsafe {
-            self.frames
-                .as_mut_ptr()
-                .add(before * 8)
-                .cast::<PythonFrame>()
-                .add(index)
-        }
-    }
 }
 
 const _: () = assert!(
-    2 * (MAX_KERNEL_FRAMES + MAX_NATIVE_FRAMES) * 8 + MAX_PYTHON_FRAMES * size_of::<PythonFrame>()
+    2 * MAX_PYTHON_FRAMES * size_of::<PythonFrame>()
+        + (2 * MAX_KERNEL_FRAMES + MAX_KERNEL_FRAMES + MAX_NATIVE_FRAMES) * 8
         <= FRAMES_SIZE
 );

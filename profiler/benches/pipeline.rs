@@ -147,7 +147,7 @@ fn sample(number: u32, stack: u32, native: &[u64]) -> Vec<u8> {
         ..SampleRecord::zeroed()
     };
     let fixed = bytes_of(&record).iter().copied();
-    fixed.chain(addresses).chain(tail).collect()
+    fixed.chain(tail).chain(addresses).collect()
 }
 
 /// This process as a target: its own code stands for a service's native code.

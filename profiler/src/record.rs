@@ -130,6 +130,7 @@ fn start_command(arguments: &RecordArguments, armed: &mut Armed) -> Result<Optio
         runtime: 0,
         code_type: 0,
         code_version: 0,
+        main_interpreter: 0,
         layout: 0,
         generation: 0,
     };

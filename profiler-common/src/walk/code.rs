@@ -2,7 +2,7 @@
 
 use super::{Block, ReadUser};
 use crate::{
-    limits::CODE_BLOCK,
+    limits::{CODE_BLOCK, CODE_PART},
     python::{Process, PythonLayout},
 };
 
@@ -10,47 +10,43 @@ use crate::{
 /// code object was made in between (`Objects/codeobject.c` of 3.12 to 3.15: each takes the next number),
 /// and so that none has taken over the address of another.
 #[inline(always)]
-pub fn code_version<R: ReadUser>(reader: &R, layout: &PythonLayout, process: &Process) -> u64 {
+pub fn code_version<R: ReadUser>(reader: &R, layout: &PythonLayout, process: &Process) -> u32 {
     if process.code_version == 0 {
         return 0;
     }
+    // The newest interpreter comes first: where that is the main one there is no other, which would count for
+    // itself, or (3.12) count on without a lock, so that two may take the same number.
     let head = process
         .runtime
         .wrapping_add(u64::from(layout.runtime_interpreters));
-    let Some(interpreter) = reader.read_u64(head) else {
-        return 0;
-    };
-    let is_only_one = if layout.interpreter_code_version == 0 {
-        // One counter for all, without a lock: two interpreters may count the same number twice.
-        let next = interpreter.wrapping_add(u64::from(layout.interpreter_next));
-        reader.read_u64(next) == Some(0)
-    } else {
-        // The newest interpreter comes first: where that is the main one, there is no other, which would
-        // count for itself.
-        let counter = interpreter.wrapping_add(u64::from(layout.interpreter_code_version));
-        counter == process.code_version
-    };
-    if !is_only_one {
+    if reader.read_u64(head) != Some(process.main_interpreter) {
         return 0;
     }
     // A `u32`; it stays 0 once it has run over.
     match reader.read_u64(process.code_version) {
-        Some(count) => count & 0xffff_ffff,
+        Some(count) => count as u32,
         None => 0,
     }
 }
 
-/// Mixes the fields of a code object that name it; the block starts at `code_start`. A code object that took over the address of a
-/// dead one differs in at least one of them, since their strings and tables are other objects.
+/// Mixes all words of the part of a code object that is read. Up to 3.11 another code object has the same
+/// checksum at the same address only if all its names, constants and tables, too, lie where those of the first
+/// did, and it starts at the same line.
 #[inline(always)]
-pub fn checksum(layout: &PythonLayout, code: &Block<CODE_BLOCK>) -> u32 {
-    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut mix = u64::from(code.u32_at(in_part(layout, layout.code_first_line))).wrapping_add(1);
-    mix = (mix ^ code.u64_at(in_part(layout, layout.code_name))).wrapping_mul(MULTIPLIER);
-    mix = (mix ^ (mix >> 29) ^ code.u64_at(in_part(layout, layout.code_file)))
-        .wrapping_mul(MULTIPLIER);
-    mix = (mix ^ (mix >> 31) ^ code.u64_at(in_part(layout, layout.code_line_table)))
-        .wrapping_mul(MULTIPLIER);
+pub fn checksum(code: &Block<CODE_BLOCK>) -> u32 {
+    const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
+    const WORDS: u16 = CODE_PART as u16 / 8;
+    // Two at a time, since each waits for the one before.
+    let [mut even, mut odd] = [1_u64, 0];
+    let mut word = 0;
+    while word < WORDS {
+        even = (even ^ code.u64_at(8 * word)).wrapping_mul(MULTIPLIERS[0]);
+        if word + 1 < WORDS {
+            odd = (odd ^ code.u64_at(8 * word + 8)).wrapping_mul(MULTIPLIERS[1]);
+        }
+        word += 2;
+    }
+    let mix = (even ^ (odd >> 29)).wrapping_mul(MULTIPLIERS[1]);
     (mix >> 32) as u32
 }
 

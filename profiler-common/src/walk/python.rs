@@ -3,7 +3,7 @@
 use super::{Block, ReadUser, checksum};
 use crate::{
     event::PythonFrame,
-    limits::{CODE_BLOCK, FRAME_WINDOW, MAX_PYTHON_FRAMES},
+    limits::{CODE_BLOCK, CODE_PART, FRAME_WINDOW, MAX_PYTHON_FRAMES},
     outcome::Outcome,
     python::{PythonLayout, flags},
 };
@@ -22,9 +22,10 @@ pub struct PythonWalk {
     pub frames_start: u64,
     /// Bytes of it that are valid.
     pub frames_size: u64,
-    /// How many code objects the interpreter has made so far, as [`code_version`] tells; anything else that is
-    /// another in each walk, where it does not.
-    pub code_version: u64,
+    /// How many code objects the interpreter has made so far, as [`code_version`](super::code_version) tells.
+    pub code_version: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// The frame looked at, and what lies below it: from 3.11 on that is its callers, mostly, and
     /// reading several at once is cheaper than reading each.
     pub frames: Block<FRAME_WINDOW>,
@@ -42,6 +43,7 @@ impl PythonWalk {
             frames_start: 0,
             frames_size: 0,
             code_version: 0,
+            reserved: 0,
             frames: Block::zeroed(),
             code: Block::zeroed(),
         }
@@ -109,8 +111,8 @@ const REFERENCE_TAG: u64 = 7;
 pub const MAX_STEPS: u32 = 2 * MAX_PYTHON_FRAMES as u32;
 
 /// Takes one step outwards: at most one frame, handed to `put` with its index, which says whether that
-/// very code object is known already. One that is not must say that it is one. `verified` tells the
-/// checksum of a code object that need not be read, because it is known to be as it was. False where the walk has
+/// very code object is known already. One that is not must say that it is one. `verified` is asked for the
+/// checksum of the code object below that index first: one that it has need not be read. False where the walk has
 /// ended and `walk.outcome` says how; a walk that uses up [`MAX_STEPS`] was truncated.
 #[inline(always)]
 pub fn step<R: ReadUser>(
@@ -118,7 +120,7 @@ pub fn step<R: ReadUser>(
     layout: &PythonLayout,
     code_type: u64,
     walk: &mut PythonWalk,
-    verified: impl FnOnce(u64) -> Option<u32>,
+    verified: impl FnOnce(u32, u64) -> Option<u32>,
     put: impl FnOnce(u32, PythonFrame) -> bool,
 ) -> bool {
     let address = walk.next;
@@ -138,22 +140,22 @@ pub fn step<R: ReadUser>(
     }
     // From 3.14 on the lowest bits of the reference are a tag.
     let code = walk.frames.u64_at(frame.wrapping_add(layout.frame_code)) & !REFERENCE_TAG;
-    let verified = verified(code);
+    let count = walk.count;
+    if count >= MAX_PYTHON_FRAMES as u32 {
+        return walk.end(Outcome::Truncated);
+    }
+    let verified = verified(count, code);
     let checksum = if let Some(checksum) = verified {
         checksum
     } else {
         // No more than names it: each line of memory that is not in a cache costs as much as the rest of
         // the step.
         let part = code.wrapping_add(u64::from(layout.code_start));
-        if !reader.read(part, u32::from(layout.code_size), &mut walk.code) {
+        if !reader.read(part, u32::from(CODE_PART), &mut walk.code) {
             return walk.end(Outcome::Unreadable);
         }
-        checksum(layout, &walk.code)
+        checksum(&walk.code)
     };
-    let count = walk.count;
-    if count >= MAX_PYTHON_FRAMES as u32 {
-        return walk.end(Outcome::Truncated);
-    }
     let Some(instruction) = instruction(reader, layout, &walk.frames, frame, code) else {
         return walk.end(Outcome::Unreadable);
     };

@@ -1,8 +1,8 @@
 //! The state of a thread, and the search for it through all interpreters.
 
-use super::ReadUser;
+use super::{Block, ReadUser};
 use crate::{
-    limits::{MAX_INTERPRETERS, MAX_THREADS},
+    limits::{CODE_BLOCK, MAX_INTERPRETERS, MAX_THREADS},
     outcome::Outcome,
     python::{Process, PythonLayout, flags},
 };
@@ -126,6 +126,48 @@ impl ThreadSearch {
     }
 }
 
+/// What a thread state that may have become another's says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// It is of another thread now, or cannot be read.
+    Gone,
+    /// It is the thread's, and this is its innermost frame; 0 where it runs no Python code.
+    Frame(u64),
+    /// It is the thread's, and the frame cannot be read.
+    Unreadable,
+}
+
+/// [`owns`] and [`current_frame`] at once, for a state that is mostly the thread's.
+#[inline(always)]
+pub fn remembered<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    thread_state: u64,
+    thread_pointer: u64,
+    block: &mut Block<CODE_BLOCK>,
+) -> Remembered {
+    let (id, frame) = (layout.thread_id, layout.thread_frame);
+    let start = if id < frame { id } else { frame };
+    let size = id
+        .wrapping_add(frame)
+        .wrapping_sub(start)
+        .wrapping_sub(start);
+    let size = u32::from(size).wrapping_add(8);
+    if size >= CODE_BLOCK as u32 {
+        // No version has the two so far apart: then the search finds both.
+        return Remembered::Gone;
+    }
+    if !reader.read_part(thread_state.wrapping_add(u64::from(start)), size, block)
+        || block.u64_at(id.wrapping_sub(start)) != thread_pointer
+    {
+        return Remembered::Gone;
+    }
+    match below_cframe(reader, layout, block.u64_at(frame.wrapping_sub(start))) {
+        Some(frame) => Remembered::Frame(frame),
+        None => Remembered::Unreadable,
+    }
+}
+
 /// The thread's innermost frame; 0 where it runs no Python code.
 #[inline(always)]
 pub fn current_frame<R: ReadUser>(
@@ -134,6 +176,11 @@ pub fn current_frame<R: ReadUser>(
     thread_state: u64,
 ) -> Option<u64> {
     let frame = reader.read_u64(thread_state.wrapping_add(u64::from(layout.thread_frame)))?;
+    below_cframe(reader, layout, frame)
+}
+
+#[inline(always)]
+fn below_cframe<R: ReadUser>(reader: &R, layout: &PythonLayout, frame: u64) -> Option<u64> {
     if layout.flags & flags::FRAME_IN_CFRAME == 0 || frame == 0 {
         return Some(frame);
     }

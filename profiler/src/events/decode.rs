@@ -118,8 +118,6 @@ fn outcome(field: &'static str, value: u32) -> Result<Outcome, DecodeError> {
 
 fn sample(bytes: &[u8]) -> Result<Sample, DecodeError> {
     let (record, tail) = split::<SampleRecord>(bytes)?;
-    let (kernel, tail) = split_many(tail, usize::from(record.kernel_frames), |it| it)?;
-    let (native, tail) = split_many(tail, usize::from(record.native_frames), |it| it)?;
     let python_frame = |frame: profiler_common::event::PythonFrame| PythonFrame {
         code: CodeId {
             address: frame.code,
@@ -127,7 +125,9 @@ fn sample(bytes: &[u8]) -> Result<Sample, DecodeError> {
         },
         instruction: frame.instruction,
     };
-    let (python, _) = split_many(tail, record.python_frames as usize, python_frame)?;
+    let (python, tail) = split_many(tail, record.python_frames as usize, python_frame)?;
+    let (kernel, tail) = split_many(tail, usize::from(record.kernel_frames), |it| it)?;
+    let (native, _) = split_many(tail, usize::from(record.native_frames), |it| it)?;
     Ok(Sample {
         time: BootNanos(record.header.time),
         process: process_key(&record.header, record.process_start),

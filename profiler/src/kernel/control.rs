@@ -161,6 +161,7 @@ impl Control for KernelControl {
         let identity = |process: &Process| Process {
             generation: 0,
             code_version: 0,
+            main_interpreter: 0,
             ..*process
         };
         match self.written.get(&pid) {

@@ -204,6 +204,8 @@ fn kernel_config(settings: &Settings) -> Result<Config, LoadError> {
     let types = KernelTypes::read()?;
     Ok(Config {
         task_tgid: types.offset(&["task_struct", "tgid"])?,
+        task_pid: types.offset(&["task_struct", "pid"])?,
+        task_comm: types.offset(&["task_struct", "comm"])?,
         task_start: types
             .offset(&["task_struct", "start_boottime"])
             // Its name before Linux 5.5.
@@ -216,6 +218,7 @@ fn kernel_config(settings: &Settings) -> Result<Config, LoadError> {
         stack_size: 16 * 1024,
         has_task_registers: u32::from(has_task_registers()),
         unrolled_steps: UNROLLED_STEPS,
+        wake_at: settings.ring_size / 4,
         debug: u32::from(settings.debug),
         time_stages: u32::from(settings.time_stages),
     })

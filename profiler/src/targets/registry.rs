@@ -18,7 +18,7 @@ use super::{
     labels,
     opentelemetry::{
         looker::{Answer, Request},
-        recipe::NoRecipe,
+        recipe::{CodeCount, NoRecipe},
     },
     probe::Hook,
     procfs,
@@ -106,8 +106,7 @@ pub(super) struct Known {
     bias: u64,
     runtime: u64,
     code_type: u64,
-    /// Address of the count of code objects made; 0 where it is not known.
-    code_version: u64,
+    code_count: CodeCount,
     layout: u32,
     seen: HashSet<FileId>,
     /// When to look at its files.
@@ -142,7 +141,7 @@ impl Known {
             bias: 0,
             runtime: 0,
             code_type: 0,
-            code_version: 0,
+            code_count: CodeCount::default(),
             layout: 0,
             seen: HashSet::new(),
             due: due::Due::default(),
@@ -315,8 +314,8 @@ impl Targets {
         if known.target.process != answer.process {
             return;
         }
-        if known.code_version != answer.code_version && answer.recipe.is_some() {
-            known.code_version = answer.code_version;
+        if known.code_count != answer.code_count && answer.recipe.is_some() {
+            known.code_count = answer.code_count;
             self.tell(pid);
         }
         if let Some(resource) = answer.resource {

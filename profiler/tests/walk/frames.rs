@@ -1,6 +1,9 @@
 //! Python frames made up, and how they lie in memory.
 
-use profiler_common::python::{PythonLayout, flags};
+use profiler_common::{
+    limits::CODE_PART,
+    python::{PythonLayout, flags},
+};
 use proptest::prelude::{Strategy, any, prop, prop_oneof};
 
 use crate::image::{Image, PAGE};
@@ -71,7 +74,7 @@ pub(crate) fn extent(layout: &PythonLayout) -> u64 {
 
 /// A code object ends where readable memory does: no more of it is read than is used.
 pub(crate) fn code_address(layout: &PythonLayout, code: Code) -> u64 {
-    let end = u64::from(layout.code_start) + u64::from(layout.code_size);
+    let end = u64::from(layout.code_start) + u64::from(CODE_PART);
     let in_page = PAGE - end.next_multiple_of(8);
     match code {
         Code::Sound(number) => CODES + 2 * PAGE * (number + 1) + in_page,

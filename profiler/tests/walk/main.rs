@@ -55,7 +55,7 @@ fn walk_checked(
             frames.push(frame);
             false
         };
-        let goes_on = step(reader, layout, code_type, &mut walk, |_| None, put);
+        let goes_on = step(reader, layout, code_type, &mut walk, |_, _| None, put);
         if !goes_on {
             break;
         }
@@ -91,6 +91,7 @@ fn search(
         runtime,
         code_type: 0,
         code_version: 0,
+        main_interpreter: 0,
         layout: 0,
         generation: 0,
     };

@@ -6,7 +6,7 @@ use profiler_common::{context::SpanRecipe, event::HookProcess, walk::ReadUser as
 
 use super::{
     memory::Memory,
-    recipe::{NoRecipe, NodeTypes, Place},
+    recipe::{CodeCount, NoRecipe, NodeTypes, Place},
 };
 use crate::{
     events::Resource,
@@ -49,8 +49,8 @@ pub struct Answer {
     pub process: ProcessKey,
     /// How to read its current span, or why that cannot be done; `None` where the last answer stands.
     pub recipe: Option<Result<SpanRecipe, NoRecipe>>,
-    /// Address of its count of code objects made, 0 where there is none; told with the recipe.
-    pub code_version: u64,
+    /// Where it counts the code objects it makes; told with the recipe.
+    pub code_count: CodeCount,
     /// Its resource, if that was to be read and is there.
     pub resource: Option<Resource>,
     /// How long the look took.
@@ -86,7 +86,7 @@ impl Looker {
                 return Some(Answer {
                     process: request.process,
                     recipe: Some(Err(NoRecipe::Memory(error.to_string()))),
-                    code_version: 0,
+                    code_count: CodeCount::default(),
                     resource: None,
                     took: start.elapsed(),
                 });
@@ -111,7 +111,10 @@ impl Looker {
         let resource = block.and_then(|block| resource(&memory, request.process.pid, block));
         (recipe.is_some() || resource.is_some()).then(|| Answer {
             process: request.process,
-            code_version: recipe.as_ref().map_or(0, |_| place.code_version()),
+            code_count: recipe
+                .as_ref()
+                .and_then(|_| place.code_count())
+                .unwrap_or_default(),
             recipe,
             resource,
             took: start.elapsed(),

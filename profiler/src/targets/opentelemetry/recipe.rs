@@ -50,6 +50,15 @@ pub struct Place<'a> {
     pub bias: u64,
 }
 
+/// Where a process counts the code objects it makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CodeCount {
+    /// Address of the count: the main interpreter's (3.12: the process's); 0 where it is not known.
+    pub address: u64,
+    /// Address of the main interpreter's state.
+    pub main_interpreter: u64,
+}
+
 /// The types of HAMT nodes, as addresses in the file: the same for every process that maps it.
 pub type NodeTypes = [u64; 3];
 
@@ -73,33 +82,35 @@ impl Place<'_> {
         objects.pointer(interpreter + self.facts.interpreter_modules)
     }
 
-    /// The address of the count of code objects made, the process's or the main interpreter's. 0 where there is
-    /// none.
-    pub fn code_version(&self) -> u64 {
-        let counter = self.facts.code_counter;
-        let of_process = counter.map(|it| it.wrapping_add(self.bias));
-        of_process
-            .or_else(|| self.interpreter_code_version())
-            .unwrap_or(0)
+    /// Where code objects made are counted, as long as there is one interpreter.
+    pub fn code_count(&self) -> Option<CodeCount> {
+        let objects = self.objects()?;
+        let runtime = self.facts.runtime.wrapping_add(self.bias);
+        let head = runtime + u64::from(self.facts.layout.runtime_interpreters);
+        let main_interpreter = objects.pointer(head)?;
+        let next = main_interpreter + u64::from(self.facts.layout.interpreter_next);
+        if self.memory.read_u64(next)? != 0 {
+            return None;
+        }
+        let address = match self.facts.code_counter {
+            Some(of_process) => of_process.wrapping_add(self.bias),
+            None => self.count_of(main_interpreter, &objects)?,
+        };
+        Some(CodeCount {
+            address,
+            main_interpreter,
+        })
     }
 
-    /// The main interpreter's count, where what lies behind it is what should: the cache of functions by
+    /// An interpreter's own count, where what lies behind it is what should: the cache of functions by
     /// version. The offset is not published.
-    fn interpreter_code_version(&self) -> Option<u64> {
+    fn count_of(&self, interpreter: u64, objects: &Objects<'_>) -> Option<u64> {
         /// Entries of the cache that are looked at: two pointers each, to a function and its code.
         const ENTRIES: usize = 1024;
         /// Those that must be there: an interpreter that has started has made hundreds of functions.
         const ENOUGH: usize = 16;
-        let objects = self.objects()?;
-        let offset = u64::from(self.facts.layout.interpreter_code_version);
+        let offset = self.facts.interpreter_code_version;
         if offset == 0 {
-            return None;
-        }
-        let runtime = self.facts.runtime.wrapping_add(self.bias);
-        let head = runtime + u64::from(self.facts.layout.runtime_interpreters);
-        let interpreter = objects.pointer(head)?;
-        let next = interpreter + u64::from(self.facts.layout.interpreter_next);
-        if self.memory.read_u64(next)? != 0 {
             return None;
         }
         let mut cache = vec![0; 16 * ENTRIES];

@@ -89,6 +89,9 @@ pub struct Facts {
     /// Offset in `PyInterpreterState` of the cache of functions by version, behind the counter of the
     /// layout; 0 where there is none.
     pub interpreter_version_cache: u64,
+    /// `PyInterpreterState.func_state.next_version` (3.13 and later), 0 where an interpreter has no count of
+    /// its own.
+    pub interpreter_code_version: u64,
     /// `_Py_next_func_version`, the process's count of code objects made (3.12, unless its file was
     /// stripped); `None` where there is none.
     pub code_counter: Option<u64>,
@@ -204,6 +207,7 @@ fn facts(
         segments: elf.segments().into(),
         interpreter_modules: offsets.offsets.interpreter_modules,
         interpreter_version_cache: offsets.offsets.interpreter_version_cache,
+        interpreter_code_version: offsets.offsets.interpreter_code_version,
         code_counter: code_counter(elf, version),
         objects: objects(elf),
     })

@@ -1,7 +1,7 @@
 //! Offsets of one CPython → the [`PythonLayout`] that the walker follows, checked once.
 
 use profiler_common::{
-    limits::{CODE_BLOCK, FRAME_BLOCK},
+    limits::{CODE_BLOCK, CODE_PART, FRAME_BLOCK},
     python::{PythonLayout, flags},
 };
 
@@ -77,6 +77,14 @@ pub enum LayoutError {
         /// Its offset.
         offset: u64,
     },
+    /// The fields that name a code object do not lie together as in any CPython.
+    #[error(
+        "the fields that name a code object are spread over more than {CODE_PART} of its first {end} bytes"
+    )]
+    Spread {
+        /// Where the last of them ends.
+        end: u64,
+    },
     /// A structure is smaller or larger than any CPython's.
     #[error("{structure} would have {size} bytes, which is not plausible")]
     Size {
@@ -99,10 +107,6 @@ pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
     layout.interpreter_next = interpreter.word("interpreter.next", offsets.interpreter_next)?;
     layout.interpreter_threads =
         interpreter.word("interpreter.threads", offsets.interpreter_threads)?;
-    // Not needed, and checked once more in the process itself.
-    layout.interpreter_code_version = interpreter
-        .half("interpreter.func_state", offsets.interpreter_code_version)
-        .unwrap_or(0);
     layout.thread_next = thread.short_word("thread.next", offsets.thread_next)?;
     layout.thread_id = thread.short_word("thread.thread_id", offsets.thread_id)?;
     layout.thread_frame = thread.short_word("thread.frame", offsets.thread_frame)?;
@@ -134,10 +138,15 @@ pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
         (layout.code_name, 8),
         (layout.code_line_table, 8),
     ];
-    // Words of the block are read where they are aligned.
-    let start = fields.map(|(offset, _)| offset).into_iter().min();
-    layout.code_start = u8::try_from(start.unwrap_or(0) & !7).unwrap_or(0);
-    layout.code_size = end_of(&fields).saturating_sub(layout.code_start);
+    let end = end_of(&fields);
+    let part = end.checked_sub(CODE_PART).filter(|start| {
+        let is_inside = |(offset, _): &(u16, u16)| *offset >= u16::from(*start);
+        fields.iter().all(is_inside)
+    });
+    // All of it is words, the last of which is a pointer.
+    layout.code_start = part.ok_or(LayoutError::Spread {
+        end: u64::from(end),
+    })?;
     Ok(layout)
 }
 
@@ -270,14 +279,6 @@ impl Structure {
         if !offset.is_multiple_of(8) {
             return Err(LayoutError::Misaligned { field, offset });
         }
-        self.checked(field, offset, 8)
-    }
-
-    fn half(self, field: &'static str, offset: u64) -> Result<u32, LayoutError> {
-        if !offset.is_multiple_of(4) {
-            return Err(LayoutError::Misaligned { field, offset });
-        }
-        // It is read with what lies behind it.
         self.checked(field, offset, 8)
     }
 

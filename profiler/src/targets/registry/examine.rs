@@ -158,7 +158,8 @@ impl Targets {
                 start_time: known.target.process.start_time,
                 runtime: known.runtime,
                 code_type: known.code_type,
-                code_version: known.code_version,
+                code_version: known.code_count.address,
+                main_interpreter: known.code_count.main_interpreter,
                 layout: known.layout,
                 generation: 0,
             };
