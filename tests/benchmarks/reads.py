@@ -1,6 +1,6 @@
 """Measures what bare reads of user memory cost in a BPF program that does nothing else.
 
-    reads.py READS BYTES
+    reads.py READSxBYTES...
 
 Loads a BPF program of so many calls of `bpf_probe_read_user`, written by hand, and runs it on a software
 clock while this process spins. For every line on stdin (how many seconds to go on): answers with the
@@ -26,8 +26,11 @@ SLICE_SECONDS = 0.05
 # System calls: include/uapi/asm-generic/unistd.h, arch/x86/entry/syscalls/syscall_64.tbl.
 BPF, PERF_EVENT_OPEN = {"x86_64": (321, 298), "aarch64": (280, 241)}[platform.machine()]
 # include/uapi/linux/bpf.h
+BPF_MAP_CREATE = 0
 BPF_PROG_LOAD = 5
+BPF_MAP_TYPE_ARRAY = 2
 BPF_PROG_TYPE_PERF_EVENT = 7
+BPF_PSEUDO_MAP_VALUE = 2
 PROBE_READ_USER = 112
 # include/uapi/linux/perf_event.h
 PERF_TYPE_SOFTWARE = 1
@@ -44,16 +47,17 @@ def instruction(opcode: int, destination: int = 0, source: int = 0, value: int =
     return struct.pack("<BBhi", opcode, source << 4 | destination, 0, value)
 
 
-def bare_reads(address: int, count: int, size: int) -> bytes:
-    """Write the program: so many reads onto its stack, one after the other, each where none was."""
+def bare_reads(address: int, sizes: list[int], room: int) -> bytes:
+    """Write the program: a read of each size into the room of a map, one after the other, each where none was."""
     program = b""
-    for number in range(count):
-        low, high = struct.unpack("<ii", struct.pack("<Q", address + number * size))
-        program += instruction(0xBF, 1, 10)  # r1 = r10
-        program += instruction(0x07, 1, value=-size)  # r1 -= size
+    for size in sizes:
+        low, high = struct.unpack("<ii", struct.pack("<Q", address))
+        # r1 = the room
+        program += instruction(0x18, 1, BPF_PSEUDO_MAP_VALUE, room) + instruction(0)
         program += instruction(0xB7, 2, value=size)  # r2 = size
         program += instruction(0x18, 3, value=low) + instruction(0, value=high)  # r3 = address
         program += instruction(0x85, value=PROBE_READ_USER)
+        address += size
     return program + instruction(0xB7) + instruction(0x95)
 
 
@@ -64,6 +68,12 @@ def system_call(number: int, *arguments: object) -> int:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return result
+
+
+def map_of(size: int) -> int:
+    """Make an array of one value of so many bytes; its file descriptor."""
+    attributes = struct.pack("<IIII", BPF_MAP_TYPE_ARRAY, 4, size, 1).ljust(128, b"\0")
+    return system_call(BPF, BPF_MAP_CREATE, attributes, len(attributes))
 
 
 def load(program: bytes) -> int:
@@ -98,9 +108,13 @@ def runs(program: int) -> tuple[int, int]:
 
 def main() -> None:
     """Answer until stdin is closed."""
-    count, size = map(int, sys.argv[1:])
-    memory = ctypes.create_string_buffer(b"\1" * (count * size))
-    program = load(bare_reads(ctypes.addressof(memory), count, size))
+    sizes = []
+    for argument in sys.argv[1:]:
+        count, size = map(int, argument.split("x"))
+        sizes += count * [size]
+    memory = ctypes.create_string_buffer(b"\1" * sum(sizes))
+    room = map_of(max(sizes))
+    program = load(bare_reads(ctypes.addressof(memory), sizes, room))
     run_on_clock(program)
     print("ready", flush=True)
     for line in sys.stdin:

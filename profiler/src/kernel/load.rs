@@ -11,6 +11,8 @@ use aya::{
 };
 use profiler_common::config::Config;
 
+use crate::time::monotonic_now;
+
 use super::{
     btf::{BtfError, KernelTypes},
     control::KernelControl,
@@ -252,10 +254,17 @@ where
         program: name,
         error,
     })?;
+    let start = monotonic_now();
     load(program).map_err(|error| LoadError::Program {
         program: name,
         error,
     })?;
+    let verified_us = start.elapsed().as_micros();
+    tracing::debug!(
+        program = name,
+        verified_us,
+        "the kernel has taken a program"
+    );
     Ok(program)
 }
 

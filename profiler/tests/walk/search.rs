@@ -3,7 +3,7 @@
 use profiler_common::{
     outcome::Outcome,
     python::{PythonLayout, flags},
-    walk::{MAX_SEARCH_STEPS, ReadUser as _, current_frame},
+    walk::{Block, MAX_SEARCH_STEPS, ReadUser as _, Remembered, current_frame, remembered},
 };
 use proptest::prelude::{ProptestConfig, prop, prop_assert_eq, proptest};
 
@@ -89,6 +89,35 @@ proptest! {
             }
             prop_assert_eq!(interpreters.search(77), Err(Outcome::NoThreadState));
         }
+    }
+}
+
+/// A thread state that is remembered says at once what the search would have found, and nothing once it is
+/// another thread's, or gone.
+#[test]
+fn a_remembered_state_is_asked_whose_it_is() {
+    for layout in layouts() {
+        let mut interpreters = Interpreters::new(layout);
+        let state = interpreters.add(&[7 << 8])[0];
+        let ask = |image: &Image, pointer| {
+            // What an earlier use has left must not matter.
+            let mut block = Block::zeroed();
+            block.bytes_mut().fill(0xa5);
+            remembered(image, &layout, state, pointer, &mut block)
+        };
+        let image = &mut interpreters.image;
+        let frame = current_frame(image, &layout, state).unwrap();
+        assert_ne!(frame, 0);
+        assert_eq!(ask(image, 7 << 8), Remembered::Frame(frame));
+        assert_eq!(ask(image, 8 << 8), Remembered::Gone);
+        image.put_word(state + u64::from(layout.thread_frame), 0);
+        assert_eq!(ask(image, 7 << 8), Remembered::Frame(0));
+        if layout.flags & flags::FRAME_IN_CFRAME != 0 {
+            image.put_word(state + u64::from(layout.thread_frame), 8);
+            assert_eq!(ask(image, 7 << 8), Remembered::Unreadable);
+        }
+        image.forget(state);
+        assert_eq!(ask(image, 7 << 8), Remembered::Gone);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod agent_cost;
 mod context_cost;
+mod fdinfo;
 mod host;
 mod latency;
 mod loss;
@@ -17,6 +18,7 @@ mod sink;
 mod slowdown;
 mod span_cost;
 mod spanprof;
+mod stages;
 mod startup;
 mod statistics;
 mod stolen;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal};
 
+use super::fdinfo::{self, Object};
 use super::host;
 use super::statistics::median;
 use crate::command::say;
@@ -71,7 +72,10 @@ impl Spanprof {
         command
             .args(["--cpu-list", "1"])
             .arg(agent)
-            .args(["--log", "profiler::targets::registry=debug"])
+            .args([
+                "--log",
+                "profiler::targets::registry=debug,profiler::kernel::load=debug",
+            ])
             .args(["record", "--duration", "1h", "--frequency"])
             .arg(frequency.to_string())
             .args(flags);
@@ -190,37 +194,8 @@ impl Spanprof {
         Ok(runs)
     }
 
-    /// What fdinfo says about each BPF program and map the agent holds, by kind and id: one may be
-    /// open more than once.
-    fn objects(&self) -> Result<BTreeMap<String, BTreeMap<String, f64>>> {
-        let folder = format!("/proc/{}/fdinfo", self.child.id());
-        let mut objects = BTreeMap::new();
-        for entry in
-            std::fs::read_dir(&folder).with_context(|| format!("failed to list {folder}"))?
-        {
-            // A file that has been closed meanwhile says nothing.
-            let Ok(text) = entry
-                .map(|entry| entry.path())
-                .and_then(std::fs::read_to_string)
-            else {
-                continue;
-            };
-            let fields: BTreeMap<String, f64> = text
-                .lines()
-                .filter_map(|line| line.split_once(':'))
-                .filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
-                .collect();
-            for id in ["prog_id", "map_id"] {
-                // A link names its program too, but has no type of one.
-                if let Some(number) = fields.get(id)
-                    && (fields.contains_key("prog_type") || fields.contains_key("map_type"))
-                    && !fields.contains_key("link_id")
-                {
-                    objects.insert(format!("{id} {number}"), fields.clone());
-                }
-            }
-        }
-        Ok(objects)
+    fn objects(&self) -> Result<BTreeMap<String, Object>> {
+        fdinfo::bpf_objects(self.child.id())
     }
 
     /// CPU time of the agent's threads so far, in seconds.
@@ -244,9 +219,19 @@ impl Spanprof {
 
     /// How long it took to work out how to read a current span, in milliseconds, look by look.
     pub(super) fn looks(&self) -> Result<Vec<f64>> {
+        self.milliseconds("took_us=")
+    }
+
+    /// How long the kernel took to verify and compile each program, in milliseconds.
+    pub(super) fn verifications(&self) -> Result<Vec<f64>> {
+        self.milliseconds("verified_us=")
+    }
+
+    /// The values of a field of the log.
+    fn milliseconds(&self, field: &str) -> Result<Vec<f64>> {
         let text = self.said()?;
         let took = text.split_ascii_whitespace().filter_map(|word| {
-            let microseconds: f64 = word.strip_prefix("took_us=")?.parse().ok()?;
+            let microseconds: f64 = word.strip_prefix(field)?.parse().ok()?;
             Some(microseconds / 1000.0)
         });
         Ok(took.collect())

@@ -15,7 +15,8 @@ const FREQUENCY: u32 = 999;
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let (python, _) = bench.python_with_peers()?;
     let folder = bench.workspace.target.join("bench");
-    let (mut first, mut labelled, mut instructions) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut first, mut labelled) = (Vec::new(), Vec::new());
+    let (mut verified, mut instructions) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds(9, 2) {
         let arguments = ["30", "span"];
         let workload = Workload::start(&python, &bench.program("spin.py"), &arguments, Some(0))?;
@@ -23,6 +24,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         let agent = Spanprof::record_at_once(&bench.agent, &folder, &[workload.id()], FREQUENCY)?;
         let sampled = start.elapsed();
         std::thread::sleep(Duration::from_millis(500));
+        verified.push(agent.verifications()?.iter().sum());
         instructions.push(agent.verified_instructions()? / 1000.0);
         let counters = agent.stop()?;
         let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
@@ -36,6 +38,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         figures: vec![
             Figure::new("start to the first sample", "ms", first).below(400.0),
             Figure::new("start to the first sample with its span", "ms", labelled).below(1000.0),
+            Figure::new("verifying and compiling all programs", "ms", verified).below(400.0),
             Figure::new(
                 "instructions the verifier follows, the largest program",
                 "thousand",
