@@ -85,9 +85,7 @@ extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
         checksum: frame.checksum,
         reserved: 0,
     };
-    let here = known_as(&key, sample.walk.code_version);
-    let [first, second] = known.place(frame.code);
-    if *first == here || *second == here {
+    if known.lacks(&frame, process, key.tgid) == 0 {
         return 0;
     }
     if CODES.get_ptr(&key).is_none() {
@@ -98,7 +96,7 @@ extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
         // Where the kernel refuses the update, the code object is shipped once more.
         let _ = CODES.insert(&key, &1, 0);
     }
-    known.insert(here);
+    known.insert(known_as(&key, sample.walk.code_version));
     0
 }
 

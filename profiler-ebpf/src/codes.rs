@@ -98,14 +98,8 @@ impl Codes<'_> {
         // SAFETY: as the caller promises; the slots are in the scratch.
         unsafe {
             *(*self.frames).python_frame(index) = frame;
-            let [first, second] = (*self.known).place(frame.code);
-            let [first, second] = [first, second].map(|known| {
-                known.difference(frame.code, self.process, self.tgid)
-                    | u64::from(known.checksum ^ frame.checksum)
-            });
-            // Not 0 where neither is.
-            let is_another = |difference: u64| (difference | difference.wrapping_neg()) >> 63;
-            (*self.frames).unknown_codes |= is_another(first) & is_another(second);
+            let lacks = (*self.known).lacks(&frame, self.process, self.tgid);
+            (*self.frames).unknown_codes |= lacks;
         }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
     let header = emit::header_of(tgid, thread.tid(), kind::SAMPLE, 0);
     scratch.record.header = header;
     stage::end(scratch, Counter::StageStart);
-    scratch.python_outcome = python::<R>(process, scratch) as u32;
+    python::<R>(process, scratch);
     native::<R>(context, scratch);
     stage::end(scratch, Counter::StageNative);
     if !R::BY_HELPER {
@@ -94,24 +94,27 @@ fn native<R: Repeat>(context: &PerfEventContext, scratch: &mut SampleScratch) {
 
 /// The Python stack. Code objects not yet shipped go first: the sample that names them follows.
 #[inline(always)]
-fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) -> Outcome {
+fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) {
     let before = scratch.before;
     // What lies in the scratch is overwritten from here on.
     scratch.before.count = 0;
     scratch.walk.count = 0;
     scratch.thread_state = 0;
+    scratch.python_outcome = Outcome::NotPython as u32;
     if process.runtime == 0 {
-        return Outcome::NotPython;
+        return;
     }
     let Some(layout) = LAYOUTS.get(process.layout) else {
-        return Outcome::NotPython;
+        return;
     };
     let Some(known) = KNOWN_CODES.get_ptr_mut(0) else {
-        return Outcome::NotPython;
+        return;
     };
     // SAFETY: the slots are this CPU's, as the scratch is.
     let known = unsafe { &mut *known };
     let outcome = python::stack::<R>(layout, process, &before, scratch, known);
+    // Where the verifier forgets which one it was: it follows the rest once, and not once for each.
+    scratch.python_outcome = outcome as u32;
     stage::end(scratch, Counter::StageFrames);
     code::ship_new::<R>(layout, process, scratch, known);
     stage::end(scratch, Counter::StageCodes);
@@ -128,7 +131,6 @@ fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) -> Outcome 
         },
         thread_state: scratch.thread_state,
     };
-    outcome
 }
 
 /// The span the sample belongs to: the interpreter's own answer where that can be read, else what the

@@ -13,7 +13,7 @@ use profiler_common::{
     walk::{Block, NativeWalk, PythonWalk, ThreadSearch},
 };
 
-use crate::verifier::masked;
+use crate::verifier::{is_not_zero, masked};
 
 /// Bytes for the frames of one sample. Twice what the limits add up to, so that masked offsets,
 /// which the verifier takes at their largest, stay inside.
@@ -105,6 +105,18 @@ impl KnownCodes {
             return Some(second);
         }
         None
+    }
+
+    /// 1 where the code object of a frame is not known to have been shipped, else 0. Without a branch: the
+    /// verifier follows each.
+    #[inline(always)]
+    pub(crate) fn lacks(&mut self, frame: &PythonFrame, process: &Process, tgid: u32) -> u64 {
+        let [first, second] = self.place(frame.code);
+        let [first, second] = [first, second].map(|known| {
+            let checksum = u64::from(known.checksum ^ frame.checksum);
+            is_not_zero(known.difference(frame.code, process, tgid) | checksum)
+        });
+        first & second
     }
 
     /// Remembers a code object in the place of the older of the two that its address names.

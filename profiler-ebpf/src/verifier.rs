@@ -44,6 +44,18 @@ pub(crate) fn masked<const LIMIT: usize>(value: usize) -> usize {
     masked as usize
 }
 
+/// 1 where a value is not 0, else 0, without a branch: the verifier follows both ways of each, and the compiler
+/// makes one of whatever it sees through.
+#[inline(always)]
+pub(crate) fn is_not_zero(value: u64) -> u64 {
+    let mut negated = value;
+    // SAFETY: one arithmetic instruction on one register.
+    unsafe {
+        asm!("{0} = -{0}", inout(reg) negated, options(pure, nomem, nostack));
+    }
+    (value | negated) >> 63
+}
+
 /// The body of a loop: 0 to go on, 1 to stop.
 pub(crate) type Body = extern "C" fn(u64, *mut c_void) -> i64;
 
