@@ -16,7 +16,7 @@ use crate::{
     codes::Codes,
     count::bump,
     maps::THREAD_STATES,
-    scratch::{Before, KnownCodes, SampleScratch},
+    scratch::{KnownCodes, SampleScratch},
     stage,
     task::Thread,
     user::CurrentProcess,
@@ -33,23 +33,27 @@ struct Steps {
 }
 
 /// Fills in the Python frames of the current thread, leaf first; `scratch.walk.count` says how
-/// many. `before` is what the sample before has left.
+/// many.
 #[inline(always)]
 pub(crate) fn stack<R: Repeat>(
     layout: &PythonLayout,
     process: &Process,
-    before: &Before,
     scratch: &mut SampleScratch,
     known: &mut KnownCodes,
 ) -> Outcome {
     scratch.walk.restart(0);
     scratch.walk.code_version = 0;
     scratch.unknown_codes = 0;
-    let is_same_process = before.tgid == scratch.record.header.tgid
-        && before.generation == process.generation
-        && before.process_start == process.start_time;
-    scratch.shipped = if is_same_process { before.count } else { 0 };
-    let likely = if R::BY_HELPER && is_same_process && before.tid == scratch.record.header.tid {
+    let before = &mut scratch.before;
+    let header = &scratch.record.header;
+    if before.tgid != header.tgid
+        || before.generation != process.generation
+        || before.process_start != process.start_time
+    {
+        scratch.shipped = 0;
+        before.thread_state = 0;
+    }
+    let likely = if R::BY_HELPER && before.tid == header.tid {
         before.thread_state
     } else {
         0
@@ -61,7 +65,7 @@ pub(crate) fn stack<R: Repeat>(
             if frame == 0 {
                 Outcome::NoFrame
             } else {
-                walk::<R>(layout, process, frame, before, scratch, known)
+                walk::<R>(layout, process, frame, scratch, known)
             }
         }
         Err(outcome) => outcome,
@@ -82,7 +86,6 @@ fn walk<R: Repeat>(
     layout: &PythonLayout,
     process: &Process,
     frame: u64,
-    before: &Before,
     scratch: &mut SampleScratch,
     known: &mut KnownCodes,
 ) -> Outcome {
@@ -90,7 +93,7 @@ fn walk<R: Repeat>(
     if R::BY_HELPER {
         let version = code_version(&CurrentProcess, layout, process);
         scratch.walk.code_version = version;
-        scratch.unchanged = if version != 0 && version == before.code_version {
+        scratch.unchanged = if version != 0 && version == scratch.before.code_version {
             scratch.shipped
         } else {
             0

@@ -95,8 +95,8 @@ fn native<R: Repeat>(context: &PerfEventContext, scratch: &mut SampleScratch) {
 /// The Python stack. Code objects not yet shipped go first: the sample that names them follows.
 #[inline(always)]
 fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) {
-    let before = scratch.before;
     // What lies in the scratch is overwritten from here on.
+    scratch.shipped = scratch.before.count;
     scratch.before.count = 0;
     scratch.walk.count = 0;
     scratch.thread_state = 0;
@@ -112,7 +112,7 @@ fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) {
     };
     // SAFETY: the slots are this CPU's, as the scratch is.
     let known = unsafe { &mut *known };
-    let outcome = python::stack::<R>(layout, process, &before, scratch, known);
+    let outcome = python::stack::<R>(layout, process, scratch, known);
     // Where the verifier forgets which one it was: it follows the rest once, and not once for each.
     scratch.python_outcome = outcome as u32;
     stage::end(scratch, Counter::StageFrames);

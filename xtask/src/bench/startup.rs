@@ -43,8 +43,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
                 "instructions the verifier follows, the largest program",
                 "thousand",
                 instructions,
-            )
-            .below(200.0),
+            ),
         ],
         notes: vec![
             "`spanprof record --pid` of a process that is in a span, from its start as a process; the first \
