@@ -8,6 +8,7 @@ use profiler_common::{
     },
     counter::Counter,
     event::{Header, SpanSeenRecord, kind, seen},
+    outcome::Outcome,
     python::PythonLayout,
     span::{LiveSpanKey, source, state},
     walk::ReadUser as _,
@@ -17,6 +18,7 @@ use crate::{
     count::bump,
     emit,
     maps::{CONTEXT_SCRATCH, EVENTS, LIVE_SPANS, SEEN_SPANS},
+    scratch::SampleScratch,
     span::Current,
     user::CurrentProcess,
     verifier::masked,
@@ -25,23 +27,21 @@ use crate::{
 /// Bytes of a span's name that are shipped, a power of two.
 const NAME: usize = 256;
 
-/// The span that is current in the thread, whose state is at an address; 0: it has none, or where
-/// `is_searched` says no it was not found.
+/// The span that is current in the thread that is sampled.
 #[inline(always)]
 pub(crate) fn current(
     recipe: &SpanRecipe,
     layout: &PythonLayout,
-    header: &Header,
-    thread_state: u64,
-    is_searched: bool,
+    sample: &SampleScratch,
 ) -> Current {
+    let header = &sample.record.header;
     let mut found = Current {
         source: source::CONTEXT,
         ..Current::none(state::NONE)
     };
-    if thread_state == 0 {
+    if sample.thread_state == 0 {
         // A thread without a state runs no Python, and so is in no context.
-        if !is_searched {
+        if sample.python_outcome != Outcome::NoThreadState as u32 {
             found.state = state::CONTEXT_UNREADABLE;
         }
         return found;
@@ -52,7 +52,7 @@ pub(crate) fn current(
     // SAFETY: the scratch is this CPU's, which no other program uses, and the sampling interrupt
     // does not nest.
     let scratch = unsafe { &mut *scratch };
-    found.state = read(recipe, thread_state, scratch);
+    found.state = read(recipe, sample.thread_state, scratch);
     if found.state == state::SPAN_CLASS_UNKNOWN {
         found.class = scratch.span.class;
     }

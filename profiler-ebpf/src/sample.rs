@@ -58,7 +58,7 @@ pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
         let span = span::Current::none(state::CONTEXT_UNREADABLE);
         return finish::<R>(process, scratch, &span);
     }
-    let span = current_span(process, scratch, &header);
+    let span = current_span(process, scratch);
     finish::<R>(process, scratch, &span);
     if config::debug() != 0 {
         debug!(
@@ -136,17 +136,17 @@ fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) {
 /// The span the sample belongs to: the interpreter's own answer where that can be read, else what the
 /// hook's probes have seen.
 #[inline(always)]
-fn current_span(process: &Process, scratch: &SampleScratch, header: &Header) -> span::Current {
+fn current_span(process: &Process, scratch: &SampleScratch) -> span::Current {
     if process.runtime != 0
-        && let Some(recipe) = SPAN_RECIPES.get_ptr(&header.tgid)
+        && let Some(recipe) = SPAN_RECIPES.get_ptr(&scratch.record.header.tgid)
         && let Some(layout) = LAYOUTS.get(process.layout)
     {
         // SAFETY: map values stay readable while the program runs. The agent may write the entry
         // meanwhile: then some check on the way fails, or both recipes say the same.
         let recipe = unsafe { &*recipe };
-        let is_searched = scratch.python_outcome == Outcome::NoThreadState as u32;
-        return context::current(recipe, layout, header, scratch.thread_state, is_searched);
+        return context::current(recipe, layout, scratch);
     }
+    let header = &scratch.record.header;
     span::current(header.tgid, header.tid)
 }
 
@@ -161,8 +161,7 @@ pub(crate) fn find_span(context: &PerfEventContext) {
     };
     // SAFETY: as in `take`, whose call this is a part of.
     let (process, scratch) = unsafe { (&*process, &mut *scratch) };
-    let header = scratch.record.header;
-    let span = current_span(process, scratch, &header);
+    let span = current_span(process, scratch);
     finish::<Unrolled>(process, scratch, &span);
 }
 
