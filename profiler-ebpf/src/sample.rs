@@ -5,6 +5,7 @@ use aya_log_ebpf::debug;
 use profiler_common::{
     counter::Counter,
     event::{Header, PythonFrame, SampleRecord, kind},
+    limits::{MAX_KERNEL_FRAMES, MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES},
     outcome::Outcome,
     python::Process,
     span::state,
@@ -211,3 +212,9 @@ fn finish<R: Repeat>(process: &Process, scratch: &mut SampleScratch, span: &span
     }
     stage::end(scratch, Counter::StageRing);
 }
+
+const _: () = assert!(
+    2 * (MAX_KERNEL_FRAMES + MAX_NATIVE_FRAMES) * 8
+        + 2 * MAX_PYTHON_FRAMES * size_of::<PythonFrame>()
+        <= crate::scratch::FRAMES_SIZE
+);

@@ -24,8 +24,6 @@ pub struct PythonWalk {
     pub frames_size: u64,
     /// How many code objects the interpreter has made so far, as [`code_version`](super::code_version) tells.
     pub code_version: u32,
-    /// Always 0.
-    pub reserved: u32,
     /// The frame looked at, and what lies below it: from 3.11 on that is its callers, mostly, and
     /// reading several at once is cheaper than reading each.
     pub frames: Block<FRAME_WINDOW>,
@@ -43,7 +41,6 @@ impl PythonWalk {
             frames_start: 0,
             frames_size: 0,
             code_version: 0,
-            reserved: 0,
             frames: Block::zeroed(),
             code: Block::zeroed(),
         }

@@ -86,10 +86,10 @@ pub struct Facts {
     pub segments: Arc<[Segment]>,
     /// Offset of `sys.modules` in `PyInterpreterState`.
     pub interpreter_modules: u64,
-    /// Offset in `PyInterpreterState` of the cache of functions by version, behind the counter of the
-    /// layout; 0 where there is none.
+    /// Offset in `PyInterpreterState` of the cache of functions by version, behind
+    /// [`Self::interpreter_code_version`]; 0 where there is none.
     pub interpreter_version_cache: u64,
-    /// `PyInterpreterState.func_state.next_version` (3.13 and later), 0 where an interpreter has no count of
+    /// Offset of `PyInterpreterState.func_state.next_version` (3.13 and later), 0 where an interpreter has no count of
     /// its own.
     pub interpreter_code_version: u64,
     /// `_Py_next_func_version`, the process's count of code objects made (3.12, unless its file was
