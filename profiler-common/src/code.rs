@@ -1,6 +1,6 @@
 //! Which code objects have been shipped.
 
-use crate::{python::Process, wire::record};
+use crate::{event::PythonFrame, python::Process, wire::record};
 
 record! {
     /// Key of the map of shipped code objects.
@@ -47,6 +47,19 @@ record! {
 }
 
 impl KnownCode {
+    /// What is remembered of a frame's code object that was read while there were `version` of them.
+    #[inline]
+    pub fn new(frame: &PythonFrame, process: &Process, tgid: u32, version: u32) -> Self {
+        Self {
+            code: frame.code,
+            process_start: process.start_time,
+            tgid,
+            generation: process.generation,
+            checksum: frame.checksum,
+            version,
+        }
+    }
+
     /// 0 where this is what is remembered of the code object at an address of a process. Without a branch: the
     /// verifier follows each.
     #[inline]

@@ -96,21 +96,9 @@ extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
         // Where the kernel refuses the update, the code object is shipped once more.
         let _ = CODES.insert(&key, &1, 0);
     }
-    known.insert(known_as(&key, sample.walk.code_version));
+    let version = sample.walk.code_version;
+    known.insert(KnownCode::new(&frame, process, key.tgid, version));
     0
-}
-
-/// What a CPU remembers of a code object that it has read while there were so many.
-#[inline(always)]
-fn known_as(key: &CodeKey, version: u32) -> KnownCode {
-    KnownCode {
-        code: key.code,
-        process_start: key.process_start,
-        tgid: key.tgid,
-        generation: key.generation,
-        checksum: key.checksum,
-        version,
-    }
 }
 
 /// Ships one code object; false where it should be tried again.

@@ -74,14 +74,8 @@ impl Codes<'_> {
                 return true;
             }
             if is_as_before {
-                (*self.known).insert(KnownCode {
-                    code: frame.code,
-                    process_start: self.process.start_time,
-                    tgid: self.tgid,
-                    generation: self.process.generation,
-                    checksum: frame.checksum,
-                    version: self.version,
-                });
+                let known = KnownCode::new(&frame, self.process, self.tgid, self.version);
+                (*self.known).insert(known);
                 return true;
             }
             (*self.frames).unknown_codes = 1;

@@ -10,11 +10,12 @@ use super::spanprof::Spanprof;
 use super::workload::Workload;
 
 /// Of the agent's counters, and what happens there.
-const STAGES: [(&str, &str); 8] = [
+const STAGES: [(&str, &str); 9] = [
     ("stage_start_ns", "header of the record"),
     ("stage_thread_ns", "the thread's state and innermost frame"),
     ("stage_version_ns", "the count of code objects"),
     ("stage_frames_ns", "Python frames"),
+    ("stage_codes_ns", "code objects not yet shipped"),
     ("stage_native_ns", "kernel and native frames"),
     ("stage_span_ns", "the current span"),
     ("stage_record_ns", "filling in the record"),
