@@ -36,18 +36,28 @@ fn sample(function: &str, span: u64, name: &str) -> NamedSample {
             local_root: Some(span.clone()),
             active: span,
         }),
-        stack: Arc::from([Arc::new(Frame {
-            kind: FrameKind::Python,
-            name: function.into(),
-            file: "/srv/app.py".into(),
-            line: 3,
-            start_line: 1,
-            mapping: Arc::new(MappedFile {
-                path: "/usr/bin/python3.12".to_owned(),
-                build_id: String::new(),
-            }),
-        })]),
+        stack: Arc::from([frame(function), frame("serve")]),
     }
+}
+
+fn frame(function: &str) -> Arc<Frame> {
+    Arc::new(Frame {
+        kind: FrameKind::Python,
+        name: function.into(),
+        file: "/srv/app.py".into(),
+        line: 3,
+        start_line: 1,
+        mapping: Arc::new(MappedFile {
+            path: "/usr/bin/python3.12".to_owned(),
+            build_id: String::new(),
+        }),
+    })
+}
+
+/// What `-top` says a function used itself.
+fn flat<'a>(top: &'a str, function: &str) -> Option<&'a str> {
+    let line = top.lines().find(|line| line.ends_with(function))?;
+    line.split_whitespace().next()
 }
 
 /// Go reads types, labels, mappings and lines as we mean them, and a tag focus keeps its span only.
@@ -83,7 +93,9 @@ fn go_reads_our_file() {
     }
     let top = pprof(&["-top", "-tagfocus=span_name=GET /a"], &path).unwrap();
     assert!(top.contains("work_a") && !top.contains("work_b"), "{top}");
-    assert!(top.contains("30ms"), "{top}");
+    // The leaf comes first in a stack: its caller has used nothing itself.
+    assert_eq!(flat(&top, "work_a"), Some("30ms"), "{top}");
+    assert_eq!(flat(&top, "serve"), Some("0"), "{top}");
 }
 
 /// Milliseconds that `-top` accounts for; with `-unit=ms` its head says "… accounting for 1230ms, …".

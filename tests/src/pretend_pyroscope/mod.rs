@@ -8,7 +8,7 @@ mod rules;
 mod store;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -60,6 +60,8 @@ struct State {
     refusals: Vec<Refusal>,
     script: VecDeque<Misbehaviour>,
     profiles: Vec<StoredProfile>,
+    /// The labels of each series there is.
+    series: BTreeSet<Vec<(String, String)>>,
     unsymbolized: bool,
 }
 
@@ -192,6 +194,12 @@ fn store(state: &mut State, push: &PushRequest) -> Result<(), Refusal> {
             for profile in &profiles {
                 rules::series_labels(&profile.labels)?;
             }
+            let new = profiles.iter().map(|profile| &profile.labels);
+            let new = new.filter(|labels| !state.series.contains(*labels));
+            rules::series_count(state.series.len() + new.count())?;
+            state
+                .series
+                .extend(profiles.iter().map(|it| it.labels.clone()));
             state.profiles.extend(profiles);
         }
     }

@@ -148,6 +148,13 @@ fn well_formed(profile: &Profile) -> Result<(), Refusal> {
     }
     let mut types = profile.sample_type.iter();
     require(types.all(|it| known(it.r#type)), "sample type")?;
+    let text = |index: i64| usize::try_from(index).map(|index| profile.string_table.get(index));
+    let has_dash = |index| matches!(text(index), Ok(Some(text)) if text.contains('-'));
+    let mut types = profile.sample_type.iter();
+    require(
+        !types.any(|it| has_dash(it.r#type)),
+        "sample type contains -",
+    )?;
     let mut functions = profile.function.iter();
     require(
         functions.all(|it| known(it.name) && known(it.system_name) && known(it.filename)),
@@ -170,6 +177,18 @@ pub(super) fn series_labels(labels: &[(String, String)]) -> Result<(), Refusal> 
         lengths.all(|(name, value)| name.len() <= 1_024 && value.len() <= 2_048),
         "label_too_long",
     )
+}
+
+/// Refuses what would make more series than the server keeps of a tenant.
+pub(super) fn series_count(series: usize) -> Result<(), Refusal> {
+    if series > 5_000 {
+        return Err(Refusal {
+            status: 429,
+            code: "resource_exhausted",
+            message: "Maximum active series limit exceeded".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Whether any location's mapping lacks functions.

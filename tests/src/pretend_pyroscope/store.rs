@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 
 use profiler::{export::proto::RawProfileSeries, profile::proto::Profile};
 
+/// Frames of a stack that the server keeps.
+const MAX_DEPTH: usize = 1_000;
+/// Bytes of a string that the server keeps.
+const MAX_STRING: usize = 65_535;
+
 /// One row of the server's storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredProfile {
@@ -42,9 +47,9 @@ pub(super) fn split(series: &RawProfileSeries, profile: &Profile) -> Vec<StoredP
     let mut groups: BTreeMap<Vec<(String, String)>, Vec<StoredSample>> = BTreeMap::new();
     for sample in &profile.sample {
         let value = sample.value.first().copied().unwrap_or(0);
-        if value <= 0 {
+        let Some(stack) = stack(profile, &sample.location_id).filter(|_| value > 0) else {
             continue;
-        }
+        };
         let texts = sample.label.iter().filter(|label| label.str != 0);
         let texts = texts.map(|label| (text(profile, label.key), text(profile, label.str)));
         let (mut promoted, mut span_id, mut trace_id) = (BTreeMap::new(), None, None);
@@ -58,7 +63,7 @@ pub(super) fn split(series: &RawProfileSeries, profile: &Profile) -> Vec<StoredP
             }
         }
         let stored = StoredSample {
-            stack: stack(profile, &sample.location_id),
+            stack,
             span_id,
             trace_id,
             value,
@@ -111,14 +116,25 @@ fn hex(value: &str, digits: usize) -> Option<String> {
     (right && !zero).then(|| value.to_lowercase())
 }
 
-fn stack(profile: &Profile, ids: &[u64]) -> Vec<String> {
-    let location = |&id: &u64| by_id(&profile.location, id, |location| location.id);
-    ids.iter()
-        .filter_map(location)
-        .flat_map(|location| &location.line)
-        .filter_map(|line| by_id(&profile.function, line.function_id, |function| function.id))
-        .map(|function| text(profile, function.name))
-        .collect()
+/// Function names, leaf first; `None` for a sample that the server drops, as a location of its refers to
+/// nothing. Of a deeper stack the server keeps the root's side.
+fn stack(profile: &Profile, ids: &[u64]) -> Option<Vec<String>> {
+    let kept = ids.get(ids.len().saturating_sub(MAX_DEPTH)..)?;
+    let mut names = Vec::new();
+    for &id in kept {
+        let location = by_id(&profile.location, id, |location| location.id)?;
+        if location.line.is_empty() && location.address == 0 {
+            return None;
+        }
+        if location.mapping_id != 0 {
+            by_id(&profile.mapping, location.mapping_id, |mapping| mapping.id)?;
+        }
+        for line in &location.line {
+            let function = by_id(&profile.function, line.function_id, |function| function.id)?;
+            names.push(text(profile, function.name));
+        }
+    }
+    Some(names)
 }
 
 /// Ids are dense from 1 as a rule, not by right.
@@ -128,7 +144,12 @@ fn by_id<T>(items: &[T], id: u64, id_of: impl Fn(&T) -> u64) -> Option<&T> {
     expected.or_else(|| items.iter().find(|item| id_of(item) == id))
 }
 
+/// A string as the server keeps it: the tail of a long one.
 fn text(profile: &Profile, index: i64) -> String {
     let index = usize::try_from(index).unwrap_or(0);
-    profile.string_table.get(index).cloned().unwrap_or_default()
+    let text = profile.string_table.get(index).map_or("", String::as_str);
+    let tail = text.len().saturating_sub(MAX_STRING);
+    text.get(text.ceil_char_boundary(tail)..)
+        .unwrap_or_default()
+        .to_owned()
 }

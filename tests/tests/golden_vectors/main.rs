@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+mod refusals;
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -84,29 +86,33 @@ fn post(server: &PretendPyroscope, path: &str, content_type: &str, body: &[u8]) 
     (answer[9..12].parse().unwrap(), answer)
 }
 
-fn push_raw(server: &PretendPyroscope, raw_profile: Vec<u8>) -> (u16, String) {
-    let label = |name: &str, value: &str| LabelPair {
-        name: name.to_owned(),
-        value: value.to_owned(),
-    };
+const PUSH: &str = "/push.v1.PusherService/Push";
+/// Labels without which no series is taken.
+const SERIES: [(&str, &str); 2] = [("__name__", "process_cpu"), ("service_name", "rt")];
+
+fn push_series(
+    server: &PretendPyroscope,
+    labels: &[(&str, &str)],
+    raw_profile: Vec<u8>,
+) -> (u16, String) {
+    let labels = labels.iter().map(|(name, value)| LabelPair {
+        name: (*name).to_owned(),
+        value: (*value).to_owned(),
+    });
     let request = PushRequest {
         series: vec![RawProfileSeries {
-            labels: vec![
-                label("__name__", "process_cpu"),
-                label("service_name", "rt"),
-            ],
+            labels: labels.collect(),
             samples: vec![RawSample {
                 raw_profile,
                 id: String::new(),
             }],
         }],
     };
-    post(
-        server,
-        "/push.v1.PusherService/Push",
-        "application/proto",
-        &request.encode_to_vec(),
-    )
+    post(server, PUSH, "application/proto", &request.encode_to_vec())
+}
+
+fn push_raw(server: &PretendPyroscope, raw_profile: Vec<u8>) -> (u16, String) {
+    push_series(server, &SERIES, raw_profile)
 }
 
 fn push(server: &PretendPyroscope, profile: &Profile) -> (u16, String) {
@@ -155,48 +161,6 @@ fn normalisation() {
     assert_eq!(of(ids[0]) + of(ids[1]), 1);
     assert_eq!(server.profiles()[0].samples.len(), 1);
     assert_eq!(server.profiles()[0].label("work"), None);
-}
-
-/// Each rule broken alone is refused with its status.
-#[test]
-fn refusals() {
-    let server = PretendPyroscope::start();
-    let names: Vec<String> = (0..31).map(|number| format!("label_{number}")).collect();
-    let many: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
-    assert_eq!(push(&server, &profile(&many)).0, 400);
-    let broken = |change: &dyn Fn(&mut Profile)| {
-        let mut message = profile(&[]);
-        change(&mut message);
-        push(&server, &message).0
-    };
-    assert_eq!(broken(&|it| it.time_nanos -= 7_200_000_000_000), 400);
-    assert_eq!(broken(&|it| it.time_nanos += 1_200_000_000_000), 400);
-    assert_eq!(
-        broken(&|it| it.string_table.push("x".repeat(2_200_000))),
-        429
-    );
-    assert_eq!(
-        broken(&|it| it.sample = vec![it.sample[0].clone(); 16_001]),
-        400
-    );
-    assert_eq!(broken(&|it| it.string_table[0] = "x".to_owned()), 400);
-    assert_eq!(broken(&|it| it.location[0].id = 0), 400);
-    assert_eq!(broken(&|it| it.sample_type.clear()), 400);
-    assert_eq!(broken(&|it| it.function[0].name = 99), 400);
-    let mut bytes = profile(&[]).encode_to_vec();
-    let place = bytes
-        .windows(6)
-        .position(|window| window == b"app.py")
-        .unwrap();
-    bytes[place] = 0xff;
-    assert_eq!(push_raw(&server, bytes).0, 400);
-    assert_eq!(server.profiles(), []);
-    assert!(
-        server
-            .refusals()
-            .iter()
-            .all(|refusal| !refusal.message.is_empty())
-    );
 }
 
 /// A mapping without functions is stored and flagged.
