@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::Bench;
-use super::host;
-use super::peers::{self, InProcess, Peer};
+use super::agent_peers::{in_busy_process, in_idle_processes, of_peer};
+use super::peers::{self, InProcess};
 use super::report::{Figure, Report};
 use super::sink;
 use super::spanprof::Spanprof;
 use super::statistics::median;
-use super::workload::{Workload, numbers};
+use super::workload::Workload;
 
 const IDLE: [u32; 3] = [1, 32, 200];
 /// How many of those `pyroscope-io` profiles, each from within.
-const IN_PROCESS: u32 = 32;
+pub(super) const IN_PROCESS: u32 = 32;
 const SERVICES: usize = 20;
 const BUSY: usize = 2;
 /// Two windows of the agent: each ends with an upload.
-const WINDOW: Duration = Duration::from_secs(15);
-const FREQUENCY: u32 = 99;
+pub(super) const WINDOW: Duration = Duration::from_secs(15);
+pub(super) const FREQUENCY: u32 = 99;
 /// So that a window meets as many stacks as there are.
 const FREQUENCY_OF_STACKS: u32 = 999;
 
@@ -108,6 +108,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         figures.push(in_busy_process(bench, &python, peer, url)?);
     }
     drop(busy);
+    let spans = start_many(&python, &bench.program("nested_spans.py"), &[], 1)?;
+    figures.extend(show("5 000 nested spans a second", agent(FREQUENCY)?, bars));
+    drop(spans);
     let stacks = start_many(&python, &bench.program("stacks.py"), &[], 1)?;
     let name = "10 000 stacks in a window";
     // Ten times the samples: there is no bar for what those take together.
@@ -118,7 +121,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
         "`spanprof agent` at {FREQUENCY} Hz ({FREQUENCY_OF_STACKS} Hz for the 10 000 stacks), with uploads \
          every 15 s to a server on this host that takes everything, in its second and third window; idle \
          processes are forked from one and wake up twice a second; each service serves 20 requests a \
-         second, each a span of 2 ms of CPU; every other Python process of the host is profiled too; \
+         second, each a span of 2 ms of CPU; the 5 000 spans a second are of one process that is always busy in \
+         one of them; every other Python process of the host is profiled too; \
          `pyroscope-io` samples {FREQUENCY} times a second from within each of {IN_PROCESS} idle processes; one \
          busy process is sampled by each peer at {FREQUENCY} Hz: its CPU, of one within the process that of all \
          threads but the busy one, is by samples that are due"
@@ -197,97 +201,4 @@ fn show(what: &str, column: Column, bars: Bars) -> Vec<Figure> {
             column.proportional,
         ),
     ]
-}
-
-/// What a peer within adds to each of many idle processes.
-fn in_idle_processes(
-    bench: &Bench,
-    python: &Path,
-    peer: &InProcess,
-    url: &str,
-) -> Result<Vec<Figure>> {
-    let (mut core, mut memory) = (Vec::new(), Vec::new());
-    for _ in 0..bench.rounds(2, 1) {
-        let count = IN_PROCESS.to_string();
-        let program = bench.program("idle.py");
-        let start = |environment: &[(&str, String)]| {
-            Workload::start_in(environment, python, &program, &[&count], None)
-        };
-        let without = many_idle(bench, &mut start(&[])?)?;
-        let with = many_idle(bench, &mut start(&peer.environment(url, FREQUENCY))?)?;
-        core.push((with.0 - without.0) / f64::from(IN_PROCESS));
-        memory.push(1024.0 * (with.1 - without.1) / f64::from(IN_PROCESS));
-    }
-    Ok(vec![
-        Figure::new(
-            format!("{} in an idle process: memory", peer.name),
-            "KiB",
-            memory,
-        ),
-        Figure::new(
-            format!("{} in an idle process: CPU", peer.name),
-            "% of a core",
-            core,
-        ),
-    ])
-}
-
-/// CPU of a peer's own threads within a busy process by samples that are due.
-fn in_busy_process(bench: &Bench, python: &Path, peer: &InProcess, url: &str) -> Result<Figure> {
-    let mut per_sample = Vec::new();
-    for _ in 0..bench.rounds(2, 1) {
-        let environment = peer.environment(url, FREQUENCY);
-        let program = bench.program("spin.py");
-        let busy = Workload::start_in(&environment, python, &program, &["30"], None)?;
-        thread::sleep(Duration::from_secs(2));
-        let own = || -> Result<f64> {
-            Ok(host::cpu_seconds(busy.id())? - host::main_thread_cpu_seconds(busy.id())?)
-        };
-        let (before, start) = (own()?, Instant::now());
-        thread::sleep(WINDOW);
-        let used = own()? - before;
-        let due = start.elapsed().as_secs_f64() * f64::from(FREQUENCY);
-        per_sample.push(1e6 * used / due);
-    }
-    let name = format!("{}: CPU per sample", peer.name);
-    Ok(Figure::new(name, "µs", per_sample))
-}
-
-/// CPU in percent of a core, and memory in MiB, of all processes of `idle.py`.
-fn many_idle(bench: &Bench, workload: &mut Workload) -> Result<(f64, f64)> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "pids are small whole numbers"
-    )]
-    let pids: Vec<u32> = numbers(&workload.ask(1)?)
-        .iter()
-        .map(|&pid| pid as u32)
-        .collect();
-    let cpu = || -> Result<f64> { pids.iter().map(|&pid| host::cpu_seconds(pid)).sum() };
-    thread::sleep(Duration::from_secs(3));
-    let (before, start) = (cpu()?, Instant::now());
-    thread::sleep(if bench.quick { WINDOW / 3 } else { WINDOW });
-    let core = 100.0 * (cpu()? - before) / start.elapsed().as_secs_f64();
-    let memory: Result<Vec<[f64; 2]>> = pids.iter().map(|&pid| host::memory(pid)).collect();
-    Ok((
-        core,
-        memory?.iter().map(|[_, proportional]| proportional).sum(),
-    ))
-}
-
-/// CPU of a peer by samples that are due.
-fn of_peer(bench: &Bench, peer: &Peer, pid: u32) -> Result<Figure> {
-    let folder = bench.workspace.target.join("bench");
-    let mut per_sample = Vec::new();
-    for _ in 0..bench.rounds(2, 1) {
-        let sampling = peer.sample(pid, FREQUENCY, &folder)?;
-        let (before, start) = (sampling.cpu_seconds()?, Instant::now());
-        thread::sleep(WINDOW);
-        let used = sampling.cpu_seconds()? - before;
-        let due = start.elapsed().as_secs_f64() * f64::from(FREQUENCY);
-        per_sample.push(1e6 * used / due);
-    }
-    let name = format!("{}: CPU per sample", peer.name);
-    Ok(Figure::new(name, "µs", per_sample))
 }

@@ -4,6 +4,7 @@
 //! (A B A B …), and the medians are published with their spread.
 
 mod agent_cost;
+mod agent_peers;
 mod context_cost;
 mod fdinfo;
 mod host;
