@@ -13,6 +13,7 @@ use crate::{
     config::AgentConfig,
     export::{self, BasicAuth, Exporter, Pyroscope},
     health::{Health, Loss},
+    output::complain,
     profile::LabelSet,
     run::{self, Session, SessionSettings},
     signals,
@@ -64,12 +65,13 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
         thread::park_timeout(REPORT_EVERY.saturating_sub(reported.elapsed()));
         if signals.report.swap(false, Ordering::Relaxed) {
             session.count();
-            print_health(&health);
+            // Asked for, whatever the log level.
+            complain(&counted(&health));
         }
         if reported.elapsed() >= REPORT_EVERY {
             reported = monotonic_now();
             session.count();
-            tracing::debug!("what was counted, and what was lost:\n{}", health.table());
+            tracing::debug!("{}", counted(&health));
         }
     }
     tracing::info!("stopping: the last window is uploaded");
@@ -91,7 +93,7 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     if lost > 0 {
         tracing::warn!(profiles = lost, "ends with profiles that were never stored");
     }
-    tracing::info!("what was counted, and what was lost:\n{}", health.table());
+    tracing::info!("{}", counted(&health));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -106,10 +108,6 @@ fn server(config: &AgentConfig) -> Pyroscope {
     server
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "SIGUSR1 asks for it, whatever the log level"
-)]
-fn print_health(health: &Health) {
-    eprintln!("what was counted, and what was lost:\n{}", health.table());
+fn counted(health: &Health) -> String {
+    format!("what was counted, and what was lost:\n{}", health.table())
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode, thread};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     health::Health,
     id::Pid,
     kernel::{self, Support},
+    output::out,
     profile::{Coverage, LabelSet},
     run::{self, Session, SessionSettings},
     targets::{
@@ -29,7 +30,6 @@ struct Check {
 }
 
 /// Looks at the host and its Python processes. Succeeds only if profiling would work.
-#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
 pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
     let pids: BTreeSet<Pid> = arguments.pids.iter().copied().map(Pid).collect();
     let mut checks = host(&kernel::ask());
@@ -45,17 +45,13 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
     }
     let works = checks.iter().all(|check| check.good || check.optional)
         && (pids.is_empty() || refused.is_empty());
-    if arguments.json {
-        println!(
-            "{:#}",
-            as_json(works, &checks, &reports, &refused, coverage.as_ref())
-        );
+    let text = if arguments.json {
+        let json = as_json(works, &checks, &reports, &refused, coverage.as_ref());
+        format!("{json:#}\n")
     } else {
-        print!(
-            "{}",
-            as_text(works, &checks, &reports, &refused, coverage.as_ref())
-        );
-    }
+        as_text(works, &checks, &reports, &refused, coverage.as_ref())
+    };
+    out(&text).context("cannot write to standard output")?;
     Ok(if works {
         ExitCode::SUCCESS
     } else {

@@ -19,6 +19,7 @@ pub mod health;
 pub mod id;
 pub mod join;
 pub mod kernel;
+pub mod output;
 pub mod pipeline;
 pub mod profile;
 pub mod record;

@@ -7,7 +7,9 @@ use profiler::{
     agent,
     cli::{Cli, Command},
     config::AgentConfig,
-    doctor, record,
+    doctor,
+    output::complain,
+    record,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -16,7 +18,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            complain(&error);
+            complain(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -28,15 +30,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would say so on stderr, and panic where that is what cannot be written.
+        .log_internal_errors(false)
         .init();
     match cli.command {
         Command::Record(arguments) => record::record(&arguments),
         Command::Agent(arguments) => agent::agent(&AgentConfig::from_arguments(arguments)?),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
     }
-}
-
-#[expect(clippy::print_stderr, reason = "errors belong on stderr")]
-fn complain(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
 }

@@ -22,6 +22,7 @@ use crate::{
     health::Health,
     id::Pid,
     kernel::Control as _,
+    output::{complain, out},
     profile::{Coverage, LabelSet},
     run::{self, Armed, Finished, Session, SessionSettings},
     signals,
@@ -62,8 +63,8 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
     tracing::info!(processes = session.snapshot().iter().count(), "recording");
     let status = wait(arguments, &session, child.as_mut(), interrupted, &health)?;
     let finished = session.stop();
-    write_outputs(arguments, &finished)?;
-    report(arguments, &finished, &health);
+    let written = write_outputs(arguments, &finished);
+    let written = report(arguments, &finished, &health).and(written);
     let covers = covers(arguments, &finished.coverage);
     if let Some(child) = &mut child {
         // A recording that ended first leaves the command running: its exit code is ours.
@@ -71,9 +72,12 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
             Some(status) => status,
             None => child.wait().context("cannot wait for the command")?,
         };
+        written?;
         if covers || !status.success() {
             return Ok(exit_code(status));
         }
+    } else {
+        written?;
     }
     Ok(if covers {
         ExitCode::SUCCESS
@@ -90,7 +94,7 @@ fn covers(arguments: &RecordArguments, coverage: &Coverage) -> bool {
     let total = coverage.total();
     let covers = total.reaches(percent);
     if !covers {
-        eprint_line(&format!(
+        complain(&format!(
             "error: {} of {} samples are in a span, and --min-coverage asks for {percent} %",
             total.share_in_spans(),
             total.samples()
@@ -234,9 +238,9 @@ fn write_outputs(arguments: &RecordArguments, finished: &Finished) -> Result<()>
     for path in &arguments.outputs {
         // One file that cannot be written does not cost the others.
         match file::write(path, &finished.profiles) {
-            Ok(()) => eprint_line(&format!("wrote {}", path.display())),
+            Ok(()) => complain(&format!("wrote {}", path.display())),
             Err(error) => {
-                eprint_line(&format!("error: {error:#}"));
+                complain(&format!("error: {error:#}"));
                 failed = Some(error);
             }
         }
@@ -247,28 +251,26 @@ fn write_outputs(arguments: &RecordArguments, finished: &Finished) -> Result<()>
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
-fn report(arguments: &RecordArguments, finished: &Finished, health: &Health) {
-    println!("{}", finished.table.render(table_width()));
+fn report(arguments: &RecordArguments, finished: &Finished, health: &Health) -> Result<()> {
+    let width = table_width();
+    let mut parts = vec![finished.table.render(width)];
     if finished.table.samples() > 0 {
-        println!("{}", finished.coverage.render(table_width()));
+        parts.push(finished.coverage.render(width));
     }
     let losses = health.table();
     if !losses.is_empty() {
-        println!("What was counted, and what was lost:\n{losses}");
+        parts.push(format!("What was counted, and what was lost:\n{losses}"));
     }
+    let text = parts.join("\n") + "\n";
+    out(&text).context("cannot write to standard output")?;
     if finished.table.samples() == 0 {
-        eprint_line(
+        complain(
             "no samples: the processes used no CPU, or none runs a CPython that is supported (`spanprof doctor` says)",
         );
     } else if arguments.outputs.is_empty() {
-        eprint_line("nothing was written: give --output profile.pb.gz or --output flame.svg");
+        complain("nothing was written: give --output profile.pb.gz or --output flame.svg");
     }
-}
-
-#[expect(clippy::print_stderr, reason = "progress and errors belong on stderr")]
-fn eprint_line(line: &str) {
-    eprintln!("{line}");
+    Ok(())
 }
 
 /// Columns of the terminal, or enough for most names.

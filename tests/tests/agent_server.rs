@@ -1,7 +1,7 @@
 //! `spanprof agent` and a server that does not do as it should: nothing is lost that could be kept,
 //! nothing is tried again that must not be, and what is lost is counted.
 
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, process::Command, time::Duration};
 
 use profiler::time::monotonic_now;
 use tests::{
@@ -160,4 +160,31 @@ fn taken(agent: &Agent) -> i64 {
 fn last_table(said: &str) -> &str {
     let from = said.rfind("what was counted").unwrap_or(0);
     said.get(from..).unwrap_or_default()
+}
+
+/// An agent whose log nobody reads any more goes on, and ends as it should.
+#[test]
+fn unread_log() {
+    const SCRIPT: &str =
+        "exec \"$0\" --log debug agent --pyroscope-url \"$1\" --upload-interval 1s > >(true) 2>&1";
+    with_newest(|python| {
+        let server = PretendPyroscope::start();
+        let mut command = Command::new("bash");
+        command.args(["-c", SCRIPT]).arg(spanprof::binary());
+        let agent = Running::start(command.arg(server.url()));
+        let mut workload = python.start("nested.py", &["8"]);
+        workload.begin();
+        let more_than = |before| {
+            eventually("a profile", || {
+                let total = server.total("nested");
+                (total > before).then_some(total)
+            })
+        };
+        let before = more_than(0);
+        agent.signal(Signal::USR1);
+        more_than(more_than(before));
+        agent.signal(Signal::TERM);
+        let ended = agent.wait();
+        assert!(ended.status.success(), "{ended:#?}");
+    });
 }

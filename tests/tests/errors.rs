@@ -186,3 +186,49 @@ fn missing_btf() {
     assert_eq!(doctor.status.code(), Some(1), "{doctor:#?}");
     assert!(doctor.stdout.contains("NO  BTF"), "{doctor:#?}");
 }
+
+/// Runs a command of ours in a shell whose other end reads nothing of what it says.
+fn unheard(arguments: &str) -> Ended {
+    let script = format!("\"$0\" {arguments} 2>&1 | true; exit ${{PIPESTATUS[0]}}");
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]).arg(spanprof::binary());
+    Running::start(&mut command).wait()
+}
+
+/// Whoever reads what we say may have gone: no command panics, and a recording is written all the same.
+#[test]
+fn nobody_listens() {
+    with_newest(|python| {
+        let mut workload = python.start("nested.py", &["1"]);
+        workload.begin();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cpu.folded").display().to_string();
+        let pid = workload.pid();
+        let record = format!("--log debug record --pid {pid} --duration 500ms --output {path}");
+        assert_eq!(unheard(&record).status.code(), Some(0));
+        assert!(fs::read_to_string(&path).unwrap().contains("burn"));
+        let doctor = format!("doctor --pid {pid}");
+        assert_eq!(unheard(&doctor).status.code(), Some(0));
+        assert_eq!(unheard(&format!("{doctor} --json")).status.code(), Some(0));
+        assert_eq!(
+            unheard(&format!("record --pid {NO_PID}")).status.code(),
+            Some(1)
+        );
+    });
+}
+
+/// An output that is full is said, and costs the exit code.
+#[test]
+fn full_output() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let mut command = Command::new("sh");
+    let script = "\"$0\" record --duration 100ms > /dev/full";
+    command.args(["-c", script]).arg(spanprof::binary());
+    let ended = Running::start(&mut command).wait();
+    assert_refused(
+        &ended,
+        &["cannot write to standard output", "No space left"],
+    );
+}

@@ -1,0 +1,21 @@
+//! Text for whoever called. Its reader may have gone, as that of `spanprof doctor | head` has: that must end
+//! nothing, least of all in a panic.
+
+use std::io::{self, ErrorKind, Write as _};
+
+/// Writes to stdout. A reader that has gone has what it wanted; anything else that fails is an error.
+pub fn out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to stderr; where that fails there is nobody to tell.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
