@@ -234,21 +234,24 @@ fn show(progress: &ProgressBar, elapsed: Duration, health: &Health) {
 }
 
 fn write_outputs(arguments: &RecordArguments, finished: &Finished) -> Result<()> {
-    let mut failed = None;
+    let mut failed = 0;
     for path in &arguments.outputs {
         // One file that cannot be written does not cost the others.
-        match file::write(path, &finished.profiles) {
+        match file::write(path, &finished.profiles).map_err(anyhow::Error::from) {
             Ok(()) => complain(&format!("wrote {}", path.display())),
             Err(error) => {
-                complain(&format!("error: {error:#}"));
-                failed = Some(error);
+                complain(&format!("{error:#}"));
+                failed += 1;
             }
         }
     }
-    match failed {
-        Some(_) => bail!("not every output could be written"),
-        None => Ok(()),
+    if failed > 0 {
+        bail!(
+            "{failed} of {} outputs could not be written",
+            arguments.outputs.len()
+        );
     }
+    Ok(())
 }
 
 fn report(arguments: &RecordArguments, finished: &Finished, health: &Health) -> Result<()> {

@@ -1,5 +1,7 @@
 //! What goes wrong ends in a clear message, or in a loss that is counted.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
+
 use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
@@ -130,6 +132,16 @@ fn full_ring() {
 /// Ctrl-C ends the recording; every output is written and the table is printed.
 #[test]
 fn interrupted() {
+    ended_by(Signal::INT);
+}
+
+/// So does a terminal that goes away.
+#[test]
+fn hung_up() {
+    ended_by(Signal::HUP);
+}
+
+fn ended_by(signal: Signal) {
     with_newest(|python| {
         let mut workload = python.start("nested.py", &["1"]);
         let folder = tempfile::tempdir().unwrap();
@@ -144,7 +156,7 @@ fn interrupted() {
         recording.stderr.wait_for("recording");
         workload.begin();
         workload.facts("cpu");
-        recording.signal(Signal::INT);
+        recording.signal(signal);
         let ended = recording.wait();
         assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
         for name in names {
@@ -215,6 +227,31 @@ fn nobody_listens() {
             Some(1)
         );
     });
+}
+
+/// What cannot be written is said with its reason, and costs the others nothing.
+#[test]
+fn full_disk() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let script = "mount -t tmpfs -o size=4k none \"$1\" && head -c 4096 /dev/zero > \"$1/rest\"; \
+                  \"$0\" record --duration 100ms -o \"$1/cpu.svg\" -o \"$1.folded\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]);
+    command.arg(spanprof::binary()).arg(folder.path());
+    let ended = Running::start(&mut command).wait();
+    assert_refused(&ended, &["1 of 2 outputs could not be written"]);
+    let reason = format!("cannot write {path}/cpu.svg: No space left");
+    assert!(ended.stderr.contains(&reason), "{ended:#?}");
+    let written = format!("{path}.folded");
+    assert!(
+        ended.stderr.contains(&format!("wrote {written}")),
+        "{ended:#?}"
+    );
+    fs::remove_file(written).unwrap();
 }
 
 /// An output that is full is said, and costs the exit code.
