@@ -288,6 +288,8 @@ fn as_text(
     }
     text.push_str(if works {
         "\nprofiling works here\n"
+    } else if checks.iter().all(|check| check.good || check.optional) {
+        "\nprofiling works here, but not of every process asked for\n"
     } else {
         "\nprofiling would NOT work here: see the lines marked NO\n"
     });

@@ -44,9 +44,14 @@ pub enum Error {
     /// The server's address is not one.
     #[error("{url} is not the address of a Pyroscope server: write http://host:4040 or https://…")]
     Url {
-        /// The address given, without what may be a password in it.
+        /// The address given.
         url: String,
     },
+    /// The server's address names a user, and perhaps a password, which is not shown.
+    #[error(
+        "a server's address must not name a user: give --basic-auth-user and --basic-auth-password-file"
+    )]
+    UrlWithUser,
     /// A tag the server would refuse.
     #[error("tag {name}: {reason}")]
     Tag {

@@ -132,13 +132,14 @@ fn check_url(url: &str) -> Result<(), Error> {
     let uri: Option<Uri> = url.parse().ok();
     let scheme = uri.as_ref().and_then(Uri::scheme_str);
     let host = uri.as_ref().and_then(Uri::host);
-    let password = url.contains('@');
-    if matches!(scheme, Some("http" | "https")) && host.is_some() && !password {
+    if url.contains('@') {
+        return Err(Error::UrlWithUser);
+    }
+    if matches!(scheme, Some("http" | "https")) && host.is_some() {
         return Ok(());
     }
-    let shown = url.rsplit('@').next().unwrap_or_default();
     Err(Error::Url {
-        url: shown.to_owned(),
+        url: url.to_owned(),
     })
 }
 
@@ -275,6 +276,7 @@ mod tests {
         }
         let error = Pyroscope::new("http://me:secret@host").check().unwrap_err();
         assert!(!error.to_string().contains("secret"));
+        assert!(error.to_string().contains("--basic-auth-user"), "{error}");
         let tagged = |tags: &[(&str, &str)]| {
             let mut server = Pyroscope::new("http://host");
             let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
