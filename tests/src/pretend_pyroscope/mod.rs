@@ -4,6 +4,7 @@
 
 mod http;
 mod query;
+mod rate;
 mod rules;
 mod store;
 
@@ -18,6 +19,7 @@ use std::{
 use profiler::export::proto::PushRequest;
 
 use http::{Request, Response};
+use rate::Rate;
 pub use rules::Refusal;
 pub use store::{StoredProfile, StoredSample};
 
@@ -63,6 +65,9 @@ struct State {
     /// The labels of each series there is.
     series: BTreeSet<Vec<(String, String)>>,
     unsymbolized: bool,
+    rate: Rate,
+    /// Whether a push must say whose it is.
+    has_tenants: bool,
 }
 
 impl PretendPyroscope {
@@ -83,6 +88,11 @@ impl PretendPyroscope {
             }
         });
         Self { address, state }
+    }
+
+    /// Refuses pushes that name no tenant, as a server with `auth.multitenancy-enabled` does.
+    pub fn require_tenants(&self) {
+        lock(&self.state).has_tenants = true;
     }
 
     /// Its address, for an exporter.
@@ -169,6 +179,15 @@ fn push(state: &Mutex<State>, request: &Request) -> Response {
         }
         Some(Misbehaviour::StoreAndClose) | None => {}
     }
+    let decoded = if state.has_tenants && request.header("x-scope-orgid").is_empty() {
+        Err(Refusal {
+            status: 401,
+            code: "unauthenticated",
+            message: "no org id".to_owned(),
+        })
+    } else {
+        decoded
+    };
     let response = match decoded.and_then(|push| store(&mut state, &push)) {
         Ok(()) => Response::proto(Vec::new()),
         Err(refusal) => {
@@ -188,7 +207,8 @@ fn store(state: &mut State, push: &PushRequest) -> Result<(), Refusal> {
     for series in &push.series {
         for sample in &series.samples {
             let (message, size) = rules::profile(&sample.raw_profile)?;
-            rules::check(series, &message, size)?;
+            state.rate.take(rules::charged(series, size))?;
+            rules::check(series, &message)?;
             state.unsymbolized |= rules::unsymbolized(&message);
             let profiles = store::split(series, &message);
             for profile in &profiles {

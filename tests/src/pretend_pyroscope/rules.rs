@@ -27,7 +27,7 @@ pub struct Refusal {
     pub message: String,
 }
 
-const MEBIBYTE: usize = 1024 * 1024;
+pub(super) const MEBIBYTE: usize = 1024 * 1024;
 
 fn invalid(message: impl Into<String>) -> Refusal {
     Refusal {
@@ -75,24 +75,16 @@ fn gunzip(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// Refuses what the server would refuse before it splits the profile.
-pub(super) fn check(
-    series: &RawProfileSeries,
-    profile: &Profile,
-    size: usize,
-) -> Result<(), Refusal> {
-    let labels: usize = series
-        .labels
-        .iter()
+/// Bytes that a push counts for: the profile's and its labels'.
+pub(super) fn charged(series: &RawProfileSeries, size: usize) -> usize {
+    let labels = series.labels.iter();
+    size + labels
         .map(|label| label.name.len() + label.value.len())
-        .sum();
-    if size + labels > 2 * MEBIBYTE {
-        return Err(Refusal {
-            status: 429,
-            code: "resource_exhausted",
-            message: format!("push rate limit (4.0 MiB) exceeded while adding {size} B"),
-        });
-    }
+        .sum::<usize>()
+}
+
+/// Refuses what the server would refuse before it splits the profile.
+pub(super) fn check(series: &RawProfileSeries, profile: &Profile) -> Result<(), Refusal> {
     let of = |name: &str| series.labels.iter().find(|label| label.name == name);
     let value = |name: &str| of(name).is_some_and(|label| !label.value.is_empty());
     require(value("__name__"), "missing metric name")?;

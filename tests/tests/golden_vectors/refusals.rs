@@ -2,6 +2,8 @@
 
 #![expect(clippy::indexing_slicing, reason = "helpers of tests panic like tests")]
 
+use std::{thread, time::Duration};
+
 use profiler::profile::proto::{Label, Profile};
 use prost::Message as _;
 use tests::pretend_pyroscope::PretendPyroscope;
@@ -167,4 +169,26 @@ fn losses_in_silence() {
         assert_eq!(push(&server, &message).0, 200);
     }
     assert_eq!(server.total("rt"), 10);
+}
+
+/// More bytes than the server takes at once wait for their turn; a refused push takes nobody's.
+#[test]
+fn too_fast() {
+    let server = PretendPyroscope::start();
+    let mut large = profile(&[]);
+    large.string_table.push("x".repeat(1_500_000));
+    assert_eq!(push(&server, &large).0, 200);
+    assert_eq!(push(&server, &large).0, 429);
+    assert_eq!(push(&server, &profile(&[])).0, 200);
+    thread::sleep(Duration::from_millis(600));
+    assert_eq!(push(&server, &large).0, 200);
+}
+
+/// With tenants a push must name one.
+#[test]
+fn no_tenant() {
+    let server = PretendPyroscope::start();
+    server.require_tenants();
+    assert_eq!(push(&server, &profile(&[])).0, 401);
+    assert_eq!(server.profiles(), []);
 }

@@ -1,0 +1,52 @@
+//! How many bytes a second the server takes of a tenant: `distributor.ingestion-rate-limit-mb` (4) and
+//! `distributor.ingestion-burst-size-mb` (2) of grafana/pyroscope, each of 1 048 576 bytes.
+
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of pushes are far below 2⁵³"
+)]
+
+use std::time::Instant;
+
+use profiler::time::monotonic_now;
+
+use super::rules::{MEBIBYTE, Refusal};
+
+const RATE: f64 = 4.0 * MEBIBYTE as f64;
+const BURST: f64 = 2.0 * MEBIBYTE as f64;
+
+/// Bytes that may come at this moment.
+#[derive(Debug)]
+pub(super) struct Rate {
+    bytes: f64,
+    at: Instant,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self {
+            bytes: BURST,
+            at: monotonic_now(),
+        }
+    }
+}
+
+impl Rate {
+    /// Takes that many bytes, or refuses them and takes none.
+    pub(super) fn take(&mut self, size: usize) -> Result<(), Refusal> {
+        let now = monotonic_now();
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        self.bytes = BURST.min(self.bytes + RATE * since);
+        self.at = now;
+        let wanted = size as f64;
+        if wanted > self.bytes {
+            return Err(Refusal {
+                status: 429,
+                code: "resource_exhausted",
+                message: format!("push rate limit (4.0 MiB) exceeded while adding {size} B"),
+            });
+        }
+        self.bytes -= wanted;
+        Ok(())
+    }
+}
