@@ -4,6 +4,7 @@ pub mod agent;
 pub mod compile;
 pub mod container;
 pub mod http;
+pub mod made_up;
 pub mod matrix;
 pub mod oracle;
 pub mod peers;

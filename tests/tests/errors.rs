@@ -5,6 +5,7 @@
 use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::Path,
     process::Command,
 };
 
@@ -185,11 +186,7 @@ fn missing_btf() {
     }
     let hidden = |arguments: &str| {
         let script = format!("mount -t tmpfs none /sys/kernel/btf && exec \"$0\" {arguments}");
-        let mut command = Command::new("unshare");
-        command
-            .args(["--mount", "sh", "-c", &script])
-            .arg(spanprof::binary());
-        Running::start(&mut command).wait()
+        by_script(&["unshare", "--mount", "sh"], &script, &[])
     };
     let needs = ["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"];
     assert_refused(&hidden("record --duration 1s"), &needs);
@@ -198,12 +195,18 @@ fn missing_btf() {
     assert!(doctor.stdout.contains("NO  BTF"), "{doctor:#?}");
 }
 
-/// Runs a command of ours in a shell whose other end reads nothing of what it says.
+/// Runs a script whose `$0` is our program.
+fn by_script(shell: &[&str], script: &str, arguments: &[&Path]) -> Ended {
+    let mut command = Command::new("env");
+    command.args(shell).args(["-c", script]);
+    command.arg(spanprof::binary()).args(arguments);
+    Running::start(&mut command).wait()
+}
+
+/// Runs a command of ours where nobody reads what it says.
 fn unheard(arguments: &str) -> Ended {
     let script = format!("\"$0\" {arguments} 2>&1 | true; exit ${{PIPESTATUS[0]}}");
-    let mut command = Command::new("bash");
-    command.args(["-c", &script]).arg(spanprof::binary());
-    Running::start(&mut command).wait()
+    by_script(&["bash"], &script, &[])
 }
 
 /// Whoever reads what we say may have gone: no command panics, and a recording is written all the same.
@@ -236,21 +239,17 @@ fn full_disk() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display();
-    let script = "mount -t tmpfs -o size=4k none \"$1\" && head -c 4096 /dev/zero > \"$1/rest\"; \
-                  \"$0\" record --duration 100ms -o \"$1/cpu.svg\" -o \"$1.folded\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script]);
-    command.arg(spanprof::binary()).arg(folder.path());
-    let ended = Running::start(&mut command).wait();
+    let script = "mkdir \"$1/full\" && mount -t tmpfs -o size=4k none \"$1/full\"; \
+                  head -c 4096 /dev/zero > \"$1/full/rest\"; \
+                  \"$0\" record --duration 100ms -o \"$1/full/cpu.svg\" -o \"$1/cpu.folded\"";
+    let ended = by_script(&["unshare", "--mount", "sh"], script, &[folder.path()]);
     assert_refused(&ended, &["1 of 2 outputs could not be written"]);
-    let reason = format!("cannot write {path}/cpu.svg: No space left");
-    assert!(ended.stderr.contains(&reason), "{ended:#?}");
-    let written = format!("{path}.folded");
-    assert!(
-        ended.stderr.contains(&format!("wrote {written}")),
-        "{ended:#?}"
-    );
-    fs::remove_file(written).unwrap();
+    for says in [
+        format!("cannot write {path}/full/cpu.svg: No space left"),
+        format!("wrote {path}/cpu.folded"),
+    ] {
+        assert!(ended.stderr.contains(&says), "{ended:#?}");
+    }
 }
 
 /// An output that is full is said, and costs the exit code.
@@ -259,10 +258,8 @@ fn full_output() {
     if !spanprof::is_ready() {
         return;
     }
-    let mut command = Command::new("sh");
     let script = "\"$0\" record --duration 100ms > /dev/full";
-    command.args(["-c", script]).arg(spanprof::binary());
-    let ended = Running::start(&mut command).wait();
+    let ended = by_script(&["sh"], script, &[]);
     assert_refused(
         &ended,
         &["cannot write to standard output", "No space left"],

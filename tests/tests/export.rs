@@ -3,38 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
 use std::{
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use profiler::{
-    events::ThreadName,
     export::{BasicAuth, Exporter, Pyroscope, Settings},
     health::{Health, Loss},
-    id::{Pid, Service, SpanId, Tid},
-    join::{Attribution, NamedSpan, SpanContext},
     profile::{self, Aggregator, LabelSet, Profile, SpanLabel, Window},
-    symbolize::{Frame, FrameKind, MappedFile, NamedSample},
-    time::{BootNanos, UnixNanos, monotonic_now},
+    time::{UnixNanos, monotonic_now},
 };
-use tests::pretend_pyroscope::{Misbehaviour, PretendPyroscope};
+use tests::{
+    made_up::sample,
+    pretend_pyroscope::{Misbehaviour, PretendPyroscope},
+};
 
 const PERIOD: i64 = 10_000_000;
-
-fn frame(name: &str) -> Arc<Frame> {
-    Arc::new(Frame {
-        kind: FrameKind::Python,
-        name: name.into(),
-        file: "/srv/app.py".into(),
-        line: 3,
-        start_line: 1,
-        mapping: Arc::new(MappedFile {
-            path: "/usr/bin/python3.12".to_owned(),
-            build_id: String::new(),
-        }),
-    })
-}
 
 /// A profile of service `shop` whose samples are (leaf function, span id or 0), `age` old.
 fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>, age: Duration) -> Profile {
@@ -45,32 +29,8 @@ fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>, age: Duration)
         max_stacks: 1_000_000,
     };
     let mut aggregator = Aggregator::new(settings, Health::default());
-    let service = Arc::new(Service {
-        name: "shop".to_owned(),
-        namespace: "prod".to_owned(),
-    });
     for (name, span) in samples {
-        let span = SpanId::new(span).map(|id| NamedSpan {
-            id,
-            name: Some("GET /".into()),
-        });
-        let attribution = span.map_or(Attribution::NoSpan, |span| {
-            Attribution::Span(SpanContext {
-                trace: None,
-                local_root: Some(span.clone()),
-                active: span,
-            })
-        });
-        aggregator.add(&NamedSample {
-            time: BootNanos(0),
-            service: Arc::clone(&service),
-            container: None,
-            pid: Pid(1),
-            tid: Tid(1),
-            thread_name: ThreadName::default(),
-            attribution,
-            stack: Arc::from([frame(name), frame("main")]),
-        });
+        aggregator.add(&sample(name, span, "GET /"));
     }
     let start = UnixNanos(UnixNanos::now().0 - u64::try_from(age.as_nanos()).unwrap());
     let window = Window {
@@ -235,21 +195,37 @@ fn bounded_queue_and_drain() {
     assert_eq!(health.get(Loss::ProfileGivenUp), 5);
 }
 
+/// A profile of more than the server takes at once, in samples and in bytes.
+fn large() -> Profile {
+    let names: Vec<String> = (0..20_000)
+        .map(|n| format!("{n}{}", "x".repeat(120)))
+        .collect();
+    profile(names.iter().map(|name| (name.as_str(), 1)), Duration::ZERO)
+}
+
 /// A profile over the server's limits arrives whole, in parts.
 #[test]
 fn large_profiles_are_split() {
     let server = PretendPyroscope::start();
     let (exporter, health) = exporter(settings(&server));
-    let names: Vec<String> = (0..20_000)
-        .map(|n| format!("{n}{}", "x".repeat(120)))
-        .collect();
-    exporter.submit(profile(
-        names.iter().map(|name| (name.as_str(), 1)),
-        Duration::ZERO,
-    ));
+    exporter.submit(large());
     exporter.drain(Duration::from_secs(30));
-    // At once they are more than the server takes a second: the rest is sent again.
+    assert_eq!(server.refusals(), []);
+    assert!(server.pushes().len() >= 2);
+    assert_eq!(server.total("shop"), 20_000 * PERIOD);
+    assert_eq!(health.table(), "");
+}
+
+/// Its parts come faster than the server takes them: what is too much at first is sent again.
+#[test]
+fn parts_wait_for_their_turn() {
+    let server = PretendPyroscope::start();
+    server.limit_rate();
+    let (exporter, health) = exporter(settings(&server));
+    exporter.submit(large());
+    exporter.drain(Duration::from_secs(30));
     let refusals = server.refusals();
+    assert!(!refusals.is_empty());
     assert!(refusals.iter().all(|it| it.status == 429), "{refusals:?}");
     assert!(server.pushes().len() >= 2 + refusals.len());
     assert_eq!(server.total("shop"), 20_000 * PERIOD);

@@ -2,57 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
-use std::sync::Arc;
-
 use profiler::{
-    events::ThreadName,
     export::file,
     health::Health,
-    id::{Pid, Service, SpanId, Tid},
-    join::{Attribution, NamedSpan, SpanContext},
     profile::{Aggregator, LabelSet, Settings, SpanLabel, Window},
-    symbolize::{Frame, FrameKind, MappedFile, NamedSample},
-    time::{BootNanos, UnixNanos},
+    time::UnixNanos,
 };
-use tests::{peers::pprof, python::with_newest, spanprof::Recording};
-
-fn sample(function: &str, span: u64, name: &str) -> NamedSample {
-    let span = NamedSpan {
-        id: SpanId::new(span).unwrap(),
-        name: Some(name.into()),
-    };
-    NamedSample {
-        time: BootNanos(0),
-        service: Arc::new(Service {
-            name: "shop".to_owned(),
-            namespace: String::new(),
-        }),
-        container: None,
-        pid: Pid(1),
-        tid: Tid(2),
-        thread_name: ThreadName(*b"worker\0\0\0\0\0\0\0\0\0\0"),
-        attribution: Attribution::Span(SpanContext {
-            trace: None,
-            local_root: Some(span.clone()),
-            active: span,
-        }),
-        stack: Arc::from([frame(function), frame("serve")]),
-    }
-}
-
-fn frame(function: &str) -> Arc<Frame> {
-    Arc::new(Frame {
-        kind: FrameKind::Python,
-        name: function.into(),
-        file: "/srv/app.py".into(),
-        line: 3,
-        start_line: 1,
-        mapping: Arc::new(MappedFile {
-            path: "/usr/bin/python3.12".to_owned(),
-            build_id: String::new(),
-        }),
-    })
-}
+use tests::{made_up::sample, peers::pprof, python::with_newest, spanprof::Recording};
 
 /// What `-top` says a function used itself.
 fn flat<'a>(top: &'a str, function: &str) -> Option<&'a str> {

@@ -62,8 +62,6 @@ struct State {
     refusals: Vec<Refusal>,
     script: VecDeque<Misbehaviour>,
     profiles: Vec<StoredProfile>,
-    /// The labels of each series there is.
-    series: BTreeSet<Vec<(String, String)>>,
     unsymbolized: bool,
     rate: Rate,
     /// Whether a push must say whose it is.
@@ -93,6 +91,11 @@ impl PretendPyroscope {
     /// Refuses pushes that name no tenant, as a server with `auth.multitenancy-enabled` does.
     pub fn require_tenants(&self) {
         lock(&self.state).has_tenants = true;
+    }
+
+    /// Takes so many bytes a second from now on, and not only so many at once.
+    pub fn limit_rate(&self) {
+        lock(&self.state).rate.limit();
     }
 
     /// Its address, for an exporter.
@@ -179,16 +182,10 @@ fn push(state: &Mutex<State>, request: &Request) -> Response {
         }
         Some(Misbehaviour::StoreAndClose) | None => {}
     }
-    let decoded = if state.has_tenants && request.header("x-scope-orgid").is_empty() {
-        Err(Refusal {
-            status: 401,
-            code: "unauthenticated",
-            message: "no org id".to_owned(),
-        })
-    } else {
-        decoded
-    };
-    let response = match decoded.and_then(|push| store(&mut state, &push)) {
+    let response = match rules::tenant(request, state.has_tenants)
+        .and(decoded)
+        .and_then(|push| store(&mut state, &push))
+    {
         Ok(()) => Response::proto(Vec::new()),
         Err(refusal) => {
             let response = Response::error(refusal.status, refusal.code, &refusal.message);
@@ -214,12 +211,9 @@ fn store(state: &mut State, push: &PushRequest) -> Result<(), Refusal> {
             for profile in &profiles {
                 rules::series_labels(&profile.labels)?;
             }
-            let new = profiles.iter().map(|profile| &profile.labels);
-            let new = new.filter(|labels| !state.series.contains(*labels));
-            rules::series_count(state.series.len() + new.count())?;
-            state
-                .series
-                .extend(profiles.iter().map(|it| it.labels.clone()));
+            let all = state.profiles.iter().chain(&profiles);
+            let series: BTreeSet<_> = all.map(|profile| &profile.labels).collect();
+            rules::series_count(series.len())?;
             state.profiles.extend(profiles);
         }
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use profiler::time::monotonic_now;
 
-use super::rules::{MEBIBYTE, Refusal};
+use super::rules::{MEBIBYTE, Refusal, exhausted};
 
 const RATE: f64 = 4.0 * MEBIBYTE as f64;
 const BURST: f64 = 2.0 * MEBIBYTE as f64;
@@ -20,6 +20,8 @@ const BURST: f64 = 2.0 * MEBIBYTE as f64;
 pub(super) struct Rate {
     bytes: f64,
     at: Instant,
+    /// Whether what was taken comes back with time only, and not at once.
+    is_limited: bool,
 }
 
 impl Default for Rate {
@@ -27,24 +29,31 @@ impl Default for Rate {
         Self {
             bytes: BURST,
             at: monotonic_now(),
+            is_limited: false,
         }
     }
 }
 
 impl Rate {
+    /// From now on time is counted.
+    pub(super) fn limit(&mut self) {
+        self.is_limited = true;
+    }
+
     /// Takes that many bytes, or refuses them and takes none.
     pub(super) fn take(&mut self, size: usize) -> Result<(), Refusal> {
+        if !self.is_limited {
+            self.bytes = BURST;
+        }
         let now = monotonic_now();
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         self.bytes = BURST.min(self.bytes + RATE * since);
         self.at = now;
         let wanted = size as f64;
         if wanted > self.bytes {
-            return Err(Refusal {
-                status: 429,
-                code: "resource_exhausted",
-                message: format!("push rate limit (4.0 MiB) exceeded while adding {size} B"),
-            });
+            return Err(exhausted(format!(
+                "push rate limit (4.0 MiB) exceeded while adding {size} B"
+            )));
         }
         self.bytes -= wanted;
         Ok(())

@@ -14,7 +14,7 @@ use profiler::{
 };
 use prost::Message as _;
 
-use super::http::Request;
+use super::{http::Request, store::text};
 
 /// An answer that is not 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,15 @@ fn invalid(message: impl Into<String>) -> Refusal {
     Refusal {
         status: 400,
         code: "invalid_argument",
+        message: message.into(),
+    }
+}
+
+/// There was too much of something.
+pub(super) fn exhausted(message: impl Into<String>) -> Refusal {
+    Refusal {
+        status: 429,
+        code: "resource_exhausted",
         message: message.into(),
     }
 }
@@ -140,11 +149,9 @@ fn well_formed(profile: &Profile) -> Result<(), Refusal> {
     }
     let mut types = profile.sample_type.iter();
     require(types.all(|it| known(it.r#type)), "sample type")?;
-    let text = |index: i64| usize::try_from(index).map(|index| profile.string_table.get(index));
-    let has_dash = |index| matches!(text(index), Ok(Some(text)) if text.contains('-'));
     let mut types = profile.sample_type.iter();
     require(
-        !types.any(|it| has_dash(it.r#type)),
+        !types.any(|it| text(profile, it.r#type).contains('-')),
         "sample type contains -",
     )?;
     let mut functions = profile.function.iter();
@@ -174,10 +181,18 @@ pub(super) fn series_labels(labels: &[(String, String)]) -> Result<(), Refusal> 
 /// Refuses what would make more series than the server keeps of a tenant.
 pub(super) fn series_count(series: usize) -> Result<(), Refusal> {
     if series > 5_000 {
+        return Err(exhausted("Maximum active series limit exceeded"));
+    }
+    Ok(())
+}
+
+/// Refuses a push that names no tenant, where it must.
+pub(super) fn tenant(request: &Request, has_tenants: bool) -> Result<(), Refusal> {
+    if has_tenants && request.header("x-scope-orgid").is_empty() {
         return Err(Refusal {
-            status: 429,
-            code: "resource_exhausted",
-            message: "Maximum active series limit exceeded".to_owned(),
+            status: 401,
+            code: "unauthenticated",
+            message: "no org id".to_owned(),
         });
     }
     Ok(())

@@ -145,7 +145,7 @@ fn by_id<T>(items: &[T], id: u64, id_of: impl Fn(&T) -> u64) -> Option<&T> {
 }
 
 /// A string as the server keeps it: the tail of a long one.
-fn text(profile: &Profile, index: i64) -> String {
+pub(super) fn text(profile: &Profile, index: i64) -> String {
     let index = usize::try_from(index).unwrap_or(0);
     let text = profile.string_table.get(index).map_or("", String::as_str);
     let tail = text.len().saturating_sub(MAX_STRING);

@@ -14,7 +14,7 @@ use crate::{PUSH, SERIES, post, profile, push, push_raw, push_series};
 type Change = fn(&mut Profile);
 
 /// What a profile may not be: the change, the status, and the server's words.
-const REFUSED: [(Change, u16, &str); 16] = [
+const REFUSED: [(Change, u16, &str); 17] = [
     (|it| it.time_nanos -= 7_200_000_000_000, 400, "window"),
     (|it| it.time_nanos += 1_200_000_000_000, 400, "window"),
     (
@@ -50,6 +50,7 @@ const REFUSED: [(Change, u16, &str); 16] = [
         400,
         "label",
     ),
+    (|it| it.function[0].name = 99, 400, "function"),
     (|it| it.function[0].filename = 99, 400, "function"),
     (|it| it.mapping[0].build_id = 99, 400, "mapping"),
     (
@@ -75,7 +76,9 @@ fn refusals() {
     let place = bytes.windows(6).position(|it| it == b"app.py").unwrap();
     bytes[place] = 0xff;
     assert_eq!(push_raw(&server, bytes).0, 400);
-    assert_eq!(server.refusals().len(), REFUSED.len() + 1);
+    let refusals = server.refusals();
+    assert_eq!(refusals.len(), REFUSED.len() + 1);
+    assert!(refusals.iter().all(|it| !it.message.is_empty()));
     assert_eq!(server.profiles(), []);
 }
 
@@ -115,11 +118,10 @@ fn refused_series() {
 #[test]
 fn too_many_series() {
     let server = PretendPyroscope::start();
-    let labels: Vec<String> = (0..4_999).map(|number| number.to_string()).collect();
     let mut message = profile(&[]);
     message.string_table.push("user".to_owned());
     let sample = message.sample.remove(0);
-    for label in labels {
+    for number in 0..4_999 {
         let mut sample = sample.clone();
         let str = i64::try_from(message.string_table.len()).unwrap();
         sample.label = vec![Label {
@@ -128,7 +130,7 @@ fn too_many_series() {
             num: 0,
         }];
         message.sample.push(sample);
-        message.string_table.push(label);
+        message.string_table.push(number.to_string());
     }
     for _ in 0..2 {
         assert_eq!(push(&server, &message).0, 200);
@@ -175,6 +177,7 @@ fn losses_in_silence() {
 #[test]
 fn too_fast() {
     let server = PretendPyroscope::start();
+    server.limit_rate();
     let mut large = profile(&[]);
     large.string_table.push("x".repeat(1_500_000));
     assert_eq!(push(&server, &large).0, 200);
