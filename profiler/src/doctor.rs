@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode, thread};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
@@ -29,6 +29,11 @@ struct Check {
     says: String,
 }
 
+/// Whether the host has all that is needed.
+fn host_works(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.good || check.optional)
+}
+
 /// Looks at the host and its Python processes. Succeeds only if profiling would work.
 pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
     let pids: BTreeSet<Pid> = arguments.pids.iter().copied().map(Pid).collect();
@@ -43,15 +48,14 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
     if let Some((pid, refusal)) = missing {
         bail!("process {pid}: {refusal}");
     }
-    let works = checks.iter().all(|check| check.good || check.optional)
-        && (pids.is_empty() || refused.is_empty());
+    let works = host_works(&checks) && (pids.is_empty() || refused.is_empty());
     let text = if arguments.json {
         let json = as_json(works, &checks, &reports, &refused, coverage.as_ref());
         format!("{json:#}\n")
     } else {
         as_text(works, &checks, &reports, &refused, coverage.as_ref())
     };
-    out(&text).context("cannot write to standard output")?;
+    out(&text)?;
     Ok(if works {
         ExitCode::SUCCESS
     } else {
@@ -288,7 +292,7 @@ fn as_text(
     }
     text.push_str(if works {
         "\nprofiling works here\n"
-    } else if checks.iter().all(|check| check.good || check.optional) {
+    } else if host_works(checks) {
         "\nprofiling works here, but not of every process asked for\n"
     } else {
         "\nprofiling would NOT work here: see the lines marked NO\n"

@@ -3,15 +3,17 @@
 
 use std::io::{self, ErrorKind, Write as _};
 
+use anyhow::{Context as _, Result};
+
 /// Writes to stdout. A reader that has gone has what it wanted; anything else that fails is an error.
-pub fn out(text: &str) -> io::Result<()> {
+pub fn out(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
     match written {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
     }
 }
 

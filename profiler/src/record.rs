@@ -66,23 +66,16 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
     let written = write_outputs(arguments, &finished);
     let written = report(arguments, &finished, &health).and(written);
     let covers = covers(arguments, &finished.coverage);
-    if let Some(child) = &mut child {
+    let status = match (&mut child, status) {
         // A recording that ended first leaves the command running: its exit code is ours.
-        let status = match status {
-            Some(status) => status,
-            None => child.wait().context("cannot wait for the command")?,
-        };
-        written?;
-        if covers || !status.success() {
-            return Ok(exit_code(status));
-        }
-    } else {
-        written?;
-    }
-    Ok(if covers {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+        (Some(child), None) => Some(child.wait().context("cannot wait for the command")?),
+        (_, status) => status,
+    };
+    written?;
+    Ok(match status {
+        Some(status) if covers || !status.success() => exit_code(status),
+        _ if covers => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     })
 }
 
@@ -265,7 +258,7 @@ fn report(arguments: &RecordArguments, finished: &Finished, health: &Health) -> 
         parts.push(format!("What was counted, and what was lost:\n{losses}"));
     }
     let text = parts.join("\n") + "\n";
-    out(&text).context("cannot write to standard output")?;
+    out(&text)?;
     if finished.table.samples() == 0 {
         complain(
             "no samples: the processes used no CPU, or none runs a CPython that is supported (`spanprof doctor` says)",

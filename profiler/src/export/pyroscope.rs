@@ -129,12 +129,12 @@ impl Pyroscope {
 }
 
 fn check_url(url: &str) -> Result<(), Error> {
-    let uri: Option<Uri> = url.parse().ok();
-    let scheme = uri.as_ref().and_then(Uri::scheme_str);
-    let host = uri.as_ref().and_then(Uri::host);
     if url.contains('@') {
         return Err(Error::UrlWithUser);
     }
+    let uri: Option<Uri> = url.parse().ok();
+    let scheme = uri.as_ref().and_then(Uri::scheme_str);
+    let host = uri.as_ref().and_then(Uri::host);
     if matches!(scheme, Some("http" | "https")) && host.is_some() {
         return Ok(());
     }

@@ -62,11 +62,7 @@ pub(super) fn in_busy_process(
         let own = || -> Result<f64> {
             Ok(host::cpu_seconds(busy.id())? - host::main_thread_cpu_seconds(busy.id())?)
         };
-        let (before, start) = (own()?, Instant::now());
-        thread::sleep(WINDOW);
-        let used = own()? - before;
-        let due = start.elapsed().as_secs_f64() * f64::from(FREQUENCY);
-        per_sample.push(1e6 * used / due);
+        per_sample.push(by_samples_due(own)?);
     }
     let name = format!("{}: CPU per sample", peer.name);
     Ok(Figure::new(name, "µs", per_sample))
@@ -101,12 +97,17 @@ pub(super) fn of_peer(bench: &Bench, peer: &Peer, pid: u32) -> Result<Figure> {
     let mut per_sample = Vec::new();
     for _ in 0..bench.rounds(2, 1) {
         let sampling = peer.sample(pid, FREQUENCY, &folder)?;
-        let (before, start) = (sampling.cpu_seconds()?, Instant::now());
-        thread::sleep(WINDOW);
-        let used = sampling.cpu_seconds()? - before;
-        let due = start.elapsed().as_secs_f64() * f64::from(FREQUENCY);
-        per_sample.push(1e6 * used / due);
+        per_sample.push(by_samples_due(|| sampling.cpu_seconds())?);
     }
     let name = format!("{}: CPU per sample", peer.name);
     Ok(Figure::new(name, "µs", per_sample))
+}
+
+/// Microseconds of CPU in a window by the samples that are due in it.
+fn by_samples_due(cpu_seconds: impl Fn() -> Result<f64>) -> Result<f64> {
+    let (before, start) = (cpu_seconds()?, Instant::now());
+    thread::sleep(WINDOW);
+    let used = cpu_seconds()? - before;
+    let due = start.elapsed().as_secs_f64() * f64::from(FREQUENCY);
+    Ok(1e6 * used / due)
 }
