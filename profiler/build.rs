@@ -1,34 +1,78 @@
-//! Builds the kernel programs and leaves the object where `kernel/load.rs` embeds it.
-//!
-//! Artifact dependencies would say this better; they are unstable
-//! (<https://github.com/rust-lang/cargo/issues/9096>).
+//! Leaves the kernel programs' object where `kernel/load.rs` embeds it: the one that `cargo xtask` names,
+//! else one built here.
 
-use std::{env, fs, path::Path};
+#[path = "../profiler-ebpf/object.rs"]
+mod object;
 
-use anyhow::{Context as _, Result};
-use aya_build::{Package, Toolchain, build_ebpf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-/// The nightly that compiles the BPF crate. Later ones emit bitcode of an LLVM that the pinned
-/// `bpf-linker` cannot read; `xtask/src/toolchain.rs` installs both.
-const TOOLCHAIN: &str = "nightly-2026-08-01";
+/// Names an object that was built already.
+const VARIABLE: &str = "SPANPROF_BPF_OBJECT";
 
-fn main() -> Result<()> {
-    let object =
-        Path::new(&env::var_os("OUT_DIR").context("OUT_DIR is not set")?).join("spanprof-bpf");
-    // With AYA_BUILD_SKIP=1 nothing is built (check, clippy and tests without the BPF toolchain):
-    // an empty object stands in, and loading it fails with a clear error.
-    fs::write(&object, []).with_context(|| format!("cannot write {}", object.display()))?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../profiler-ebpf");
-    let root = root
-        .to_str()
-        .context("the path of the workspace is not UTF-8")?;
-    println!("cargo:rerun-if-changed=../profiler-common/src");
-    build_ebpf(
-        [Package {
-            name: "profiler-ebpf",
-            root_dir: root,
-            ..Package::default()
-        }],
-        Toolchain::Custom(TOOLCHAIN),
-    )
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The one line that says what is missing and what to do, below which cargo shows the rest.
+            println!("cargo::error={error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    println!("cargo::rerun-if-env-changed={VARIABLE}");
+    let folder = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .ok_or(format!("cargo sets no {name}"))
+    };
+    let (out, manifest) = (folder("OUT_DIR")?, folder("CARGO_MANIFEST_DIR")?);
+    let root = manifest
+        .parent()
+        .ok_or("the crate is at the root of the file system")?;
+    let bytes = match env::var_os(VARIABLE) {
+        Some(path) => read(Path::new(&path))?,
+        None => build(root, &out)?,
+    };
+    let path = out.join(object::NAME);
+    fs::write(&path, bytes).map_err(|error| format!("failed to write {}: {error}", path.display()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    println!("cargo::rerun-if-changed={}", path.display());
+    let bytes =
+        fs::read(path).map_err(|error| format!("{VARIABLE} names {}: {error}", path.display()))?;
+    // An agent without its programs would be built in vain.
+    if !bytes.starts_with(b"\x7fELF") {
+        return Err(format!(
+            "{VARIABLE} names {}, which is no object",
+            path.display()
+        ));
+    }
+    Ok(bytes)
+}
+
+fn build(root: &Path, out: &Path) -> Result<Vec<u8>, String> {
+    for input in [
+        "profiler-ebpf",
+        "profiler-common",
+        "Cargo.toml",
+        "Cargo.lock",
+        object::PINS,
+    ] {
+        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    }
+    // `target/PROFILE/build/profiler-HASH/out`: xtask keeps its tools in `target/tools`.
+    let tools = out.ancestors().nth(4).unwrap_or(out).join("tools/bin");
+    let build = object::Build {
+        root,
+        target: &out.join("bpf"),
+        tools: &tools,
+    };
+    build.run()
 }

@@ -1,4 +1,5 @@
-//! Recorded bytes of the ring → profiles as text: the whole data plane, without privileges.
+//! Recorded bytes of the ring → profiles as text: the data plane but for native and kernel frames, whose
+//! names are this machine's, without privileges.
 //!
 //! The records are of `tests/programs`, kept with `spanprof record --keep-records` on a Debian 12
 //! with its own CPython 3.11 (`records/README.md`).

@@ -15,12 +15,4 @@ pub mod python;
 pub mod shop;
 pub mod spanprof;
 
-/// Says why a test cannot run here. On CI nothing may be left out: there it fails.
-///
-/// # Panics
-/// Where the environment has `CI`.
-#[expect(clippy::print_stderr, reason = "only tests call it")]
-pub fn skip(reason: &str) {
-    assert!(std::env::var_os("CI").is_none(), "skipped on CI: {reason}");
-    eprintln!("SKIPPED: {reason}");
-}
+pub use launcher::skip;

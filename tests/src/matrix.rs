@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::missing_panics_doc,
+    clippy::panic,
     clippy::expect_used,
     reason = "a matrix that cannot be read fails the test"
 )]
@@ -61,6 +62,26 @@ pub fn cells() -> Vec<Cell> {
     serde_json::from_str(&text).expect("the matrix is JSON")
 }
 
+/// A cell by its name; skips if its interpreter is missing.
+///
+/// # Panics
+/// If the matrix has no such cell: then the test is of nothing.
+pub fn cell(name: &str) -> Option<Cell> {
+    let cells = cells();
+    if cells.is_empty() {
+        return None;
+    }
+    let cell = cells.into_iter().find(|cell| cell.name == name);
+    let cell = cell.unwrap_or_else(|| panic!("the matrix has no cell {name}"));
+    if cell.python.is_none() {
+        crate::skip(&format!(
+            "CPython {name} is missing: run cargo xtask pythons"
+        ));
+        return None;
+    }
+    Some(cell)
+}
+
 impl Cell {
     /// Whether the package is there: PyO3 serves no interpreter before 3.10 with one wheel for all,
     /// and none without the GIL before 3.14.
@@ -113,11 +134,7 @@ impl Cell {
                 self.packages.display()
             );
         }
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("OTEL_") {
-                command.env_remove(name);
-            }
-        }
+        python::forget_the_caller(&mut command);
         command
             .args(arguments)
             .env("PYTHONPATH", path)

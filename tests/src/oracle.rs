@@ -69,11 +69,11 @@ impl Oracle {
     }
 
     /// Starts to record, with further arguments.
-    pub fn watch(self, arguments: &[&str]) -> Watching {
+    pub fn watch(self, arguments: &[String]) -> Watching {
         let kept = self.kept();
         let kept = kept.to_str().expect("a path of text");
         let mut all = vec!["--frequency", FREQUENCY, "--keep-records", kept];
-        all.extend(arguments);
+        all.extend(arguments.iter().map(String::as_str));
         Watching {
             recording: Recording::start(&all),
             oracle: self,
@@ -88,8 +88,18 @@ impl Default for Oracle {
 }
 
 impl Watching {
-    /// Ends both records, and compares them.
+    /// Ends both records, and compares them: all processes together.
     pub fn judge(self) -> (Verdict, Recorded) {
+        let (verdicts, recorded) = self.judge_each();
+        let mut all = Verdict::default();
+        for verdict in verdicts.into_values() {
+            all.add(verdict);
+        }
+        (all, recorded)
+    }
+
+    /// The same for each process that has recorded anything.
+    pub fn judge_each(self) -> (BTreeMap<u32, Verdict>, Recorded) {
         let recorded = self.recording.stop();
         let truth = Truth::read(&self.oracle.stamps());
         (judge(&truth, &self.oracle.kept()), recorded)
@@ -130,6 +140,25 @@ impl Verdict {
         assert!(self.judged() >= at_least, "too few samples: {self}");
         let in_spans = self.labelled + self.missed_in_all();
         assert!(self.missed_in_all() * 50 < in_spans, "{self}");
+    }
+
+    fn add(&mut self, other: Self) {
+        let Self {
+            right,
+            labelled,
+            missed,
+            wrong,
+            between,
+            shown,
+        } = other;
+        self.right += right;
+        self.labelled += labelled;
+        for (reason, count) in missed {
+            *self.missed.entry(reason).or_default() += count;
+        }
+        self.wrong += wrong;
+        self.between += between;
+        self.shown.extend(shown);
     }
 
     fn wrong(&mut self, sample: &SpanSample, instead_of: &str) {
@@ -235,10 +264,6 @@ impl Truth {
         (time <= stretch.end).then_some(stretch)
     }
 
-    fn knows(&self, pid: Pid) -> bool {
-        self.stretches.keys().any(|(of, _)| *of == pid)
-    }
-
     /// Whether a span can have been current at a time.
     fn may_be(&self, span: SpanId, time: u64) -> bool {
         self.lives
@@ -250,14 +275,16 @@ impl Truth {
 }
 
 /// Joins the kept records as the agent does, and compares sample by sample.
-fn judge(truth: &Truth, kept: &Path) -> Verdict {
+fn judge(truth: &Truth, kept: &Path) -> BTreeMap<u32, Verdict> {
     let bytes = fs::read(kept).expect("the recording has kept its records");
     let mut join = Join::new(MAX_SPANS, Health::default());
-    let mut verdict = Verdict::default();
+    let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
+    let pids: HashSet<Pid> = truth.stretches.keys().map(|(pid, _)| *pid).collect();
     for record in records(&bytes) {
         match decode(record).expect("a record of ours") {
-            Event::Sample(sample) if truth.knows(sample.process.pid) => {
-                compare(truth, &join.sample(sample, None), &mut verdict);
+            Event::Sample(sample) if pids.contains(&sample.process.pid) => {
+                let verdict = verdicts.entry(sample.process.pid.0).or_default();
+                compare(truth, &join.sample(sample, None), verdict);
             }
             Event::SpanStart(start) => drop(join.span_start(&start)),
             Event::SpanSeen(seen) => drop(join.span_seen(&seen)),
@@ -267,7 +294,7 @@ fn judge(truth: &Truth, kept: &Path) -> Verdict {
             Event::Sample(_) | Event::Resource(_) => {}
         }
     }
-    verdict
+    verdicts
 }
 
 fn compare(truth: &Truth, sample: &SpanSample, verdict: &mut Verdict) {

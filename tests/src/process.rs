@@ -8,10 +8,11 @@
 )]
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read, Write as _},
     os::unix::process::CommandExt as _,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, Once, PoisonError},
     thread,
     time::Duration,
 };
@@ -19,6 +20,7 @@ use std::{
 use profiler::time::monotonic_now;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process, kill_process_group};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 /// How long anything may take before the test fails. Generous: only failures wait for it.
 pub const DEADLINE: Duration = Duration::from_secs(120);
@@ -32,6 +34,24 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         }
         assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether the signals were seen to.
+static HEARD: Once = Once::new();
+
+/// Listens to signals that whoever started the tests has had ignored, as `nohup` and shells do in the
+/// background: what is ignored stays ignored in a child, what is listened to does not. The tests go on
+/// as if they were ignored.
+fn hear_signals() {
+    let status = fs::read_to_string("/proc/self/status").expect("every process has a status");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.expect("of signals, too").trim(), 16);
+    let ignored = ignored.expect("a mask of signals");
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1] {
+        if ignored & 1 << (signal - 1) != 0 {
+            signal_hook::flag::register(signal, Arc::default()).expect("it can be listened to");
+        }
     }
 }
 
@@ -61,6 +81,7 @@ pub struct Ended {
 impl Running {
     /// Starts a command, in a process group of its own.
     pub fn start(command: &mut Command) -> Self {
+        HEARD.call_once(hear_signals);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

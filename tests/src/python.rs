@@ -106,6 +106,16 @@ fn listed(variable: &str) -> Vec<Python> {
     venvs.split(':').filter_map(pair).collect()
 }
 
+/// Takes from a command what the caller's environment tells Python and OpenTelemetry.
+pub fn forget_the_caller(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("OTEL_") || text.starts_with("PYTHON") {
+            command.env_remove(&name);
+        }
+    }
+}
+
 /// A file of `tests/programs`.
 pub fn program(name: &str) -> PathBuf {
     let manifest = env::var_os("CARGO_MANIFEST_DIR").expect("cargo or xtask sets it");
@@ -116,11 +126,7 @@ impl Python {
     /// A command of this interpreter, in an environment that says nothing of services.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("OTEL_") {
-                command.env_remove(name);
-            }
-        }
+        forget_the_caller(&mut command);
         command
             .env("PYTHONPATH", program(""))
             .env("PYTHONDONTWRITEBYTECODE", "1");

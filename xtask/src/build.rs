@@ -1,46 +1,94 @@
 //! Builds the agent with the BPF programs in it.
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::command;
-use crate::toolchain;
 use crate::workspace::Workspace;
 
-/// Build the agent, the program `spanprof`.
+/// Build the agent, the program `spanprof`
 ///
-/// Installs the toolchains and bpf-linker first, if they are missing.
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    /// Build optimised, as it is released
+/// Prints where it is. Installs what is missing first: the BPF toolchain and bpf-linker only if the kernel
+/// programs differ from the prebuilt object.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// Build optimised, as it is released: some two minutes
     #[arg(long)]
     release: bool,
 }
 
+/// The profile of the demo and the tests: fast enough to profile a host with, and compiled in half the
+/// time of a release.
+pub const QUICK: &str = "quick";
+
 /// Runs the subcommand.
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+///
+/// # Errors
+/// Something that is missing cannot be installed, or the agent does not compile.
+pub fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::locate()?;
-    toolchain::ensure_build(&workspace)?;
-    if arguments.release {
-        println!("{}", agent(&workspace)?.display());
-        return Ok(());
-    }
-    command::run(workspace.cargo()?.args(["build", "--package", "profiler"]))?;
-    println!("{}", workspace.target.join("debug/spanprof").display());
+    let profile = if arguments.release { "release" } else { "dev" };
+    println!("{}", agent(&workspace, profile)?.display());
     Ok(())
 }
 
-/// Builds the agent for release and returns its path; the toolchains must be there.
-pub(crate) fn agent(workspace: &Workspace) -> Result<PathBuf> {
-    command::run(
-        workspace
-            .cargo()?
-            .args(["build", "--package", "profiler", "--release"]),
-    )?;
-    let agent = workspace.agent();
-    if !agent.is_file() {
-        bail!("cargo built no {}", agent.display());
+/// Builds the agent in a profile of cargo's and returns its path.
+///
+/// # Errors
+/// As [`run`].
+pub fn agent(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo_with_programs()?;
+    cargo.args([
+        "build",
+        "--package",
+        "profiler",
+        "--bin",
+        "spanprof",
+        "--profile",
+        profile,
+    ]);
+    let agent = artifacts(&mut cargo)?.into_iter().next_back();
+    Ok(agent.context("cargo built no spanprof")?.program)
+}
+
+/// A program that cargo has built.
+pub(crate) struct Artifact {
+    /// What cargo says of it (<https://doc.rust-lang.org/cargo/reference/external-tools.html>).
+    pub(crate) message: Value,
+    /// Where it is.
+    pub(crate) program: PathBuf,
+}
+
+/// Runs a command of cargo's that builds, which shows how far it is; the programs that it says it has built.
+pub(crate) fn artifacts(cargo: &mut Command) -> Result<Vec<Artifact>> {
+    let messages = command::output(cargo.args(["--message-format", "json-render-diagnostics"]))?;
+    Ok(messages.lines().filter_map(artifact).collect())
+}
+
+/// The program that a line of cargo's messages announces, if it does.
+fn artifact(message: &str) -> Option<Artifact> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let program = PathBuf::from(message.get("executable")?.as_str()?);
+    Some(Artifact { message, program })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::artifact;
+
+    /// Of cargo's messages, programs are taken and other artefacts left.
+    #[test]
+    fn programs_are_found() {
+        let message =
+            r#"{"reason":"compiler-artifact","profile":{"test":true},"executable":"/t/x-1"}"#;
+        assert_eq!(artifact(message).unwrap().program, PathBuf::from("/t/x-1"));
+        let message = r#"{"reason":"compiler-artifact","executable":null}"#;
+        assert!(artifact(message).is_none());
+        assert!(artifact("   Compiling tests").is_none());
     }
-    Ok(agent)
 }

@@ -2,14 +2,24 @@
 
 use anyhow::Result;
 
-use crate::{lint, test};
+use crate::progress::Progress;
+use crate::workspace::Workspace;
+use crate::{codegen, lint, programs, test};
 
-/// Run what CI runs: lint, then all tests.
+/// Run what CI runs: lint, generated code, the prebuilt object, then every test
 #[derive(clap::Args)]
 pub(crate) struct Arguments {}
 
 /// Runs the subcommand.
 pub(crate) fn run(_: &Arguments) -> Result<()> {
+    let mut progress = Progress::new(4);
+    let workspace = Workspace::locate()?;
+    progress.part("the prebuilt object, against one built here");
+    programs::check(&workspace, &programs::build(&workspace)?)?;
+    progress.part("lint");
     lint::run(&lint::Arguments::default())?;
-    test::run(&test::Arguments::default())
+    progress.part("generated code");
+    codegen::run(true)?;
+    progress.part("every test");
+    test::run(&test::Arguments::everything())
 }

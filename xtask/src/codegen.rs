@@ -15,6 +15,8 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
+use crate::{toolchain, workspace::Workspace};
+
 /// A file of offsets, and where they come from.
 struct Table {
     /// The file.
@@ -114,7 +116,7 @@ impl Flavour {
     }
 }
 
-/// Generates the tables of CPython's structure offsets from the headers at hand.
+/// Generate the tables of CPython's structure offsets from the headers at hand
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Write nothing; fail where the table checked in is another
@@ -124,9 +126,9 @@ pub(crate) struct Arguments {
 
 /// Writes the table, or with `check` fails where the one checked in is another.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the workspace's folder")?;
+    let workspace = Workspace::locate()?;
+    let root = workspace.root.as_path();
+    toolchain::ensure_stable(&workspace, &["rustfmt"])?;
     for table in &TABLES {
         let source = format(&source(root, table)?)?;
         let path = root.join(table.path);
@@ -242,7 +244,7 @@ struct Headers {
     version: String,
 }
 
-/// `include/python3.X` of a version, in the folders of `SPANPROF_PYTHONS` (colon-separated prefixes),
+/// `include/python3.X` of a version, in the folders of `SPANPROF_HEADERS` (colon-separated prefixes),
 /// among those that pyenv has built, or that `cargo xtask pythons` has fetched.
 fn headers(minor: u8) -> anyhow::Result<Headers> {
     if let Some(found) = find_headers(minor)? {
@@ -250,12 +252,12 @@ fn headers(minor: u8) -> anyhow::Result<Headers> {
     }
     crate::pythons::ensure_headers()?;
     find_headers(minor)?.with_context(|| {
-        format!("no headers of CPython 3.{minor}: name its prefix in SPANPROF_PYTHONS")
+        format!("no headers of CPython 3.{minor}: name its prefix in SPANPROF_HEADERS")
     })
 }
 
 fn find_headers(minor: u8) -> anyhow::Result<Option<Headers>> {
-    let mut prefixes: Vec<PathBuf> = env::var_os("SPANPROF_PYTHONS")
+    let mut prefixes: Vec<PathBuf> = env::var_os("SPANPROF_HEADERS")
         .map(|paths| env::split_paths(&paths).collect())
         .unwrap_or_default();
     if let Some(home) = env::var_os("HOME") {

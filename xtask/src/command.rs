@@ -1,80 +1,55 @@
 //! Running other programs: each failure names the command that failed.
 
-use std::env;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+pub use launcher::command::{can_become_root, find_on_path, is_ci, is_root, probe, say};
 
-/// Tells the user what is being done, on stderr: stdout is for results.
-pub(crate) fn say(message: &str) {
-    eprintln!("xtask: {message}");
+/// A command as one would type it: without the environment that it is given.
+pub fn line(command: &Command) -> String {
+    let words = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args());
+    let words = words.map(|word| {
+        let word = word.to_string_lossy();
+        if word.contains(char::is_whitespace) {
+            format!("'{word}'")
+        } else {
+            word.into_owned()
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Runs `command` to its end; anything but success is an error.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
-        .with_context(|| format!("failed to start {command:?}"))?;
+        .with_context(|| format!("failed to start {}", line(command)))?;
     if !status.success() {
-        bail!("{command:?} ended with {status}");
+        bail!("{} ended with {status}", line(command));
     }
     Ok(())
 }
 
 /// What `command` wrote on stdout; its stderr goes to the user.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
+pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
         .output()
-        .with_context(|| format!("failed to start {command:?}"))?;
+        .with_context(|| format!("failed to start {}", line(command)))?;
     if !output.status.success() {
-        bail!("{command:?} ended with {}", output.status);
+        bail!("{} ended with {}", line(command), output.status);
     }
-    String::from_utf8(output.stdout).with_context(|| format!("{command:?} wrote no UTF-8"))
-}
-
-/// What `command` wrote on stdout, or nothing if it cannot be run or fails: for questions whose
-/// failure is an answer.
-pub(crate) fn probe(command: &mut Command) -> Option<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// The first file called `name` in the folders of `PATH`.
-pub(crate) fn find_on_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-}
-
-/// Are we root?
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// Is this a CI run, where a missing tool or privilege is a failure and not a skip?
-pub(crate) fn is_ci() -> bool {
-    env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
+    String::from_utf8(output.stdout).with_context(|| format!("{} wrote no UTF-8", line(command)))
 }
 
 /// `program` as root: as it is when we are, else through sudo with `environment` kept.
 ///
 /// The variables are passed as arguments of `env`, because sudo drops the environment.
-pub(crate) fn privileged(
-    program: &Path,
-    environment: &[(&str, &OsStr)],
-    reason: &str,
-) -> Result<Command> {
+pub fn privileged(program: &Path, environment: &[(&str, &OsStr)], reason: &str) -> Result<Command> {
     let mut command;
     if is_root() {
         command = Command::new(program);

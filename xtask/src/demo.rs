@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +16,11 @@ use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::command::{self, say};
+use crate::progress::Progress;
 use crate::workspace::Workspace;
-use crate::{build, setup, toolchain};
+use crate::{build, setup};
 
-/// Profile a small Flask shop and show which spans burn its CPU.
+/// Profile a small Flask shop and show which spans burn its CPU
 ///
 /// Installs what is missing, builds the agent, starts the shop with its own traffic, records it and
 /// prints the spans by CPU. The recording needs root: sudo is asked if you are not.
@@ -41,9 +42,16 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::locate()?;
-    toolchain::ensure_build(&workspace)?;
+    let mut progress = Progress::new(4);
+    progress.part("downloading crates, if some are missing");
+    command::run(workspace.cargo()?.args(["fetch", "--quiet", "--locked"])).context(
+        "cargo could not download crates: it says why above; this machine needs the network for it once",
+    )?;
+    progress.part("the shop: a virtual environment with Flask and the Python package");
     let python = setup::demo_environment(&workspace)?;
-    let agent = build::agent(&workspace)?;
+    progress.part("compiling the agent: about a minute at first");
+    let agent = build::agent(&workspace, build::QUICK)?;
+    progress.part("profiling the shop");
     let folder = workspace.target.join("demo");
     fs::create_dir_all(&folder)
         .with_context(|| format!("failed to create {}", folder.display()))?;
@@ -82,6 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         arguments.seconds
     ));
     let status = supervise(&mut record, &interrupted)?;
+    give_to_the_user(&files)?;
     if !status.success() {
         bail!(
             "spanprof record ended with {status}; try: {} doctor",
@@ -185,6 +194,24 @@ fn supervise(record: &mut Command, interrupted: &AtomicBool) -> Result<ExitStatu
         }
         thread::sleep(POLL_INTERVAL);
     }
+}
+
+/// What sudo has written belongs to root: whoever runs the demo shall be able to remove it.
+fn give_to_the_user(files: &[PathBuf]) -> Result<()> {
+    if command::is_root() {
+        return Ok(());
+    }
+    let owner = format!(
+        "{}:{}",
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw()
+    );
+    let mut chown = command::privileged(Path::new("chown"), &[], "giving you the files")?;
+    command::run(
+        chown
+            .arg(owner)
+            .args(files.iter().filter(|file| file.exists())),
+    )
 }
 
 fn explain(agent: &Path, folder: &Path) {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::command::say;
 use crate::workspace::{Workspace, files_below};
 
-/// Check that no room of the agent uses a room it must not know.
+/// Check that no room of the agent uses a room it must not know
 ///
 /// Reads the paths that begin with `crate::` in `profiler/src`. Test modules are free.
 #[derive(clap::Args)]

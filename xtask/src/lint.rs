@@ -3,18 +3,16 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
+use launcher::interpreter;
 
 use crate::command::{self, say};
-use crate::python::Environment;
-use crate::toolchain::{self, BPF_TARGET, BPF_TOOLCHAIN};
+use crate::python::{Environment, Pip};
+use crate::toolchain;
 use crate::workspace::{Workspace, files_below};
-use crate::{interpreter, layers};
+use crate::{layers, programs};
 
-/// The linter of the Python files.
-const RUFF: &str = "ruff==0.17.6";
-
-/// Check formatting, clippy, licences, layers and Python style.
+/// Check formatting, clippy, licences, layers and Python style
 ///
 /// Every check runs, even after one has failed; the failures are listed at the end. Installs
 /// cargo-deny and ruff under the target folder, if they are missing.
@@ -40,7 +38,7 @@ const CHECKS: [(&str, Check); 7] = [
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::locate()?;
-    toolchain::ensure_build(&workspace)?;
+    toolchain::ensure_stable(&workspace, &["clippy", "rustfmt"])?;
     let mut failed = Vec::new();
     for (name, check) in CHECKS {
         say(&format!("lint: {name}"));
@@ -59,15 +57,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn rustfmt(workspace: &Workspace, fix: bool) -> Result<()> {
     let check: &[&str] = if fix { &[] } else { &["--check"] };
     command::run(workspace.cargo()?.args(["fmt", "--all", "--"]).args(check))?;
-    if workspace.has_python_package() {
-        command::run(
-            workspace
-                .cargo()?
-                .args(["fmt", "--manifest-path", "python/Cargo.toml", "--"])
-                .args(check),
-        )?;
-    }
-    Ok(())
+    command::run(
+        workspace
+            .cargo()?
+            .args(["fmt", "--manifest-path", "python/Cargo.toml", "--"])
+            .args(check),
+    )
 }
 
 /// `clippy` with the arguments that all our crates share.
@@ -80,7 +75,7 @@ fn clippy_arguments(command: &mut Command, fix: bool) -> &mut Command {
 }
 
 fn clippy(workspace: &Workspace, fix: bool) -> Result<()> {
-    let mut command = workspace.cargo()?;
+    let mut command = workspace.cargo_with_programs()?;
     clippy_arguments(&mut command, fix)
         .args(["--workspace", "--exclude", "profiler-ebpf", "--all-targets"])
         .args(["--", "--deny", "warnings"]);
@@ -88,27 +83,18 @@ fn clippy(workspace: &Workspace, fix: bool) -> Result<()> {
 }
 
 fn clippy_bpf(workspace: &Workspace, fix: bool) -> Result<()> {
-    if !workspace.has_bpf_programs() {
-        say("profiler-ebpf has no programs yet: nothing to check");
-        return Ok(());
-    }
-    toolchain::ensure_bpf_clippy()?;
-    // Through rustup: a cargo that rustup started keeps its own toolchain, whatever `+` says.
-    let mut command = Command::new("rustup");
+    let toolchain = toolchain::bpf_toolchain(workspace, &["rust-src", "clippy"]);
+    toolchain.ensure().map_err(Error::msg)?;
+    let mut command = toolchain.command("cargo");
     command
-        .args(["run", BPF_TOOLCHAIN, "cargo"])
         .current_dir(&workspace.root)
-        .env_remove("RUSTC")
-        .env_remove("RUSTDOC")
-        .env_remove("CARGO")
-        .env("RUSTUP_TOOLCHAIN", BPF_TOOLCHAIN)
         .env("PATH", workspace.path_with_tools()?);
     clippy_arguments(&mut command, fix)
         .args([
             "--package",
             "profiler-ebpf",
             "--target",
-            BPF_TARGET,
+            programs::TARGET,
             "-Z",
             "build-std=core",
         ])
@@ -117,10 +103,6 @@ fn clippy_bpf(workspace: &Workspace, fix: bool) -> Result<()> {
 }
 
 fn clippy_python(workspace: &Workspace, fix: bool) -> Result<()> {
-    if !workspace.has_python_package() {
-        say("no Python package in this tree: nothing to check");
-        return Ok(());
-    }
     let mut command = workspace.cargo()?;
     clippy_arguments(&mut command, fix)
         .args([
@@ -136,11 +118,7 @@ fn clippy_python(workspace: &Workspace, fix: bool) -> Result<()> {
 
 fn deny(workspace: &Workspace, _: bool) -> Result<()> {
     let program = toolchain::ensure_tool(workspace, &toolchain::CARGO_DENY)?;
-    let mut manifests = vec!["Cargo.toml"];
-    if workspace.has_python_package() {
-        manifests.push("python/Cargo.toml");
-    }
-    for manifest in manifests {
+    for manifest in ["Cargo.toml", "python/Cargo.toml"] {
         command::run(
             Command::new(&program)
                 .args(["--manifest-path", manifest, "--config"])
@@ -165,10 +143,10 @@ fn ruff(workspace: &Workspace, fix: bool) -> Result<()> {
         folder: workspace.target.join("lint-venv"),
         interpreter: &interpreter,
         requirements: &[],
-        packages: &[RUFF.to_owned()],
+        packages: &[format!("ruff=={}", workspace.pins.ruff)],
         inputs: 0,
     }
-    .ensure()?;
+    .ensure(&Pip::ensure(workspace)?)?;
     let ruff = |arguments: &[&str]| {
         command::run(
             Command::new(&python)

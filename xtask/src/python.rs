@@ -5,86 +5,199 @@ use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
+use launcher::cache::Installed;
+use launcher::interpreter;
 
 use crate::command::{self, say};
 use crate::workspace::{Workspace, files_below};
 
+/// Environments that are made at a time: pip is busy on one core, and waits for the network between.
+const AT_A_TIME: usize = 2;
+
+/// The pinned pip, which installs into all environments, and maturin beside it, which builds the wheel.
+#[derive(Debug)]
+pub struct Pip {
+    /// The interpreter that has both.
+    python: PathBuf,
+    /// Exact versions of all that is installed without being named.
+    constraints: PathBuf,
+}
+
+impl Pip {
+    /// Makes the environment of both, unless it is there.
+    ///
+    /// # Errors
+    /// There is no interpreter, or the network is not.
+    pub fn ensure(workspace: &Workspace) -> Result<Self> {
+        let interpreter = interpreter::any().with_context(interpreter::none_found)?;
+        let folder = workspace.target.join("pip");
+        let python = folder.join("bin/python");
+        let pins = &workspace.pins;
+        let packages = [
+            format!("pip=={}", pins.pip),
+            format!("maturin=={}", pins.maturin),
+        ];
+        let mut hasher = DefaultHasher::new();
+        (&interpreter, &packages).hash(&mut hasher);
+        command::probe(Command::new(&interpreter).arg("--version")).hash(&mut hasher);
+        let stamp = format!("{:016x}", hasher.finish());
+        make_once(&folder, &stamp, || {
+            ensure_venv_module(&interpreter)?;
+            let mut venv = Command::new(&interpreter);
+            command::run(venv.args(["-I", "-m", "venv"]).arg(&folder))?;
+            let mut install = Command::new(&python);
+            let arguments = [
+                "-I",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ];
+            command::run(install.args(arguments).args(&packages)).context(NETWORK)
+        })?;
+        Ok(Self {
+            python,
+            constraints: workspace.root.join("tests/constraints.txt"),
+        })
+    }
+
+    /// The command `pip`, of which `arguments` come before the command's name.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut pip = Command::new(&self.python);
+        pip.args(["-I", "-m", "pip", "--disable-pip-version-check", "--quiet"])
+            .args(arguments);
+        pip
+    }
+
+    /// The command `pip install`.
+    pub(crate) fn install(&self, arguments: &[&str]) -> Command {
+        let mut install = self.command(arguments);
+        install.arg("install");
+        install
+    }
+}
+
+/// What a failed installation mostly lacks.
+const NETWORK: &str = "pip could not install what is needed: it says why above; \
+    this machine needs the network for it once";
+
 /// A virtual environment and what must be in it.
-pub(crate) struct Environment<'a> {
+#[derive(Debug)]
+pub struct Environment<'a> {
     /// Where it is.
-    pub(crate) folder: PathBuf,
+    pub folder: PathBuf,
     /// The interpreter it is made from.
-    pub(crate) interpreter: &'a Path,
+    pub interpreter: &'a Path,
     /// Requirement files.
-    pub(crate) requirements: &'a [PathBuf],
+    pub requirements: &'a [PathBuf],
     /// Further requirements, as pip takes them: names, wheels, folders.
-    pub(crate) packages: &'a [String],
+    pub packages: &'a [String],
     /// Whatever else decides whether it is up to date, such as the content of a local wheel.
-    pub(crate) inputs: u64,
+    pub inputs: u64,
 }
 
 impl Environment<'_> {
     /// Makes it, or makes it anew if anything it came from has changed; returns its interpreter.
-    pub(crate) fn ensure(&self) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// The interpreter has no `venv`, or something cannot be installed.
+    pub fn ensure(&self, pip: &Pip) -> Result<PathBuf> {
         let python = self.folder.join("bin/python");
-        let stamp_file = self.folder.join("spanprof.stamp");
-        let stamp = self.stamp()?;
-        if python.is_file() && fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {
-            return Ok(python);
-        }
-        say(&format!(
-            "preparing virtual environment {}",
-            self.folder.display()
-        ));
-        if self.folder.exists() {
-            fs::remove_dir_all(&self.folder)
-                .with_context(|| format!("failed to remove {}", self.folder.display()))?;
-        }
-        ensure_venv_module(self.interpreter)?;
-        command::run(
-            Command::new(self.interpreter)
-                .args(["-m", "venv"])
-                .arg(&self.folder),
-        )?;
-        let mut install = Command::new(&python);
-        install.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
-        for file in self.requirements {
-            install.arg("--requirement").arg(file);
-        }
-        install.args(self.packages);
-        if !self.requirements.is_empty() || !self.packages.is_empty() {
-            command::run(&mut install)?;
-        }
-        // Last, so that an interrupted installation is done again.
-        fs::write(&stamp_file, stamp)
-            .with_context(|| format!("failed to write {}", stamp_file.display()))?;
+        make_once(&self.folder, &self.stamp(pip)?, || {
+            ensure_venv_module(self.interpreter)?;
+            let mut venv = Command::new(self.interpreter);
+            // Without a pip of its own: unpacking one takes longer than all the rest.
+            venv.args(["-I", "-m", "venv", "--without-pip"]);
+            command::run(venv.arg(&self.folder))?;
+            let python = python.display().to_string();
+            let mut install = pip.install(&["--python", &python]);
+            install.arg("--constraint").arg(&pip.constraints);
+            for file in self.requirements {
+                install.arg("--requirement").arg(file);
+            }
+            install.args(self.packages);
+            if !self.requirements.is_empty() || !self.packages.is_empty() {
+                command::run(&mut install).context(NETWORK)?;
+            }
+            Ok(())
+        })?;
         Ok(python)
     }
 
-    fn stamp(&self) -> Result<String> {
+    fn stamp(&self, pip: &Pip) -> Result<String> {
         let mut hasher = DefaultHasher::new();
         self.interpreter.hash(&mut hasher);
         self.packages.hash(&mut hasher);
         self.inputs.hash(&mut hasher);
         command::probe(Command::new(self.interpreter).arg("--version")).hash(&mut hasher);
-        for file in self.requirements {
+        for file in self.requirements.iter().chain([&pip.constraints]) {
             read(file)?.hash(&mut hasher);
         }
-        Ok(format!("{:016x}\n", hasher.finish()))
+        Ok(format!("{:016x}", hasher.finish()))
     }
 }
 
+/// Makes several environments, a few at a time.
+///
+/// # Errors
+/// The first that could not be made.
+pub fn ensure_all(environments: &[Environment<'_>], pip: &Pip) -> Result<()> {
+    several(environments, |environment| {
+        environment.ensure(pip).map(drop)
+    })
+}
+
+/// Does something with each of several things, a few at a time; fails with the first that fails.
+pub(crate) fn several<T: Sync>(things: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let left = Mutex::new(things.iter());
+    let next = || left.lock().ok().and_then(|mut left| left.next());
+    let run = || {
+        while let Some(thing) = next() {
+            work(thing)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(run)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker
+                .join()
+                .unwrap_or_else(|_| bail!("a worker has panicked"))
+        })
+    })
+}
+
+/// Makes a folder, unless it was made with the same `stamp`; what is there of another, or of an
+/// interrupted one, is removed first.
+fn make_once(folder: &Path, stamp: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
+    let file = folder.join("spanprof.stamp");
+    if fs::read_to_string(&file).is_ok_and(|found| found == stamp) {
+        return Ok(());
+    }
+    say(&format!(
+        "preparing virtual environment {}",
+        folder.display()
+    ));
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("failed to remove {}", folder.display()))?;
+    }
+    make()?;
+    // Last, so that an interrupted installation is done again.
+    fs::write(&file, stamp).with_context(|| format!("failed to write {}", file.display()))
+}
+
 /// Builds the package's wheel, unless one of the same sources is there; one serves all versions,
-/// because it uses the stable ABI alone.
-pub(crate) fn ensure_wheel(workspace: &Workspace, interpreter: &Path) -> Result<(PathBuf, u64)> {
+/// because it uses the stable ABI alone. Its path, and a hash of what it was made of.
+///
+/// # Errors
+/// It does not build.
+pub fn ensure_wheel(workspace: &Workspace, pip: &Pip) -> Result<(PathBuf, u64)> {
     let folder = workspace.target.join("wheels");
     let sources = source_hash(&workspace.python_package())?;
     let stamp_file = folder.join("sources.stamp");
@@ -99,27 +212,13 @@ pub(crate) fn ensure_wheel(workspace: &Workspace, interpreter: &Path) -> Result<
         fs::remove_dir_all(&folder)
             .with_context(|| format!("failed to remove {}", folder.display()))?;
     }
-    let builder = Environment {
-        folder: workspace.target.join("wheel-builder"),
-        interpreter,
-        requirements: &[],
-        packages: &[],
-        inputs: 0,
-    }
-    .ensure()?;
+    let tools = pip.python.parent().unwrap_or(Path::new(""));
     command::run(
-        Command::new(builder)
-            .args([
-                "-m",
-                "pip",
-                "wheel",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-deps",
-            ])
-            .arg("--wheel-dir")
+        pip.command(&[])
+            .args(["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir"])
             .arg(&folder)
             .arg(workspace.python_package())
+            .env("PATH", workspace.path_with(tools)?)
             .env("CARGO_TARGET_DIR", workspace.target.join("python-package")),
     )?;
     let wheel =
@@ -157,12 +256,14 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 /// Debian packs `venv` and `ensurepip` apart from the interpreter.
 fn ensure_venv_module(interpreter: &Path) -> Result<()> {
     let has_venv = || {
-        command::probe(Command::new(interpreter).args(["-c", "import venv, ensurepip"])).is_some()
+        command::probe(Command::new(interpreter).args(["-I", "-c", "import venv, ensurepip"]))
+            .is_some()
     };
     if has_venv() {
         return Ok(());
     }
     let version = command::probe(Command::new(interpreter).args([
+        "-I",
         "-c",
         "import sys; print('python%d.%d-venv' % sys.version_info[:2])",
     ]));
@@ -176,7 +277,7 @@ fn ensure_venv_module(interpreter: &Path) -> Result<()> {
 }
 
 /// Installs a package of Debian or Ubuntu, as root; else says how. `missing` says why.
-pub(crate) fn apt_install(package: &str, missing: &str) -> Result<()> {
+pub fn apt_install(package: &str, missing: &str) -> Result<()> {
     let line = format!("apt-get install --yes --no-install-recommends {package}");
     if !command::is_root() || command::find_on_path("apt-get").is_none() {
         bail!("{missing}; on Debian and Ubuntu: sudo {line}");
@@ -197,5 +298,9 @@ pub(crate) fn apt_install(package: &str, missing: &str) -> Result<()> {
         "--quiet",
         "--no-install-recommends",
         package,
-    ])
+    ])?;
+    // For `cargo xtask clean`.
+    Installed::Package(package.to_owned())
+        .note()
+        .map_err(Error::msg)
 }

@@ -11,19 +11,20 @@ mod packages;
 mod source;
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
+use launcher::cache;
 
-pub(crate) use self::{cell::Cell, headers::prefixes as header_prefixes};
-use crate::{command::say, workspace::Workspace};
+pub(crate) use self::{
+    cell::{Cell, Cells},
+    headers::prefixes as header_prefixes,
+};
+use crate::{command::say, python::Pip, workspace::Workspace};
 
-/// Where fetched interpreters are kept, instead of the user's cache.
-const VARIABLE: &str = "SPANPROF_CACHE";
-
-/// Fetch every CPython the agent is tested with, 3.8 to 3.15, and list what there is.
+/// Fetch every CPython the agent is tested with, 3.8 to 3.15, and list what there is
 ///
 /// Some 1 GB below `~/.cache/spanprof` (or `SPANPROF_CACHE`), fetched and built once: Debian's packages
 /// of 3.9, 3.11, 3.13, 3.14 and 3.15, and 3.13 without the GIL and with musl, built from source. Needs
@@ -41,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let cells = if arguments.list {
         cell::all(&workspace)?
     } else {
-        let cells = ensure(&workspace)?;
+        let cells = ensure(&workspace, true, &Pip::ensure(&workspace)?)?.all;
         write_matrix(&workspace, &cells)?;
         cells
     };
@@ -52,16 +53,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Fetches what is missing; the cells of the matrix, those that could not be had without a program.
-pub(crate) fn ensure(workspace: &Workspace) -> Result<Vec<Cell>> {
+/// Fetches what is missing, for every cell or for one a version; the cells of the matrix, those that could
+/// not be had without a program.
+pub(crate) fn ensure(workspace: &Workspace, all: bool, pip: &Pip) -> Result<Cells> {
     let folder = folder()?;
-    for part in cell::PARTS {
+    for part in cell::parts(all) {
         if let Err(error) = part.ensure(&folder) {
             say(&format!("{} cannot be had: {error:#}", part.name()));
         }
     }
-    let cells = cell::all(workspace)?;
-    packages::ensure(workspace, &cells)?;
+    let cells = Cells::choose(cell::all(workspace)?, all);
+    packages::ensure(workspace, &cells.all, all, pip)?;
     Ok(cells)
 }
 
@@ -80,12 +82,7 @@ pub(crate) fn write_matrix(workspace: &Workspace, cells: &[Cell]) -> Result<Path
 
 /// Where it all is.
 fn folder() -> Result<PathBuf> {
-    let cache = env::var_os(VARIABLE)
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(env::var_os("XDG_CACHE_HOME")?).join("spanprof")))
-        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache/spanprof")));
-    let cache = cache.with_context(|| format!("no home folder: set {VARIABLE}"))?;
-    Ok(cache.join("interpreters"))
+    Ok(cache::folder().map_err(Error::msg)?.join("interpreters"))
 }
 
 /// Makes a folder by `make`, once for each `stamp`: what is there of another or an interrupted one is

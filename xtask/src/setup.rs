@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use crate::command::say;
-use crate::interpreter;
-use crate::python::{self, Environment};
+use crate::python::{self, Environment, Pip};
 use crate::toolchain;
 use crate::workspace::Workspace;
+use launcher::interpreter;
 
-/// Install what is missing: toolchains, bpf-linker, the demo's virtual environment.
+/// Install what is missing: toolchains, bpf-linker, the demo's virtual environment
 ///
 /// Says what it installs. Touches rustup's toolchains and the target folder, nothing else; as root
 /// on Debian also the package of Python's venv module, if that is missing.
@@ -24,10 +24,8 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// The stable and the BPF toolchain
+    /// Both toolchains, with what checking takes, and bpf-linker
     Toolchains,
-    /// bpf-linker
-    Linker,
     /// The virtual environment of the demo
     Demo,
 }
@@ -37,11 +35,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::locate()?;
     let wants = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     if wants(Part::Toolchains) {
-        toolchain::ensure_stable(&workspace)?;
-        toolchain::ensure_bpf_toolchain()?;
-    }
-    if wants(Part::Linker) {
-        toolchain::ensure_tool(&workspace, &toolchain::BPF_LINKER)?;
+        toolchain::ensure_stable(&workspace, &["clippy", "rustfmt"])?;
+        toolchain::ensure_bpf(&workspace)?;
     }
     if wants(Part::Demo) {
         demo_environment(&workspace)?;
@@ -52,22 +47,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// The interpreter of the demo's virtual environment, made if it is missing or outdated.
 pub(crate) fn demo_environment(workspace: &Workspace) -> Result<PathBuf> {
-    let interpreter = interpreter::any().with_context(|| {
-        format!(
-            "found no CPython of {}; name one in {}",
-            interpreter::VERSIONS.join(", "),
-            interpreter::VARIABLE
-        )
-    })?;
-    let mut packages = Vec::new();
-    let mut inputs = 0;
-    if workspace.has_python_package() {
-        let (wheel, sources) = python::ensure_wheel(workspace, &interpreter)?;
-        packages.push(wheel.display().to_string());
-        inputs = sources;
-    } else {
-        say("no Python package in this tree: its virtual environment goes without");
-    }
+    let interpreter = interpreter::any().with_context(interpreter::none_found)?;
+    let pip = Pip::ensure(workspace)?;
+    let (wheel, inputs) = python::ensure_wheel(workspace, &pip)?;
+    let packages = [wheel.display().to_string()];
     Environment {
         folder: workspace.target.join("venv"),
         interpreter: &interpreter,
@@ -75,5 +58,5 @@ pub(crate) fn demo_environment(workspace: &Workspace) -> Result<PathBuf> {
         packages: &packages,
         inputs,
     }
-    .ensure()
+    .ensure(&pip)
 }

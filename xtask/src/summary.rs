@@ -1,11 +1,14 @@
 //! Adding up the closing lines of test runs.
 
 use std::fmt;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::ops::AddAssign;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
+use launcher::SKIPPED;
+
+use crate::command::line;
 
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,28 +53,47 @@ impl fmt::Display for Summary {
 /// A command that fails without counting a failure (it did not build, it crashed) is one failure:
 /// no outcome may get lost.
 pub(crate) fn run(command: &mut Command) -> Result<Summary> {
+    run_selected(command, None)
+}
+
+/// The same for a command that may have nothing to run, which it says by an exit code.
+pub(crate) fn run_selected(command: &mut Command, nothing_ran: Option<i32>) -> Result<Summary> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("failed to start {command:?}"))?;
+        .with_context(|| format!("failed to start {}", line(command)))?;
     let mut total = Summary::default();
     if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.with_context(|| format!("failed to read from {command:?}"))?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            if let Some(summary) = closing_line(&line) {
-                total += summary;
-            }
-        }
+        total = count(BufReader::new(stdout), |line| println!("{line}"))
+            .with_context(|| format!("failed to read from {}", line(command)))?;
     }
     let status = child
         .wait()
-        .with_context(|| format!("failed to wait for {command:?}"))?;
-    if !status.success() && total.failed == 0 {
-        eprintln!("xtask: {command:?} ended with {status}");
+        .with_context(|| format!("failed to wait for {}", line(command)))?;
+    let is_empty = nothing_ran.is_some() && status.code() == nothing_ran;
+    if !status.success() && total.failed == 0 && !is_empty {
+        eprintln!("xtask: {} ended with {status}", line(command));
         total.failed = 1;
     }
+    Ok(total)
+}
+
+/// Counts the tests of an output, each line of which is shown.
+fn count(output: impl BufRead, show: impl Fn(&str)) -> io::Result<Summary> {
+    let mut total = Summary::default();
+    let mut skipped = 0;
+    for line in output.split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        show(&line);
+        total += closing_line(&line).unwrap_or_default();
+        // Beside the name of its test, if several run at a time.
+        skipped += u64::from(line.contains(SKIPPED));
+    }
+    // libtest knows no test that finds out that it cannot run: it says that it has passed.
+    let skipped = total.passed.min(skipped);
+    total.passed -= skipped;
+    total.skipped += skipped;
     Ok(total)
 }
 
@@ -116,7 +138,7 @@ fn counted<'a>(counts: impl Iterator<Item = &'a str>) -> Summary {
 mod tests {
     use std::process::Command;
 
-    use super::{Summary, closing_line, run};
+    use super::{Summary, closing_line, count, run};
 
     /// Cargo's closing line counts ignored tests as skipped, and neither measured nor filtered ones.
     #[test]
@@ -167,6 +189,22 @@ mod tests {
         ] {
             assert_eq!(closing_line(line), None, "{line}");
         }
+    }
+
+    /// A test that says that it was skipped has not passed.
+    #[test]
+    fn skipped_tests_have_not_passed() {
+        let output = "SKIPPED: no root\ntest result: ok. 2 passed; 0 failed; 0 ignored\n";
+        let summary = count(output.as_bytes(), |_| ()).unwrap();
+        let (passed, failed, skipped) = (1, 0, 1);
+        assert_eq!(
+            summary,
+            Summary {
+                passed,
+                failed,
+                skipped
+            }
+        );
     }
 
     /// A command that fails without a closing line is one failure.

@@ -5,25 +5,28 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
+use launcher::pins::{self, Pins};
 
-use crate::command;
+use crate::{command, programs};
 
 /// The folders every subcommand works in.
-pub(crate) struct Workspace {
+pub struct Workspace {
     /// The folder of the root manifest.
-    pub(crate) root: PathBuf,
+    pub root: PathBuf,
     /// Cargo's target folder, wherever the user has put it.
-    pub(crate) target: PathBuf,
+    pub target: PathBuf,
+    /// Which toolchains and tools are used.
+    pub pins: Pins,
 }
 
 impl Workspace {
     /// Asks cargo: the user may have moved the target folder by environment or by configuration.
-    pub(crate) fn locate() -> Result<Self> {
+    pub fn locate() -> Result<Self> {
         let metadata = command::output(
             Command::new(cargo_program())
                 .args(["metadata", "--format-version", "1", "--no-deps"])
-                .current_dir(env!("CARGO_MANIFEST_DIR")),
+                .current_dir(pins::root().map_err(Error::msg)?),
         )?;
         let metadata: serde_json::Value =
             serde_json::from_str(&metadata).context("failed to read what cargo metadata wrote")?;
@@ -34,29 +37,26 @@ impl Workspace {
                 .map(PathBuf::from)
                 .with_context(|| format!("cargo metadata names no {key}"))
         };
+        let root = folder("workspace_root")?;
         Ok(Self {
-            root: folder("workspace_root")?,
             target: folder("target_directory")?,
+            pins: Pins::read(&root).map_err(Error::msg)?,
+            root,
         })
     }
 
     /// Where tools are installed, so that the user's own are left alone.
-    pub(crate) fn tools(&self) -> PathBuf {
+    pub fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
 
     /// The folder of the Python package.
-    pub(crate) fn python_package(&self) -> PathBuf {
+    pub fn python_package(&self) -> PathBuf {
         self.root.join("python")
     }
 
-    /// The agent that `cargo xtask build --release` leaves.
-    pub(crate) fn agent(&self) -> PathBuf {
-        self.target.join("release/spanprof")
-    }
-
     /// Cargo with the pinned stable toolchain, in the root, with our own tools found first.
-    pub(crate) fn cargo(&self) -> Result<Command> {
+    pub fn cargo(&self) -> Result<Command> {
         let mut command = Command::new(cargo_program());
         command
             .current_dir(&self.root)
@@ -64,33 +64,45 @@ impl Workspace {
         Ok(command)
     }
 
+    /// The same, with the object of the kernel programs there and named to the agent's build.
+    ///
+    /// # Errors
+    /// They have to be built and cannot.
+    pub fn cargo_with_programs(&self) -> Result<Command> {
+        let object = programs::ensure(self)?;
+        let mut cargo = self.cargo()?;
+        cargo.env(programs::VARIABLE, object);
+        Ok(cargo)
+    }
+
     /// `PATH` with our own tools first.
-    pub(crate) fn path_with_tools(&self) -> Result<OsString> {
+    ///
+    /// # Errors
+    /// Their folder has a colon in its name.
+    pub fn path_with_tools(&self) -> Result<OsString> {
+        self.path_with(&self.tools().join("bin"))
+    }
+
+    /// `PATH` with a folder first.
+    ///
+    /// # Errors
+    /// The folder has a colon in its name.
+    pub fn path_with(&self, folder: &Path) -> Result<OsString> {
         let path = env::var_os("PATH").unwrap_or_default();
-        let folders = [self.tools().join("bin")]
+        let folders = [folder.to_path_buf()]
             .into_iter()
             .chain(env::split_paths(&path));
         env::join_paths(folders).context("failed to put the tools on PATH")
     }
-
-    /// Is there anything to check in `profiler-ebpf` beyond its placeholder library?
-    pub(crate) fn has_bpf_programs(&self) -> bool {
-        self.root.join("profiler-ebpf/src/main.rs").is_file()
-    }
-
-    /// Is the Python package there?
-    pub(crate) fn has_python_package(&self) -> bool {
-        self.python_package().join("pyproject.toml").is_file()
-    }
 }
 
 /// The cargo that runs us, so that one toolchain does it all.
-pub(crate) fn cargo_program() -> OsString {
+pub fn cargo_program() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
 }
 
 /// Every file below `folder` whose name ends in `.suffix`, sorted; none if there is no such folder.
-pub(crate) fn files_below(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
+pub fn files_below(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {

@@ -217,8 +217,7 @@ mod tests {
     #[test]
     fn offsets_of_the_running_kernel() {
         let Ok(types) = KernelTypes::read() else {
-            println!("skipped: this kernel has no BTF");
-            return;
+            return launcher::skip("this kernel has no BTF");
         };
         let tgid = types.offset(&["task_struct", "tgid"]).unwrap();
         let pid = types.offset(&["task_struct", "pid"]).unwrap();

@@ -104,11 +104,6 @@ pub struct Loaded {
 /// The kernel side cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The agent was built without the kernel programs.
-    #[error(
-        "this build has no kernel programs: it was made with AYA_BUILD_SKIP set; build it with `cargo xtask build`"
-    )]
-    NotBuilt,
     /// The kernel's types are not known.
     #[error(transparent)]
     Btf(#[from] BtfError),
@@ -157,9 +152,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sp
 /// Loads the programs and attaches the process notices. Sampling starts with
 /// [`Control::start_sampling`](super::Control::start_sampling).
 pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
-    if OBJECT.is_empty() {
-        return Err(LoadError::NotBuilt);
-    }
     if !super::support::may_load_programs() {
         return Err(LoadError::NotPermitted);
     }

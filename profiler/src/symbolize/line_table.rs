@@ -181,7 +181,7 @@ impl Bytes<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, process::Command};
+    use std::process::Command;
 
     use profiler_common::python::line_table::{LNOTAB, LOCATIONS, PEP626};
     use serde_json::Value;
@@ -223,26 +223,6 @@ print(json.dumps([sys.version_info[1], [
 ]]))
 ";
 
-    fn interpreters() -> Vec<PathBuf> {
-        let home = std::env::var("HOME").unwrap_or_default();
-        let versions = std::fs::read_dir(format!("{home}/.pyenv/versions"));
-        let mut found: Vec<_> = versions
-            .into_iter()
-            .flatten()
-            .filter_map(Result::ok)
-            .filter(|entry| {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                ["3.8.", "3.9.", "3.10.", "3.11.", "3.12.", "3.13."]
-                    .iter()
-                    .any(|it| name.starts_with(it))
-            })
-            .map(|entry| entry.path().join("bin/python3"))
-            .collect();
-        found.extend((8..=15).map(|minor| PathBuf::from(format!("/usr/bin/python3.{minor}"))));
-        found.retain(|path| path.exists());
-        found
-    }
-
     fn unhex(text: &str) -> Vec<u8> {
         (0..text.len())
             .step_by(2)
@@ -253,13 +233,9 @@ print(json.dumps([sys.version_info[1], [
     /// Every instruction of hundreds of functions is in the line that the interpreter says.
     #[test]
     fn lines_are_those_of_the_interpreter() {
-        let interpreters = interpreters();
+        let interpreters = launcher::interpreter::supported();
         if interpreters.is_empty() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "no CPython 3.8 to 3.15 was found"
-            );
-            println!("skipped: no CPython 3.8 to 3.15 was found");
+            launcher::skip("no CPython 3.8 to 3.15 here");
         }
         for interpreter in interpreters {
             let output = Command::new(&interpreter)

@@ -1,7 +1,6 @@
 //! Running interpreters, and their memory.
 
 use std::{
-    env,
     fs::File,
     io::{BufRead as _, BufReader},
     os::unix::fs::FileExt as _,
@@ -25,28 +24,13 @@ use profiler_common::{
     walk::{Block, ReadUser},
 };
 
-/// CPython 3.8 to 3.15, as many as there are: those of `SPANPROF_PYTHONS`, of pyenv, of the system.
-/// Says so where there is none, and panics on CI.
+/// CPython 3.8 to 3.15, as many as there are; says so if there is none, and fails on CI.
 pub(crate) fn interpreters() -> Vec<PathBuf> {
-    let variable = env::var_os("SPANPROF_PYTHONS").unwrap_or_default();
-    let mut candidates: Vec<PathBuf> = env::split_paths(&variable).collect();
-    let home = env::var_os("HOME").unwrap_or_default();
-    let versions = Path::new(&home).join(".pyenv/versions").read_dir();
-    let mut folders: Vec<_> = versions.into_iter().flatten().flatten().collect();
-    folders.sort_by_key(std::fs::DirEntry::path);
-    for minor in 8..=15 {
-        let name = format!("python3.{minor}");
-        let pyenv = folders.iter().map(|it| it.path().join("bin").join(&name));
-        candidates.extend(pyenv);
-        candidates.push(Path::new("/usr/bin").join(&name));
+    let found = launcher::interpreter::supported();
+    if found.is_empty() {
+        launcher::skip("no CPython 3.8 to 3.15 here");
     }
-    candidates.retain(|path| path.is_file());
-    if candidates.is_empty() {
-        let missing = "no CPython 3.8 to 3.15 here";
-        assert!(env::var_os("CI").is_none(), "{missing}");
-        println!("skipped: {missing}");
-    }
-    candidates
+    found
 }
 
 /// An interpreter that runs a script; it ends with the test, also when that panics.

@@ -1,11 +1,12 @@
 //! The matrix: one cell for each kind of interpreter.
 
 use std::{
-    env,
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
 use anyhow::Result;
+use launcher::interpreter;
 use serde_json::{Value, json};
 
 use super::{
@@ -25,15 +26,23 @@ pub(super) enum Part {
 }
 
 /// All of them, in the order they need one another.
-pub(super) const PARTS: [Part; 7] = [
-    Part::Suite(&debian::BULLSEYE),
+const PARTS: [Part; 7] = [
     Part::Suite(&debian::BOOKWORM),
     Part::Suite(&debian::TRIXIE),
     Part::Suite(&debian::SID),
+    Part::Suite(&debian::BULLSEYE),
     Part::Headers,
     Part::Source(&source::FREE_THREADED),
     Part::Source(&source::MUSL),
 ];
+
+/// Those of a run on one interpreter a version: the first three are also run in containers.
+pub(super) fn parts(all: bool) -> &'static [Part] {
+    let parts: &[Part] = &PARTS;
+    let has_3_9 = interpreter::of_minor(9).is_some();
+    let few = parts.get(..if has_3_9 { 3 } else { 4 });
+    if all { parts } else { few.unwrap_or(parts) }
+}
 
 impl Part {
     pub(super) fn ensure(&self, folder: &Path) -> Result<()> {
@@ -88,6 +97,17 @@ impl Cell {
         }
     }
 
+    /// Why there is nothing to test, if there is not.
+    pub(super) fn missing(&self) -> Option<String> {
+        let (_, place) = self.place();
+        (!self.is_there).then(|| format!("CPython {} is {place}", self.name))
+    }
+
+    /// What its test is called: `of_3_9d_debian`.
+    pub(super) fn test(&self) -> String {
+        format!("of_{}", self.name.replace(['.', '-'], "_"))
+    }
+
     /// What the tests are told.
     pub(super) fn to_json(&self) -> Value {
         json!({
@@ -107,7 +127,7 @@ pub(super) fn all(workspace: &Workspace) -> Result<Vec<Cell>> {
     let folder = super::folder()?;
     let mut cells = Vec::new();
     let mut add = |name: &str, what, minor, root: Option<PathBuf>, python: PathBuf, is_there| {
-        let free_threaded = name.ends_with('t');
+        let free_threaded = name.ends_with('t') && !name.contains('-');
         let is_musl = name.ends_with("-musl");
         let kind = match (free_threaded, is_musl) {
             (true, _) => "t",
@@ -127,13 +147,13 @@ pub(super) fn all(workspace: &Workspace) -> Result<Vec<Cell>> {
         });
     };
     for minor in 8..=13 {
-        let python = pyenv(minor);
+        let python = interpreter::of_minor(minor);
         let is_there = python.is_some();
-        let wanted = format!("python3.{minor} of pyenv");
+        let wanted = format!("a python3.{minor} on this machine");
         let python = python.unwrap_or_else(|| wanted.into());
         add(
-            &format!("3.{minor}"),
-            "shared, not stripped",
+            &format!("3.{minor}-host"),
+            "as this machine has it",
             minor,
             None,
             python,
@@ -169,16 +189,94 @@ pub(super) fn all(workspace: &Workspace) -> Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// An interpreter that pyenv has built.
-fn pyenv(minor: u8) -> Option<PathBuf> {
-    let versions = Path::new(&env::var_os("HOME")?).join(".pyenv/versions");
-    let mut found: Vec<PathBuf> = versions
-        .read_dir()
-        .ok()?
-        .flatten()
-        .map(|version| version.path().join(format!("bin/python3.{minor}")))
-        .filter(|python| python.is_file())
-        .collect();
-    found.sort();
-    found.pop()
+/// The cells, and which of them a run is for.
+pub(crate) struct Cells {
+    /// Every cell, whether it is there or not.
+    pub(crate) all: Vec<Cell>,
+    /// Names of the tests of cells that are not for this run.
+    pub(crate) left_out: Vec<String>,
+    /// What should be tested and is not there, with the reason.
+    pub(crate) missing: Vec<String>,
+}
+
+impl Cells {
+    /// Chooses every cell, or of each version the first that is there.
+    pub(super) fn choose(cells: Vec<Cell>, all: bool) -> Self {
+        let mut chosen = BTreeSet::new();
+        let (mut left_out, mut missing) = (Vec::new(), Vec::new());
+        for cell in &cells {
+            let is_chosen = cell.is_there && (all || !chosen.contains(&cell.minor));
+            if is_chosen {
+                chosen.insert(cell.minor);
+                continue;
+            }
+            left_out.push(cell.test());
+            missing.extend(cell.missing().filter(|_| all));
+        }
+        if !all {
+            let minors: BTreeSet<u8> = cells.iter().map(|cell| cell.minor).collect();
+            for minor in minors.difference(&chosen) {
+                missing.push(format!(
+                    "CPython 3.{minor}: neither this machine nor Debian has it"
+                ));
+            }
+        }
+        Self {
+            all: cells,
+            left_out,
+            missing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cell, Cells};
+
+    fn cell(name: &str, minor: u8, is_there: bool) -> Cell {
+        Cell {
+            name: name.to_owned(),
+            what: "",
+            minor,
+            free_threaded: false,
+            is_musl: false,
+            root: None,
+            python: name.into(),
+            packages: "".into(),
+            is_there,
+        }
+    }
+
+    fn choose(all: bool) -> Cells {
+        let cells = vec![
+            cell("3.8-host", 8, false),
+            cell("3.9-host", 9, false),
+            cell("3.11-host", 11, true),
+            cell("3.9-debian", 9, true),
+            cell("3.11d-debian", 11, true),
+        ];
+        Cells::choose(cells, all)
+    }
+
+    /// One cell a version is tested, the host's before Debian's; a version that is nowhere is said to be.
+    #[test]
+    fn one_of_each_version() {
+        let cells = choose(false);
+        assert_eq!(
+            cells.left_out,
+            ["of_3_8_host", "of_3_9_host", "of_3_11d_debian"]
+        );
+        assert_eq!(
+            cells.missing,
+            ["CPython 3.8: neither this machine nor Debian has it"]
+        );
+    }
+
+    /// Every cell that is there is tested, and each that is not is said to be missing.
+    #[test]
+    fn all_of_them() {
+        let cells = choose(true);
+        assert_eq!(cells.left_out, ["of_3_8_host", "of_3_9_host"]);
+        assert_eq!(cells.missing.len(), 2);
+    }
 }

@@ -6,7 +6,8 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
+use launcher::cache::Installed;
 
 use crate::{
     command::{self, say},
@@ -20,18 +21,30 @@ pub(super) fn module(workspace: &Workspace) -> Result<PathBuf> {
     let package = workspace.python_package();
     let target = workspace.target.join("python-package-musl");
     say(&format!("building the Python package for {TARGET}"));
-    command::run(
-        Command::new("rustup")
-            .args(["target", "add", TARGET])
-            .current_dir(&package),
-    )?;
+    let stable = &workspace.pins.stable;
+    if unwinder_of_target(&package)?.is_none() {
+        command::run(Command::new("rustup").args([
+            "target",
+            "add",
+            TARGET,
+            "--toolchain",
+            stable,
+        ]))?;
+        Installed::Target(stable.clone(), TARGET.to_owned())
+            .note()
+            .map_err(Error::msg)?;
+    }
     let unwinder = unwinder(&package, &target)?;
-    let flags = format!(
-        "-C target-feature=-crt-static -L {}",
-        unwinder.to_string_lossy()
-    );
+    let flags = [
+        "-C",
+        "target-feature=-crt-static",
+        "-L",
+        &unwinder.to_string_lossy(),
+    ]
+    .join("\u{1f}");
     command::run(
-        Command::new("cargo")
+        workspace
+            .cargo()?
             .args([
                 "build",
                 "--quiet",
@@ -43,7 +56,7 @@ pub(super) fn module(workspace: &Workspace) -> Result<PathBuf> {
             .current_dir(&package)
             .env("CARGO_TARGET_DIR", &target)
             .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", "musl-gcc")
-            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS", flags),
+            .env("CARGO_ENCODED_RUSTFLAGS", flags),
     )?;
     Ok(target.join(TARGET).join("release/lib_hook.so"))
 }
@@ -51,17 +64,24 @@ pub(super) fn module(workspace: &Workspace) -> Result<PathBuf> {
 /// A folder with the unwinder that comes with the target, under the name of the one that is linked: the
 /// host's own needs glibc.
 fn unwinder(package: &Path, target: &Path) -> Result<PathBuf> {
+    let folder = target.join("unwinder");
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("failed to create {}", folder.display()))?;
+    let from = unwinder_of_target(package)?
+        .with_context(|| format!("the target {TARGET} has no unwinder"))?;
+    fs::copy(&from, folder.join("libgcc_s.a"))
+        .with_context(|| format!("failed to copy {}", from.display()))?;
+    Ok(folder)
+}
+
+/// The unwinder of the target, if that is installed.
+fn unwinder_of_target(package: &Path) -> Result<Option<PathBuf>> {
     let mut rustc = Command::new("rustc");
     rustc
         .args(["--print", "target-libdir", "--target", TARGET])
         .current_dir(package);
     let output = rustc.output().context("failed to start rustc")?;
     let libraries = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    let folder = target.join("unwinder");
-    fs::create_dir_all(&folder)
-        .with_context(|| format!("failed to create {}", folder.display()))?;
-    let from = libraries.join("self-contained/libunwind.a");
-    fs::copy(&from, folder.join("libgcc_s.a"))
-        .with_context(|| format!("failed to copy {}", from.display()))?;
-    Ok(folder)
+    let path = libraries.join("self-contained/libunwind.a");
+    Ok(path.is_file().then_some(path))
 }

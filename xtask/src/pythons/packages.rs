@@ -1,9 +1,10 @@
 //! Packages for interpreters that have no pip of their own: installed from outside, into a folder.
 
 use std::{
+    collections::{BTreeMap, hash_map::DefaultHasher},
     fs,
+    hash::{Hash as _, Hasher as _},
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -11,8 +12,7 @@ use anyhow::{Context as _, Result};
 use super::{Cell, musl};
 use crate::{
     command::{self, say},
-    interpreter,
-    python::{self, Environment},
+    python::{self, Pip},
     workspace::Workspace,
 };
 
@@ -26,71 +26,67 @@ pub(super) fn folder(workspace: &Workspace, minor: u8, kind: &str) -> PathBuf {
         .join(format!("pythons/packages-3.{minor}{kind}"))
 }
 
-/// Installs OpenTelemetry and the package for each version of the cells.
-pub(super) fn ensure(workspace: &Workspace, cells: &[Cell]) -> Result<()> {
-    let interpreter = interpreter::any().context("no interpreter with pip")?;
-    let pip = Environment {
-        folder: workspace.target.join("wheel-builder"),
-        interpreter: &interpreter,
-        requirements: &[],
-        packages: &[],
-        inputs: 0,
+/// Installs OpenTelemetry and the package for each version of the cells; without `all` not for those that
+/// were built from source.
+pub(super) fn ensure(workspace: &Workspace, cells: &[Cell], all: bool, pip: &Pip) -> Result<()> {
+    let (wheel, sources) = python::ensure_wheel(workspace, pip)?;
+    let mut folders = BTreeMap::new();
+    let is_for_this_run = |cell: &&Cell| all || !(cell.is_musl || cell.free_threaded);
+    let there = cells.iter().filter(|cell| cell.missing().is_none());
+    for cell in there.filter(is_for_this_run) {
+        folders.entry(&cell.packages).or_insert(cell);
     }
-    .ensure()?;
-    let (wheel, sources) = python::ensure_wheel(workspace, &interpreter)?;
-    let mut done: Vec<PathBuf> = Vec::new();
-    for cell in cells {
-        if done.contains(&cell.packages) {
-            continue;
-        }
-        install(workspace, &pip, cell, &wheel, sources)
-            .with_context(|| format!("failed to install packages for CPython {}", cell.name))?;
-        done.push(cell.packages.clone());
-    }
-    Ok(())
+    let cells: Vec<&Cell> = folders.into_values().collect();
+    python::several(&cells, |cell| {
+        install(workspace, pip, cell, &wheel, sources)
+            .with_context(|| format!("failed to install packages for CPython {}", cell.name))
+    })
 }
 
 fn install(
     workspace: &Workspace,
-    pip: &Path,
+    pip: &Pip,
     cell: &Cell,
     wheel: &Path,
     sources: u64,
 ) -> Result<()> {
-    super::once(&cell.packages, &format!("{sources:016x}"), |folder| {
-        say(&format!(
-            "installing OpenTelemetry for CPython 3.{} into {}",
-            cell.minor,
-            folder.display()
-        ));
-        let version = format!("3.{}", cell.minor);
-        let install = |arguments: &[&str], what: &Path| {
-            command::run(
-                Command::new(pip)
-                    .args([
-                        "-m",
-                        "pip",
-                        "install",
-                        "--quiet",
-                        "--disable-pip-version-check",
-                    ])
-                    .args(["--only-binary=:all:", "--implementation", "cp"])
-                    .args(["--python-version", &version, "--target"])
-                    .arg(folder)
-                    .args(arguments)
-                    .arg(what),
-            )
-        };
-        install(&[], Path::new("opentelemetry-sdk"))?;
-        // The oldest have no package: their spans are read from the context alone.
-        if cell.minor >= OLDEST_WITH_PACKAGE && !cell.free_threaded {
-            install(&["--no-deps"], wheel)?;
-        }
-        if cell.is_musl {
-            let to = folder.join("spanprof/_hook.abi3.so");
-            fs::copy(musl::module(workspace)?, &to)
-                .with_context(|| format!("failed to write {}", to.display()))?;
-        }
-        Ok(())
-    })
+    let list = match cell.minor {
+        ..=8 => "3.8.txt",
+        9 => "3.9.txt",
+        10.. => "3.10.txt",
+    };
+    let list = workspace.root.join("tests/cells").join(list);
+    let wanted = fs::read(&list).with_context(|| format!("failed to read {}", list.display()))?;
+    let mut hasher = DefaultHasher::new();
+    (sources, wanted).hash(&mut hasher);
+    super::once(
+        &cell.packages,
+        &format!("{:016x}", hasher.finish()),
+        |folder| {
+            say(&format!(
+                "installing OpenTelemetry for CPython 3.{} into {}",
+                cell.minor,
+                folder.display()
+            ));
+            let version = format!("3.{}", cell.minor);
+            let mut install = pip.install(&[]);
+            install
+                .args(["--only-binary=:all:", "--implementation", "cp", "--no-deps"])
+                .args(["--python-version", &version, "--target"])
+                .arg(folder)
+                .arg("--requirement")
+                .arg(&list);
+            // The oldest have no package: their spans are read from the context alone.
+            if cell.minor >= OLDEST_WITH_PACKAGE && !cell.free_threaded {
+                install.arg(wheel);
+            }
+            command::run(&mut install)?;
+            if cell.is_musl {
+                let to = folder.join("spanprof/_hook.abi3.so");
+                fs::copy(musl::module(workspace)?, &to)
+                    .with_context(|| format!("failed to write {}", to.display()))?;
+            }
+            Ok(())
+        },
+    )
 }

@@ -1,0 +1,265 @@
+//! What goes wrong ends in a clear message, or in a loss that is counted.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::Path,
+    process::Command,
+};
+
+use tests::{
+    process::{Ended, Running, Signal},
+    python::with_newest,
+    spanprof::{self, Recording},
+};
+
+/// No process can have it: the kernel gives out pids up to 4 194 304.
+const NO_PID: &str = "4194305";
+/// A user without rights; by custom `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// The command failed with exit code 1 and an error of one line that says all of this.
+fn assert_refused(ended: &Ended, says: &[&str]) {
+    assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+    let lines = ended.stderr.lines();
+    let errors: Vec<_> = lines.filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{ended:#?}");
+    for part in says {
+        assert!(errors.concat().contains(part), "no {part:?} in {errors:?}");
+    }
+}
+
+/// Without rights `record` says what it needs, and `doctor` that profiling would not work.
+#[test]
+fn unprivileged() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    // The folder of the build may be closed to other users.
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("spanprof");
+    fs::copy(spanprof::binary(), &binary).unwrap();
+    for path in [folder.path(), &binary] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.args(arguments).uid(NOBODY).gid(NOBODY);
+        Running::start(command.current_dir("/")).wait()
+    };
+    let needs = ["root", "CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"];
+    assert_refused(&run(&["record", "--duration", "1s"]), &needs);
+    let agent = ["agent", "--pyroscope-url", "http://127.0.0.1:9"];
+    assert_refused(&run(&agent), &needs);
+    let doctor = run(&["doctor"]);
+    assert_eq!(doctor.status.code(), Some(1), "{doctor:#?}");
+    let stdout = &doctor.stdout;
+    assert!(stdout.contains("NO  capabilities"), "{stdout}");
+    assert!(stdout.contains("profiling would NOT work here"), "{stdout}");
+}
+
+/// A pid that nobody has is refused by name.
+#[test]
+fn unknown_pid() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let says = [NO_PID, "no such process"];
+    assert_refused(&spanprof::run(&["record", "--pid", NO_PID]), &says);
+    assert_refused(&spanprof::run(&["doctor", "--pid", NO_PID]), &says);
+}
+
+/// A process that runs no Python is refused with the reason.
+#[test]
+fn not_a_python() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let sleep = Running::start(Command::new("sleep").arg("1000"));
+    let pid = sleep.pid().to_string();
+    let ended = spanprof::run(&["record", "--pid", &pid]);
+    assert_refused(&ended, &[&pid, "does not run CPython"]);
+    let doctor = spanprof::run(&["doctor", "--pid", &pid]);
+    assert_eq!(doctor.status.code(), Some(1));
+    for says in ["does not run CPython", "not of every process asked for"] {
+        assert!(doctor.stdout.contains(says), "{doctor:#?}");
+    }
+}
+
+/// Outputs that cannot be written are refused before anything is recorded.
+#[test]
+fn bad_outputs() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let record = |path: &str| spanprof::run(&["record", "--duration", "10m", "--output", path]);
+    assert_refused(
+        &record(&path("cpu.html")),
+        &["cpu.html", ".pb.gz", ".folded", ".svg"],
+    );
+    assert_refused(
+        &record(&path("missing/cpu.svg")),
+        &["missing/cpu.svg", "no folder"],
+    );
+}
+
+/// With a tiny ring samples are dropped; each is counted, and those taken are those written and
+/// those dropped.
+#[test]
+fn full_ring() {
+    with_newest(|python| {
+        let mut workload = python.start("nested.py", &["2"]);
+        let pid = workload.pid();
+        let recording =
+            Recording::start(&["--ring-size", "4096", "--frequency", "999", "--pid", &pid]);
+        workload.begin();
+        workload.facts("cpu");
+        let recorded = recording.stop();
+        let dropped = recorded.count("samples_dropped_ring_full");
+        assert!(dropped > 100, "{recorded:#?}");
+        let exported = recorded.profile.samples();
+        assert!(exported > 100, "{recorded:#?}");
+        let taken = recorded.count("samples_taken");
+        let others = recorded.count("samples_of_others");
+        assert_eq!(taken, exported + dropped + others, "{recorded:#?}");
+    });
+}
+
+/// Ctrl-C ends the recording; every output is written and the table is printed.
+#[test]
+fn interrupted() {
+    ended_by(Signal::INT);
+}
+
+/// So does a terminal that goes away.
+#[test]
+fn hung_up() {
+    ended_by(Signal::HUP);
+}
+
+fn ended_by(signal: Signal) {
+    with_newest(|python| {
+        let mut workload = python.start("nested.py", &["1"]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let mut command = spanprof::command(&["--log", "info", "record", "--duration", "10m"]);
+        let names = ["cpu.pb.gz", "cpu.folded", "cpu.svg"];
+        for name in names {
+            command.arg("--output").arg(path(name));
+        }
+        command.args(["--pid", &workload.pid()]);
+        let recording = Running::start(&mut command);
+        recording.stderr.wait_for("recording");
+        workload.begin();
+        workload.facts("cpu");
+        recording.signal(signal);
+        let ended = recording.wait();
+        assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
+        for name in names {
+            assert!(
+                ended
+                    .stderr
+                    .contains(&format!("wrote {}", path(name).display()))
+            );
+        }
+        let stacks = fs::read_to_string(path("cpu.folded")).unwrap();
+        assert!(stacks.contains(";main;request;burn "), "{stacks}");
+        assert!(
+            fs::read_to_string(path("cpu.svg"))
+                .unwrap()
+                .contains("burn")
+        );
+        assert!(ended.stdout.contains("root"), "{}", ended.stdout);
+        assert!(ended.stdout.contains("samples_taken"), "{}", ended.stdout);
+    });
+}
+
+/// A kernel without BTF: `record` says what it needs of the kernel, and `doctor` too.
+#[test]
+fn missing_btf() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let hidden = |arguments: &str| {
+        let script = format!("mount -t tmpfs none /sys/kernel/btf && exec \"$0\" {arguments}");
+        by_script(&["unshare", "--mount", "sh"], &script, &[])
+    };
+    let needs = ["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"];
+    assert_refused(&hidden("record --duration 1s"), &needs);
+    let doctor = hidden("doctor");
+    assert_eq!(doctor.status.code(), Some(1), "{doctor:#?}");
+    assert!(doctor.stdout.contains("NO  BTF"), "{doctor:#?}");
+}
+
+/// Runs a script whose `$0` is our program.
+fn by_script(shell: &[&str], script: &str, arguments: &[&Path]) -> Ended {
+    let mut command = Command::new("env");
+    command.args(shell).args(["-c", script]);
+    command.arg(spanprof::binary()).args(arguments);
+    Running::start(&mut command).wait()
+}
+
+/// Runs a command of ours where nobody reads what it says.
+fn unheard(arguments: &str) -> Ended {
+    let script = format!("\"$0\" {arguments} 2>&1 | true; exit ${{PIPESTATUS[0]}}");
+    by_script(&["bash"], &script, &[])
+}
+
+/// Whoever reads what we say may have gone: no command panics, and a recording is written all the same.
+#[test]
+fn nobody_listens() {
+    with_newest(|python| {
+        let mut workload = python.start("nested.py", &["1"]);
+        workload.begin();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cpu.folded").display().to_string();
+        let pid = workload.pid();
+        let record = format!("--log debug record --pid {pid} --duration 500ms --output {path}");
+        assert_eq!(unheard(&record).status.code(), Some(0));
+        assert!(fs::read_to_string(&path).unwrap().contains("burn"));
+        let doctor = format!("doctor --pid {pid}");
+        assert_eq!(unheard(&doctor).status.code(), Some(0));
+        assert_eq!(unheard(&format!("{doctor} --json")).status.code(), Some(0));
+        assert_eq!(
+            unheard(&format!("record --pid {NO_PID}")).status.code(),
+            Some(1)
+        );
+    });
+}
+
+/// What cannot be written is said with its reason, and costs the others nothing.
+#[test]
+fn full_disk() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let script = "mkdir \"$1/full\" && mount -t tmpfs -o size=4k none \"$1/full\"; \
+                  head -c 4096 /dev/zero > \"$1/full/rest\"; \
+                  \"$0\" record --duration 100ms -o \"$1/full/cpu.svg\" -o \"$1/cpu.folded\"";
+    let ended = by_script(&["unshare", "--mount", "sh"], script, &[folder.path()]);
+    assert_refused(&ended, &["1 of 2 outputs could not be written"]);
+    for says in [
+        format!("cannot write {path}/full/cpu.svg: No space left"),
+        format!("wrote {path}/cpu.folded"),
+    ] {
+        assert!(ended.stderr.contains(&says), "{ended:#?}");
+    }
+}
+
+/// An output that is full is said, and costs the exit code.
+#[test]
+fn full_output() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let script = "\"$0\" record --duration 100ms > /dev/full";
+    let ended = by_script(&["sh"], script, &[]);
+    assert_refused(
+        &ended,
+        &["cannot write to standard output", "No space left"],
+    );
+}

@@ -1,0 +1,22 @@
+//! End-to-end tests that record processes of their own and count samples: they run side by side.
+//!
+//! Must not be here: a test that records the whole host and counts what others do, watches probes that
+//! others switch on, or measures time. Those are in `alone`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests panic like tests, and tell what was measured"
+)]
+
+mod coverage;
+mod errors;
+mod flask;
+mod go_pprof;
+mod golden_vectors;
+mod matrix;
+mod nested;
+mod odd_spans;
+mod pyroscope_sdk;
+mod right_span;

@@ -1,0 +1,280 @@
+//! Each sample carries the span that `trace.get_current_span()` would have returned at that instant in
+//! that task, or none: judged sample by sample by what the workload itself recorded.
+
+use std::{collections::BTreeMap, fs, process::Command, thread};
+
+use serde_json::Value;
+use tests::{
+    http, on_every_python,
+    oracle::{Oracle, Verdict},
+    process::Running,
+    python::{Python, Workload, releases, with_newest},
+    spanprof::Recorded,
+};
+
+on_every_python!(
+    asyncio,
+    uvloop,
+    threads,
+    gevent,
+    fastapi,
+    celery,
+    broken_worlds,
+);
+
+/// Requests that a service is asked at a time, and in all.
+const CUSTOMERS: usize = 12;
+const REQUESTS: usize = 240;
+const TASKS: usize = 100;
+
+// With the package and without it, at the same time and in one recording.
+
+fn asyncio(python: &Python) {
+    judge(both(|| python.program("oracle_asyncio.py", &[])), 1500);
+}
+
+fn uvloop(python: &Python) {
+    judge(
+        both(|| python.program("oracle_asyncio.py", &["uvloop"])),
+        1500,
+    );
+}
+
+fn threads(python: &Python) {
+    judge(both(|| python.program("oracle_threads.py", &[])), 1500);
+}
+
+fn gevent(python: &Python) {
+    judge(both(|| python.program("oracle_gevent.py", &[])), 500);
+}
+
+fn fastapi(python: &Python) {
+    serve(both(|| python.program("oracle_fastapi.py", &[])));
+}
+
+fn celery(python: &Python) {
+    prefork(|arguments| python.program("oracle_celery.py", arguments));
+}
+
+fn both(command: impl Fn() -> Command) -> Vec<Command> {
+    vec![command(), without_package(command())]
+}
+
+/// Releases of OpenTelemetry from 1.20 on, beside the newest of the other tests.
+#[test]
+fn releases_of_opentelemetry() {
+    for python in releases() {
+        let programs = ["oracle_threads.py", "oracle_asyncio.py"];
+        let commands = programs.map(|program| without_package(python.program(program, &[])));
+        judge(commands.into(), 1500);
+    }
+}
+
+/// A runtime context that derives from OpenTelemetry's is read like that.
+#[test]
+fn derived_runtime_context() {
+    with_newest(|python| {
+        let mut command = without_package(python.program("oracle_threads.py", &[]));
+        command.env("OTEL_PYTHON_CONTEXT", "derived_context");
+        judge(vec![command], 1500);
+    });
+}
+
+/// A runtime context that keeps its values elsewhere cannot be read. Without the package no sample has
+/// a label, and those that may be in a span are counted.
+#[test]
+fn foreign_runtime_context_without_package() {
+    with_newest(|python| {
+        let mut command = without_package(python.program("oracle_threads.py", &[]));
+        command.env("OTEL_PYTHON_CONTEXT", "foreign_context");
+        let (verdict, recorded) = run_one(command);
+        assert_eq!(verdict.wrong, 0, "{verdict}");
+        assert_eq!(verdict.labelled, 0, "{verdict}");
+        let counted = recorded.count("samples_context_hidden");
+        let judged = i64::try_from(verdict.judged()).unwrap();
+        assert!(judged > 1500 && counted >= judged, "{counted} of {judged}");
+    });
+}
+
+/// With the package the thread's span stack stands in: some samples have no label, and none a wrong one.
+#[test]
+fn foreign_runtime_context() {
+    with_newest(|python| {
+        for program in ["oracle_threads.py", "oracle_asyncio.py"] {
+            let mut command = python.program(program, &[]);
+            command.env("OTEL_PYTHON_CONTEXT", "foreign_context");
+            let (verdict, _) = run_one(command);
+            assert_eq!(verdict.wrong, 0, "{program}: {verdict}");
+            assert!(verdict.judged() > 1500, "{program}: {verdict}");
+        }
+    });
+}
+
+/// Worlds that are broken or change under the profiler: no sample is wrong, those of the broken part are
+/// counted under the reason, and those of the whole parts, before and after, have their labels.
+fn broken_worlds(python: &Python) {
+    // The counter of the reason, and how many samples at the most may lack their label. The broken part of a
+    // case takes some 400 samples.
+    let cases = [
+        // Found out by the first sample in no span, and mended within 100 ms.
+        ("reloaded", "samples_context_unexpected", 0),
+        // Nobody sees a span of a library that was not there before, until somebody asks.
+        ("upgraded", "", 450),
+        ("subclassed", "samples_span_class_unknown", 450),
+        ("liar", "samples_span_class_unknown", 450),
+        ("slotted", "samples_span_class_unknown", 450),
+        ("unreadable", "samples_context_unreadable", 450),
+        ("cyclic", "samples_context_unexpected", 450),
+    ];
+    let commands =
+        cases.map(|(case, _, _)| without_package(python.program("oracle_broken.py", &[case])));
+    let (verdicts, recorded) = run(commands.into());
+    let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
+    for (verdict, (case, loss, most)) in verdicts.into_iter().zip(cases) {
+        assert_eq!(verdict.wrong, 0, "{case}: {verdict}");
+        let found = verdict.missed_in_all();
+        assert!(found <= most, "{case}: {verdict}");
+        *lost.entry(loss).or_default() += found;
+        // Of the whole parts nothing is missed, and the broken part was sampled, too.
+        assert!(verdict.labelled > 400, "{case}: {verdict}");
+        assert!(verdict.judged() > 800, "{case}: {verdict}");
+    }
+    for (loss, found) in lost.into_iter().filter(|(loss, _)| !loss.is_empty()) {
+        let counted = recorded.count(loss);
+        assert!(
+            counted.unsigned_abs() >= found,
+            "{loss}: {counted} of {found}"
+        );
+    }
+}
+
+fn without_package(mut command: Command) -> Command {
+    command.env("WITHOUT_PACKAGE", "1");
+    command
+}
+
+/// Runs workloads to their end; all of their samples are right, and there are enough of each.
+fn judge(commands: Vec<Command>, at_least: u64) {
+    for verdict in run(commands).0 {
+        verdict.assert_right(at_least);
+    }
+}
+
+/// Runs one workload to its end.
+fn run_one(command: Command) -> (Verdict, Recorded) {
+    let (mut verdicts, recorded) = run(vec![command]);
+    (verdicts.remove(0), recorded)
+}
+
+/// Runs workloads to their end, all at the same time; a verdict for each, in their order.
+fn run(commands: Vec<Command>) -> (Vec<Verdict>, Recorded) {
+    let (oracle, mut workloads) = started(commands);
+    let watching = oracle.watch(&by_pid(&workloads));
+    for workload in &mut workloads {
+        workload.begin();
+    }
+    for workload in &workloads {
+        workload.facts("done");
+    }
+    let (verdicts, recorded) = watching.judge_each();
+    (in_order(&workloads, verdicts), recorded)
+}
+
+fn started(commands: Vec<Command>) -> (Oracle, Vec<Workload>) {
+    let oracle = Oracle::new();
+    let mut workloads = Vec::new();
+    for mut command in commands {
+        oracle.tell(&mut command);
+        workloads.push(Workload::start(&mut command));
+    }
+    (oracle, workloads)
+}
+
+fn by_pid(workloads: &[Workload]) -> Vec<String> {
+    let pids = workloads.iter().map(Workload::pid);
+    pids.flat_map(|pid| ["--pid".to_owned(), pid]).collect()
+}
+
+fn in_order(workloads: &[Workload], mut verdicts: BTreeMap<u32, Verdict>) -> Vec<Verdict> {
+    let verdict = |workload: &Workload| {
+        let verdict = verdicts.remove(&workload.running.pid()).unwrap_or_default();
+        shown(&verdict);
+        verdict
+    };
+    workloads.iter().map(verdict).collect()
+}
+
+/// Runs services under load from this process; all of their samples are right.
+fn serve(commands: Vec<Command>) {
+    let (oracle, workloads) = started(commands);
+    let watching = oracle.watch(&by_pid(&workloads));
+    thread::scope(|scope| {
+        for workload in &workloads {
+            scope.spawn(|| load(workload));
+        }
+    });
+    for verdict in in_order(&workloads, watching.judge_each().0) {
+        verdict.assert_right(500);
+    }
+}
+
+fn load(workload: &Workload) {
+    let facts = workload.facts("port");
+    let port = facts.get("port").and_then(Value::as_u64).unwrap_or(0);
+    let address = format!("127.0.0.1:{port}");
+    http::load(CUSTOMERS, REQUESTS, |number| {
+        let kind = if number.is_multiple_of(2) {
+            "async"
+        } else {
+            "sync"
+        };
+        let answer = http::get(&address, &format!("/{kind}/{number}"));
+        assert_eq!(answer, number.to_string());
+    });
+}
+
+/// Runs workers that fork their children, with the package and without, and gives them work from other
+/// processes; all of their samples are right.
+fn prefork(program: impl Fn(&[&str]) -> Command) {
+    let oracle = Oracle::new();
+    let command = |folder: &str, arguments: &[&str]| {
+        let mut command = program(arguments);
+        command.env("BROKER_FOLDER", oracle.path(folder));
+        oracle.tell(&mut command);
+        if folder == "without" {
+            command = without_package(command);
+        }
+        command
+    };
+    let folders = ["with", "without"];
+    for folder in folders {
+        fs::create_dir(oracle.path(folder)).unwrap();
+    }
+    let workers = folders.map(|folder| Running::start(&mut command(folder, &["worker"])));
+    for worker in &workers {
+        worker.stdout.wait_for("worker ");
+    }
+    let tasks = TASKS.to_string();
+    let senders = folders.map(|folder| Running::start(&mut command(folder, &["send", &tasks])));
+    // Children that are forked, and spans that are opened, before and during the recording.
+    for worker in &workers {
+        worker.stdout.wait_for("done 5.");
+    }
+    let watching = oracle.watch(&[]);
+    for sender in senders {
+        assert!(sender.wait().status.success());
+    }
+    for worker in &workers {
+        for number in 0..TASKS {
+            worker.stdout.wait_for(&format!("done {number}."));
+        }
+    }
+    let (verdict, _) = watching.judge();
+    shown(&verdict);
+    verdict.assert_right(1000);
+}
+
+/// The figures are in the output of `cargo xtask test --show-output`.
+fn shown(verdict: &Verdict) {
+    eprintln!("{}: {verdict}", thread::current().name().unwrap_or("test"));
+}

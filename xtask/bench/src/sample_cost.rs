@@ -1,0 +1,270 @@
+//! What one sample costs in the BPF program, by the kernel's own run-time statistics.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::Bench;
+use crate::report::{Figure, Report};
+use crate::spanprof::Spanprof;
+use crate::stages::Stages;
+use crate::workload::Workload;
+use launcher::interpreter;
+
+const FREQUENCY: u32 = 999;
+/// The sampled program has the first CPU, the agent the second.
+const CPU: usize = 0;
+/// A stack as they mostly are, and a deep one.
+const COMMON: u32 = 30;
+const DEEP: u32 = 120;
+const FOUR_THREADS: [&str; 1] = ["threads"];
+/// How often a sample of a common stack reads, and how many bytes. First what is not of frames: the state of
+/// the thread, in 3.11 and 3.12 what it points to, from 3.12 on the interpreter and its count of code objects.
+/// Then frames, which lie in a page from 3.11 on, and before 3.12, where nobody counts them, each code object.
+const READS: [(&str, &[&str]); 4] = [
+    ("3.10", &["1x160", "30x104", "30x88"]),
+    ("3.11", &["1x96", "1x8", "1x3200", "30x88"]),
+    ("3.12", &["1x96", "3x8", "1x3400"]),
+    ("3.13", &["1x96", "2x8", "1x3400"]),
+];
+
+/// Whose common stacks are looked at stage by stage: with code objects that are read in each sample, and without.
+const STAGED: [&str; 2] = ["3.11", "3.12"];
+
+struct Case {
+    version: &'static str,
+    depth: u32,
+    /// More arguments of the program.
+    place: &'static [&'static str],
+    python: PathBuf,
+    nanoseconds: Vec<f64>,
+}
+
+impl Case {
+    /// A stack as they mostly are, of the only thread.
+    fn is_common(&self) -> bool {
+        self.depth == COMMON && self.place.is_empty()
+    }
+
+    /// All that can be measured here.
+    fn all(notes: &mut Vec<String>) -> Vec<Self> {
+        let mut cases = Vec::new();
+        let interpreters = interpreter::find();
+        for (version, depth, place) in [
+            ("3.12", 5, [].as_slice()),
+            ("3.12", COMMON, &[]),
+            ("3.12", DEEP, &[]),
+            ("3.12", COMMON, &FOUR_THREADS),
+            ("3.12", DEEP, &FOUR_THREADS),
+            ("3.10", COMMON, &[]),
+            ("3.10", DEEP, &[]),
+            ("3.11", COMMON, &[]),
+            ("3.11", DEEP, &[]),
+            ("3.13", 5, &[]),
+            ("3.13", COMMON, &[]),
+            ("3.13", DEEP, &[]),
+        ] {
+            match interpreters.get(version) {
+                Some(python) => cases.push(Self {
+                    version,
+                    depth,
+                    place,
+                    python: python.clone(),
+                    nanoseconds: Vec::new(),
+                }),
+                None => notes.push(format!("CPython {version}, depth {depth}: not found here")),
+            }
+        }
+        cases
+    }
+
+    /// Where, for its name.
+    fn place_name(&self) -> &'static str {
+        if self.place == FOUR_THREADS {
+            ", in 4 threads"
+        } else {
+            ""
+        }
+    }
+}
+
+pub(crate) fn measure(bench: &Bench) -> Result<Report> {
+    let mut notes = vec![
+        "nanoseconds of a run in a round, by the kernel's statistics \
+         (`kernel.bpf_stats_enabled`), the median of the means of slices of 50 ms, of samples of a CPU-bound program; runs on other programs \
+         are taken out by their count and their own cost; the interrupt around the program is not \
+         in it"
+            .to_owned(),
+        "the reads alone: a program of as many reads of user memory as a sample makes, and of as many bytes, and \
+         nothing else, beside"
+            .to_owned(),
+        "stages: means of all samples, by `spanprof record --time-stages`, less one reading of its clock each; \
+         entering the program and finding the process comes before the first"
+            .to_owned(),
+    ];
+    let mut cases = Case::all(&mut notes);
+    let mut bare = Bare::all(bench, &cases)?;
+    let mut elsewhere = Vec::new();
+    let mut stages = Vec::new();
+    for case in cases.iter().filter(|case| case.is_common()) {
+        if STAGED.contains(&case.version) {
+            let of = format!("CPython {}, {COMMON} Python frames", case.version);
+            stages.push((case.version, Stages::new(of)));
+        }
+    }
+    for _ in 0..bench.rounds(7, 2) {
+        let other = elsewhere_cost(bench, &cases)?;
+        elsewhere.push(other);
+        for case in &mut cases {
+            case.nanoseconds.push(sample_cost(bench, case, other)?);
+            if let Some((_, stages)) = stages
+                .iter_mut()
+                .find(|(version, _)| case.is_common() && *version == case.version)
+            {
+                stages.measure(bench, &spin(bench, case)?, FREQUENCY)?;
+            }
+        }
+        for bare in &mut bare {
+            let took = bare.program.ask(if bench.quick { 2 } else { 4 })?;
+            let took = took.as_f64().context("the reads were not timed")?;
+            bare.nanoseconds.push(took);
+        }
+    }
+    let by_reads = by_reads(&cases, bare);
+    let per_frame = per_frame(&cases);
+    let mut figures: Vec<Figure> = cases
+        .into_iter()
+        .map(|case| {
+            let (version, depth) = (case.version, case.depth);
+            let name = format!(
+                "CPython {version}, {depth} Python frames{}",
+                case.place_name()
+            );
+            let figure = Figure::new(name, "ns", case.nanoseconds);
+            if case.depth == COMMON {
+                figure.below(5000.0)
+            } else {
+                figure
+            }
+        })
+        .collect();
+    figures.extend(per_frame);
+    figures.push(Figure::new("no process of interest", "ns", elsewhere));
+    figures.extend(by_reads);
+    figures.extend(stages.into_iter().flat_map(|(_, stages)| stages.figures()));
+    Ok(Report {
+        name: "sample-cost",
+        figures,
+        notes,
+    })
+}
+
+/// What a frame more takes, between common stacks and deep ones, of each round.
+fn per_frame(cases: &[Case]) -> Vec<Figure> {
+    let mut per_frame = Vec::new();
+    for deep in cases.iter().filter(|case| case.depth == DEEP) {
+        let same =
+            |it: &&Case| (it.version, it.place, it.depth) == (deep.version, deep.place, COMMON);
+        if let Some(common) = cases.iter().find(same) {
+            let pairs = deep.nanoseconds.iter().zip(&common.nanoseconds);
+            let frames = f64::from(DEEP - COMMON);
+            let values = pairs
+                .map(|(deep, common)| (deep - common) / frames)
+                .collect();
+            let name = format!(
+                "CPython {}, one frame more{}",
+                deep.version,
+                deep.place_name()
+            );
+            per_frame.push(Figure::new(name, "ns", values).below(100.0));
+        }
+    }
+    per_frame
+}
+
+/// A program that does nothing but read as often as a sample.
+struct Bare {
+    version: &'static str,
+    reads: &'static [&'static str],
+    program: Workload,
+    nanoseconds: Vec<f64>,
+}
+
+impl Bare {
+    fn all(bench: &Bench, cases: &[Case]) -> Result<Vec<Self>> {
+        let case = cases.first().context("found no supported CPython")?;
+        let program = bench.program("reads.py");
+        READS
+            .into_iter()
+            .map(|(version, reads)| {
+                Ok(Self {
+                    version,
+                    reads,
+                    program: Workload::start(&case.python, &program, reads, Some(CPU))?,
+                    nanoseconds: Vec::new(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// What bare reads take, and common stacks by as many of them, of each round.
+fn by_reads(cases: &[Case], bare: Vec<Bare>) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for bare in bare {
+        let case = cases
+            .iter()
+            .find(|case| case.is_common() && case.version == bare.version);
+        if let Some(case) = case {
+            let pairs = case.nanoseconds.iter().zip(&bare.nanoseconds);
+            let ratio = pairs.map(|(run, reads)| run / reads).collect();
+            let version = bare.version;
+            let reads = bare.reads.join(" + ");
+            let name = format!(
+                "CPython {version}, {COMMON} Python frames, the reads alone: {reads} bytes"
+            );
+            figures.push(Figure::new(name, "ns", bare.nanoseconds));
+            let name = format!("CPython {version}, {COMMON} Python frames, by its reads");
+            figures.push(Figure::new(name, "", ratio).below(2.0));
+        }
+    }
+    figures
+}
+
+/// A run that hits nothing of interest: the only process asked for sleeps.
+fn elsewhere_cost(bench: &Bench, cases: &[Case]) -> Result<f64> {
+    let case = cases.first().context("found no supported CPython")?;
+    let program = bench.program("throughput.py");
+    let sleeper = Workload::start(&case.python, &program, &[], Some(CPU))?;
+    Ok(record(bench, &sleeper)?.0)
+}
+
+/// Starts the program of a case.
+fn spin(bench: &Bench, case: &Case) -> Result<Workload> {
+    let program = bench.program("spin.py");
+    let depth = case.depth.to_string();
+    let arguments: Vec<&str> = std::iter::once(&*depth)
+        .chain(case.place.iter().copied())
+        .collect();
+    Workload::start(&case.python, &program, &arguments, Some(CPU))
+}
+
+fn sample_cost(bench: &Bench, case: &Case, elsewhere: f64) -> Result<f64> {
+    let (run, taken) = record(bench, &spin(bench, case)?)?;
+    Ok((run - (1.0 - taken) * elsewhere) / taken)
+}
+
+/// Records for a while; nanoseconds of the sampling program's runs, and which share of them took a
+/// sample.
+fn record(bench: &Bench, workload: &Workload) -> Result<(f64, f64)> {
+    let folder = bench.workspace.target.join("bench");
+    let agent = Spanprof::record(&bench.agent, &folder, &[workload.id()], FREQUENCY)?;
+    let duration = Duration::from_secs(if bench.quick { 2 } else { 4 });
+    let run = agent.sample_nanoseconds(duration)?;
+    let counters = agent.stop()?;
+    let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
+    let taken = count("samples_taken");
+    let share = taken / (taken + count("samples_elsewhere") + count("samples_idle"));
+    Ok((run, share))
+}

@@ -1,0 +1,173 @@
+//! What a command needs of this machine, asked before anything is compiled.
+
+use std::{env, fs, path::Path, process::Command};
+
+use crate::{
+    cache,
+    command::{can_become_root, find_on_path, is_root, probe},
+    interpreter,
+};
+
+/// The kernel's own types, which the BPF programs are loaded with.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+/// The oldest kernel that the agent runs on.
+const OLDEST_KERNEL: (u32, u32) = (5, 10);
+const MEBIBYTE: u64 = 1 << 20;
+/// What a build takes below the target folder, as measured: `du -sm target` after the command.
+const DEMO_MEBIBYTES: u64 = 1_500;
+const TEST_MEBIBYTES: u64 = 4_000;
+/// What the interpreters take below the cache: `du -sm ~/.cache/spanprof`.
+const INTERPRETERS_MEBIBYTES: u64 = 1_200;
+
+/// What is missing for a command, one line each, which says what to do; nothing if it can go on.
+pub fn missing(command: &str, arguments: &[String], root: &Path) -> Vec<String> {
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if has("--help") || has("-h") {
+        return Vec::new();
+    }
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    match command {
+        "demo" => [
+            compiler(),
+            python(),
+            rights("recording"),
+            kernel(),
+            space(&target, DEMO_MEBIBYTES),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        "test" | "ci" => {
+            let mut missing = vec![compiler(), python(), space(&target, TEST_MEBIBYTES)];
+            if !has("--unprivileged") {
+                missing.extend([rights("testing end to end"), kernel(), interpreters()]);
+            }
+            missing.into_iter().flatten().collect()
+        }
+        "build" | "bench" | "lint" => compiler().into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn compiler() -> Option<String> {
+    (find_on_path("cc").is_none()).then(|| {
+        "found no C compiler (cc); on Debian and Ubuntu: apt-get install gcc libc6-dev".to_owned()
+    })
+}
+
+fn python() -> Option<String> {
+    let Some(python) = interpreter::any() else {
+        return Some(interpreter::none_found());
+    };
+    // As root on Debian, what the interpreter lacks is installed on the way.
+    let can_install = is_root() && find_on_path("apt-get").is_some();
+    let has_venv =
+        probe(Command::new(&python).args(["-I", "-c", "import venv, ensurepip"])).is_some();
+    (!has_venv && !can_install).then(|| {
+        format!(
+            "{} has no venv module; on Debian and Ubuntu: apt-get install python3-venv",
+            python.display()
+        )
+    })
+}
+
+fn rights(what: &str) -> Option<String> {
+    (!is_root() && !can_become_root()).then(|| {
+        format!(
+            "{what} needs root, and sudo is missing or cannot ask for a password here: \
+             run this as root{}",
+            if what.starts_with("testing") {
+                ", or with --unprivileged"
+            } else {
+                ""
+            }
+        )
+    })
+}
+
+fn kernel() -> Option<String> {
+    if env::consts::ARCH != "x86_64" {
+        return Some(format!(
+            "the agent runs on x86-64 only, and this is {}",
+            env::consts::ARCH
+        ));
+    }
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    if version(release).is_some_and(|version| version < OLDEST_KERNEL) {
+        let (major, minor) = OLDEST_KERNEL;
+        return Some(format!(
+            "the agent needs Linux {major}.{minor} or newer, and this is {release}"
+        ));
+    }
+    (!Path::new(BTF).is_file()).then(|| {
+        format!(
+            "the kernel has no BTF at {BTF}: use a kernel built with CONFIG_DEBUG_INFO_BTF=y, \
+             as every distribution's is"
+        )
+    })
+}
+
+/// The first two numbers of a kernel's release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn interpreters() -> Option<String> {
+    match cache::folder() {
+        Ok(folder) if folder.join("interpreters/sid").is_dir() => None,
+        Ok(folder) => space(&folder, INTERPRETERS_MEBIBYTES),
+        Err(error) => Some(error),
+    }
+}
+
+/// Is so much free where a folder is or will be? What is there already counts as free.
+fn space(folder: &Path, wanted: u64) -> Option<String> {
+    if folder.is_dir() {
+        // It was filled before: how far cannot be said cheaply, and what is missing is little.
+        return None;
+    }
+    let existing = folder.ancestors().find(|folder| folder.is_dir())?;
+    let said = probe(
+        Command::new("df")
+            .args(["--output=avail", "-B1"])
+            .arg(existing),
+    )?;
+    let free: u64 = said.lines().next_back()?.trim().parse().ok()?;
+    (free / MEBIBYTE < wanted).then(|| {
+        format!(
+            "{} has {} MiB free, and {wanted} are needed below {}",
+            existing.display(),
+            free / MEBIBYTE,
+            folder.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{space, version};
+
+    /// Releases of distributions are read; what is none is not taken for old.
+    #[test]
+    fn releases() {
+        assert_eq!(version("5.10.0-30-cloud-amd64"), Some((5, 10)));
+        assert_eq!(version("6.18+deb"), Some((6, 18)));
+        assert_eq!(version(""), None);
+    }
+
+    /// Too little room is said with the place and both numbers.
+    #[test]
+    fn room() {
+        let folder = Path::new("/proc/self/nowhere");
+        let said = space(folder, u64::MAX).unwrap();
+        assert!(
+            said.contains("MiB free") && said.contains("/proc/self/nowhere"),
+            "{said}"
+        );
+        assert_eq!(space(folder, 0), None);
+    }
+}

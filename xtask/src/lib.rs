@@ -1,0 +1,121 @@
+//! Automation of the workspace. `cargo xtask help` lists the commands, one module each.
+//!
+//! A library, so that `bench`, which half of its users never compile, can stand on it.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool: stdout carries results, stderr what it is doing"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "that clocks are read in one place is the agent's rule"
+)]
+
+pub mod build;
+mod ci;
+mod codegen;
+pub mod command;
+mod demo;
+mod layers;
+mod lint;
+mod programs;
+mod progress;
+pub mod python;
+mod pythons;
+mod setup;
+mod summary;
+mod test;
+pub mod toolchain;
+pub mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+
+/// Automation of the spanprof workspace
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    arg_required_else_help = true,
+    max_term_width = 80
+)]
+enum Task {
+    Demo(demo::Arguments),
+    Test(test::Arguments),
+    Build(build::Arguments),
+    Setup(setup::Arguments),
+    /// Measure what profiling costs, beside other profilers
+    Bench(Elsewhere),
+    Lint(lint::Arguments),
+    Layers(layers::Arguments),
+    Ci(ci::Arguments),
+    Codegen(codegen::Arguments),
+    Programs(programs::Arguments),
+    Pythons(pythons::Arguments),
+    /// Remove all that these commands have put outside of the tree, and say what
+    Clean(Elsewhere),
+}
+
+/// A command that the launcher does not hand to this program.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+struct Elsewhere {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs the command that was typed.
+pub fn main() -> ExitCode {
+    finish(run(Task::parse()))
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup(arguments) => setup::run(&arguments),
+        Task::Build(arguments) => build::run(&arguments),
+        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Lint(arguments) => lint::run(&arguments),
+        Task::Layers(arguments) => layers::run(&arguments),
+        Task::Ci(arguments) => ci::run(&arguments),
+        Task::Codegen(arguments) => codegen::run(arguments.check),
+        Task::Programs(arguments) => programs::run(&arguments),
+        Task::Pythons(arguments) => pythons::run(&arguments),
+        Task::Clean(Elsewhere { arguments }) | Task::Bench(Elsewhere { arguments }) => {
+            bail!("start this by cargo xtask: {arguments:?} is not for this program")
+        }
+    }
+}
+
+/// The exit code of a command, whose error is shown.
+pub fn finish(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Task;
+
+    /// The launcher shows the help of this program without it: `help.txt` is what it would say. With
+    /// `SPANPROF_BLESS` set, the file is written.
+    #[test]
+    fn help_of_the_launcher() {
+        let said = Task::command().render_help().to_string();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/help.txt");
+        if std::env::var_os("SPANPROF_BLESS").is_some() {
+            std::fs::write(path, &said).unwrap();
+        }
+        assert_eq!(said, std::fs::read_to_string(path).unwrap());
+    }
+}

@@ -1,0 +1,138 @@
+//! The object with the kernel programs: the one in the tree where its sources are unchanged, else built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Error, Result, bail};
+
+use crate::command::{self, say};
+use crate::toolchain;
+use crate::workspace::{Workspace, files_below};
+
+#[path = "../../profiler-ebpf/object.rs"]
+mod object;
+
+/// The variable that tells `profiler/build.rs` of the object.
+pub(crate) const VARIABLE: &str = "SPANPROF_BPF_OBJECT";
+/// Where the prebuilt object is, and the checksums of all it was made of.
+const PREBUILT: &str = "profiler-ebpf/prebuilt/spanprof-bpf";
+const SUMS: &str = "profiler-ebpf/prebuilt/inputs.sha256";
+/// What it is made of, beside the files of both crates.
+const INPUTS: [&str; 6] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    object::PINS,
+    "profiler-common/Cargo.toml",
+    "profiler-ebpf/Cargo.toml",
+    "profiler-ebpf/object.rs",
+];
+
+/// Build the kernel programs from source, and compare them with the prebuilt object
+///
+/// Whoever builds the agent by `cargo xtask` needs neither the BPF toolchain nor bpf-linker, as long as
+/// the sources are those of the object in profiler-ebpf/prebuilt. This fails if they are and the
+/// object is not byte for byte what they make.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Write the object and its checksums into the tree
+    #[arg(long)]
+    update: bool,
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let workspace = Workspace::locate()?;
+    let built = build(&workspace)?;
+    let prebuilt = workspace.root.join(PREBUILT);
+    if arguments.update {
+        fs::create_dir_all(workspace.root.join("profiler-ebpf/prebuilt"))?;
+        fs::copy(&built, &prebuilt)
+            .with_context(|| format!("failed to write {}", prebuilt.display()))?;
+        let sums = sums(&workspace)?;
+        fs::write(workspace.root.join(SUMS), sums)
+            .with_context(|| format!("failed to write {SUMS}"))?;
+        say(&format!("wrote {PREBUILT} and {SUMS}"));
+        return Ok(());
+    }
+    check(&workspace, &built)
+}
+
+/// Fails if the prebuilt object would be used and is another than what was built.
+pub(crate) fn check(workspace: &Workspace, built: &Path) -> Result<()> {
+    if !is_current(workspace)? {
+        say(&format!(
+            "{PREBUILT} is of other sources: nobody uses it (cargo xtask programs --update makes it anew)"
+        ));
+        return Ok(());
+    }
+    if fs::read(built)? != fs::read(workspace.root.join(PREBUILT))? {
+        bail!(
+            "{PREBUILT} is not what its sources make: {}",
+            built.display()
+        );
+    }
+    say(&format!(
+        "{PREBUILT} is what its sources make, byte for byte"
+    ));
+    Ok(())
+}
+
+/// The object to embed in the agent, and how it came: prebuilt, or built here and now.
+pub(crate) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
+    if is_current(workspace)? {
+        return Ok(workspace.root.join(PREBUILT));
+    }
+    if !built(workspace).is_file() {
+        say("the kernel programs were changed since the prebuilt object: building them, too");
+    }
+    build(workspace)
+}
+
+/// Builds it from source, whatever is in the tree.
+pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
+    toolchain::ensure_bpf(workspace)?;
+    let build = object::Build {
+        root: &workspace.root,
+        target: &workspace.target.join("bpf"),
+        tools: &workspace.tools().join("bin"),
+    };
+    let bytes = build.run().map_err(Error::msg)?;
+    let path = built(workspace);
+    // A file that is the same stays as it is: else the agent would be compiled again.
+    if !fs::read(&path).is_ok_and(|found| found == bytes) {
+        fs::write(&path, bytes).with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    Ok(path)
+}
+
+fn built(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("bpf").join(object::NAME)
+}
+
+/// The BPF target, for clippy.
+pub(crate) const TARGET: &str = object::TARGET;
+
+/// Is the prebuilt object what it was when its checksums were taken, and made of what is in the tree?
+fn is_current(workspace: &Workspace) -> Result<bool> {
+    let Ok(recorded) = fs::read_to_string(workspace.root.join(SUMS)) else {
+        return Ok(false);
+    };
+    Ok(workspace.root.join(PREBUILT).is_file() && sums(workspace)? == recorded)
+}
+
+/// Checksums of the inputs and of the object, as `sha256sum --check` reads them from the root.
+fn sums(workspace: &Workspace) -> Result<String> {
+    let mut files: Vec<PathBuf> = INPUTS.iter().map(PathBuf::from).collect();
+    for folder in ["profiler-common/src", "profiler-ebpf/src"] {
+        for file in files_below(&workspace.root.join(folder), "rs")? {
+            files.push(file.strip_prefix(&workspace.root)?.to_path_buf());
+        }
+    }
+    files.push(PathBuf::from(PREBUILT));
+    command::output(
+        Command::new("sha256sum")
+            .args(&files)
+            .current_dir(&workspace.root),
+    )
+}

@@ -1,0 +1,146 @@
+//! Every test of the workspace, in one run with one closing line.
+
+mod compiled;
+mod end_to_end;
+mod prepare;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use rustix::fs::Mode;
+
+use self::{compiled::Compiled, prepare::Pythons};
+use crate::command::{self, say};
+use crate::progress::Progress;
+use crate::summary::{self, Summary};
+use crate::workspace::Workspace;
+
+/// Run the tests: Rust, the Python package, and end to end on the real kernel
+///
+/// Installs what is missing first. The end-to-end tests need root (sudo is asked). Without --all they run
+/// on the newest CPython of 3.10 to 3.13 that this machine has, and the stacks and spans on one CPython of
+/// each version from 3.8 to 3.15, of this machine or of Debian: some 10 minutes. Outside CI, what is
+/// lacking is skipped and counted; with CI=true it fails.
+#[derive(clap::Args, Default)]
+pub(crate) struct Arguments {
+    /// Every test on every CPython, every build and release: some 25 minutes
+    #[arg(long)]
+    all: bool,
+    /// Leave out the end-to-end tests, which need root
+    #[arg(long)]
+    unprivileged: bool,
+    /// Show what passing tests print too: some measure
+    #[arg(long)]
+    show_output: bool,
+    /// Only tests whose name contains one of these
+    filters: Vec<String>,
+}
+
+impl Arguments {
+    /// As `--all`.
+    pub(crate) fn everything() -> Self {
+        Self {
+            all: true,
+            ..Self::default()
+        }
+    }
+
+    /// What a Rust test program understands of them.
+    fn of_libtest(&self) -> impl Iterator<Item = &str> {
+        let show = self.show_output.then_some("--show-output");
+        show.into_iter()
+            .chain(self.filters.iter().map(String::as_str))
+    }
+}
+
+/// The exit code by which pytest says that it has selected no test.
+const PYTEST_SELECTED_NONE: i32 = 5;
+
+/// Runs the subcommand.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    // What is prepared for the tests is read by other users in them, whatever the caller's files are.
+    rustix::process::umask(Mode::from_bits_truncate(0o022));
+    let workspace = Workspace::locate()?;
+    let end_to_end = !arguments.unprivileged;
+    let mut progress = Progress::new(if end_to_end { 6 } else { 4 });
+    let mut total = Summary::default();
+
+    progress.part("compiling the agent and the tests: some two minutes at first");
+    let compiled = Compiled::build(&workspace, end_to_end)?;
+    progress.part("tests of the Rust crates");
+    for test in &compiled.units {
+        total += test.run(arguments)?;
+    }
+
+    progress.part("preparing interpreters for the tests");
+    let pythons = Pythons::prepare(&workspace, arguments.all, &mut total)?;
+    progress.part("tests of the Python package");
+    for (version, python) in &pythons.environments {
+        total += python_package(&workspace, version, python, &arguments.filters)?;
+    }
+
+    if end_to_end {
+        end_to_end::run(
+            &workspace,
+            arguments,
+            &compiled,
+            &pythons,
+            &mut progress,
+            &mut total,
+        )?;
+    } else {
+        say("skipped: end-to-end tests (--unprivileged)");
+        total.skipped += 1;
+    }
+    say(&format!("done in {}", progress.so_far()));
+    println!("{total}");
+    if total.failed > 0 {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+/// The package's own tests on one interpreter.
+fn python_package(
+    workspace: &Workspace,
+    version: &str,
+    python: &PathBuf,
+    filters: &[String],
+) -> Result<Summary> {
+    say(&format!("the Python package on CPython {version}"));
+    let mut command = Command::new(python);
+    command
+        .args([
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--color=no",
+            "tests",
+        ])
+        // A second -q, if the project asks for one already, would silence the closing line.
+        .args(["-o", "addopts="])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("LC_ALL", "C.UTF-8")
+        .current_dir(workspace.python_package());
+    if !filters.is_empty() {
+        command.arg("-k").arg(filters.join(" or "));
+    }
+    // Filters may select tests of other suites.
+    let nothing_ran = (!filters.is_empty()).then_some(PYTEST_SELECTED_NONE);
+    summary::run_selected(&mut command, nothing_ran)
+}
+
+/// Something cannot be run here: one skip, but one failure in CI, where all must be run.
+fn lacking(reason: &str) -> Summary {
+    let mut summary = Summary::default();
+    if command::is_ci() {
+        say(&format!("FAILED, as this is CI: {reason}"));
+        summary.failed = 1;
+    } else {
+        say(&format!("skipped: {reason}"));
+        summary.skipped = 1;
+    }
+    summary
+}
