@@ -7,20 +7,15 @@ mod object;
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 /// Names an object that was built already.
 const VARIABLE: &str = "SPANPROF_BPF_OBJECT";
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The one line that says what is missing and what to do, below which cargo shows the rest.
-            println!("cargo::error={error}");
-            ExitCode::FAILURE
-        }
+fn main() {
+    if let Err(error) = run() {
+        // Cargo shows the line and fails; an exit code of our own would have it show all it knows of the build.
+        println!("cargo::error={error}");
     }
 }
 
@@ -67,8 +62,12 @@ fn build(root: &Path, out: &Path) -> Result<Vec<u8>, String> {
     ] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
-    // `target/PROFILE/build/profiler-HASH/out`: xtask keeps its tools in `target/tools`.
-    let tools = out.ancestors().nth(4).unwrap_or(out).join("tools/bin");
+    // Ours is `target/PROFILE/build/profiler-HASH/out`, and xtask keeps its tools in `target/tools`.
+    let folders = out.ancestors().map(|folder| folder.join("tools/bin"));
+    let tools = folders
+        .into_iter()
+        .find(|tools| tools.is_dir())
+        .unwrap_or_default();
     let build = object::Build {
         root,
         target: &out.join("bpf"),

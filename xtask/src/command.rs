@@ -12,15 +12,17 @@ pub fn line(command: &Command) -> String {
     let words = [command.get_program()]
         .into_iter()
         .chain(command.get_args());
-    let words = words.map(|word| {
-        let word = word.to_string_lossy();
-        if word.contains(char::is_whitespace) {
-            format!("'{word}'")
-        } else {
-            word.into_owned()
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
+    words.map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell reads it: quoted if it has to be.
+pub fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+=:,@%".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.into_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Runs `command` to its end; anything but success is an error.
@@ -70,4 +72,22 @@ pub fn privileged(program: &Path, environment: &[(&str, &OsStr)], reason: &str) 
     }
     command.arg(program);
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::line;
+
+    /// A command can be copied into a shell, whatever is in its words.
+    #[test]
+    fn lines_are_for_shells() {
+        let mut command = Command::new("/sp ace/spanprof");
+        command.args(["--duration", "10s", "it's", ""]);
+        assert_eq!(
+            line(&command),
+            r"'/sp ace/spanprof' --duration 10s 'it'\''s' ''"
+        );
+    }
 }

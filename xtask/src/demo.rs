@@ -86,8 +86,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         record.arg("--output").arg(file);
     }
     say(&format!(
-        "recording for {} s: {record:?}",
-        arguments.seconds
+        "recording for {} s: {}",
+        arguments.seconds,
+        command::line(&record)
     ));
     let status = supervise(&mut record, &interrupted)?;
     give_to_the_user(&files)?;
@@ -206,7 +207,7 @@ fn give_to_the_user(files: &[PathBuf]) -> Result<()> {
         rustix::process::geteuid().as_raw(),
         rustix::process::getegid().as_raw()
     );
-    let mut chown = command::privileged(Path::new("chown"), &[], "giving you the files")?;
+    let mut chown = command::privileged(Path::new("chown"), &[], "making the files yours")?;
     command::run(
         chown
             .arg(owner)
@@ -215,8 +216,8 @@ fn give_to_the_user(files: &[PathBuf]) -> Result<()> {
 }
 
 fn explain(agent: &Path, folder: &Path) {
-    let folder = folder.display();
-    let agent = agent.display();
+    let folder = command::quoted(folder.as_os_str());
+    let agent = command::quoted(agent.as_os_str());
     println!(
         "\nThe profile is in {folder}:\n\
          \x20 flame.svg       flame graph; open it in a browser\n\

@@ -5,8 +5,8 @@ use std::{fs, path::PathBuf, process::Command};
 
 use tests::{
     compile::compile,
+    matrix::{self, Cell},
     process::Running,
-    python::{self, Python},
     spanprof::{Recorded, Recording},
 };
 
@@ -16,36 +16,31 @@ const MOST_TICKS: u64 = 150;
 /// The most memory that a recording may have had resident, in KiB.
 const MOST_MEMORY: u64 = 128 << 10;
 
-/// CPython 3.12, whose structures the hostile program builds.
-fn victim() -> Option<(Python, PathBuf)> {
-    let python = python::all()
-        .into_iter()
-        .find(|python| python.version == "3.12");
-    let Some(python) = python.filter(|_| tests::spanprof::is_ready()) else {
-        tests::skip("no CPython 3.12 in SPANPROF_VENVS");
-        return None;
-    };
+/// CPython 3.12, whose structures the hostile program builds, and its library.
+fn victim() -> Option<(Cell, PathBuf)> {
+    let cell = matrix::cell("3.12-host")?;
     let question =
         "import sysconfig; print(sysconfig.get_config_var('LIBDIR') + '/libpython3.12.so.1.0')";
-    let output = python.command().args(["-c", question]).output().unwrap();
+    let output = cell.command(&["-c", question]).output().unwrap();
     let library = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
     if !library.is_file() {
         tests::skip("CPython 3.12 has no libpython");
         return None;
     }
-    Some((python, library))
+    Some((cell, library))
 }
 
 /// Records the host with a hostile process and an honest one on it.
 fn beside_an_honest_process(how: &str) -> Option<Recorded> {
-    let (python, library) = victim()?;
+    let (cell, library) = victim()?;
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("hostile");
     compile("hostile.c", &program, &[]);
     let recording = Recording::start(&["--frequency", "499"]);
     let mut command = Command::new(&program);
     let hostile = Running::start(command.arg(how).arg(library).arg("3"));
-    let honest = Running::start(&mut python.program("busy.py", &["3"]));
+    let busy = cell.program("busy.py").display().to_string();
+    let honest = Running::start(&mut cell.command(&[&busy, "3"]));
     let pid = honest.pid().to_string();
     assert!(honest.wait().status.success());
     assert!(hostile.wait().status.success());

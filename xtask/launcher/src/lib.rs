@@ -11,6 +11,7 @@ pub mod cache;
 pub mod clean;
 pub mod command;
 pub mod interpreter;
+mod network;
 pub mod pins;
 pub mod preflight;
 mod skip;

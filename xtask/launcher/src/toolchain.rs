@@ -6,6 +6,7 @@ use crate::{
     Result,
     cache::Installed,
     command::{find_on_path, probe, say},
+    network,
 };
 
 /// A toolchain and the parts of it that are needed beside compiler, cargo and std.
@@ -46,8 +47,11 @@ impl Toolchain<'_> {
         } else {
             format!(" with {}", missing.join(", "))
         };
+        network::reach_rustup()
+            .map_err(|error| format!("Rust {}{with} is to be installed, and {error}", self.name))?;
         say(&format!("installing Rust {}{with} by rustup", self.name));
         let mut install = Command::new("rustup");
+        install.env("RUST_BACKTRACE", "0");
         install.args([
             "toolchain",
             "install",
@@ -62,7 +66,7 @@ impl Toolchain<'_> {
         let done = install.status().is_ok_and(|status| status.success());
         if !done {
             return Err(format!(
-                "rustup could not install Rust {}: it says why above; this machine needs the network for it once",
+                "rustup could not install Rust {}: it says why above",
                 self.name
             ));
         }

@@ -1,0 +1,78 @@
+//! Whether the network is there, asked before something is fetched: what fetches it would say so in a page.
+
+use std::{
+    env,
+    net::{TcpStream, ToSocketAddrs as _},
+    time::Duration,
+};
+
+use crate::Result;
+
+/// Where rustup gets toolchains from, unless this variable names another place.
+const VARIABLE: &str = "RUSTUP_DIST_SERVER";
+const SERVER: &str = "https://static.rust-lang.org";
+/// With one of these, others make the connection.
+const PROXIES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+/// How long a connection may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Can rustup's server be reached? Yes if that cannot be told.
+pub(crate) fn reach_rustup() -> Result<()> {
+    let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    if PROXIES.iter().any(|name| is_set(&name)) {
+        return Ok(());
+    }
+    let server = env::var(VARIABLE).unwrap_or_else(|_| SERVER.to_owned());
+    let Some((host, port)) = place(&server) else {
+        return Ok(());
+    };
+    let failed = |error| {
+        format!(
+            "{host} cannot be reached ({error}): connect this machine to the network, or set \
+             https_proxy or {VARIABLE}"
+        )
+    };
+    let mut reason = None;
+    for address in (host, port).to_socket_addrs().map_err(failed)? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(_) => return Ok(()),
+            Err(error) => reason = Some(error),
+        }
+    }
+    reason.map_or(Ok(()), |error| Err(failed(error)))
+}
+
+/// Host and port of an address, if it is one of the web.
+fn place(server: &str) -> Option<(&str, u16)> {
+    let (scheme, rest) = server.split_once("://")?;
+    let usual = match scheme {
+        "https" => 443,
+        "http" => 80,
+        _ => return None,
+    };
+    let authority = rest.split('/').next()?;
+    let (_, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
+    match authority.rsplit_once(':') {
+        Some((host, port)) => Some((host, port.parse().ok()?)),
+        None => Some((authority, usual)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    /// Addresses as people set them; a mirror in a folder is not asked.
+    #[test]
+    fn places() {
+        assert_eq!(
+            place("https://static.rust-lang.org"),
+            Some(("static.rust-lang.org", 443))
+        );
+        assert_eq!(
+            place("http://me@mirror:8080/rustup"),
+            Some(("mirror", 8080))
+        );
+        assert_eq!(place("file:///srv/rustup"), None);
+    }
+}

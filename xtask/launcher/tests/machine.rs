@@ -1,0 +1,89 @@
+//! What the launcher says of a machine that lacks something, and how it leaves one.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+fn launcher(argument: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_launcher"));
+    command.arg(argument);
+    command
+}
+
+/// A new folder of this test's own; no library makes temporary ones for a crate without dependencies.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// What was said, all of which has to be lines of ours.
+fn lines(output: &Output) -> Vec<String> {
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    let lines: Vec<String> = said.lines().map(str::to_owned).collect();
+    assert!(
+        lines.iter().all(|line| line.starts_with("xtask: ")),
+        "{said}"
+    );
+    lines
+}
+
+/// Everything that is missing is said at once, in a line each that says what to do, and nothing is begun.
+#[test]
+fn what_is_missing() {
+    let path = folder("path");
+    symlink("/usr/bin/df", path.join("df")).unwrap();
+    for command in ["demo", "test"] {
+        let mut launcher = launcher(command);
+        // Nothing can be written there.
+        launcher
+            .env("PATH", &path)
+            .env("CARGO_TARGET_DIR", "/proc/self/target");
+        let output = launcher.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let lines = lines(&output);
+        let says = |words: &[&str]| {
+            let has_all = |line: &String| words.iter().all(|word| line.contains(word));
+            lines.iter().filter(|line| has_all(line)).count() == 1
+        };
+        assert!(says(&["C compiler", "apt-get install gcc"]), "{lines:#?}");
+        assert!(says(&["0 MiB free", "needed"]), "{lines:#?}");
+    }
+}
+
+/// Help needs nothing, and a command that nobody knows is not one of these.
+#[test]
+fn help_needs_nothing() {
+    let mut launcher = launcher("--help");
+    let output = launcher.env("PATH", "/nonexistent").output().unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("cargo xtask") && said.contains("demo"),
+        "{said}"
+    );
+}
+
+/// What was put outside of the tree is removed and named; a second time there is nothing.
+#[test]
+fn clean() {
+    let cache = folder("home").join("spanprof");
+    fs::create_dir_all(cache.join("interpreters/sid")).unwrap();
+    let mut clean = launcher("clean");
+    clean.env("SPANPROF_CACHE", &cache);
+    let output = clean.output().unwrap();
+    assert!(output.status.success());
+    let place = cache.display().to_string();
+    assert!(
+        lines(&output)
+            .iter()
+            .any(|line| line.contains("removing") && line.contains(&place))
+    );
+    assert!(!cache.exists());
+    let again = clean.output().unwrap();
+    assert!(lines(&again).iter().any(|line| line.contains("nothing")));
+}
