@@ -30,8 +30,8 @@ pub(crate) struct Build<'a> {
     pub(crate) root: &'a Path,
     /// Cargo's target folder for the BPF crate, its own: the agent's build holds a lock on the other.
     pub(crate) target: &'a Path,
-    /// The folder with a bpf-linker of the workspace's own, looked at before `PATH`.
-    pub(crate) tools: &'a Path,
+    /// The folder of the bpf-linker to use, if it is not the one on `PATH`.
+    pub(crate) tools: Option<&'a Path>,
 }
 
 impl Build<'_> {
@@ -90,7 +90,9 @@ impl Build<'_> {
     /// `PATH` with the linker on it.
     fn path(&self) -> Result<OsString, String> {
         let path = env::var_os("PATH").unwrap_or_default();
-        let folders: Vec<PathBuf> = [self.tools.to_path_buf()]
+        let folders: Vec<PathBuf> = self
+            .tools
+            .map(Path::to_path_buf)
             .into_iter()
             .chain(env::split_paths(&path))
             .collect();
@@ -99,7 +101,7 @@ impl Build<'_> {
                 "the kernel programs need {LINKER}, which is missing; to install it: {SETUP}"
             ));
         }
-        env::join_paths(folders).map_err(|error| format!("{}: {error}", self.tools.display()))
+        env::join_paths(folders).map_err(|error| format!("PATH for {LINKER}: {error}"))
     }
 
     fn cargo(&self, nightly: &str, sysroot: &Path) -> Command {

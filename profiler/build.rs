@@ -62,16 +62,16 @@ fn build(root: &Path, out: &Path) -> Result<Vec<u8>, String> {
     ] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
-    // Ours is `target/PROFILE/build/profiler-HASH/out`, and xtask keeps its tools in `target/tools`.
-    let folders = out.ancestors().map(|folder| folder.join("tools/bin"));
+    // `target/PROFILE/build/profiler-HASH/out`, or one deeper for a named target: xtask keeps its tools in
+    // `target/tools`.
+    let folders = out.ancestors().skip(3).take(3);
     let tools = folders
-        .into_iter()
-        .find(|tools| tools.is_dir())
-        .unwrap_or_default();
+        .map(|folder| folder.join("tools/bin"))
+        .find(|tools| tools.join("bpf-linker").is_file());
     let build = object::Build {
         root,
         target: &out.join("bpf"),
-        tools: &tools,
+        tools: tools.as_deref(),
     };
     build.run()
 }

@@ -36,6 +36,9 @@ def main() -> None:
     deadline = time.monotonic() + 60
     while spanprof.stats()["probed"] != wanted and time.monotonic() < deadline:
         time.sleep(0.05)
+    if wanted:
+        # Longer than the agent leaves on what nobody needs: 2 s.
+        time.sleep(3)
     roots = dict(request() for _ in range(REQUESTS))
     assert trace.get_current_span() is trace.INVALID_SPAN
     workload.say(roots=roots, probed=spanprof.stats()["probed"])

@@ -120,6 +120,12 @@ fn describe(spec: &mut Value, cell: &Cell, id: &str, arguments: &[&str]) {
         "PYTHONDONTWRITEBYTECODE=1",
         "WITHOUT_PACKAGE=1",
     ]);
+    // The checkout and the cache may be closed to everybody but their owner.
+    for set in ["bounding", "effective", "permitted"] {
+        if let Some(capabilities) = process["capabilities"][set].as_array_mut() {
+            capabilities.push(json!("CAP_DAC_READ_SEARCH"));
+        }
+    }
     // Limits that this host may not let anybody raise.
     process
         .as_object_mut()

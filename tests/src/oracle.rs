@@ -88,17 +88,7 @@ impl Default for Oracle {
 }
 
 impl Watching {
-    /// Ends both records, and compares them: all processes together.
-    pub fn judge(self) -> (Verdict, Recorded) {
-        let (verdicts, recorded) = self.judge_each();
-        let mut all = Verdict::default();
-        for verdict in verdicts.into_values() {
-            all.add(verdict);
-        }
-        (all, recorded)
-    }
-
-    /// The same for each process that has recorded anything.
+    /// Ends both records, and compares them: a verdict for each process that has recorded anything.
     pub fn judge_each(self) -> (BTreeMap<u32, Verdict>, Recorded) {
         let recorded = self.recording.stop();
         let truth = Truth::read(&self.oracle.stamps());
@@ -142,7 +132,8 @@ impl Verdict {
         assert!(self.missed_in_all() * 50 < in_spans, "{self}");
     }
 
-    fn add(&mut self, other: Self) {
+    /// Adds what is said of another process.
+    pub fn add(&mut self, other: Self) {
         let Self {
             right,
             labelled,

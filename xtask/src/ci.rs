@@ -6,7 +6,7 @@ use crate::progress::Progress;
 use crate::workspace::Workspace;
 use crate::{codegen, lint, programs, test};
 
-/// Run what CI runs: lint, generated code, the prebuilt object, then every test
+/// Run what CI runs: the prebuilt object, lint, generated code, then every test
 #[derive(clap::Args)]
 pub(crate) struct Arguments {}
 

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-pub use launcher::command::{can_become_root, find_on_path, is_ci, is_root, probe, say};
+pub use launcher::command::{
+    ADMINISTRATORS, find_for_root, find_on_path, is_ci, is_root, probe, say,
+};
 
 /// A command as one would type it: without the environment that it is given.
 pub fn line(command: &Command) -> String {

@@ -19,6 +19,7 @@ pub mod command;
 mod demo;
 mod layers;
 mod lint;
+mod once;
 mod programs;
 mod progress;
 pub mod python;

@@ -91,11 +91,11 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Builds it from source, whatever is in the tree.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
-    toolchain::ensure_bpf(workspace)?;
+    let linker = toolchain::ensure_bpf(workspace)?;
     let build = object::Build {
         root: &workspace.root,
         target: &workspace.target.join("bpf"),
-        tools: &workspace.tools().join("bin"),
+        tools: linker.parent(),
     };
     let bytes = build.run().map_err(Error::msg)?;
     let path = built(workspace);

@@ -1,6 +1,6 @@
 //! Virtual environments and the wheel of the package.
 
-use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeSet, hash_map::DefaultHasher};
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use launcher::cache::Installed;
 use launcher::interpreter;
 
 use crate::command::{self, say};
+use crate::once::once;
 use crate::workspace::{Workspace, files_below};
 
 /// Environments that are made at a time: pip is busy on one core, and waits for the network between.
@@ -42,13 +43,15 @@ impl Pip {
             format!("maturin=={}", pins.maturin),
         ];
         let mut hasher = DefaultHasher::new();
-        (&interpreter, &packages).hash(&mut hasher);
+        let constraints = workspace.root.join("tests/constraints.txt");
+        (&interpreter, &packages, read(&constraints)?).hash(&mut hasher);
         command::probe(Command::new(&interpreter).arg("--version")).hash(&mut hasher);
         let stamp = format!("{:016x}", hasher.finish());
-        make_once(&folder, &stamp, || {
+        once(&folder, &stamp, |folder| {
+            preparing(folder);
             ensure_venv_module(&interpreter)?;
             let mut venv = Command::new(&interpreter);
-            command::run(venv.args(["-I", "-m", "venv"]).arg(&folder))?;
+            command::run(venv.args(["-I", "-m", "venv"]).arg(folder))?;
             let mut install = Command::new(&python);
             let arguments = [
                 "-I",
@@ -58,17 +61,23 @@ impl Pip {
                 "--quiet",
                 "--disable-pip-version-check",
             ];
-            command::run(install.args(arguments).args(&packages)).context(NETWORK)
+            install
+                .args(arguments)
+                .arg("--constraint")
+                .arg(&constraints);
+            command::run(install.args(&packages).env("PIP_USER", "0")).context(NETWORK)
         })?;
         Ok(Self {
             python,
-            constraints: workspace.root.join("tests/constraints.txt"),
+            constraints,
         })
     }
 
     /// The command `pip`, of which `arguments` come before the command's name.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut pip = Command::new(&self.python);
+        // Into the environment, whatever the user has set for their own.
+        pip.env("PIP_USER", "0");
         pip.args(["-I", "-m", "pip", "--disable-pip-version-check", "--quiet"])
             .args(arguments);
         pip
@@ -108,12 +117,13 @@ impl Environment<'_> {
     /// The interpreter has no `venv`, or something cannot be installed.
     pub fn ensure(&self, pip: &Pip) -> Result<PathBuf> {
         let python = self.folder.join("bin/python");
-        make_once(&self.folder, &self.stamp(pip)?, || {
+        once(&self.folder, &self.stamp(pip)?, |folder| {
+            preparing(folder);
             ensure_venv_module(self.interpreter)?;
             let mut venv = Command::new(self.interpreter);
             // Without a pip of its own: unpacking one takes longer than all the rest.
             venv.args(["-I", "-m", "venv", "--without-pip"]);
-            command::run(venv.arg(&self.folder))?;
+            command::run(venv.arg(folder))?;
             let python = python.display().to_string();
             let mut install = pip.install(&["--python", &python]);
             install.arg("--constraint").arg(&pip.constraints);
@@ -172,24 +182,11 @@ pub(crate) fn several<T: Sync>(things: &[T], work: impl Fn(&T) -> Result<()> + S
     })
 }
 
-/// Makes a folder, unless it was made with the same `stamp`; what is there of another, or of an
-/// interrupted one, is removed first.
-fn make_once(folder: &Path, stamp: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
-    let file = folder.join("spanprof.stamp");
-    if fs::read_to_string(&file).is_ok_and(|found| found == stamp) {
-        return Ok(());
-    }
+fn preparing(folder: &Path) {
     say(&format!(
         "preparing virtual environment {}",
         folder.display()
     ));
-    if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("failed to remove {}", folder.display()))?;
-    }
-    make()?;
-    // Last, so that an interrupted installation is done again.
-    fs::write(&file, stamp).with_context(|| format!("failed to write {}", file.display()))
 }
 
 /// Builds the package's wheel, unless one of the same sources is there; one serves all versions,
@@ -292,6 +289,7 @@ pub fn apt_install(package: &str, missing: &str) -> Result<()> {
         )
     };
     apt(&["update", "--quiet"])?;
+    let before = packages()?;
     apt(&[
         "install",
         "--yes",
@@ -299,8 +297,15 @@ pub fn apt_install(package: &str, missing: &str) -> Result<()> {
         "--no-install-recommends",
         package,
     ])?;
-    // For `cargo xtask clean`.
-    Installed::Package(package.to_owned())
-        .note()
+    // For `cargo xtask clean`: with what came along, and without what was there.
+    packages()?
+        .difference(&before)
+        .try_for_each(|name| Installed::Package(name.clone()).note())
         .map_err(Error::msg)
+}
+
+/// Names of the packages that are installed.
+fn packages() -> Result<BTreeSet<String>> {
+    let list = command::output(Command::new("dpkg-query").args(["-W", "-f", "${Package}\n"]))?;
+    Ok(list.lines().map(str::to_owned).collect())
 }

@@ -10,13 +10,11 @@ mod musl;
 mod packages;
 mod source;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Error, Result};
 use launcher::cache;
+use rustix::fs::Mode;
 
 pub(crate) use self::{
     cell::{Cell, Cells},
@@ -56,6 +54,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Fetches what is missing, for every cell or for one a version; the cells of the matrix, those that could
 /// not be had without a program.
 pub(crate) fn ensure(workspace: &Workspace, all: bool, pip: &Pip) -> Result<Cells> {
+    // Other users and containers read it, whatever the caller's files are.
+    rustix::process::umask(Mode::from_bits_truncate(0o022));
     let folder = folder()?;
     for part in cell::parts(all) {
         if let Err(error) = part.ensure(&folder) {
@@ -74,7 +74,10 @@ pub(crate) fn ensure_headers() -> Result<()> {
 
 /// Writes what the end-to-end tests are told of the cells; the file's path.
 pub(crate) fn write_matrix(workspace: &Workspace, cells: &[Cell]) -> Result<PathBuf> {
-    let path = workspace.target.join("pythons/matrix.json");
+    let folder = workspace.target.join("pythons");
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("failed to create {}", folder.display()))?;
+    let path = folder.join("matrix.json");
     let text = serde_json::to_string_pretty(&cells.iter().map(Cell::to_json).collect::<Vec<_>>())?;
     fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
     Ok(path)
@@ -83,20 +86,4 @@ pub(crate) fn write_matrix(workspace: &Workspace, cells: &[Cell]) -> Result<Path
 /// Where it all is.
 fn folder() -> Result<PathBuf> {
     Ok(cache::folder().map_err(Error::msg)?.join("interpreters"))
-}
-
-/// Makes a folder by `make`, once for each `stamp`: what is there of another or an interrupted one is
-/// removed first.
-fn once(folder: &Path, stamp: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let file = folder.join("spanprof.stamp");
-    if fs::read_to_string(&file).is_ok_and(|found| found == stamp) {
-        return Ok(());
-    }
-    if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("failed to remove {}", folder.display()))?;
-    }
-    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
-    make(folder)?;
-    fs::write(&file, stamp).with_context(|| format!("failed to write {}", file.display()))
 }

@@ -48,13 +48,12 @@ pub(crate) fn bpf_toolchain<'a>(
     }
 }
 
-/// Installs all that building the kernel programs takes.
-pub(crate) fn ensure_bpf(workspace: &Workspace) -> Result<()> {
+/// Installs all that building the kernel programs takes; the linker's path.
+pub(crate) fn ensure_bpf(workspace: &Workspace) -> Result<PathBuf> {
     bpf_toolchain(workspace, &["rust-src"])
         .ensure()
         .map_err(Error::msg)?;
-    ensure_tool(workspace, &BPF_LINKER)?;
-    Ok(())
+    ensure_tool(workspace, &BPF_LINKER)
 }
 
 /// Installs `tool` under the target folder, unless the right version is there or on `PATH`.

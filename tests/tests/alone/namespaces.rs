@@ -1,7 +1,12 @@
 //! Processes that see another world than the agent does: containers, roots of their own, files that are
 //! gone or others by now.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    process::Command,
+};
 
 use serde_json::Value;
 use tests::{
@@ -10,6 +15,11 @@ use tests::{
     python::{self, Workload},
     spanprof::{self, Recorded, Recording},
 };
+
+/// Two interpreters with roots of their own.
+fn two_cells() -> Option<(Cell, Cell)> {
+    Some((cell("3.11-debian")?, cell("3.13-debian")?))
+}
 
 fn version(pid: &str) -> String {
     let ended = spanprof::run(&["doctor", "--json", "--no-sample", "--pid", pid]);
@@ -41,7 +51,7 @@ fn is_in_span(recorded: &Recorded, function: &str, span: &str, container: Option
 /// told as what it is, with its spans, and its samples carry its id.
 #[test]
 fn containers() {
-    let (Some(older), Some(newer)) = (cell("3.11-debian"), cell("3.13-debian")) else {
+    let Some((older, newer)) = two_cells() else {
         return;
     };
     if !has_runc() {
@@ -80,8 +90,21 @@ fn containers() {
 #[test]
 fn every_namespace() {
     python::with_newest(|python| {
-        let mut command = Command::new("unshare");
+        // As whoever the interpreter belongs to: in a namespace of users, even root may not enter another's
+        // home that is closed to everybody.
+        let owner = fs::symlink_metadata(&python.path).unwrap();
+        let (user, group) = (owner.uid().to_string(), owner.gid().to_string());
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &user, "--regid", &group, "--clear-groups"]);
+        let may = Command::new("setpriv")
+            .args(command.get_args())
+            .args(["unshare", "--user", "true"])
+            .status();
+        if !may.unwrap().success() {
+            return tests::skip("this kernel lets no ordinary user make a namespace of users");
+        }
         command.args([
+            "unshare",
             "--user",
             "--map-root-user",
             "--mount",
@@ -118,7 +141,7 @@ fn executable(from: &Path, to: &Path) {
 /// old process is what it was, a new one what is there now.
 #[test]
 fn replaced_executables() {
-    let (Some(older), Some(newer)) = (cell("3.11-debian"), cell("3.13-debian")) else {
+    let Some((older, newer)) = two_cells() else {
         return;
     };
     let inside = |cell: &Cell| {

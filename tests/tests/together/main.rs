@@ -1,7 +1,7 @@
 //! End-to-end tests that record processes of their own and count samples: they run side by side.
 //!
-//! Must not be here: a test that records the whole host and counts what others do, watches probes that
-//! others switch on, or measures time. Those are in `alone`.
+//! Must not be here: a test whose outcome a neighbour can change, because it counts what others do, watches
+//! probes that others switch on, or measures time. Those are in `alone`.
 
 #![expect(
     clippy::unwrap_used,

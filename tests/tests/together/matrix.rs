@@ -57,6 +57,8 @@ cells!(
     of_3_11_host: "3.11-host",
     of_3_12_host: "3.12-host",
     of_3_13_host: "3.13-host",
+    of_3_14_host: "3.14-host",
+    of_3_15_host: "3.15-host",
     of_3_9_debian: "3.9-debian",
     of_3_9d_debian: "3.9d-debian",
     of_3_11_debian: "3.11-debian",

@@ -5,67 +5,86 @@ use std::{fs, process::Command};
 use crate::{
     Result,
     cache::{self, Installed},
-    command::{is_root, say},
+    command::{is_root, probe, say},
 };
 
 /// Removes the cache and all that was noted down as installed, and says what.
 ///
 /// # Errors
-/// Something could not be removed; the rest is.
+/// Something could not be removed; the rest is, and what is left stays noted down.
 pub fn run() -> Result<()> {
-    let mut failed = Vec::new();
-    let mut kept = Vec::new();
-    // The newest first: a component goes before its toolchain.
-    let installed = cache::all();
-    let nothing = installed.is_empty();
-    for installed in installed.into_iter().rev() {
-        if let Err(error) = remove(&installed) {
-            failed.push(error);
-            kept.push(installed);
-        }
-    }
     let folder = cache::folder()?;
-    if folder.is_dir() {
-        say(&format!("removing {}", folder.display()));
-        if let Err(error) = fs::remove_dir_all(&folder) {
-            failed.push(format!("failed to remove {}: {error}", folder.display()));
-        }
-    } else if nothing {
+    let installed = cache::all();
+    if installed.is_empty() && !folder.is_dir() {
         say("nothing of xtask's is outside of the tree");
+        return Ok(());
     }
-    for installed in kept.iter().rev() {
+    let mut left = Vec::new();
+    let (packages, parts): (Vec<_>, Vec<_>) = installed
+        .into_iter()
+        .partition(|installed| matches!(installed, Installed::Package(_)));
+    // The newest first: a component goes before its toolchain.
+    left.extend(parts.into_iter().rev().filter(|part| !remove_part(part)));
+    if !packages.is_empty() && !remove_packages(&packages) {
+        left.extend(packages);
+    }
+    say(&format!("removing {}", folder.display()));
+    fs::remove_dir_all(&folder)
+        .map_err(|error| format!("failed to remove {}: {error}", folder.display()))?;
+    for installed in left.iter().rev() {
         installed.note()?;
     }
     say("what is in the tree goes by: cargo clean");
-    if failed.is_empty() {
+    let left: Vec<String> = left.iter().map(Installed::name).collect();
+    if left.is_empty() {
         Ok(())
     } else {
-        Err(failed.join("; "))
+        Err(format!("failed to remove {}", left.join(", ")))
     }
 }
 
-fn remove(installed: &Installed) -> Result<()> {
+/// Whether a toolchain or a part of one is gone now.
+fn remove_part(installed: &Installed) -> bool {
     let mut command = Command::new("rustup");
-    match installed {
-        Installed::Toolchain(name) => command.args(["toolchain", "uninstall", name]),
+    let toolchain = match installed {
+        Installed::Toolchain(name) => {
+            command.args(["toolchain", "uninstall", name]);
+            name
+        }
         Installed::Component(toolchain, name) => {
-            command.args(["component", "remove", name, "--toolchain", toolchain])
+            command.args(["component", "remove", name, "--toolchain", toolchain]);
+            toolchain
         }
         Installed::Target(toolchain, name) => {
-            command.args(["target", "remove", name, "--toolchain", toolchain])
+            command.args(["target", "remove", name, "--toolchain", toolchain]);
+            toolchain
         }
-        Installed::Package(name) => {
-            // dpkg alone: it refuses what something else has come to need.
-            command = Command::new(if is_root() { "dpkg" } else { "sudo" });
-            if !is_root() {
-                command.arg("dpkg");
-            }
-            command.args(["--remove", name])
-        }
+        Installed::Package(_) => return true,
     };
-    say(&format!("removing {}: {command:?}", installed.name()));
-    if command.status().is_ok_and(|status| status.success()) {
-        return Ok(());
+    let list = probe(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
+    if !list
+        .lines()
+        .any(|line| line.starts_with(toolchain.as_str()))
+    {
+        // Somebody has removed it before.
+        return true;
     }
-    Err(format!("failed to remove {}", installed.name()))
+    say(&format!("removing {}", installed.name()));
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Whether packages are gone now. By dpkg: it refuses to remove what something else has come to need.
+fn remove_packages(packages: &[Installed]) -> bool {
+    let mut command = Command::new(if is_root() { "dpkg" } else { "sudo" });
+    if !is_root() {
+        command.arg("dpkg");
+    }
+    command.arg("--remove");
+    for package in packages {
+        say(&format!("removing {}", package.name()));
+        if let Installed::Package(name) = package {
+            command.arg(name);
+        }
+    }
+    command.status().is_ok_and(|status| status.success())
 }

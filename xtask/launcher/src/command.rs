@@ -1,7 +1,9 @@
 //! Questions about this machine and user, and how to tell the user something.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
     process::{Command, Stdio},
@@ -26,10 +28,22 @@ pub fn probe(command: &mut Command) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// Where programs of administrators are, which an ordinary user's `PATH` may leave out.
+pub const ADMINISTRATORS: [&str; 2] = ["/usr/sbin", "/sbin"];
+
 /// The first file called `name` in the folders of `PATH`.
 pub fn find_on_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
+    find_in(&env::var_os("PATH")?, name)
+}
+
+/// The same for a program that root alone runs.
+pub fn find_for_root(name: &str) -> Option<PathBuf> {
+    let administrators = env::join_paths(ADMINISTRATORS).ok()?;
+    find_on_path(name).or_else(|| find_in(&administrators, name))
+}
+
+fn find_in(path: &OsStr, name: &str) -> Option<PathBuf> {
+    env::split_paths(path)
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
 }

@@ -67,9 +67,13 @@ fn find_supported() -> Vec<PathBuf> {
 pub fn any() -> Option<PathBuf> {
     let python = find_on_path("python3").and_then(|python| ask(&python));
     let recent = python.filter(|(minor, _)| *minor >= OLDEST);
-    recent
-        .map(|(_, program)| program)
-        .or_else(|| find().into_values().next_back())
+    recent.or_else(newest).map(|(_, program)| program)
+}
+
+/// The newest from 3.10 on, wherever it is, with its minor version.
+pub fn newest() -> Option<(u8, PathBuf)> {
+    let mut minors = (OLDEST..=*SUPPORTED.end()).rev();
+    minors.find_map(|minor| Some((minor, of_minor(minor)?)))
 }
 
 /// What to say if there is none.

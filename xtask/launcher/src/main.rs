@@ -15,15 +15,22 @@ use launcher::{
     Result, clean,
     command::say,
     pins::{self, Pins},
-    preflight,
+    preflight::{self, PROFILE, target_folder},
     toolchain::Toolchain,
 };
 
 /// What `cargo xtask --help` prints; `xtask` has a test that it is the truth.
 const HELP: &str = include_str!("../../help.txt");
-/// The profile that xtask is compiled in: the one of the demo and the tests, so that what they share
-/// is compiled once.
-const PROFILE: &str = "quick";
+/// What `cargo xtask clean --help` prints: the one command that is done here.
+const CLEAN_HELP: &str = "\
+Remove all that these commands have put outside of the tree, and say what
+
+These are the interpreters that were fetched, the toolchains and parts of toolchains that were
+installed by rustup, and the packages that were installed by apt-get. What cargo and pip have
+downloaded is theirs: it stays in their caches. What is in the tree goes by `cargo clean`.
+
+Usage: cargo xtask clean
+";
 
 fn main() -> ExitCode {
     match run() {
@@ -36,18 +43,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
-    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
     let words: Vec<String> = arguments
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let root = pins::root()?;
-    match words
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
         [] => {
             eprint!("{HELP}");
             return Ok(ExitCode::from(2));
@@ -57,9 +60,23 @@ fn run() -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         ["clean"] => return clean::run().map(|()| ExitCode::SUCCESS),
+        ["help", "clean"] | ["clean", ..] => {
+            print!("{CLEAN_HELP}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        ["help", command, ..] => arguments = vec![(*command).into(), "--help".into()],
         _ => {}
     }
+    let words: Vec<String> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let command = words.first().map(String::as_str).unwrap_or_default();
+    if !is_command(command) {
+        return Err(format!(
+            "there is no command {command}; the commands are listed by: cargo xtask help"
+        ));
+    }
     let missing = preflight::missing(command, &words, &root);
     if !missing.is_empty() {
         for line in &missing {
@@ -121,23 +138,44 @@ fn hand_over(
     format!("failed to start {cargo:?}: {}", cargo.exec())
 }
 
+/// Is there a command of this name in the help?
+fn is_command(word: &str) -> bool {
+    let commands = HELP.lines().filter_map(|line| line.strip_prefix("  "));
+    let mut commands = commands.filter_map(|line| line.split(' ').next());
+    !word.is_empty() && commands.any(|command| command == word)
+}
+
 /// Was the program built before? Whoever has set the target folder in a file sees cargo build it each time.
 fn is_built(root: &Path, package: &str) -> bool {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    target.join(PROFILE).join(package).is_file()
+    target_folder(root).join(PROFILE).join(package).is_file()
 }
 
 /// Is a variable set by cargo for the launcher alone, or by the user for programs that are not ours?
 /// What is built, demonstrated and tested depends on neither.
 fn is_ours_alone(name: &str) -> bool {
-    const PREFIXES: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "OTEL_", "PYTHON"];
+    const PREFIXES: [&str; 5] = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "OTEL_",
+        "PYTHON",
+        "PYTEST_",
+    ];
     const NAMES: [&str; 4] = [
         "CARGO_BIN_NAME",
         "CARGO_CRATE_NAME",
         "CARGO_BUILD_TARGET",
         "OUT_DIR",
     ];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
+    // The agent's own options; the others are xtask's.
+    const KEPT: [&str; 4] = [
+        "SPANPROF_CACHE",
+        "SPANPROF_PYTHONS",
+        "SPANPROF_HEADERS",
+        "SPANPROF_BLESS",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || NAMES.contains(&name)
+        || (name.starts_with("SPANPROF_") && !KEPT.contains(&name))
 }
 
 /// `LD_LIBRARY_PATH` without what cargo has put before the user's own: folders of the target and of the

@@ -12,14 +12,20 @@ use crate::Result;
 const VARIABLE: &str = "RUSTUP_DIST_SERVER";
 const SERVER: &str = "https://static.rust-lang.org";
 /// With one of these, others make the connection.
-const PROXIES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+const PROXIES: [&str; 5] = [
+    "https_proxy",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "all_proxy",
+    "ALL_PROXY",
+];
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Can rustup's server be reached? Yes if that cannot be told.
 pub(crate) fn reach_rustup() -> Result<()> {
     let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    if PROXIES.iter().any(|name| is_set(&name)) {
+    if PROXIES.iter().any(is_set) {
         return Ok(());
     }
     let server = env::var(VARIABLE).unwrap_or_else(|_| SERVER.to_owned());

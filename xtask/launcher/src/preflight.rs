@@ -1,6 +1,10 @@
 //! What a command needs of this machine, asked before anything is compiled.
 
-use std::{env, fs, path::Path, process::Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     cache,
@@ -10,8 +14,12 @@ use crate::{
 
 /// The kernel's own types, which the BPF programs are loaded with.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+/// What Debian's packages are signed with.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The oldest kernel that the agent runs on.
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
+/// The profile that xtask, the agent and the tests are compiled in, so that what they share is compiled once.
+pub const PROFILE: &str = "quick";
 const MEBIBYTE: u64 = 1 << 20;
 /// What a build takes below the target folder, as measured: `du -sm target` after the command.
 const DEMO_MEBIBYTES: u64 = 1_500;
@@ -25,20 +33,21 @@ pub fn missing(command: &str, arguments: &[String], root: &Path) -> Vec<String> 
     if has("--help") || has("-h") {
         return Vec::new();
     }
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    // The launcher itself is in the target folder by now, what is compiled next is not.
+    let build = target_folder(root).join(PROFILE);
     match command {
         "demo" => [
             compiler(),
             python(),
             rights("recording"),
             kernel(),
-            space(&target, DEMO_MEBIBYTES),
+            space(&build, DEMO_MEBIBYTES),
         ]
         .into_iter()
         .flatten()
         .collect(),
         "test" | "ci" => {
-            let mut missing = vec![compiler(), python(), space(&target, TEST_MEBIBYTES)];
+            let mut missing = vec![compiler(), python(), space(&build, TEST_MEBIBYTES)];
             if !has("--unprivileged") {
                 missing.extend([rights("testing end to end"), kernel(), interpreters()]);
             }
@@ -49,8 +58,12 @@ pub fn missing(command: &str, arguments: &[String], root: &Path) -> Vec<String> 
     }
 }
 
+/// Whoever builds with another one has a linker of that name in cargo's configuration.
 fn compiler() -> Option<String> {
-    (find_on_path("cc").is_none()).then(|| {
+    let has_one = ["cc", "gcc", "clang"]
+        .iter()
+        .any(|name| find_on_path(name).is_some());
+    (!has_one).then(|| {
         "found no C compiler (cc); on Debian and Ubuntu: apt-get install gcc libc6-dev".to_owned()
     })
 }
@@ -114,15 +127,32 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
+/// What fetching Debian's interpreters takes, if that has not been done.
 fn interpreters() -> Option<String> {
-    match cache::folder() {
-        Ok(folder) if folder.join("interpreters/sid").is_dir() => None,
-        Ok(folder) => space(&folder, INTERPRETERS_MEBIBYTES),
-        Err(error) => Some(error),
+    let folder = match cache::folder() {
+        Ok(folder) => folder.join("interpreters"),
+        Err(error) => return Some(error),
+    };
+    if folder.is_dir() {
+        return None;
     }
+    // As root, it is installed on the way.
+    if !Path::new(KEYRING).is_file() && !is_root() {
+        return Some(
+            "there is no keyring of Debian, whose interpreters are fetched; on Debian and Ubuntu: \
+             apt-get install debian-archive-keyring"
+                .to_owned(),
+        );
+    }
+    space(&folder, INTERPRETERS_MEBIBYTES)
 }
 
-/// Is so much free where a folder is or will be? What is there already counts as free.
+/// Where cargo builds, unless a file of cargo's says otherwise.
+pub fn target_folder(root: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into)
+}
+
+/// Is so much free where a folder will be?
 fn space(folder: &Path, wanted: u64) -> Option<String> {
     if folder.is_dir() {
         // It was filled before: how far cannot be said cheaply, and what is missing is little.

@@ -39,10 +39,10 @@ fn what_is_missing() {
     symlink("/usr/bin/df", path.join("df")).unwrap();
     for command in ["demo", "test"] {
         let mut launcher = launcher(command);
-        // Nothing can be written there.
+        // It is there, nothing of ours is in it, and nothing can be written.
         launcher
             .env("PATH", &path)
-            .env("CARGO_TARGET_DIR", "/proc/self/target");
+            .env("CARGO_TARGET_DIR", "/proc/self");
         let output = launcher.output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{command}");
         let lines = lines(&output);
@@ -55,7 +55,36 @@ fn what_is_missing() {
     }
 }
 
-/// Help needs nothing, and a command that nobody knows is not one of these.
+/// A word that is no command is refused before anything is installed for it.
+#[test]
+fn no_such_command() {
+    let mut launcher = launcher("tset");
+    let output = launcher.env("PATH", "/nonexistent").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let lines = lines(&output);
+    assert!(
+        lines.len() == 1 && lines[0].contains("no command tset"),
+        "{lines:?}"
+    );
+}
+
+/// What was noted down and is gone already keeps nothing from being removed.
+#[test]
+fn clean_after_others() {
+    let cache = folder("others").join("spanprof");
+    fs::create_dir_all(&cache).unwrap();
+    fs::write(
+        cache.join("installed"),
+        "toolchain 0.0.1\ncomponent 0.0.1 clippy\n",
+    )
+    .unwrap();
+    let mut clean = launcher("clean");
+    let output = clean.env("SPANPROF_CACHE", &cache).output().unwrap();
+    assert!(output.status.success(), "{:?}", lines(&output));
+    assert!(!cache.exists());
+}
+
+/// Help needs nothing.
 #[test]
 fn help_needs_nothing() {
     let mut launcher = launcher("--help");

@@ -8,9 +8,12 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
-use crate::command::{self, say};
+use crate::{
+    command::{self, say},
+    once::once,
+};
 
 /// A release of Debian.
 pub(super) struct Suite {
@@ -118,7 +121,7 @@ const MIRROR: &str = "http://deb.debian.org/debian";
 impl Suite {
     /// Unpacks it, unless that was done.
     pub(super) fn ensure(&self, folder: &Path) -> Result<()> {
-        super::once(&folder.join(self.name), &self.packages.join(" "), |root| {
+        once(&folder.join(self.name), &self.packages.join(" "), |root| {
             say(&format!(
                 "fetching {} of Debian {} into {}",
                 self.packages.join(", "),
@@ -166,10 +169,10 @@ impl Apt {
                 bail!("there is no {program}: this needs Debian or Ubuntu");
             }
         }
-        ensure!(
-            Path::new(KEYRING).is_file(),
-            "{KEYRING} is missing: install debian-archive-keyring"
-        );
+        if !Path::new(KEYRING).is_file() {
+            let missing = "there is no keyring of Debian, whose interpreters are fetched";
+            crate::python::apt_install("debian-archive-keyring", missing)?;
+        }
         let state = tempfile::tempdir().context("failed to create a temporary folder")?;
         let path = state.path();
         for folder in ["state/lists/partial", "cache/archives/partial"] {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::debian::{Apt, unpack};
-use crate::command::say;
+use crate::{command::say, once::once};
 
 const PACKAGES: [&str; 2] = ["libpython3.14-dev", "libpython3.15-dev"];
 
 /// Unpacks them, unless that was done.
 pub(super) fn ensure(folder: &Path) -> Result<()> {
-    super::once(&folder.join("headers"), &PACKAGES.join(" "), |folder| {
+    once(&folder.join("headers"), &PACKAGES.join(" "), |folder| {
         say(&format!(
             "fetching {} of Debian sid into {}",
             PACKAGES.join(", "),

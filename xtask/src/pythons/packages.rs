@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use super::{Cell, musl};
 use crate::{
     command::{self, say},
+    once::once,
     python::{self, Pip},
     workspace::Workspace,
 };
@@ -59,7 +60,7 @@ fn install(
     let wanted = fs::read(&list).with_context(|| format!("failed to read {}", list.display()))?;
     let mut hasher = DefaultHasher::new();
     (sources, wanted).hash(&mut hasher);
-    super::once(
+    once(
         &cell.packages,
         &format!("{:016x}", hasher.finish()),
         |folder| {

@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::debian::Apt;
-use crate::command::{self, say};
+use crate::{
+    command::{self, say},
+    once::once,
+};
 
 /// A build.
 pub(super) struct Build {
@@ -61,7 +64,7 @@ impl Build {
 
     /// Builds it, unless that was done.
     pub(super) fn ensure(&self, folder: &Path) -> Result<()> {
-        super::once(
+        once(
             &folder.join(self.name),
             &self.configure.join(" "),
             |prefix| {

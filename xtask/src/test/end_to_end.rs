@@ -1,10 +1,16 @@
 //! The end-to-end tests: as root, in two lanes.
 
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use super::{Arguments, compiled::Compiled, lacking, prepare::Pythons};
+use super::{
+    Arguments,
+    compiled::Compiled,
+    prepare::{ForEndToEnd, Pythons},
+};
 use crate::command::{self, say};
 use crate::progress::Progress;
 use crate::summary::{self, Summary};
@@ -25,20 +31,11 @@ pub(super) fn run(
     arguments: &Arguments,
     compiled: &Compiled,
     pythons: &Pythons,
+    more: &ForEndToEnd,
     progress: &mut Progress,
     total: &mut Summary,
 ) -> Result<()> {
-    if pythons.environments.is_empty() {
-        *total += lacking("end-to-end tests: no interpreter to run them on");
-        return Ok(());
-    }
-    if !command::is_root() && !command::can_become_root() {
-        *total += lacking(
-            "end-to-end tests: they load BPF programs and need root; run as root, or let sudo work",
-        );
-        return Ok(());
-    }
-    let path = workspace.path_with_tools()?;
+    let path = path(workspace)?;
     for (name, threads, what) in LANES {
         progress.part(what);
         for test in compiled
@@ -48,10 +45,10 @@ pub(super) fn run(
         {
             let environment: [(&str, &OsStr); 9] = [
                 ("SPANPROF_BIN", compiled.agent.as_os_str()),
-                ("SPANPROF_RELEASES", OsStr::new(&pythons.releases)),
-                ("SPANPROF_MATRIX", pythons.matrix.as_os_str()),
                 ("SPANPROF_VENVS", OsStr::new(&pythons.list)),
-                ("SPANPROF_PEERS", pythons.peers.as_os_str()),
+                ("SPANPROF_RELEASES", OsStr::new(&more.releases)),
+                ("SPANPROF_MATRIX", more.matrix.as_os_str()),
+                ("SPANPROF_PEERS", more.peers.as_os_str()),
                 ("CARGO_MANIFEST_DIR", test.folder.as_os_str()),
                 ("PATH", &path),
                 ("LC_ALL", OsStr::new("C.UTF-8")),
@@ -62,11 +59,24 @@ pub(super) fn run(
             command
                 .args(["--test-threads", threads])
                 .args(arguments.of_libtest())
-                .args(pythons.left_out.iter().flat_map(|name| ["--skip", name]))
+                .args(
+                    pythons
+                        .left_out
+                        .iter()
+                        .chain(&more.left_out)
+                        .flat_map(|name| ["--skip", name]),
+                )
                 .current_dir(&test.folder);
             say(&format!("tests of {}", test.name));
             *total += summary::run(&mut command)?;
         }
     }
     Ok(())
+}
+
+/// `PATH` as the tests need it as root: with our tools, and with what Debian keeps from users.
+fn path(workspace: &Workspace) -> Result<OsString> {
+    let path = workspace.path_with_tools()?;
+    let folders = env::split_paths(&path).chain(command::ADMINISTRATORS.map(PathBuf::from));
+    env::join_paths(folders).context("failed to complete PATH")
 }

@@ -19,13 +19,22 @@ const RELEASES: [&str; 4] = ["1.20.0", "1.25.0", "1.30.0", "1.38.0"];
 /// A test of half a minute, most of which measures somebody else.
 const MEASURES_A_PEER: &str = "beside_the_peer";
 
-/// What was prepared.
+/// What every test of Python needs.
 pub(super) struct Pythons {
-    /// An interpreter per version, oldest first, each in a virtual environment with the package and
+    /// The interpreters themselves, by version.
+    interpreters: BTreeMap<String, PathBuf>,
+    /// One per version, oldest first, each in a virtual environment with the package and
     /// `tests/requirements.txt`.
-    pub(super) environments: BTreeMap<&'static str, PathBuf>,
+    pub(super) environments: BTreeMap<String, PathBuf>,
     /// The same as the tests read it.
     pub(super) list: String,
+    /// Parts of the names of tests that are not for this run.
+    pub(super) left_out: Vec<String>,
+    pip: Pip,
+}
+
+/// What the end-to-end tests need beside.
+pub(super) struct ForEndToEnd {
     /// Interpreters with earlier releases of OpenTelemetry, as the tests read them.
     pub(super) releases: String,
     /// The folder of a virtual environment with programs of others.
@@ -39,37 +48,13 @@ pub(super) struct Pythons {
 impl Pythons {
     /// Installs what is missing; what cannot be had is added to the skipped, or in CI to the failed.
     pub(super) fn prepare(workspace: &Workspace, all: bool, total: &mut Summary) -> Result<Self> {
-        let mut interpreters = interpreter::find();
-        let mut left_out = Vec::new();
-        let newest = interpreters.keys().next_back().copied();
-        for version in interpreter::VERSIONS {
-            let is_wanted = all || newest.is_none_or(|newest| newest == version);
-            if !is_wanted {
-                interpreters.remove(version);
-                left_out.push(format!("python_{}", version.replace('.', "_")));
-            } else if !interpreters.contains_key(version) {
-                *total += lacking(&format!(
-                    "CPython {version} was not found; install it (pyenv install {version}, or the \
-                     distribution's python{version}) or name it in {}",
-                    interpreter::VARIABLE
-                ));
-                left_out.push(format!("python_{}", version.replace('.', "_")));
-            }
-        }
-        if !all {
-            left_out.push(MEASURES_A_PEER.to_owned());
-        }
+        let (interpreters, left_out) = choose(all, total)?;
         let pip = Pip::ensure(workspace)?;
         let (wheel, inputs) = python::ensure_wheel(workspace, &pip)?;
         let package = [wheel.display().to_string()];
         let requirements = [workspace.root.join("tests/requirements.txt")];
-        let for_peers = [workspace.root.join("tests/requirements-peers.txt")];
-        let folder = workspace.target.join("pythons");
-        let releases: &[&str] = if all { &RELEASES } else { &RELEASES[..1] };
-        let of_release = |release: &&str| [format!("opentelemetry-sdk=={release}")];
-        let packages_of_releases: Vec<[String; 1]> = releases.iter().map(of_release).collect();
-
-        let mut wanted: Vec<Environment<'_>> = interpreters
+        let folder = folder(workspace);
+        let wanted: Vec<Environment<'_>> = interpreters
             .iter()
             .map(|(version, interpreter)| Environment {
                 folder: folder.join(version),
@@ -79,61 +64,132 @@ impl Pythons {
                 inputs,
             })
             .collect();
-        if let (Some(oldest), Some(newest)) = (
-            interpreters.values().next(),
-            interpreters.values().next_back(),
-        ) {
-            for (release, packages) in releases.iter().zip(&packages_of_releases) {
-                wanted.push(Environment {
-                    folder: folder.join(format!("opentelemetry-{release}")),
-                    interpreter: oldest,
-                    requirements: &[],
-                    packages,
-                    inputs: 0,
-                });
-            }
-            wanted.push(Environment {
-                folder: folder.join("peers"),
-                interpreter: newest,
-                requirements: &for_peers,
-                packages: &[],
-                inputs: 0,
-            });
-        }
         python::ensure_all(&wanted, &pip)?;
-        let environments: BTreeMap<&'static str, PathBuf> = interpreters
+        let environments: BTreeMap<String, PathBuf> = interpreters
             .keys()
-            .map(|version| (*version, folder.join(version).join("bin/python")))
+            .map(|version| (version.clone(), folder.join(version).join("bin/python")))
             .collect();
+        Ok(Self {
+            list: list(&environments),
+            interpreters,
+            environments,
+            left_out,
+            pip,
+        })
+    }
+
+    /// The same for what the end-to-end tests need beside.
+    pub(super) fn prepare_more(
+        &self,
+        workspace: &Workspace,
+        all: bool,
+        total: &mut Summary,
+    ) -> Result<ForEndToEnd> {
+        let folder = folder(workspace);
+        let for_peers = [workspace.root.join("tests/requirements-peers.txt")];
+        let oldest = self
+            .interpreters
+            .values()
+            .next()
+            .context("no interpreter")?;
+        let newest = self
+            .interpreters
+            .values()
+            .next_back()
+            .context("no interpreter")?;
+        let releases: &[&str] = if all { &RELEASES } else { &RELEASES[..1] };
+        let packages: Vec<[String; 1]> = releases
+            .iter()
+            .map(|release| [format!("opentelemetry-sdk=={release}")])
+            .collect();
+        let of_release = |release: &str| folder.join(format!("opentelemetry-{release}"));
+        let mut wanted: Vec<Environment<'_>> = releases
+            .iter()
+            .zip(&packages)
+            .map(|(release, packages)| Environment {
+                folder: of_release(release),
+                interpreter: oldest,
+                requirements: &[],
+                packages,
+                inputs: 0,
+            })
+            .collect();
+        let peers = folder.join("peers");
+        wanted.push(Environment {
+            folder: peers.clone(),
+            interpreter: newest,
+            requirements: &for_peers,
+            packages: &[],
+            inputs: 0,
+        });
+        python::ensure_all(&wanted, &self.pip)?;
         *total += containers();
-        let cells = pythons::ensure(workspace, all, &pip)?;
+        let cells = pythons::ensure(workspace, all, &self.pip)?;
         for reason in &cells.missing {
             *total += lacking(reason);
         }
-        left_out.extend(cells.left_out);
-        Ok(Self {
-            list: list(
-                environments
-                    .iter()
-                    .map(|(version, python)| (*version, python.clone())),
-            ),
-            releases: list(releases.iter().map(|release| {
-                (
-                    *release,
-                    folder.join(format!("opentelemetry-{release}/bin/python")),
-                )
-            })),
-            peers: folder.join("peers"),
+        let mut left_out = cells.left_out;
+        if !all {
+            left_out.push(MEASURES_A_PEER.to_owned());
+        }
+        let releases = releases.iter().map(|release| {
+            (
+                (*release).to_owned(),
+                of_release(release).join("bin/python"),
+            )
+        });
+        Ok(ForEndToEnd {
+            releases: list(&releases.collect()),
+            peers,
             matrix: pythons::write_matrix(workspace, &cells.all)?,
-            environments,
             left_out,
         })
     }
 }
 
+/// Where the environments are.
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("pythons")
+}
+
+/// The interpreters to test on, by version, and parts of the names of tests on others.
+fn choose(all: bool, total: &mut Summary) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)> {
+    let found = interpreter::find();
+    let newest = found.keys().next_back().copied();
+    let mut chosen = BTreeMap::new();
+    let mut left_out = Vec::new();
+    for version in interpreter::VERSIONS {
+        let is_wanted = all || newest == Some(version);
+        match found.get(version) {
+            Some(interpreter) if is_wanted => {
+                chosen.insert(version.to_owned(), interpreter.clone());
+                continue;
+            }
+            None if all => {
+                *total += lacking(&format!(
+                    "CPython {version} was not found; install it (pyenv install {version}, or the \
+                     distribution's python{version}) or name it in {}",
+                    interpreter::VARIABLE
+                ));
+            }
+            _ => {}
+        }
+        left_out.push(format!("python_{}", version.replace('.', "_")));
+    }
+    if chosen.is_empty() {
+        let (minor, newer) = interpreter::newest().with_context(interpreter::none_found)?;
+        *total += lacking(&format!(
+            "tests of one CPython 3.10 to 3.13: this machine has only CPython 3.{minor}, on which the others run"
+        ));
+        chosen.insert(format!("3.{minor}"), newer);
+    }
+    Ok((chosen, left_out))
+}
+
 /// `3.10=/path:3.11=/path`.
-fn list<'a>(pythons: impl Iterator<Item = (&'a str, PathBuf)>) -> String {
+fn list(pythons: &BTreeMap<String, PathBuf>) -> String {
     pythons
+        .iter()
         .map(|(version, python)| format!("{version}={}", python.display()))
         .collect::<Vec<_>>()
         .join(":")
@@ -141,7 +197,7 @@ fn list<'a>(pythons: impl Iterator<Item = (&'a str, PathBuf)>) -> String {
 
 /// What runs containers, installed where that is possible.
 fn containers() -> Summary {
-    if command::find_on_path("runc").is_some() {
+    if command::find_for_root("runc").is_some() {
         return Summary::default();
     }
     match python::apt_install("runc", "there is no runc to run containers with")

@@ -1,0 +1,27 @@
+//! Folders that are made once.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+/// Makes a folder by `make`, unless it was made with the same `stamp`; what is there of another, or of an
+/// interrupted one, is removed first.
+pub(crate) fn once(
+    folder: &Path,
+    stamp: &str,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let file = folder.join("spanprof.stamp");
+    if fs::read_to_string(&file).is_ok_and(|found| found == stamp) {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("failed to remove {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    make(folder)?;
+    // Last, so that an interrupted one is made again.
+    fs::write(&file, stamp).with_context(|| format!("failed to write {}", file.display()))
+}
