@@ -1,5 +1,7 @@
 //! `cargo xtask` starts with whatever stable toolchain a machine has, from any folder of the tree.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
+
 use std::{
     fs,
     os::unix::fs::symlink,

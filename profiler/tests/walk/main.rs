@@ -4,8 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "helpers of tests panic and print like tests"
+    reason = "helpers of tests panic like tests"
 )]
 
 mod chains;

@@ -1,5 +1,7 @@
 //! What the launcher says of a machine that lacks something, and how it leaves one.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
+
 use std::{
     fs,
     os::unix::fs::symlink,
