@@ -11,11 +11,13 @@ from celery.signals import worker_process_init
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
 folder = os.environ["BROKER_FOLDER"]
+# A worker takes a message that is not written to its end yet, and ends: so none is written where it looks.
+outbox = f"{folder}-outbox"
 app = Celery("oracle", broker="filesystem://")
 app.conf.update(
     broker_transport_options={
         "data_folder_in": folder,
-        "data_folder_out": folder,
+        "data_folder_out": outbox,
         "control_folder": os.path.join(folder, "control"),
         "polling_interval": 0.01,
     },
@@ -51,6 +53,8 @@ def main() -> None:
     if sys.argv[1] == "send":
         for number in range(int(sys.argv[2])):
             compute.delay(number)
+            for message in os.listdir(outbox):
+                os.rename(os.path.join(outbox, message), os.path.join(folder, message))
         return
     app.worker_main(["worker", "--pool=prefork", "--concurrency=2", "--loglevel=warning", "-Ofair"])
 

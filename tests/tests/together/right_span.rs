@@ -250,6 +250,7 @@ fn prefork(program: impl Fn(&[&str]) -> Command) {
     let folders = ["with", "without"];
     for folder in folders {
         fs::create_dir(oracle.path(folder)).unwrap();
+        fs::create_dir(oracle.path(&format!("{folder}-outbox"))).unwrap();
     }
     let workers = folders.map(|folder| Running::start(&mut command(folder, &["worker"])));
     for worker in &workers {
