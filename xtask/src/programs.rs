@@ -30,9 +30,9 @@ const INPUTS: [&str; 6] = [
 
 /// Build the kernel programs from source, and compare them with the prebuilt object
 ///
-/// Whoever builds the agent by `cargo xtask` needs neither the BPF toolchain nor bpf-linker, as long as
-/// the sources are those of the object in profiler-ebpf/prebuilt. This fails if they are and the
-/// object is not byte for byte what they make.
+/// `cargo xtask` embeds the object in profiler-ebpf/prebuilt as long as its sources are unchanged, and then
+/// needs neither the BPF toolchain nor bpf-linker. This command fails if the sources are unchanged and make
+/// other bytes than the object's.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Write the object and its checksums into the tree
