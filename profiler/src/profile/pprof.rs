@@ -10,7 +10,10 @@ use std::{collections::HashMap, sync::Arc};
 use prost::Message as _;
 
 use super::{Profile, Row, aggregate::marker, proto, stacks::AddressHash};
-use crate::symbolize::{Frame, FrameKind, MappedFile};
+use crate::{
+    symbolize::{Frame, FrameKind, MappedFile},
+    time::UnixNanos,
+};
 
 /// Longest string, in bytes: the server cuts from 65 535 on, and would keep the tail.
 pub const MAX_STRING: usize = 65_534;
@@ -23,12 +26,13 @@ const NANOSECONDS: &str = "nanoseconds";
 /// The profile as an uncompressed pprof message. A string cut short ends in `…`, a stack in
 /// `[truncated]`.
 pub fn encode(profile: &Profile) -> Vec<u8> {
-    encode_rows(profile, &profile.rows)
+    encode_rows(profile, &profile.rows, profile.window.start)
 }
 
-/// The same for some of its rows.
-pub(super) fn encode_rows(profile: &Profile, rows: &[Row]) -> Vec<u8> {
+/// The same for some of its rows, stamped with a time of their own.
+pub(super) fn encode_rows(profile: &Profile, rows: &[Row], time: UnixNanos) -> Vec<u8> {
     let mut encoder = Encoder::new(profile);
+    encoder.message.time_nanos = signed(time.0);
     encoder.main_mapping(rows);
     for row in rows {
         encoder.row(profile, row);
@@ -47,10 +51,6 @@ pub fn encode_merged(profiles: &[Profile]) -> Vec<u8> {
         for row in &profile.rows {
             encoder.row(profile, row);
         }
-        let end = |profile: &Profile| {
-            let window = profile.window;
-            window.start.0.saturating_add(window.duration_nanos)
-        };
         let start = encoder
             .message
             .time_nanos
@@ -59,7 +59,7 @@ pub fn encode_merged(profiles: &[Profile]) -> Vec<u8> {
             .message
             .time_nanos
             .saturating_add(encoder.message.duration_nanos);
-        let end = known_end.max(signed(end(profile)));
+        let end = known_end.max(signed(profile.window.end().0));
         encoder.message.time_nanos = start;
         encoder.message.duration_nanos = end.saturating_sub(start);
     }

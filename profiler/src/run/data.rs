@@ -19,7 +19,7 @@ use crate::{
     kernel::{Counters, Ring},
     pipeline::{Notice, Pipeline},
     profile::{Profile, Window},
-    time::{Anchor, BootNanos, monotonic_now},
+    time::{Anchor, BootNanos, UnixNanos, monotonic_now},
 };
 
 /// How often the ring is drained where nothing wakes its reader. Events wait one turn more, so that the
@@ -44,6 +44,8 @@ pub(super) struct DataPlane {
     pub(super) windows: Option<(Duration, OnWindow)>,
     pub(super) records: Option<BufWriter<File>>,
     pub(super) window_start: BootNanos,
+    /// When the last window ended, as it was stamped.
+    pub(super) windows_end: UnixNanos,
     pub(super) counted: BootNanos,
 }
 
@@ -113,8 +115,10 @@ impl DataPlane {
         let window = Window {
             start: Anchor::now().unix(self.window_start),
             duration_nanos: now.0.saturating_sub(self.window_start.0),
-        };
+        }
+        .after(self.windows_end);
         self.window_start = now;
+        self.windows_end = window.end();
         self.pipeline.finish(window)
     }
 

@@ -39,7 +39,7 @@ use crate::{
     pipeline::{Notice, Pipeline},
     profile::{self, Coverage, LabelSet, Profile, SpanTable},
     targets::{Scope, Snapshot, Targets, opentelemetry::looker::Answer},
-    time::BootNanos,
+    time::{BootNanos, UnixNanos},
 };
 
 /// Notices that may wait for the control plane.
@@ -252,6 +252,7 @@ impl Session {
                         windows: settings.windows,
                         records: settings.records.map(BufWriter::new),
                         window_start,
+                        windows_end: UnixNanos(0),
                         counted: window_start,
                     };
                     data.run();

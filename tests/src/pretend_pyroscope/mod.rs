@@ -21,7 +21,7 @@ use profiler::export::proto::PushRequest;
 use http::{Request, Response};
 use rate::Rate;
 pub use rules::Refusal;
-pub use store::{StoredProfile, StoredSample};
+pub use store::{Storage, StoredProfile, StoredSample};
 
 /// What the server does with a push instead of its duty.
 #[derive(Clone, Debug)]
@@ -62,6 +62,7 @@ struct State {
     refusals: Vec<Refusal>,
     script: VecDeque<Misbehaviour>,
     profiles: Vec<StoredProfile>,
+    storage: Storage,
     unsymbolized: bool,
     rate: Rate,
     /// Whether a push must say whose it is.
@@ -69,15 +70,24 @@ struct State {
 }
 
 impl PretendPyroscope {
-    /// Starts on a free port of the loopback.
+    /// Starts on a free port of the loopback, with the storage that throws more away.
+    pub fn start() -> Self {
+        Self::with(Storage::default())
+    }
+
+    /// The same with a storage.
     ///
     /// # Panics
-    /// Where no port is to be had.
+    /// If no port is to be had.
     #[expect(clippy::expect_used, reason = "a test cannot go on without it")]
-    pub fn start() -> Self {
+    pub fn with(storage: Storage) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its own address");
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = State {
+            storage,
+            ..State::default()
+        };
+        let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -121,6 +131,19 @@ impl PretendPyroscope {
     /// Every profile stored, split by labels as the real server does.
     pub fn profiles(&self) -> Vec<StoredProfile> {
         lock(&self.state).profiles.clone()
+    }
+
+    /// Compacts what is stored, as v2 does after a while: of profiles of one series and time it keeps one.
+    pub fn compact(&self) {
+        let mut state = lock(&self.state);
+        let storage = state.storage;
+        let mut kept: Vec<StoredProfile> = Vec::new();
+        for profile in state.profiles.drain(..) {
+            if !kept.iter().any(|it| it.is_twin(&profile, storage)) {
+                kept.push(profile);
+            }
+        }
+        state.profiles = kept;
     }
 
     /// Whether any location had no symbols: the real server may then drop the span selector.
@@ -214,7 +237,15 @@ fn store(state: &mut State, push: &PushRequest) -> Result<(), Refusal> {
             let all = state.profiles.iter().chain(&profiles);
             let series: BTreeSet<_> = all.map(|profile| &profile.labels).collect();
             rules::series_count(series.len())?;
-            state.profiles.extend(profiles);
+            for profile in profiles {
+                let at_once = state.storage == Storage::V1;
+                let mut stored = state.profiles.iter();
+                // In silence, and after a 200.
+                if at_once && stored.any(|it| it.is_twin(&profile, Storage::V1)) {
+                    continue;
+                }
+                state.profiles.push(profile);
+            }
         }
     }
     Ok(())

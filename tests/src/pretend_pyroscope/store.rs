@@ -15,11 +15,33 @@ const MAX_STRING: usize = 65_535;
 pub struct StoredProfile {
     /// The series, sorted; labels of samples joined in.
     pub labels: Vec<(String, String)>,
+    /// Its time, in nanoseconds.
+    pub time_nanos: i64,
     /// Its samples.
     pub samples: Vec<StoredSample>,
 }
 
+/// How the server stores: which of the profiles of one series it takes for the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// `-architecture.storage=v1`: those of one whole millisecond, at once.
+    #[default]
+    V1,
+    /// The default of 2.x: those of one nanosecond, when it compacts.
+    V2,
+}
+
 impl StoredProfile {
+    /// Whether a storage keeps only one of the two.
+    pub(super) fn is_twin(&self, other: &Self, storage: Storage) -> bool {
+        let unit = match storage {
+            Storage::V1 => 1_000_000,
+            Storage::V2 => 1,
+        };
+        let time = |profile: &Self| profile.time_nanos.div_euclid(unit);
+        time(self) == time(other) && self.labels == other.labels
+    }
+
     /// The value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
         let mut labels = self.labels.iter();
@@ -77,6 +99,7 @@ pub(super) fn split(series: &RawProfileSeries, profile: &Profile) -> Vec<StoredP
         .into_iter()
         .map(|(promoted, samples)| StoredProfile {
             labels: joined(series, promoted),
+            time_nanos: profile.time_nanos,
             samples,
         })
         .collect()
