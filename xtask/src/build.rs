@@ -22,7 +22,7 @@ pub struct Arguments {
 
 /// The profile of the demo and the tests: fast enough to profile a host with, and compiled in half the
 /// time of a release.
-pub const QUICK: &str = "quick";
+pub const QUICK: &str = launcher::preflight::PROFILE;
 
 /// Runs the subcommand.
 ///

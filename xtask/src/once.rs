@@ -1,6 +1,8 @@
 //! Folders that are made once.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
+use std::hash::{Hash, Hasher as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -24,4 +26,11 @@ pub(crate) fn once(
     make(folder)?;
     // Last, so that an interrupted one is made again.
     fs::write(&file, stamp).with_context(|| format!("failed to write {}", file.display()))
+}
+
+/// A stamp of all that decides what is in a folder.
+pub(crate) fn stamp(inputs: impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    inputs.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }

@@ -13,7 +13,7 @@ use launcher::cache::Installed;
 use launcher::interpreter;
 
 use crate::command::{self, say};
-use crate::once::once;
+use crate::once::{once, stamp};
 use crate::workspace::{Workspace, files_below};
 
 /// Environments that are made at a time: pip is busy on one core, and waits for the network between.
@@ -36,41 +36,28 @@ impl Pip {
     pub fn ensure(workspace: &Workspace) -> Result<Self> {
         let interpreter = interpreter::any().with_context(interpreter::none_found)?;
         let folder = workspace.target.join("pip");
-        let python = folder.join("bin/python");
         let pins = &workspace.pins;
         let packages = [
             format!("pip=={}", pins.pip),
             format!("maturin=={}", pins.maturin),
         ];
-        let mut hasher = DefaultHasher::new();
-        let constraints = workspace.root.join("tests/constraints.txt");
-        (&interpreter, &packages, read(&constraints)?).hash(&mut hasher);
-        command::probe(Command::new(&interpreter).arg("--version")).hash(&mut hasher);
-        let stamp = format!("{:016x}", hasher.finish());
+        let pip = Self {
+            python: folder.join("bin/python"),
+            constraints: workspace.root.join("tests/constraints.txt"),
+        };
+        let version = command::probe(Command::new(&interpreter).arg("--version"));
+        let stamp = stamp((&interpreter, &packages, version, read(&pip.constraints)?));
         once(&folder, &stamp, |folder| {
             preparing(folder);
             ensure_venv_module(&interpreter)?;
             let mut venv = Command::new(&interpreter);
             command::run(venv.args(["-I", "-m", "venv"]).arg(folder))?;
-            let mut install = Command::new(&python);
-            let arguments = [
-                "-I",
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ];
-            install
-                .args(arguments)
-                .arg("--constraint")
-                .arg(&constraints);
-            command::run(install.args(&packages).env("PIP_USER", "0")).context(NETWORK)
+            // The pip that the interpreter brings installs the pinned one in its own place.
+            let mut install = pip.install(&[]);
+            install.arg("--constraint").arg(&pip.constraints);
+            command::run(install.args(&packages)).context(NETWORK)
         })?;
-        Ok(Self {
-            python,
-            constraints,
-        })
+        Ok(pip)
     }
 
     /// The command `pip`, of which `arguments` come before the command's name.
@@ -140,15 +127,14 @@ impl Environment<'_> {
     }
 
     fn stamp(&self, pip: &Pip) -> Result<String> {
-        let mut hasher = DefaultHasher::new();
-        self.interpreter.hash(&mut hasher);
-        self.packages.hash(&mut hasher);
-        self.inputs.hash(&mut hasher);
-        command::probe(Command::new(self.interpreter).arg("--version")).hash(&mut hasher);
-        for file in self.requirements.iter().chain([&pip.constraints]) {
-            read(file)?.hash(&mut hasher);
-        }
-        Ok(format!("{:016x}", hasher.finish()))
+        let files = self.requirements.iter().chain([&pip.constraints]);
+        Ok(stamp((
+            self.interpreter,
+            self.packages,
+            self.inputs,
+            command::probe(Command::new(self.interpreter).arg("--version")),
+            files.map(|file| read(file)).collect::<Result<Vec<_>>>()?,
+        )))
     }
 }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use launcher::interpreter;
 
 use crate::command::say;
 use crate::python::{self, Environment, Pip};
 use crate::toolchain;
 use crate::workspace::Workspace;
-use launcher::interpreter;
 
 /// Install what is missing: toolchains, bpf-linker, the demo's virtual environment
 ///

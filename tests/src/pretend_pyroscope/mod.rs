@@ -137,11 +137,9 @@ impl PretendPyroscope {
     pub fn compact(&self) {
         let mut state = lock(&self.state);
         let storage = state.storage;
-        let mut kept: Vec<StoredProfile> = Vec::new();
+        let mut kept = Vec::new();
         for profile in state.profiles.drain(..) {
-            if !kept.iter().any(|it| it.is_twin(&profile, storage)) {
-                kept.push(profile);
-            }
+            store::keep(&mut kept, profile, storage);
         }
         state.profiles = kept;
     }
@@ -238,13 +236,10 @@ fn store(state: &mut State, push: &PushRequest) -> Result<(), Refusal> {
             let series: BTreeSet<_> = all.map(|profile| &profile.labels).collect();
             rules::series_count(series.len())?;
             for profile in profiles {
-                let at_once = state.storage == Storage::V1;
-                let mut stored = state.profiles.iter();
-                // In silence, and after a 200.
-                if at_once && stored.any(|it| it.is_twin(&profile, Storage::V1)) {
-                    continue;
+                match state.storage {
+                    Storage::V1 => store::keep(&mut state.profiles, profile, Storage::V1),
+                    Storage::V2 => state.profiles.push(profile),
                 }
-                state.profiles.push(profile);
             }
         }
     }

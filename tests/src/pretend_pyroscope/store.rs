@@ -33,7 +33,7 @@ pub enum Storage {
 
 impl StoredProfile {
     /// Whether a storage keeps only one of the two.
-    pub(super) fn is_twin(&self, other: &Self, storage: Storage) -> bool {
+    fn is_twin(&self, other: &Self, storage: Storage) -> bool {
         let unit = match storage {
             Storage::V1 => 1_000_000,
             Storage::V2 => 1,
@@ -62,6 +62,13 @@ pub struct StoredSample {
     pub trace_id: Option<String>,
     /// Nanoseconds.
     pub value: i64,
+}
+
+/// Adds a profile, unless the storage takes it for one that it has: then it is gone, in silence.
+pub(super) fn keep(profiles: &mut Vec<StoredProfile>, profile: StoredProfile, storage: Storage) {
+    if !profiles.iter().any(|it| it.is_twin(&profile, storage)) {
+        profiles.push(profile);
+    }
 }
 
 /// A profile split by labels and normalised. Assumes it is well formed.

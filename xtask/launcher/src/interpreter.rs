@@ -1,7 +1,7 @@
 //! Which CPython interpreters this machine has.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     path::{Path, PathBuf},
     process::Command,
@@ -23,43 +23,33 @@ const OLDEST: u8 = 10;
 pub const VARIABLE: &str = "SPANPROF_PYTHONS";
 
 /// One interpreter per version of [`VERSIONS`] that was found.
-///
-/// The variable comes first, then pyenv, `/usr/bin` and `PATH`: an explicit choice wins, and pyenv
-/// names its versions without the risk of a shim that refuses to run.
 pub fn find() -> BTreeMap<&'static str, PathBuf> {
-    let mut found = BTreeMap::new();
-    for candidate in candidates() {
-        if found.len() == VERSIONS.len() {
-            break;
-        }
-        let Some((minor, program)) = ask(&candidate) else {
-            continue;
-        };
-        let version = format!("3.{minor}");
-        if let Some(wanted) = VERSIONS.into_iter().find(|wanted| **wanted == version) {
-            found.entry(wanted).or_insert(program);
-        }
-    }
+    let minor = |version: &str| version.strip_prefix("3.")?.parse().ok();
+    let found = VERSIONS.into_iter();
     found
+        .filter_map(|version| Some((version, of_minor(minor(version)?)?)))
+        .collect()
 }
 
 /// Every CPython 3.8 to 3.15 of this machine, by path.
 pub fn supported() -> Vec<PathBuf> {
-    static FOUND: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    FOUND.get_or_init(find_supported).clone()
+    let programs: BTreeSet<&PathBuf> = all().iter().map(|(_, program)| program).collect();
+    programs.into_iter().cloned().collect()
 }
 
-fn find_supported() -> Vec<PathBuf> {
-    let versions: Vec<String> = SUPPORTED.map(|minor| format!("3.{minor}")).collect();
-    let mut found = BTreeMap::new();
-    for candidate in candidates_of(&versions) {
-        if let Some((minor, program)) =
-            ask(&candidate).filter(|(minor, _)| SUPPORTED.contains(minor))
-        {
-            found.insert(program, minor);
-        }
-    }
-    found.into_keys().collect()
+/// The same with their minor versions, the preferred first; each is asked once, as that starts it.
+///
+/// The variable comes first, then pyenv, `/usr/bin` and `PATH`: an explicit choice wins, and pyenv
+/// names its versions without the risk of a shim that refuses to run.
+fn all() -> &'static [(u8, PathBuf)] {
+    static FOUND: OnceLock<Vec<(u8, PathBuf)>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let found = candidates().into_iter();
+        let found = found.filter_map(|candidate| ask(&candidate));
+        found
+            .filter(|(minor, _)| SUPPORTED.contains(minor))
+            .collect()
+    })
 }
 
 /// An interpreter to build and show things with: the `python3` of `PATH` from 3.10 on, else the newest
@@ -86,18 +76,11 @@ pub fn none_found() -> String {
 
 /// An interpreter of the machine, of a minor version of CPython 3, if there is one.
 pub fn of_minor(minor: u8) -> Option<PathBuf> {
-    candidates_of(&[format!("3.{minor}")])
-        .iter()
-        .filter_map(|candidate| ask(candidate))
-        .find(|(found, _)| *found == minor)
-        .map(|(_, program)| program)
+    let found = all().iter().find(|(found, _)| *found == minor);
+    found.map(|(_, program)| program.clone())
 }
 
 fn candidates() -> Vec<PathBuf> {
-    candidates_of(&VERSIONS.map(str::to_owned))
-}
-
-fn candidates_of(versions: &[String]) -> Vec<PathBuf> {
     let mut candidates = Vec::new();
     if let Some(paths) = env::var_os(VARIABLE) {
         candidates.extend(env::split_paths(&paths));
@@ -112,8 +95,8 @@ fn candidates_of(versions: &[String]) -> Vec<PathBuf> {
         .collect();
     pythons.sort();
     candidates.extend(pythons);
-    for version in versions {
-        let name = format!("python{version}");
+    for minor in SUPPORTED {
+        let name = format!("python3.{minor}");
         candidates.push(Path::new("/usr/bin").join(&name));
         candidates.extend(find_on_path(&name));
     }

@@ -44,13 +44,13 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode> {
     let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
-    let words: Vec<String> = arguments
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
     let root = pins::root()?;
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
+    match in_words(&arguments)
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         [] => {
             eprint!("{HELP}");
             return Ok(ExitCode::from(2));
@@ -67,10 +67,7 @@ fn run() -> Result<ExitCode> {
         ["help", command, ..] => arguments = vec![(*command).into(), "--help".into()],
         _ => {}
     }
-    let words: Vec<String> = arguments
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+    let words = in_words(&arguments);
     let command = words.first().map(String::as_str).unwrap_or_default();
     if !is_command(command) {
         return Err(format!(
@@ -91,6 +88,14 @@ fn run() -> Result<ExitCode> {
     };
     toolchain.ensure()?;
     Err(hand_over(&toolchain, command, &root, arguments))
+}
+
+/// Arguments as text, to look at; what is handed over stays as it was typed.
+fn in_words(arguments: &[OsString]) -> Vec<String> {
+    let words = arguments.iter();
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// Becomes cargo with the pinned toolchain; returns only if that cannot be.

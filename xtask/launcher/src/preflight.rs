@@ -15,7 +15,7 @@ use crate::{
 /// The kernel's own types, which the BPF programs are loaded with.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// What Debian's packages are signed with.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The oldest kernel that the agent runs on.
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
 /// The profile that xtask, the agent and the tests are compiled in, so that what they share is compiled once.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use launcher::preflight::KEYRING;
 
 use crate::{
     command::{self, say},
@@ -115,7 +116,6 @@ pub(super) static SID: Suite = Suite {
     ],
 };
 
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const MIRROR: &str = "http://deb.debian.org/debian";
 
 impl Suite {

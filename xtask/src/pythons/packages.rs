@@ -1,9 +1,8 @@
 //! Packages for interpreters that have no pip of their own: installed from outside, into a folder.
 
 use std::{
-    collections::{BTreeMap, hash_map::DefaultHasher},
+    collections::BTreeMap,
     fs,
-    hash::{Hash as _, Hasher as _},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,7 @@ use anyhow::{Context as _, Result};
 use super::{Cell, musl};
 use crate::{
     command::{self, say},
-    once::once,
+    once::{once, stamp},
     python::{self, Pip},
     workspace::Workspace,
 };
@@ -58,36 +57,30 @@ fn install(
     };
     let list = workspace.root.join("tests/cells").join(list);
     let wanted = fs::read(&list).with_context(|| format!("failed to read {}", list.display()))?;
-    let mut hasher = DefaultHasher::new();
-    (sources, wanted).hash(&mut hasher);
-    once(
-        &cell.packages,
-        &format!("{:016x}", hasher.finish()),
-        |folder| {
-            say(&format!(
-                "installing OpenTelemetry for CPython 3.{} into {}",
-                cell.minor,
-                folder.display()
-            ));
-            let version = format!("3.{}", cell.minor);
-            let mut install = pip.install(&[]);
-            install
-                .args(["--only-binary=:all:", "--implementation", "cp", "--no-deps"])
-                .args(["--python-version", &version, "--target"])
-                .arg(folder)
-                .arg("--requirement")
-                .arg(&list);
-            // The oldest have no package: their spans are read from the context alone.
-            if cell.minor >= OLDEST_WITH_PACKAGE && !cell.free_threaded {
-                install.arg(wheel);
-            }
-            command::run(&mut install)?;
-            if cell.is_musl {
-                let to = folder.join("spanprof/_hook.abi3.so");
-                fs::copy(musl::module(workspace)?, &to)
-                    .with_context(|| format!("failed to write {}", to.display()))?;
-            }
-            Ok(())
-        },
-    )
+    once(&cell.packages, &stamp((sources, wanted)), |folder| {
+        say(&format!(
+            "installing OpenTelemetry for CPython 3.{} into {}",
+            cell.minor,
+            folder.display()
+        ));
+        let version = format!("3.{}", cell.minor);
+        let mut install = pip.install(&[]);
+        install
+            .args(["--only-binary=:all:", "--implementation", "cp", "--no-deps"])
+            .args(["--python-version", &version, "--target"])
+            .arg(folder)
+            .arg("--requirement")
+            .arg(&list);
+        // The oldest have no package: their spans are read from the context alone.
+        if cell.minor >= OLDEST_WITH_PACKAGE && !cell.free_threaded {
+            install.arg(wheel);
+        }
+        command::run(&mut install)?;
+        if cell.is_musl {
+            let to = folder.join("spanprof/_hook.abi3.so");
+            fs::copy(musl::module(workspace)?, &to)
+                .with_context(|| format!("failed to write {}", to.display()))?;
+        }
+        Ok(())
+    })
 }
