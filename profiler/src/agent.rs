@@ -1,24 +1,20 @@
 //! `spanprof agent`: profiles every CPython process of the host and pushes to Pyroscope.
 
-use std::{
-    process::ExitCode,
-    sync::{Arc, atomic::Ordering},
-    thread,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     config::AgentConfig,
-    export::{self, BasicAuth, Exporter, Pyroscope},
+    export::{self, Exporter, Pyroscope},
     health::{Health, Loss},
     output::complain,
     profile::LabelSet,
     run::{self, Session, SessionSettings},
-    signals,
+    runtime,
+    signals::{self, Word, Words},
     targets::Scope,
-    time::monotonic_now,
 };
 
 /// How long the last window may take to upload: less than the 10 s that container runtimes give.
@@ -28,14 +24,12 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or SIGINT; then uploads the last window.
 pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
-    let signals = signals::of_agent()?;
+    let runtime = runtime::start()?;
+    let words = signals::listen(runtime.handle())?;
     let health = Health::default();
-    let exporter = Arc::new(Exporter::start(
-        export::Settings::new(server(config)),
-        health.clone(),
-    )?);
+    let exporter = Exporter::start(export_settings(config), health.clone(), runtime.handle())?;
     let armed = run::arm(&config.sampling)?;
-    let sink = Arc::clone(&exporter);
+    let sink = exporter.sink();
     let settings = SessionSettings {
         scope: Scope::Host,
         profile: SessionSettings::profile(
@@ -46,11 +40,7 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
         ),
         windows: Some((
             config.upload_interval,
-            Box::new(move |profiles| {
-                for profile in profiles {
-                    sink.submit(profile);
-                }
-            }),
+            Box::new(move |profiles| sink.submit(profiles)),
         )),
         records: None,
     };
@@ -60,36 +50,11 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
         processes = session.snapshot().iter().count(),
         "profiling"
     );
-    let mut reported = monotonic_now();
-    while !signals.stop.load(Ordering::Relaxed) {
-        thread::park_timeout(REPORT_EVERY.saturating_sub(reported.elapsed()));
-        if signals.report.swap(false, Ordering::Relaxed) {
-            session.count();
-            // Asked for, whatever the log level.
-            complain(&counted(&health));
-        }
-        if reported.elapsed() >= REPORT_EVERY {
-            reported = monotonic_now();
-            session.count();
-            tracing::debug!("{}", counted(&health));
-        }
-    }
+    runtime.block_on(until_stopped(words, &session, &health));
     tracing::info!("stopping: the last window is uploaded");
-    for profile in session.stop().profiles {
-        exporter.submit(profile);
-    }
-    // The session is over: nobody else holds the exporter.
-    if let Some(exporter) = Arc::into_inner(exporter) {
-        exporter.drain(DRAIN);
-    }
-    let lost = [
-        Loss::ProfileGivenUp,
-        Loss::QueueFull,
-        Loss::ProfileTooOld,
-        Loss::ProfileRefused,
-    ]
-    .map(|loss| health.get(loss));
-    let lost: u64 = lost.iter().sum();
+    exporter.submit(session.stop().profiles);
+    exporter.drain(DRAIN);
+    let lost: u64 = LOST.iter().map(|&loss| health.get(loss)).sum();
     if lost > 0 {
         tracing::warn!(profiles = lost, "ends with profiles that were never stored");
     }
@@ -97,15 +62,50 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn server(config: &AgentConfig) -> Pyroscope {
+/// Everything that keeps a profile from being stored.
+const LOST: [Loss; 5] = [
+    Loss::EncoderBehind,
+    Loss::QueueFull,
+    Loss::ProfileTooOld,
+    Loss::ProfileRefused,
+    Loss::ProfileLeft,
+];
+
+/// Reports until it is told to stop.
+async fn until_stopped(mut words: Words, session: &Session, health: &Health) {
+    let mut tick = interval(REPORT_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first one comes at once.
+    tick.tick().await;
+    loop {
+        tokio::select! {
+            word = words.recv() => match word {
+                Some(Word::Report) => {
+                    session.count();
+                    // Asked for, whatever the log level.
+                    complain(&counted(health));
+                }
+                Some(Word::Stop) | None => return,
+            },
+            _ = tick.tick() => {
+                session.count();
+                tracing::debug!("{}", counted(health));
+            }
+        }
+    }
+}
+
+fn export_settings(config: &AgentConfig) -> export::Settings {
     let mut server = Pyroscope::new(&config.pyroscope_url);
     server.tenant_id.clone_from(&config.tenant_id);
     server.tags.clone_from(&config.tags);
-    server.basic_auth = config
-        .basic_auth
-        .clone()
-        .map(|(user, password)| BasicAuth { user, password });
-    server
+    server.credentials.clone_from(&config.credentials);
+    server.tls.clone_from(&config.tls);
+    server.timeout = config.push.timeout;
+    let mut settings = export::Settings::new(server);
+    settings.pace = config.push.pace;
+    settings.queue_bytes = config.push.queue_bytes;
+    settings
 }
 
 fn counted(health: &Health) -> String {

@@ -92,12 +92,29 @@ pub struct AgentArguments {
     /// Tenant, sent as X-Scope-OrgID
     #[arg(long, env = "SPANPROF_TENANT_ID", value_name = "ID")]
     pub tenant_id: Option<String>,
+    /// Where pushes wait, and how fast they go.
+    #[command(flatten)]
+    pub push: PushArguments,
     /// User for HTTP basic authentication
     #[arg(long, env = "SPANPROF_BASIC_AUTH_USER", value_name = "USER")]
     pub basic_auth_user: Option<String>,
     /// File with the password: never on the command line, where every process can read it
     #[arg(long, env = "SPANPROF_BASIC_AUTH_PASSWORD_FILE", value_name = "PATH")]
     pub basic_auth_password_file: Option<PathBuf>,
+    /// File with a bearer token. Like every file with a secret or a certificate it is read again when it
+    /// changes
+    #[arg(long, env = "SPANPROF_BEARER_TOKEN_FILE", value_name = "PATH")]
+    pub bearer_token_file: Option<PathBuf>,
+    /// PEM file with the certificates to trust, instead of the system's (or those of SSL_CERT_FILE and
+    /// SSL_CERT_DIR)
+    #[arg(long, env = "SPANPROF_CA_FILE", value_name = "PATH")]
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with our certificate, for a server that asks for one, and those that signed it
+    #[arg(long, env = "SPANPROF_CLIENT_CERTIFICATE_FILE", value_name = "PATH")]
+    pub client_certificate_file: Option<PathBuf>,
+    /// PEM file with that certificate's key
+    #[arg(long, env = "SPANPROF_CLIENT_KEY_FILE", value_name = "PATH")]
+    pub client_key_file: Option<PathBuf>,
     /// Also label samples with trace_id. Off by default: Pyroscope before 2.1 makes a series of
     /// every trace of it, which soon hits the server's limit of series
     #[arg(long, env = "SPANPROF_TRACE_ID_LABEL", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
@@ -105,6 +122,29 @@ pub struct AgentArguments {
     /// TOML file with the same names as these flags, with _ for -
     #[arg(long, env = "SPANPROF_CONFIG", value_name = "PATH")]
     pub config: Option<PathBuf>,
+}
+
+/// Where pushes wait, and how fast they go.
+#[derive(Args, Debug, Default)]
+pub struct PushArguments {
+    /// Memory for profiles that wait while the server is away. If it is full, the oldest are dropped
+    /// [default: 64MiB]
+    #[arg(long, env = "SPANPROF_PUSH_QUEUE", value_parser = parse_bytes, value_name = "BYTES")]
+    pub push_queue: Option<u64>,
+    /// Requests at a time, and so connections [default: 4]
+    #[arg(long, env = "SPANPROF_PUSH_REQUESTS", value_parser = clap::value_parser!(u32).range(1..=64), value_name = "COUNT")]
+    pub push_requests: Option<u32>,
+    /// Profiles in one request, before compression. Becomes less if the server says that it is too much
+    /// [default: 1MiB]
+    #[arg(long, env = "SPANPROF_PUSH_REQUEST_SIZE", value_parser = parse_bytes, value_name = "BYTES")]
+    pub push_request_size: Option<u64>,
+    /// Profiles in one second, before compression: the default is what a Pyroscope takes of a tenant by
+    /// default. Becomes less if the server says that it is too much [default: 4MiB]
+    #[arg(long, env = "SPANPROF_PUSH_RATE", value_parser = parse_bytes, value_name = "BYTES")]
+    pub push_rate: Option<u64>,
+    /// How long a request may take [default: 10s]
+    #[arg(long, env = "SPANPROF_PUSH_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
+    pub push_timeout: Option<Duration>,
 }
 
 /// Arguments of `doctor`.
@@ -183,11 +223,23 @@ pub enum SpanProbesArgument {
     Always,
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+/// A time, such as 10s, 500ms or 2m.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration >= Duration::from_millis(100) => Ok(duration),
         Ok(_) => Err("at least 100ms".to_owned()),
         Err(error) => Err(format!("{error}; write 10s, 500ms or 2m")),
+    }
+}
+
+/// A number of bytes, such as 1048576, 64MiB or 4MB.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let size: bytesize::ByteSize = text.parse().map_err(|_unparsable| {
+        "write a number of bytes, such as 1048576, 64MiB or 4MB".to_owned()
+    })?;
+    match size.as_u64() {
+        65_536.. => Ok(size.as_u64()),
+        _ => Err("at least 64KiB".to_owned()),
     }
 }
 

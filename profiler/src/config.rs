@@ -5,7 +5,11 @@ use std::{fs, path::PathBuf, time::Duration};
 use serde::Deserialize;
 
 use crate::{
-    cli::{AgentArguments, SamplingArguments, SpanLabelArgument, SpanProbesArgument, check_tag},
+    cli::{
+        AgentArguments, PushArguments, SamplingArguments, SpanLabelArgument, SpanProbesArgument,
+        check_tag, parse_bytes, parse_duration,
+    },
+    export::{Credentials, PaceLimits, Tls, transport::ClientFiles},
     kernel::{Limits, default_ring_size},
 };
 
@@ -13,6 +17,10 @@ use crate::{
 pub const DEFAULT_FREQUENCY: u32 = 99;
 /// Length of a window: Grafana looks for a span's profile 30 s around it.
 const DEFAULT_UPLOAD_INTERVAL: Duration = Duration::from_secs(15);
+/// How long a request may take.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of profiles that may wait.
+const DEFAULT_QUEUE: usize = 64 * 1024 * 1024;
 
 /// How samples are taken and labelled.
 #[derive(Clone, Debug)]
@@ -114,10 +122,25 @@ pub struct AgentConfig {
     pub tags: Vec<(String, String)>,
     /// Tenant.
     pub tenant_id: Option<String>,
-    /// User and password.
-    pub basic_auth: Option<(String, String)>,
+    /// User and password, or a token.
+    pub credentials: Option<Credentials>,
+    /// Certificates.
+    pub tls: Tls,
+    /// Where pushes wait, and how fast they go.
+    pub push: Push,
     /// Whether samples carry `trace_id`.
     pub trace_id_label: bool,
+}
+
+/// Where pushes wait, and how fast they go.
+#[derive(Clone, Copy, Debug)]
+pub struct Push {
+    /// Bytes of memory for what waits.
+    pub queue_bytes: usize,
+    /// Sizes and rate.
+    pub pace: PaceLimits,
+    /// How long a request may take.
+    pub timeout: Duration,
 }
 
 /// Settings that make no sense.
@@ -150,6 +173,22 @@ pub enum ConfigError {
     /// Half of a user and password.
     #[error("--basic-auth-user and --basic-auth-password-file go together: one of them is missing")]
     HalfAuth,
+    /// Two ways to say who we are.
+    #[error(
+        "--bearer-token-file and --basic-auth-user are two ways to say who the agent is: give one"
+    )]
+    TwoCredentials,
+    /// Half of a client certificate.
+    #[error("--client-certificate-file and --client-key-file go together: one of them is missing")]
+    HalfCertificate,
+    /// A value of the file that makes no sense.
+    #[error("{name}: {reason}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// What it may be.
+        reason: String,
+    },
     /// A value out of its range.
     #[error("{name} must be {range}, not {value}")]
     Range {
@@ -183,6 +222,15 @@ struct File {
     tenant_id: Option<String>,
     basic_auth_user: Option<String>,
     basic_auth_password_file: Option<PathBuf>,
+    bearer_token_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    client_certificate_file: Option<PathBuf>,
+    client_key_file: Option<PathBuf>,
+    push_queue: Option<String>,
+    push_requests: Option<u32>,
+    push_request_size: Option<String>,
+    push_rate: Option<String>,
+    push_timeout: Option<String>,
     trace_id_label: Option<bool>,
 }
 
@@ -205,10 +253,23 @@ impl AgentConfig {
         let interval = arguments
             .upload_interval
             .map_or_else(|| file_interval(&file), Ok)?;
-        let user = arguments.basic_auth_user.or(file.basic_auth_user);
-        let password = arguments
-            .basic_auth_password_file
-            .or(file.basic_auth_password_file);
+        let push = Push::merge(&arguments.push, &file)?;
+        let credentials = credentials(
+            arguments.basic_auth_user.or(file.basic_auth_user),
+            arguments
+                .basic_auth_password_file
+                .or(file.basic_auth_password_file),
+            arguments.bearer_token_file.or(file.bearer_token_file),
+        )?;
+        let tls = Tls {
+            ca_file: arguments.ca_file.or(file.ca_file),
+            client: client_files(
+                arguments
+                    .client_certificate_file
+                    .or(file.client_certificate_file),
+                arguments.client_key_file.or(file.client_key_file),
+            )?,
+        };
         let mut tags = Vec::new();
         for (key, value) in file.tags {
             tags.push(check_tag(key, value).map_err(ConfigError::Tag)?);
@@ -224,7 +285,9 @@ impl AgentConfig {
             upload_interval: check_interval(interval)?,
             tags,
             tenant_id: arguments.tenant_id.or(file.tenant_id),
-            basic_auth: basic_auth(user, password)?,
+            credentials,
+            tls,
+            push,
             trace_id_label: arguments
                 .trace_id_label
                 .or(file.trace_id_label)
@@ -267,20 +330,94 @@ fn interval_error(value: String) -> ConfigError {
     }
 }
 
-fn basic_auth(
+impl Push {
+    fn merge(arguments: &PushArguments, file: &File) -> Result<Self, ConfigError> {
+        let default = PaceLimits::default();
+        let bytes = |name, flag: Option<u64>, file: &Option<String>, default: usize| {
+            let wrong = |reason| ConfigError::Value { name, reason };
+            let file = file.as_deref().map(parse_bytes).transpose();
+            let bytes = match flag {
+                Some(bytes) => Some(bytes),
+                None => file.map_err(wrong)?,
+            };
+            Ok(bytes.map_or(default, |bytes| {
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            }))
+        };
+        let requests = arguments.push_requests.or(file.push_requests);
+        let requests = requests.map_or(default.requests, |number| {
+            usize::try_from(number).unwrap_or(usize::MAX)
+        });
+        if !(1..=64).contains(&requests) {
+            return Err(ConfigError::Range {
+                name: "push_requests",
+                range: "from 1 to 64",
+                value: requests.to_string(),
+            });
+        }
+        Ok(Self {
+            queue_bytes: bytes(
+                "push_queue",
+                arguments.push_queue,
+                &file.push_queue,
+                DEFAULT_QUEUE,
+            )?,
+            pace: PaceLimits {
+                request_bytes: bytes(
+                    "push_request_size",
+                    arguments.push_request_size,
+                    &file.push_request_size,
+                    default.request_bytes,
+                )?,
+                bytes_a_second: bytes(
+                    "push_rate",
+                    arguments.push_rate,
+                    &file.push_rate,
+                    default.bytes_a_second,
+                )?,
+                requests,
+                ..default
+            },
+            timeout: match (arguments.push_timeout, &file.push_timeout) {
+                (Some(timeout), _) => timeout,
+                (None, Some(text)) => {
+                    parse_duration(text).map_err(|reason| ConfigError::Value {
+                        name: "push_timeout",
+                        reason,
+                    })?
+                }
+                (None, None) => DEFAULT_TIMEOUT,
+            },
+        })
+    }
+}
+
+/// Who the agent is; files that cannot be read are refused where they are used.
+fn credentials(
     user: Option<String>,
-    password: Option<PathBuf>,
-) -> Result<Option<(String, String)>, ConfigError> {
-    match (user, password) {
+    password_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+) -> Result<Option<Credentials>, ConfigError> {
+    match (user, password_file, token_file) {
+        (None, None, None) => Ok(None),
+        (None, None, Some(token_file)) => Ok(Some(Credentials::Bearer { token_file })),
+        (Some(user), Some(password_file), None) => Ok(Some(Credentials::Basic {
+            user,
+            password_file,
+        })),
+        (_, _, Some(_)) => Err(ConfigError::TwoCredentials),
+        (_, _, None) => Err(ConfigError::HalfAuth),
+    }
+}
+
+fn client_files(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<ClientFiles>, ConfigError> {
+    match (certificate, key) {
         (None, None) => Ok(None),
-        (Some(user), Some(path)) => match fs::read_to_string(&path) {
-            Ok(password) => Ok(Some((
-                user,
-                password.trim_end_matches(['\r', '\n']).to_owned(),
-            ))),
-            Err(error) => Err(ConfigError::Unreadable { path, error }),
-        },
-        _ => Err(ConfigError::HalfAuth),
+        (Some(certificate), Some(key)) => Ok(Some(ClientFiles { certificate, key })),
+        _ => Err(ConfigError::HalfCertificate),
     }
 }
 

@@ -59,11 +59,14 @@ losses! {
     NativeHidden, "native_stacks_hidden", "Stacks whose native part could not be placed for certain and was reduced to its leaf.";
     KernelUnknown, "frames_kernel_unknown", "Kernel frames without a symbol.";
     StackTableFull, "stacks_over_budget", "Samples put on [other stacks] because the window has too many distinct stacks.";
-    QueueFull, "profiles_dropped_queue_full", "Profiles dropped because too many wait to be sent.";
+    ProfileEncoded, "profiles_encoded", "Profiles made for the server: stored, refused, dropped, or waiting.";
+    ProfileStored, "profiles_stored", "Profiles the server has said to have.";
+    EncoderBehind, "profiles_dropped_unencoded", "Profiles dropped before they were encoded, because encoding did not keep up.";
+    QueueFull, "profiles_dropped_queue_full", "Profiles dropped because too much waits to be sent: the oldest.";
     ProfileTooOld, "profiles_dropped_too_old", "Profiles dropped because the server would refuse their age.";
     ProfileRefused, "profiles_refused", "Profiles the server refused for good.";
-    ProfileGivenUp, "profiles_dropped_retries", "Profiles dropped after the last retry.";
-    ProfileMaybeTwice, "profiles_maybe_twice", "Profiles sent again after an answer was lost: the server may have them twice.";
+    ProfileLeft, "profiles_dropped_at_end", "Profiles dropped because the agent ended before they could be sent.";
+    ProfileMaybeTwice, "profiles_maybe_twice", "Profiles sent again after an answer was lost: until it compacts, a server may show them twice.";
     ProfileTooLarge, "profiles_over_limit", "Profiles that stay over the server's limit even when split.";
     ProcessUnsupported, "processes_unsupported", "Python processes that cannot be profiled; `spanprof doctor` says why.";
     ProcessTableFull, "processes_over_budget", "Python processes not profiled because too many are.";

@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod profile;
 pub mod record;
 pub mod run;
+pub mod runtime;
 pub mod signals;
 pub mod symbolize;
 pub mod targets;

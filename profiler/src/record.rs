@@ -25,7 +25,7 @@ use crate::{
     output::{complain, out},
     profile::{Coverage, LabelSet},
     run::{self, Armed, Finished, Session, SessionSettings},
-    signals,
+    runtime, signals,
     targets::{self, Scope},
     time::monotonic_now,
 };
@@ -47,7 +47,8 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
         }
         None => None,
     };
-    let interrupted = signals::on_interrupt()?;
+    let runtime = runtime::start()?;
+    let interrupted = signals::on_interrupt(runtime.handle())?;
     let sampling = Sampling::from_arguments(&arguments.sampling);
     let health = Health::default();
     let mut armed = run::arm(&sampling)?;

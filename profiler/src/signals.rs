@@ -1,92 +1,80 @@
-//! Signals, as flags that loops look at.
+//! Signals, as words that loops wait for.
 
 use std::{
     fs, io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
 
-/// What the agent is told by signals.
-#[derive(Clone, Debug, Default)]
-pub struct AgentSignals {
-    /// SIGTERM, SIGINT or SIGHUP has come.
-    pub stop: Arc<AtomicBool>,
-    /// SIGUSR1 has come: print the table of losses.
-    pub report: Arc<AtomicBool>,
+/// What a signal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// SIGTERM, SIGINT or SIGHUP: stop. A second one ends the process at once.
+    Stop,
+    /// SIGUSR1: print the table of losses.
+    Report,
 }
+
+/// The words as they come.
+pub type Words = mpsc::UnboundedReceiver<Word>;
 
 /// A flag that the first SIGINT, SIGTERM or SIGHUP sets.
-pub fn on_interrupt() -> io::Result<&'static AtomicBool> {
-    let signals = of_agent()?;
+pub fn on_interrupt(runtime: &Handle) -> io::Result<&'static AtomicBool> {
     // One for the life of the process.
-    Ok(Box::leak(Box::new(signals.stop)))
+    let flag: &'static AtomicBool = Box::leak(Box::default());
+    let mut words = listen(runtime)?;
+    runtime.spawn(async move {
+        while let Some(word) = words.recv().await {
+            if word == Word::Stop {
+                flag.store(true, Ordering::Relaxed);
+            }
+        }
+    });
+    Ok(flag)
 }
 
-/// The agent's signals; each unparks the calling thread. A second one to stop ends the process at once.
-pub fn of_agent() -> io::Result<AgentSignals> {
-    let caller = thread::current();
-    let signals = AgentSignals::default();
-    let flags = signals.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    let (ready, started) = std::sync::mpsc::channel();
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            runtime.block_on(async move {
-                let streams = (|| {
-                    Ok::<_, io::Error>((
-                        signal(SignalKind::interrupt())?,
-                        signal(SignalKind::terminate())?,
-                        signal(SignalKind::user_defined1())?,
-                        if ignores_hangup() {
-                            None
-                        } else {
-                            Some(signal(SignalKind::hangup())?)
-                        },
-                    ))
-                })();
-                let (mut interrupt, mut terminate, mut report, mut hangup) = match streams {
-                    Ok(streams) => {
-                        let _ = ready.send(Ok(()));
-                        streams
-                    }
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
-                        return;
-                    }
-                };
-                loop {
-                    tokio::select! {
-                        _ = interrupt.recv() => stop(&flags, 130),
-                        _ = terminate.recv() => stop(&flags, 143),
-                        () = received(&mut hangup) => stop(&flags, 129),
-                        _ = report.recv() => flags.report.store(true, Ordering::Relaxed),
-                    }
-                    caller.unpark();
+/// Listens from now on.
+pub fn listen(runtime: &Handle) -> io::Result<Words> {
+    let _inside = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut report = signal(SignalKind::user_defined1())?;
+    let mut hangup = if ignores_hangup() {
+        None
+    } else {
+        Some(signal(SignalKind::hangup())?)
+    };
+    let (words, receiver) = mpsc::unbounded_channel();
+    runtime.spawn(async move {
+        let mut asked_before = false;
+        loop {
+            let code = tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+                () = received(&mut hangup) => 129,
+                _ = report.recv() => {
+                    // Nobody may listen any more: the process is ending.
+                    let _ = words.send(Word::Report);
+                    continue;
                 }
-            });
-        })?;
-    started
-        .recv()
-        .map_err(|_gone| io::Error::other("the signal thread has ended"))??;
-    Ok(signals)
+            };
+            if asked_before {
+                // Asked twice: somebody does not want to wait.
+                std::process::exit(code);
+            }
+            asked_before = true;
+            let _ = words.send(Word::Stop);
+        }
+    });
+    Ok(receiver)
 }
 
-fn stop(flags: &AgentSignals, code: i32) {
-    if flags.stop.swap(true, Ordering::Relaxed) {
-        // Asked twice: somebody does not want to wait.
-        std::process::exit(code);
-    }
-}
-
-/// Comes back when the signal has come; never where it is not listened for.
+/// Comes back when the signal has come; never if it is not listened for.
 async fn received(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => {

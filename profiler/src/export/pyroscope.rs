@@ -1,19 +1,22 @@
-//! One push to Pyroscope, and what its answer means.
+//! Pushes to Pyroscope: what a request holds, and what its answer means.
 //!
-//! `POST {base}/push.v1.PusherService/Push`, a Connect unary call: what the official SDK sends.
-//! One series with one profile per request, as the server stores the series of a request one by one and
-//! does not say which of them it has.
+//! `POST {base}/push.v1.PusherService/Push`, a Connect unary call: what the official SDK sends. A request
+//! holds several series with one profile each. The server stores them one by one; if it refuses one, it
+//! stores the others and answers with one error. What was in such a request is sent again with the same
+//! times: of what it has already the server keeps one (storage v2 shows both until it compacts).
 
-use std::{collections::BTreeSet, fmt, io, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use prost::Message as _;
-use ureq::{Agent, http::Uri};
+use reqwest::Url;
 
 use super::{
-    Error, file,
+    Error,
     proto::{LabelPair, PushRequest, RawProfileSeries, RawSample},
+    queue::Item,
     retry::{Outcome, classify},
+    transport::{self, Credentials, Delivery, Tls, Transport},
 };
 use crate::{
     id::Service,
@@ -25,8 +28,6 @@ pub const PATH: &str = "/push.v1.PusherService/Push";
 /// User tags at most: the server takes 30 labels per series, the rest is ours.
 pub const MAX_TAGS: usize = 20;
 
-const USER_AGENT: &str = concat!("spanprof/", env!("CARGO_PKG_VERSION"));
-
 /// Where a Pyroscope is and how it knows us.
 #[derive(Clone, Debug)]
 pub struct Pyroscope {
@@ -34,27 +35,14 @@ pub struct Pyroscope {
     pub url: String,
     /// `X-Scope-OrgID`, where the server has several tenants.
     pub tenant_id: Option<String>,
-    /// User and password, where it asks for them.
-    pub basic_auth: Option<BasicAuth>,
+    /// User and password, or a token, if it asks for them.
+    pub credentials: Option<Credentials>,
+    /// Certificates, if its address is `https://`.
+    pub tls: Tls,
     /// Labels put on every series.
     pub tags: Vec<(String, String)>,
     /// How long a push may take.
     pub timeout: Duration,
-}
-
-/// A user and a password; the latter is never shown.
-#[derive(Clone)]
-pub struct BasicAuth {
-    /// The user.
-    pub user: String,
-    /// The password.
-    pub password: String,
-}
-
-impl fmt::Debug for BasicAuth {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "BasicAuth({}, …)", self.user)
-    }
 }
 
 impl Pyroscope {
@@ -63,7 +51,8 @@ impl Pyroscope {
         Self {
             url: url.into(),
             tenant_id: None,
-            basic_auth: None,
+            credentials: None,
+            tls: Tls::default(),
             tags: Vec::new(),
             timeout: Duration::from_secs(10),
         }
@@ -89,23 +78,9 @@ impl Pyroscope {
         Ok(())
     }
 
-    /// The body of a push: gzipped. `pprof` is one uncompressed message.
-    pub(super) fn body(&self, service: &Service, pprof: Vec<u8>) -> io::Result<Vec<u8>> {
-        let request = PushRequest {
-            series: vec![RawProfileSeries {
-                labels: self.labels(service),
-                samples: vec![RawSample {
-                    raw_profile: pprof,
-                    id: uuid::Uuid::new_v4().to_string(),
-                }],
-            }],
-        };
-        file::gzip(&request.encode_to_vec())
-    }
-
     /// The series. What the server computes from the profile must not be sent; names that a Grafana
     /// selector has to hit are spelled with underscores.
-    fn labels(&self, service: &Service) -> Vec<LabelPair> {
+    pub(super) fn labels(&self, service: &Service) -> Vec<LabelPair> {
         let own = [
             ("__name__", "process_cpu"),
             (labels::SERVICE_NAME, service.name.as_str()),
@@ -132,10 +107,9 @@ fn check_url(url: &str) -> Result<(), Error> {
     if url.contains('@') {
         return Err(Error::UrlWithUser);
     }
-    let uri: Option<Uri> = url.parse().ok();
-    let scheme = uri.as_ref().and_then(Uri::scheme_str);
-    let host = uri.as_ref().and_then(Uri::host);
-    if matches!(scheme, Some("http" | "https")) && host.is_some() {
+    let parsed = Url::parse(url).ok();
+    let is_server = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    if parsed.as_ref().is_some_and(is_server) {
         return Ok(());
     }
     Err(Error::Url {
@@ -167,104 +141,69 @@ fn check_tag(name: &str, value: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A connection to a server.
+/// The way to a Pyroscope.
+#[derive(Debug)]
 pub(super) struct Client {
-    agent: Agent,
-    url: String,
-    headers: Vec<(&'static str, String)>,
-    timeout: Duration,
+    transport: Transport,
 }
 
 impl Client {
-    pub(super) fn new(server: &Pyroscope) -> Self {
+    /// Reads certificates and secrets; `connections` are kept open.
+    pub(super) fn new(server: &Pyroscope, connections: usize) -> Result<Self, Error> {
         let mut headers = vec![
-            ("Content-Type", "application/proto".to_owned()),
-            ("Content-Encoding", "gzip".to_owned()),
-            ("Connect-Protocol-Version", "1".to_owned()),
+            ("content-type", "application/proto".to_owned()),
+            ("connect-protocol-version", "1".to_owned()),
         ];
         if let Some(tenant) = &server.tenant_id {
-            headers.push(("X-Scope-OrgID", tenant.clone()));
+            headers.push(("x-scope-orgid", tenant.clone()));
         }
-        if let Some(BasicAuth { user, password }) = &server.basic_auth {
-            let secret = BASE64_STANDARD.encode(format!("{user}:{password}"));
-            headers.push(("Authorization", format!("Basic {secret}")));
-        }
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            // A redirected POST becomes a GET: say so instead of following.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(USER_AGENT)
-            .build();
-        Self {
-            agent: config.into(),
+        let transport = Transport::new(transport::Settings {
             url: format!("{}{PATH}", server.url.trim_end_matches('/')),
             headers,
+            credentials: server.credentials.clone(),
+            tls: server.tls.clone(),
             timeout: server.timeout,
-        }
+            connections,
+        })?;
+        Ok(Self { transport })
     }
 
-    /// Pushes a body; takes `most` at the longest, or the server's time-out.
-    pub(super) fn push(&self, body: &[u8], most: Duration) -> Outcome {
-        let timeout = self.timeout.min(most);
-        let mut request = self.agent.post(&self.url);
-        for (name, value) in &self.headers {
-            request = request.header(*name, value);
-        }
-        let request = request.config().timeout_global(Some(timeout)).build();
-        match request.send(body) {
-            Ok(response) => answer(response),
-            Err(error) => failure(&error),
+    /// Pushes profiles in one request; takes `most` at the longest, or the server's time-out.
+    pub(super) async fn push(&self, body: Bytes, most: Duration) -> Outcome {
+        match self.transport.post(body, most).await {
+            Delivery::Answered(answer) => classify(&answer),
+            Delivery::NotSent(reason) => Outcome::Unavailable { reason },
+            Delivery::Lost(reason) => Outcome::Unknown { reason },
         }
     }
 }
 
-fn answer(mut response: ureq::http::Response<ureq::Body>) -> Outcome {
-    let status = response.status().as_u16();
-    let header = |name: &str| {
-        let value = response.headers().get(name)?;
-        value.to_str().ok().map(str::to_owned)
+/// The body of a push. Its profiles are compressed each by itself, so that they are whatever they are sent
+/// with, and the body as a whole is not.
+pub(super) fn body(items: &[Item]) -> Bytes {
+    let series = items.iter().map(|Item { encoded, .. }| RawProfileSeries {
+        labels: encoded.labels.to_vec(),
+        samples: vec![RawSample {
+            raw_profile: encoded.pprof.to_vec(),
+            id: encoded.id.clone(),
+        }],
+    });
+    let request = PushRequest {
+        series: series.collect(),
     };
-    let (retry_after, content_type) = (header("Retry-After"), header("Content-Type"));
-    if status == 200 && content_type.is_some_and(|it| it.starts_with("text/html")) {
-        let reason = "the answer is a web page: this is no Pyroscope".to_owned();
-        return Outcome::Refused { reason };
-    }
-    // The status is the answer; its words are for the log.
-    let body = response.body_mut().with_config().limit(4_096);
-    let words = if status == 200 {
-        String::new()
-    } else {
-        body.lossy_utf8(true).read_to_string().unwrap_or_default()
-    };
-    classify(status, retry_after.as_deref(), &words)
+    request.encode_to_vec().into()
 }
 
-fn failure(error: &ureq::Error) -> Outcome {
-    use ureq::Timeout::{Connect, Resolve};
-    let reason = error.to_string();
-    match error {
-        ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::ConnectProxyFailed(_)
-        | ureq::Error::Tls(_)
-        | ureq::Error::Timeout(Connect | Resolve) => Outcome::Later {
-            after: None,
-            reason,
-        },
-        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => Outcome::Later {
-            after: None,
-            reason,
-        },
-        // Header values, such as a tenant, that HTTP cannot carry: no later try will differ.
-        ureq::Error::Http(_) | ureq::Error::BadUri(_) => Outcome::Refused { reason },
-        _ => Outcome::Unknown { reason },
-    }
+/// Which of the profiles the server's words are about: some of its errors name the id of one.
+pub(super) fn blamed(reason: &str, items: &[Item]) -> Option<usize> {
+    items
+        .iter()
+        .position(|item| reason.contains(&item.encoded.id))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BasicAuth, Pyroscope};
+    use super::{Credentials, Pyroscope};
 
     /// Addresses without scheme or with a password, and tags the server would refuse, are refused
     /// first; no password is shown.
@@ -292,10 +231,10 @@ mod tests {
         ] {
             tagged(&tags).unwrap_err();
         }
-        let auth = BasicAuth {
+        let credentials = Credentials::Basic {
             user: "me".to_owned(),
-            password: "secret".to_owned(),
+            password_file: "/run/secrets/password".into(),
         };
-        assert!(!format!("{auth:?}").contains("secret"));
+        assert!(!format!("{credentials:?}").contains("password"));
     }
 }

@@ -1,137 +1,464 @@
-//! What waits to be sent: bounded by number and bytes, the oldest dropped first. Takes time as argument.
+//! What waits to be sent: bounded by bytes, the oldest dropped first. Pure: time comes as argument.
 
-use std::{collections::VecDeque, time::Instant};
-
-use crate::{
-    health::{Health, Loss},
-    time::UnixNanos,
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
 };
 
-/// Bounds of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
-    pub(super) number: usize,
-    pub(super) bytes: usize,
+use bytes::Bytes;
+
+use super::proto::LabelPair;
+use crate::{id::Service, time::BootNanos};
+
+/// How old a window may be and still go before what has waited longer.
+const LIVE: Duration = Duration::from_secs(60);
+/// Services remembered because a profile of theirs has failed alone.
+const MAX_SUSPECTS: usize = 4_096;
+/// Bytes that an item takes beside its profile, roughly.
+const OVERHEAD: usize = 256;
+
+/// A profile, encoded: what a server is to store.
+#[derive(Clone, Debug)]
+pub(super) struct Encoded {
+    /// Whose it is.
+    pub(super) service: Arc<Service>,
+    /// The series it belongs to.
+    pub(super) labels: Arc<[LabelPair]>,
+    /// A UUID, by which the server names it in its errors.
+    pub(super) id: String,
+    /// A gzipped pprof message.
+    pub(super) pprof: Bytes,
+    /// Bytes that the server charges for it: the message before compression, and the labels.
+    pub(super) charged: usize,
+    /// When its window began: what the server judges its age by. On a clock that nobody sets.
+    pub(super) began: BootNanos,
 }
 
-/// Something to send.
-#[derive(Debug)]
-pub(super) struct Item<T> {
-    pub(super) content: T,
-    /// Memory it holds, roughly.
-    pub(super) bytes: usize,
-    /// Start of its window: what the server judges its age by.
-    pub(super) start: UnixNanos,
-    /// Failed attempts so far.
+/// Something that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) encoded: Encoded,
+    /// Failures so far that may be this profile's own.
     pub(super) attempts: u32,
-    /// Not to be tried before.
-    pub(super) ready: Instant,
+    /// Profiles that may be in one request with it, itself included.
+    pub(super) company: usize,
+    /// Not to be sent before.
+    pub(super) ready: BootNanos,
 }
 
+impl Item {
+    fn bytes(&self) -> usize {
+        self.encoded.pprof.len() + OVERHEAD
+    }
+
+    /// Whether it has to stand back behind what comes in now.
+    fn is_backlog(&self, now: BootNanos) -> bool {
+        self.attempts > 0 || now.since(self.encoded.began) >= LIVE
+    }
+}
+
+/// What a request may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Bytes as the server charges them. A profile that is larger goes alone.
+    pub(super) bytes: usize,
+    /// The same, as far as the rate allows for now.
+    pub(super) allowance: usize,
+    /// Whether what has waited or failed may go.
+    pub(super) backlog: bool,
+    /// Whether what has just come may go.
+    pub(super) live: bool,
+}
+
+/// Profiles that go in one request.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
-    bounds: Bounds,
-    bytes: usize,
-    items: VecDeque<Item<T>>,
-    health: Health,
+pub(super) struct Batch {
+    pub(super) items: Vec<Item>,
+    /// Whether they had waited or failed before.
+    pub(super) is_backlog: bool,
 }
 
-impl<T> Queue<T> {
-    pub(super) fn new(bounds: Bounds, health: Health) -> Self {
+impl Batch {
+    /// Bytes that the server charges.
+    pub(super) fn charged(&self) -> usize {
+        self.items.iter().map(|item| item.encoded.charged).sum()
+    }
+}
+
+/// What waits, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    /// Profiles.
+    pub(super) profiles: usize,
+    /// Those of them that have waited or failed.
+    pub(super) backlog: usize,
+    /// Services.
+    pub(super) services: usize,
+    /// Bytes they take.
+    pub(super) bytes: usize,
+    /// Bytes they may take.
+    pub(super) room: usize,
+    /// Age of the oldest.
+    pub(super) oldest: Duration,
+}
+
+/// What waits to be sent, by the age of its window.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// Most bytes, those that are being sent included.
+    room: usize,
+    bytes: usize,
+    in_flight: usize,
+    /// By window, then in the order they came.
+    items: BTreeMap<(BootNanos, u64), Item>,
+    counter: u64,
+    /// Services whose profile has failed alone: the next ones go alone, too.
+    suspects: HashSet<Arc<Service>>,
+}
+
+impl Queue {
+    /// An empty queue with room for so many bytes.
+    pub(super) fn new(room: usize) -> Self {
         Self {
-            bounds,
+            room,
             bytes: 0,
-            items: VecDeque::new(),
-            health,
+            in_flight: 0,
+            items: BTreeMap::new(),
+            counter: 0,
+            suspects: HashSet::new(),
         }
     }
 
-    /// Puts an item in, by the age of its window; the oldest make room.
-    pub(super) fn push(&mut self, item: Item<T>) {
-        self.bytes = self.bytes.saturating_add(item.bytes);
-        let place = self.items.partition_point(|it| it.start <= item.start);
-        self.items.insert(place, item);
-        while self.items.len() > self.bounds.number || self.bytes > self.bounds.bytes {
-            let Some(oldest) = self.items.pop_front() else {
-                return;
-            };
-            self.bytes = self.bytes.saturating_sub(oldest.bytes);
-            self.health.count(Loss::QueueFull);
-        }
+    /// Puts a new profile in. Returns those that made room: the oldest.
+    pub(super) fn push(&mut self, encoded: Encoded, now: BootNanos) -> Vec<Encoded> {
+        let is_suspect = self.suspects.contains(&encoded.service);
+        self.insert(Item {
+            encoded,
+            attempts: 0,
+            company: if is_suspect { 1 } else { usize::MAX },
+            ready: now,
+        });
+        self.shrink()
     }
 
-    /// Takes the item that has been ready longest.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Item<T>> {
-        let items = self.items.iter().enumerate();
-        let (index, _) = items
-            .filter(|(_, item)| item.ready <= now)
-            .min_by_key(|(_, item)| item.ready)?;
-        let item = self.items.remove(index)?;
-        self.bytes = self.bytes.saturating_sub(item.bytes);
+    /// Puts a profile back that was taken. Returns those that made room.
+    pub(super) fn put_back(&mut self, item: Item) -> Vec<Encoded> {
+        self.done(&item);
+        self.insert(item);
+        self.shrink()
+    }
+
+    /// Forgets a profile that was taken.
+    pub(super) fn done(&mut self, item: &Item) {
+        self.in_flight = self.in_flight.saturating_sub(item.bytes());
+    }
+
+    fn insert(&mut self, item: Item) {
+        self.bytes += item.bytes();
+        self.counter += 1;
+        self.items.insert((item.encoded.began, self.counter), item);
+    }
+
+    fn remove(&mut self, key: (BootNanos, u64)) -> Option<Item> {
+        let item = self.items.remove(&key)?;
+        self.bytes -= item.bytes();
         Some(item)
     }
 
-    /// When the next item will be ready.
-    pub(super) fn next_ready(&self) -> Option<Instant> {
-        self.items.iter().map(|item| item.ready).min()
+    fn shrink(&mut self) -> Vec<Encoded> {
+        let mut dropped = Vec::new();
+        while self.bytes + self.in_flight > self.room
+            && let Some((&oldest, _)) = self.items.first_key_value()
+        {
+            dropped.extend(self.remove(oldest).map(|item| item.encoded));
+        }
+        dropped
     }
 
-    /// Makes every item ready.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        for item in &mut self.items {
+    /// Takes out what began before a time.
+    pub(super) fn expire(&mut self, before: BootNanos) -> Vec<Encoded> {
+        let mut expired = Vec::new();
+        while let Some((&key, _)) = self.items.first_key_value()
+            && key.0 < before
+        {
+            expired.extend(self.remove(key).map(|item| item.encoded));
+        }
+        expired
+    }
+
+    /// Takes what goes in the next request: of what is ready the live before the backlog, the oldest
+    /// first. `None` if nothing is ready, or if the allowance is too small for it.
+    pub(super) fn take(&mut self, now: BootNanos, room: Room) -> Option<Batch> {
+        let of_kind = |is_backlog| {
+            let is_wanted =
+                move |item: &Item| item.ready <= now && item.is_backlog(now) == is_backlog;
+            Self::choose(&self.items, is_wanted, room)
+        };
+        let live = if room.live {
+            of_kind(false)
+        } else {
+            Vec::new()
+        };
+        let is_backlog = live.is_empty();
+        let chosen = if is_backlog && room.backlog {
+            of_kind(true)
+        } else {
+            live
+        };
+        let items: Vec<Item> = chosen
+            .into_iter()
+            .filter_map(|key| self.remove(key))
+            .collect();
+        self.in_flight += items.iter().map(Item::bytes).sum::<usize>();
+        (!items.is_empty()).then_some(Batch { items, is_backlog })
+    }
+
+    fn choose(
+        items: &BTreeMap<(BootNanos, u64), Item>,
+        is_wanted: impl Fn(&Item) -> bool,
+        room: Room,
+    ) -> Vec<(BootNanos, u64)> {
+        let (mut chosen, mut most, mut charged) = (Vec::new(), usize::MAX, 0);
+        for (&key, item) in items {
+            if chosen.len() >= most {
+                break;
+            }
+            if item.company <= chosen.len() || !is_wanted(item) {
+                continue;
+            }
+            let with_it = charged + item.encoded.charged;
+            let too_large = with_it > room.bytes && !chosen.is_empty();
+            if too_large || with_it > room.allowance {
+                break;
+            }
+            chosen.push(key);
+            charged = with_it;
+            most = most.min(item.company);
+        }
+        chosen
+    }
+
+    /// When the next profile will be ready, and what the server charges for it.
+    pub(super) fn next(&self) -> Option<(BootNanos, usize)> {
+        let items = self.items.values();
+        items
+            .map(|item| (item.ready, item.encoded.charged))
+            .min_by_key(|(ready, _)| *ready)
+    }
+
+    /// Makes everything ready, in any company: what has failed was not to blame.
+    pub(super) fn hurry(&mut self, now: BootNanos) {
+        for item in self.items.values_mut() {
             item.ready = item.ready.min(now);
+            item.company = usize::MAX;
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.items.len()
+    /// A profile has failed alone: those of its service to come are sent alone.
+    pub(super) fn suspect(&mut self, service: &Arc<Service>) {
+        if self.suspects.len() >= MAX_SUSPECTS {
+            self.suspects.clear();
+        }
+        self.suspects.insert(Arc::clone(service));
     }
 
-    pub(super) fn clear(&mut self) {
-        self.items.clear();
+    /// A profile of a service was stored.
+    pub(super) fn trust(&mut self, service: &Arc<Service>) {
+        self.suspects.remove(service);
+    }
+
+    /// What waits, in numbers.
+    pub(super) fn summary(&self, now: BootNanos) -> Summary {
+        let services: HashSet<&Arc<Service>> = self
+            .items
+            .values()
+            .map(|item| &item.encoded.service)
+            .collect();
+        let oldest = self.items.first_key_value();
+        Summary {
+            profiles: self.items.len(),
+            backlog: self.items.values().filter(|it| it.is_backlog(now)).count(),
+            services: services.len(),
+            bytes: self.bytes + self.in_flight,
+            room: self.room,
+            oldest: oldest.map_or(Duration::ZERO, |((began, _), _)| now.since(*began)),
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Takes everything out, counted by service.
+    pub(super) fn clear(&mut self) -> HashMap<Arc<Service>, usize> {
+        let mut left: HashMap<Arc<Service>, usize> = HashMap::new();
+        for item in std::mem::take(&mut self.items).into_values() {
+            *left.entry(item.encoded.service).or_default() += 1;
+        }
         self.bytes = 0;
+        left
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
-    use super::{Bounds, Item, Queue};
-    use crate::{
-        health::{Health, Loss},
-        time::{UnixNanos, monotonic_now},
+    use super::{Encoded, OVERHEAD, Queue, Room};
+    use crate::{id::Service, time::BootNanos};
+
+    const NOW: BootNanos = BootNanos(10_000_000_000_000);
+    const ROOM: Room = Room {
+        bytes: 1_000,
+        allowance: usize::MAX,
+        backlog: true,
+        live: true,
     };
 
-    /// Number and bytes are both bounds, the oldest window goes first and is counted; an item that
-    /// waits for its next attempt does not hold up the others.
-    #[test]
-    fn bounded_and_ready() {
-        let health = Health::default();
-        let bounds = Bounds {
-            number: 3,
-            bytes: 100,
-        };
-        let mut queue = Queue::new(bounds, health.clone());
-        let now = monotonic_now();
-        let item = |start, bytes, wait| Item {
-            content: start,
-            bytes,
-            start: UnixNanos(start),
-            attempts: 0,
-            ready: now + Duration::from_secs(wait),
-        };
-        for start in 1..=4 {
-            queue.push(item(start, 10, if start == 2 { 60 } else { 0 }));
+    /// A profile of a service that began so many seconds ago and is charged with 100 bytes.
+    fn encoded(name: &str, age: u64) -> Encoded {
+        Encoded {
+            service: Arc::new(Service {
+                name: name.to_owned(),
+                ..Service::default()
+            }),
+            labels: Arc::from([]),
+            id: name.to_owned(),
+            pprof: vec![0; 10].into(),
+            charged: 100,
+            began: BootNanos(NOW.0 - age * 1_000_000_000),
         }
-        assert_eq!((queue.len(), health.get(Loss::QueueFull)), (3, 1));
-        assert_eq!(queue.take(now).unwrap().content, 3);
-        assert_eq!(queue.take(now).unwrap().content, 4);
-        assert!(queue.take(now).is_none());
-        assert_eq!(queue.next_ready(), Some(now + Duration::from_secs(60)));
-        queue.push(item(5, 95, 0));
-        assert_eq!((queue.len(), health.get(Loss::QueueFull)), (1, 2));
-        queue.hurry(now);
-        assert_eq!(queue.take(now).unwrap().content, 5);
+    }
+
+    fn names(queue: &mut Queue, room: Room) -> Vec<String> {
+        let batch = queue.take(NOW, room);
+        let items = batch.into_iter().flat_map(|batch| batch.items);
+        items.map(|item| item.encoded.id).collect()
+    }
+
+    /// Bytes are the bound, those in flight included; the oldest window goes first, and comes back to be told.
+    #[test]
+    fn bounded_by_bytes() {
+        let mut queue = Queue::new(3 * (10 + OVERHEAD));
+        for (name, age) in [("b", 20), ("a", 30), ("c", 10)] {
+            assert!(queue.push(encoded(name, age), NOW).is_empty());
+        }
+        let dropped = queue.push(encoded("d", 0), NOW);
+        assert_eq!(dropped.len(), 1);
+        assert_eq!(dropped[0].id, "a");
+        let batch = queue.take(NOW, ROOM).unwrap();
+        assert_eq!(batch.items.len(), 3);
+        // All room is taken by what is being sent.
+        assert_eq!(queue.push(encoded("e", 0), NOW).len(), 1);
+        for item in &batch.items {
+            queue.done(item);
+        }
+        assert!(queue.push(encoded("f", 0), NOW).is_empty());
+        assert_eq!(queue.summary(NOW).bytes, 10 + OVERHEAD);
+    }
+
+    /// What comes in now goes before what has waited, and each in the order of its windows.
+    #[test]
+    fn live_before_backlog() {
+        let mut queue = Queue::new(usize::MAX);
+        for (name, age) in [("old", 600), ("older", 700), ("new", 10), ("newer", 5)] {
+            queue.push(encoded(name, age), NOW);
+        }
+        let without = Room {
+            live: false,
+            backlog: false,
+            ..ROOM
+        };
+        assert!(names(&mut queue, without).is_empty());
+        assert_eq!(queue.summary(NOW).backlog, 2);
+        assert_eq!(names(&mut queue, ROOM), ["new", "newer"]);
+        assert!(
+            names(
+                &mut queue,
+                Room {
+                    backlog: false,
+                    ..ROOM
+                }
+            )
+            .is_empty(),
+            "there is only a backlog"
+        );
+        assert_eq!(names(&mut queue, ROOM), ["older", "old"]);
+    }
+
+    /// A request is filled up to its bytes and the rate's; what is larger than a request goes alone.
+    #[test]
+    fn requests_are_bounded() {
+        let mut queue = Queue::new(usize::MAX);
+        let mut large = encoded("large", 9);
+        large.charged = 5_000;
+        queue.push(large, NOW);
+        for number in 0..12 {
+            queue.push(encoded(&number.to_string(), 8), NOW);
+        }
+        let little = Room {
+            allowance: 4_999,
+            ..ROOM
+        };
+        assert!(names(&mut queue, little).is_empty(), "it is its turn");
+        assert_eq!(names(&mut queue, ROOM), ["large"]);
+        assert_eq!(names(&mut queue, ROOM).len(), 10);
+        let little = Room {
+            allowance: 150,
+            ..ROOM
+        };
+        assert_eq!(names(&mut queue, little).len(), 1);
+    }
+
+    /// A profile that has failed goes in ever smaller company, when its time has come; its service's next
+    /// goes alone, until one is stored. A profile that waits for its time holds up nobody.
+    #[test]
+    fn company() {
+        let mut queue = Queue::new(usize::MAX);
+        for number in 0..4 {
+            queue.push(encoded(&number.to_string(), 8), NOW);
+        }
+        let mut items = queue.take(NOW, ROOM).unwrap().items;
+        for item in &mut items {
+            item.company = 2;
+        }
+        items[0].ready = BootNanos(NOW.0 + 1);
+        let service = Arc::clone(&items[1].encoded.service);
+        for item in items {
+            assert!(queue.put_back(item).is_empty());
+        }
+        assert_eq!(names(&mut queue, ROOM), ["1", "2"]);
+        assert_eq!(names(&mut queue, ROOM), ["3"]);
+        assert!(names(&mut queue, ROOM).is_empty());
+        assert_eq!(queue.next(), Some((BootNanos(NOW.0 + 1), 100)));
+        queue.hurry(NOW);
+        assert_eq!(names(&mut queue, ROOM), ["0"]);
+        queue.suspect(&service);
+        for name in ["1", "5", "6"] {
+            queue.push(encoded(name, 1), NOW);
+        }
+        assert_eq!(names(&mut queue, ROOM), ["1"]);
+        assert_eq!(names(&mut queue, ROOM), ["5", "6"]);
+        queue.trust(&service);
+        for name in ["1", "5"] {
+            queue.push(encoded(name, 1), NOW);
+        }
+        assert_eq!(names(&mut queue, ROOM), ["1", "5"]);
+    }
+
+    /// What is too old comes out, and at the end everything, by service.
+    #[test]
+    fn leaves() {
+        let mut queue = Queue::new(usize::MAX);
+        for age in [3_000, 2_000, 10] {
+            queue.push(encoded("shop", age), NOW);
+        }
+        let before = BootNanos(NOW.0 - 2_500_000_000_000);
+        assert_eq!(queue.expire(before).len(), 1);
+        assert_eq!(queue.summary(NOW).oldest, Duration::from_secs(2_000));
+        assert_eq!(queue.clear().into_values().sum::<usize>(), 2);
+        assert!(queue.is_empty());
     }
 }

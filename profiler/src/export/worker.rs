@@ -1,300 +1,360 @@
-//! The thread that sends: profiles in, pushes out, one at a time. Whoever submits never waits for it.
+//! The task that sends: what comes in waits in the queue, goes out at the pace of the moment, and comes back
+//! if the server does not have it.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
-    time::{Duration, Instant},
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    task::{self, JoinSet},
+    time::{Instant, sleep_until},
 };
 
 use super::{
-    Error,
-    pyroscope::{Client, Pyroscope},
-    queue::{Bounds, Item, Queue},
-    retry::{Outcome, Policy},
+    Settings,
+    backlog::{Backlog, Line},
+    pace::Pace,
+    pyroscope::{self, Client},
+    queue::{Batch, Encoded, Item, Queue, Room},
+    retry::Outcome,
 };
 use crate::{
     health::{Health, Loss},
     id::Service,
-    profile::{
-        Profile,
-        split::{Limits, split},
-    },
-    time::{UnixNanos, monotonic_now},
+    time::{BootNanos, monotonic_now},
 };
 
-/// How profiles are sent.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where to.
-    pub server: Pyroscope,
-    /// When to try again.
-    pub retry: Policy,
-    /// What the server takes at once.
-    pub limits: Limits,
-    /// Profiles that may wait.
-    pub queue_profiles: usize,
-    /// Bytes that may wait.
-    pub queue_bytes: usize,
+/// How often the task looks up even if nothing happens: for what grows too old, and for what is to be told.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// To be through by then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    pub(super) deadline: BootNanos,
 }
 
-impl Settings {
-    /// The defaults towards a server.
-    pub fn new(server: Pyroscope) -> Self {
-        Self {
-            server,
-            retry: Policy::default(),
-            limits: Limits::PYROSCOPE,
-            queue_profiles: 512,
-            queue_bytes: 32 * 1024 * 1024,
-        }
-    }
-}
-
-/// Sends profiles to a Pyroscope from a thread of its own.
-#[derive(Debug)]
-pub struct Exporter {
-    shared: Arc<Shared>,
+/// What the task owns.
+pub(super) struct Worker {
+    settings: Arc<Settings>,
+    queue: Queue,
+    pace: Pace,
+    backlog: Backlog,
+    client: Arc<Client>,
     health: Health,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    queue: Queue<Content>,
-    /// Whether the thread holds an item.
-    busy: bool,
+    waiting: Arc<AtomicUsize>,
+    in_flight: JoinSet<Outcome>,
+    /// What is on its way, by request.
+    batches: HashMap<task::Id, Batch>,
+    /// Requests on their way with what had waited or failed before.
+    backlog_in_flight: usize,
     /// When to stop, once that is asked for.
-    deadline: Option<Instant>,
-    /// Whether the thread is through.
-    done: bool,
-}
-
-#[derive(Debug)]
-enum Content {
-    /// Not yet encoded: that costs more than the submitting thread should pay.
-    Profile(Box<Profile>),
-    /// The body of one push.
-    Body(Arc<Service>, Vec<u8>),
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves the queue whole: every change to it is one call.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'state>(
-        &self,
-        state: MutexGuard<'state, State>,
-        until: Option<Instant>,
-    ) -> MutexGuard<'state, State> {
-        let longest = Duration::from_secs(60);
-        let time = until.map_or(longest, |until| {
-            until.saturating_duration_since(monotonic_now())
-        });
-        self.changed
-            .wait_timeout(state, time)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-    }
-}
-
-impl Exporter {
-    /// Starts the thread. Refuses an address or tags no server would take.
-    pub fn start(settings: Settings, health: Health) -> Result<Self, Error> {
-        settings.server.check()?;
-        let bounds = Bounds {
-            number: settings.queue_profiles,
-            bytes: settings.queue_bytes,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                queue: Queue::new(bounds, health.clone()),
-                busy: false,
-                deadline: None,
-                done: false,
-            }),
-            changed: Condvar::new(),
-        });
-        let worker = Worker {
-            shared: Arc::clone(&shared),
-            client: Client::new(&settings.server),
-            settings,
-            health: health.clone(),
-        };
-        thread::Builder::new()
-            .name("spanprof-export".to_owned())
-            .spawn(move || worker.run())
-            .map_err(Error::Thread)?;
-        Ok(Self { shared, health })
-    }
-
-    /// Hands a profile over. Never waits for the server: over the bounds the oldest profile is dropped.
-    pub fn submit(&self, profile: Profile) {
-        let item = Item {
-            bytes: size(&profile),
-            start: profile.window.start,
-            content: Content::Profile(Box::new(profile)),
-            attempts: 0,
-            ready: monotonic_now(),
-        };
-        self.shared.state().queue.push(item);
-        self.shared.changed.notify_all();
-    }
-
-    /// How many profiles wait or are being sent.
-    pub fn waiting(&self) -> usize {
-        let state = self.shared.state();
-        state.queue.len() + usize::from(state.busy)
-    }
-
-    /// Sends what waits, each at once and again as often as time allows, for at most `time`; what is
-    /// left then is counted as given up.
-    pub fn drain(self, time: Duration) {
-        let now = monotonic_now();
-        let deadline = now + time;
-        let mut state = self.shared.state();
-        state.deadline = Some(deadline);
-        state.queue.hurry(now);
-        self.shared.changed.notify_all();
-        while !state.done && monotonic_now() < deadline {
-            state = self.shared.wait(state, Some(deadline));
-        }
-        let left = state.queue.len() + usize::from(state.busy);
-        state.queue.clear();
-        drop(state);
-        self.health
-            .add(Loss::ProfileGivenUp, u64::try_from(left).unwrap_or(0));
-    }
-}
-
-impl Drop for Exporter {
-    /// Without a drain the thread ends after the push at hand.
-    fn drop(&mut self) {
-        let mut state = self.shared.state();
-        state.deadline.get_or_insert_with(monotonic_now);
-        self.shared.changed.notify_all();
-    }
-}
-
-struct Worker {
-    shared: Arc<Shared>,
-    settings: Settings,
-    client: Client,
-    health: Health,
+    deadline: Option<BootNanos>,
 }
 
 impl Worker {
-    fn run(self) {
-        while let Some((item, most)) = self.next() {
-            let again = self.handle(item, most);
-            let mut state = self.shared.state();
-            state.busy = false;
-            // Past the deadline the drain has already counted this item.
-            if state.deadline.is_none_or(|at| monotonic_now() < at) {
-                for item in again {
-                    state.queue.push(item);
+    /// With nothing to send yet.
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        client: Client,
+        health: Health,
+        waiting: Arc<AtomicUsize>,
+    ) -> Self {
+        Self {
+            queue: Queue::new(settings.queue_bytes),
+            pace: Pace::new(settings.pace, settings.retry, BootNanos::now()),
+            backlog: Backlog::default(),
+            client: Arc::new(client),
+            settings,
+            health,
+            waiting,
+            in_flight: JoinSet::new(),
+            batches: HashMap::new(),
+            backlog_in_flight: 0,
+            deadline: None,
+        }
+    }
+
+    /// Goes on until an order's deadline, or until everything is sent after one has come.
+    pub(super) async fn run(
+        mut self,
+        mut incoming: mpsc::Receiver<Encoded>,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+    ) {
+        let (mut is_open, mut has_master) = (true, true);
+        loop {
+            let now = BootNanos::now();
+            self.drop_old(now);
+            let wake = self.send(now);
+            self.tell(now);
+            if let Some(deadline) = self.deadline {
+                let through = !is_open && self.queue.is_empty() && self.in_flight.is_empty();
+                if through || now >= deadline {
+                    break;
                 }
             }
+            tokio::select! {
+                next = incoming.recv(), if is_open => match next {
+                    Some(encoded) => self.take(encoded),
+                    None => is_open = false,
+                },
+                Some(pushed) = self.in_flight.join_next_with_id() => match pushed {
+                    Ok((id, outcome)) => self.pushed(id, outcome),
+                    Err(error) => {
+                        let reason = format!("the request has ended without an outcome: {error}");
+                        self.pushed(error.id(), Outcome::Unknown { reason });
+                    }
+                },
+                order = orders.recv(), if has_master => {
+                    has_master = order.is_some();
+                    self.stop(order);
+                }
+                () = sleep_until(wake) => {}
+            }
         }
-        self.shared.state().done = true;
-        self.shared.changed.notify_all();
+        self.give_up(&mut incoming);
     }
 
-    /// The next item that is ready, and how long it may take; `None` when it is time to stop.
-    fn next(&self) -> Option<(Item<Content>, Duration)> {
-        let mut state = self.shared.state();
-        loop {
-            let now = monotonic_now();
-            let deadline = state.deadline;
-            let over = deadline.is_some_and(|at| now >= at || state.queue.len() == 0);
-            if over {
-                return None;
-            }
-            if let Some(item) = state.queue.take(now) {
-                state.busy = true;
-                let most = deadline.map_or(Duration::MAX, |at| at - now);
-                return Some((item, most));
-            }
-            let until = [state.queue.next_ready(), deadline];
-            let until = until.into_iter().flatten().min();
-            state = self.shared.wait(state, until);
+    /// From now on everything is tried at once; without an order there is no time for more.
+    fn stop(&mut self, order: Option<Order>) {
+        let now = BootNanos::now();
+        let deadline = order.map_or(now, |order| order.deadline);
+        self.deadline.get_or_insert(deadline);
+        self.queue.hurry(now);
+        self.pace.hurry(now);
+    }
+
+    fn take(&mut self, encoded: Encoded) {
+        let dropped = self.queue.push(encoded, BootNanos::now());
+        self.dropped_for_room(dropped);
+    }
+
+    fn dropped_for_room(&self, encoded: Vec<Encoded>) {
+        for encoded in encoded {
+            let reason = "too much waits: it was the oldest";
+            self.lose(&encoded.service, Loss::QueueFull, reason);
         }
     }
 
-    /// Encodes or sends an item. Returns what is to be queued in its place.
-    fn handle(&self, mut item: Item<Content>, most: Duration) -> Vec<Item<Content>> {
-        let age = UnixNanos::now().0.saturating_sub(item.start.0);
-        if self.settings.retry.too_old(Duration::from_nanos(age)) {
-            self.health.count(Loss::ProfileTooOld);
-            return Vec::new();
+    fn drop_old(&mut self, now: BootNanos) {
+        let oldest = nanos(self.settings.retry.oldest);
+        for encoded in self.queue.expire(BootNanos(now.0.saturating_sub(oldest))) {
+            let reason = "the server would refuse its age";
+            self.lose(&encoded.service, Loss::ProfileTooOld, reason);
         }
-        let (service, body) = match &item.content {
-            Content::Profile(profile) => return self.encode(profile, item.ready),
-            Content::Body(service, body) => (service, body),
+    }
+
+    fn lose(&self, service: &Service, loss: Loss, reason: &str) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.health.count(loss);
+        dropped(service, reason);
+    }
+
+    /// Sends as much as may go now. Returns when there may be more.
+    fn send(&mut self, now: BootNanos) -> Instant {
+        let look = BootNanos(now.0.saturating_add(nanos(LOOK)));
+        let mut wake = self.deadline.map_or(look, |deadline| deadline.min(look));
+        while self.in_flight.len() < self.pace.requests() {
+            if self.pace.is_paused(now) {
+                wake = wake.min(self.pace.when(0, now));
+                break;
+            }
+            let requests = self.pace.requests();
+            let backlog = requests == 1 || self.backlog_in_flight + 1 < requests;
+            let live = requests == 1 || !self.is_probing();
+            let room = Room {
+                bytes: self.pace.request_bytes(),
+                allowance: self.pace.allowance(now),
+                backlog,
+                live,
+            };
+            if let Some(batch) = self.queue.take(now, room) {
+                self.push(batch, now);
+                continue;
+            }
+            if let Some((ready, bytes)) = self.queue.next() {
+                // What is ready and did not go waits for the rate, or for one of those on their way.
+                let when = ready.max(self.pace.when(bytes, now));
+                let soon = BootNanos(now.0.saturating_add(nanos(Duration::from_millis(20))));
+                wake = wake.min(when.max(soon));
+            }
+            break;
+        }
+        let wait = Duration::from_nanos(wake.0.saturating_sub(now.0));
+        Instant::from_std(monotonic_now() + wait)
+    }
+
+    /// Whether a request with what has come in finds out if the server is back.
+    fn is_probing(&self) -> bool {
+        self.pace.is_failing() && self.in_flight.len() > self.backlog_in_flight
+    }
+
+    fn push(&mut self, batch: Batch, now: BootNanos) {
+        self.pace.spend(batch.charged());
+        self.backlog_in_flight += usize::from(batch.is_backlog);
+        let most = self.deadline.map_or(Duration::MAX, |deadline| {
+            Duration::from_nanos(deadline.0.saturating_sub(now.0))
+        });
+        let client = Arc::clone(&self.client);
+        let body = pyroscope::body(&batch.items);
+        let handle = self
+            .in_flight
+            .spawn(async move { client.push(body, most).await });
+        self.batches.insert(handle.id(), batch);
+    }
+
+    fn pushed(&mut self, id: task::Id, outcome: Outcome) {
+        let Some(batch) = self.batches.remove(&id) else {
+            return;
         };
-        let service = service.name.as_str();
-        let after = match self.client.push(body, most) {
-            Outcome::Stored => return Vec::new(),
-            Outcome::Refused { reason } => {
-                tracing::error!(service, reason, "Pyroscope refused a profile");
-                self.health.count(Loss::ProfileRefused);
-                return Vec::new();
+        let now = BootNanos::now();
+        let chance = fastrand::f64();
+        self.backlog_in_flight -= usize::from(batch.is_backlog);
+        let items = batch.items;
+        match outcome {
+            Outcome::Stored => self.stored(items, now),
+            Outcome::Refused { reason } => self.refused(items, &reason, now),
+            Outcome::Unavailable { reason } => {
+                self.pace.failed(None, chance, now);
+                self.backlog.failed(&reason);
+                self.put_back(items);
             }
-            Outcome::Later { after, reason } => {
-                tracing::warn!(service, reason, "a profile could not be sent yet");
-                after
+            Outcome::TooMuch { after, reason } => {
+                self.pace.throttled(after, chance, now);
+                self.backlog.failed(&reason);
+                self.failed(items, after, now);
+            }
+            Outcome::Failed { after, reason } => {
+                self.pace.failed(after, chance, now);
+                self.backlog.failed(&reason);
+                self.failed(items, after, now);
             }
             Outcome::Unknown { reason } => {
-                tracing::warn!(service, reason, "the answer to a profile was lost");
-                if item.attempts + 1 < self.settings.retry.attempts {
-                    self.health.count(Loss::ProfileMaybeTwice);
-                }
-                None
+                self.health
+                    .add(Loss::ProfileMaybeTwice, as_count(items.len()));
+                self.pace.failed(None, chance, now);
+                self.backlog.failed(&reason);
+                self.failed(items, None, now);
             }
-        };
-        item.attempts += 1;
-        let retry = &self.settings.retry;
-        let Some(wait) = retry.wait(item.attempts, after, fastrand::f64()) else {
-            tracing::error!(service, "a profile was given up after the last retry");
-            self.health.count(Loss::ProfileGivenUp);
-            return Vec::new();
-        };
-        item.ready = monotonic_now() + wait;
-        vec![item]
+        }
     }
 
-    fn encode(&self, profile: &Profile, ready: Instant) -> Vec<Item<Content>> {
-        let parts = split(profile, self.settings.limits, &self.health);
-        let bodies = parts.into_iter().filter_map(|pprof| {
-            let body = self.settings.server.body(&profile.service, pprof);
-            // Compressing into memory does not fail; if it ever does, it is counted like a refusal.
-            body.inspect_err(|error| {
-                tracing::error!(%error, "a profile could not be compressed");
-                self.health.count(Loss::ProfileRefused);
-            })
-            .ok()
-        });
-        bodies
-            .map(|body| Item {
-                bytes: body.len(),
-                content: Content::Body(Arc::clone(&profile.service), body),
-                start: profile.window.start,
-                attempts: 0,
-                ready,
-            })
-            .collect()
+    fn stored(&mut self, items: Vec<Item>, now: BootNanos) {
+        if self.pace.stored() {
+            // What failed while the server was away was not to blame.
+            self.queue.hurry(now);
+        }
+        self.health.add(Loss::ProfileStored, as_count(items.len()));
+        for item in items {
+            self.queue.done(&item);
+            self.queue.trust(&item.encoded.service);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// One of them is refused: the one that the server names, or whoever is alone. The others are sent again at
+    /// once, in two halves until it is found.
+    fn refused(&mut self, mut items: Vec<Item>, reason: &str, now: BootNanos) {
+        let blamed = match items.len() {
+            1 => Some(0),
+            _ => pyroscope::blamed(reason, &items),
+        };
+        if let Some(index) = blamed {
+            let item = items.swap_remove(index);
+            let service = &item.encoded.service;
+            self.queue.done(&item);
+            self.queue.suspect(service);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.health.count(Loss::ProfileRefused);
+            tracing::error!(
+                service = service.name,
+                reason,
+                "Pyroscope refused a profile"
+            );
+        }
+        let half = items.len().div_ceil(2);
+        for item in &mut items {
+            item.company = half;
+            item.ready = now;
+        }
+        self.put_back(items);
+    }
+
+    /// One of them may have made the server fail: each is tried again in smaller company, and later.
+    fn failed(&mut self, mut items: Vec<Item>, after: Option<Duration>, now: BootNanos) {
+        let half = items.len().div_ceil(2);
+        if let [item] = items.as_slice() {
+            self.queue.suspect(&item.encoded.service);
+        }
+        for item in &mut items {
+            item.attempts = item.attempts.saturating_add(1);
+            item.company = half;
+            // Those that were sent together may go together again.
+            let wait = self.settings.retry.wait(item.attempts, after, 0.5);
+            item.ready = BootNanos(now.0.saturating_add(nanos(wait)));
+        }
+        self.put_back(items);
+    }
+
+    fn put_back(&mut self, items: Vec<Item>) {
+        for item in items {
+            let dropped = self.queue.put_back(item);
+            self.dropped_for_room(dropped);
+        }
+    }
+
+    fn tell(&mut self, now: BootNanos) {
+        let summary = self.queue.summary(now);
+        match self.backlog.line(&summary, self.in_flight.len(), now) {
+            Some(Line::Waits(line)) => tracing::warn!("{line}"),
+            Some(Line::Over(line)) => tracing::info!("{line}"),
+            None => {}
+        }
+    }
+
+    /// There is no time left: what is still here is dropped.
+    fn give_up(mut self, incoming: &mut mpsc::Receiver<Encoded>) {
+        let mut left = self.queue.clear();
+        let on_their_way = std::mem::take(&mut self.batches).into_values();
+        let items = on_their_way.flat_map(|batch| batch.items);
+        let mut services: Vec<_> = items.map(|item| item.encoded.service).collect();
+        incoming.close();
+        while let Ok(encoded) = incoming.try_recv() {
+            services.push(encoded.service);
+        }
+        for service in services {
+            *left.entry(service).or_default() += 1;
+        }
+        self.drop_left(&left);
+    }
+
+    fn drop_left(&self, left: &HashMap<Arc<Service>, usize>) {
+        for (service, &number) in left {
+            self.health.add(Loss::ProfileLeft, as_count(number));
+            self.waiting.fetch_sub(number, Ordering::Relaxed);
+            tracing::error!(
+                service = service.name,
+                number,
+                "dropped profiles: the agent ends, and they could not be pushed in time"
+            );
+        }
     }
 }
 
-/// Memory a profile holds, roughly: its rows and stacks; frames are shared with the symbol caches.
-fn size(profile: &Profile) -> usize {
-    let rows = profile.rows.iter();
-    rows.map(|row| size_of_val(row) + size_of_val(&*row.stack))
-        .sum()
+/// Tells of a profile that is lost: at once, with service and reason.
+pub(super) fn dropped(service: &Service, reason: &str) {
+    tracing::error!(service = service.name, reason, "dropped a profile");
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn as_count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -17,6 +17,7 @@ mod stacks;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod window;
 
 use std::sync::Arc;
 
@@ -24,42 +25,9 @@ pub use aggregate::{Aggregator, Settings};
 pub use coverage::{Coverage, Tally};
 pub use labels::{LabelSet, Labels, SpanLabel};
 pub use span_table::SpanTable;
+pub use window::{Window, Windows};
 
-use crate::{id::Service, symbolize::Frame, time::UnixNanos};
-
-/// The time a profile covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// When it began, on the real clock.
-    pub start: UnixNanos,
-    /// How long it was, in nanoseconds.
-    pub duration_nanos: u64,
-}
-
-/// How far a window may be moved. A server takes profiles of the next ten minutes, not of later ones.
-const MOST_MOVED: u64 = 300 * 1_000_000_000;
-
-impl Window {
-    /// When it ended.
-    pub fn end(self) -> UnixNanos {
-        UnixNanos(self.start.0.saturating_add(self.duration_nanos))
-    }
-
-    /// The window, moved behind the one before if the real clock was set back or is slowed down: two
-    /// profiles of one series must not have the same time. A clock that was set back by more than some
-    /// minutes is followed.
-    #[must_use]
-    pub fn after(self, before: UnixNanos) -> Self {
-        let moved = before.0.saturating_sub(self.start.0);
-        if moved > MOST_MOVED {
-            return self;
-        }
-        Self {
-            start: UnixNanos(self.start.0.saturating_add(moved)),
-            ..self
-        }
-    }
-}
+use crate::{id::Service, symbolize::Frame};
 
 /// One window of one service.
 #[derive(Clone, Debug, PartialEq)]

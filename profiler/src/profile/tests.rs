@@ -2,14 +2,13 @@ use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, 
 use prost::Message as _;
 
 use super::{
-    LabelSet, SpanLabel, SpanTable, Window, folded, pprof, proto,
+    LabelSet, SpanLabel, SpanTable, folded, pprof, proto,
     samples::{in_child, profiles, sample, span},
     split::{Limits, split},
 };
 use crate::{
     health::{Health, Loss},
     join::{Attribution, Reason},
-    time::UnixNanos,
 };
 
 const PYROSCOPE: LabelSet = LabelSet::Pyroscope { trace_id: false };
@@ -190,23 +189,6 @@ fn row_too_large_is_counted() {
     };
     assert_eq!(split(&profiles[0], limits, &health).len(), 1);
     assert_eq!(health.get(Loss::ProfileTooLarge), 1);
-}
-
-/// A window never begins before the last one has ended, though the real clock was set back; a clock that was
-/// set back by far is followed.
-#[test]
-fn windows_follow_one_another() {
-    const SECOND: u64 = 1_000_000_000;
-    let at = |seconds: u64| UnixNanos(1_000_000 * SECOND + seconds * SECOND);
-    let window = |seconds| Window {
-        start: at(seconds),
-        duration_nanos: 15 * SECOND,
-    };
-    let first = window(1_000);
-    assert_eq!(window(1_015).after(first.end()).start, at(1_015));
-    assert_eq!(window(1_014).after(first.end()).start, at(1_015));
-    assert_eq!(window(800).after(first.end()).start, at(1_015));
-    assert_eq!(window(400).after(first.end()).start, at(400));
 }
 
 /// The table sorts by CPU, names what has no span, and adds up.

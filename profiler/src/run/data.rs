@@ -18,8 +18,8 @@ use crate::{
     health::{Health, Loss},
     kernel::{Counters, Ring},
     pipeline::{Notice, Pipeline},
-    profile::{Profile, Window},
-    time::{Anchor, BootNanos, UnixNanos, monotonic_now},
+    profile::{Profile, Window, Windows},
+    time::{Anchor, BootNanos, monotonic_now},
 };
 
 /// How often the ring is drained where nothing wakes its reader. Events wait one turn more, so that the
@@ -44,8 +44,10 @@ pub(super) struct DataPlane {
     pub(super) windows: Option<(Duration, OnWindow)>,
     pub(super) records: Option<BufWriter<File>>,
     pub(super) window_start: BootNanos,
-    /// When the last window ended, as it was stamped.
-    pub(super) windows_end: UnixNanos,
+    /// How long this window is to be.
+    pub(super) window_length: Duration,
+    /// Stamps windows.
+    pub(super) stamps: Windows,
     pub(super) counted: BootNanos,
 }
 
@@ -99,10 +101,7 @@ impl DataPlane {
 
     fn end_window_if_due(&mut self) {
         let now = BootNanos::now();
-        let Some((length, _)) = &self.windows else {
-            return;
-        };
-        if now.since(self.window_start) < *length {
+        if now.since(self.window_start) < self.window_length {
             return;
         }
         let profiles = self.end_window(now);
@@ -112,13 +111,15 @@ impl DataPlane {
     }
 
     fn end_window(&mut self, now: BootNanos) -> Vec<Profile> {
-        let window = Window {
+        let window = self.stamps.stamp(Window {
             start: Anchor::now().unix(self.window_start),
             duration_nanos: now.0.saturating_sub(self.window_start.0),
-        }
-        .after(self.windows_end);
+        });
         self.window_start = now;
-        self.windows_end = window.end();
+        self.window_length = self
+            .windows
+            .as_ref()
+            .map_or(Duration::MAX, |(length, _)| *length);
         self.pipeline.finish(window)
     }
 

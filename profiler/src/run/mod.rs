@@ -37,9 +37,9 @@ use crate::{
         MappingNotices, Ring,
     },
     pipeline::{Notice, Pipeline},
-    profile::{self, Coverage, LabelSet, Profile, SpanTable},
+    profile::{self, Coverage, LabelSet, Profile, SpanTable, Windows},
     targets::{Scope, Snapshot, Targets, opentelemetry::looker::Answer},
-    time::{BootNanos, UnixNanos},
+    time::BootNanos,
 };
 
 /// Notices that may wait for the control plane.
@@ -105,6 +105,15 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
 
 /// What is done with profiles when a window ends.
 pub type OnWindow = Box<dyn FnMut(Vec<Profile>) + Send>;
+
+/// How long the first window is: a random part of the others, so that agents that were started together do
+/// not all push at the same moment.
+fn first_window(windows: Option<&(Duration, OnWindow)>) -> Duration {
+    let least = 0.1;
+    windows.map_or(Duration::MAX, |(length, _)| {
+        length.mul_f64(least + (1.0 - least) * fastrand::f64())
+    })
+}
 
 /// How a session runs.
 pub struct SessionSettings {
@@ -249,10 +258,11 @@ impl Session {
                         shared: data_shared,
                         notices: data_notices,
                         waiting: Vec::new(),
+                        window_length: first_window(settings.windows.as_ref()),
                         windows: settings.windows,
                         records: settings.records.map(BufWriter::new),
                         window_start,
-                        windows_end: UnixNanos(0),
+                        stamps: Windows::default(),
                         counted: window_start,
                     };
                     data.run();

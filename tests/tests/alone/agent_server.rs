@@ -60,7 +60,8 @@ fn gets_everything_in_the_end() {
             "{ended:#?}"
         );
         for name in [
-            "profiles_dropped_retries",
+            "profiles_dropped_at_end",
+            "profiles_dropped_too_old",
             "profiles_refused",
             "profiles_dropped_queue_full",
         ] {
@@ -113,7 +114,7 @@ fn no_server() {
         let ended = agent.wait();
         assert!(start.elapsed() < Duration::from_secs(30), "{ended:#?}");
         assert!(ended.status.success(), "{ended:#?}");
-        let lost: i64 = ["profiles_dropped_retries", "profiles_dropped_queue_full"]
+        let lost: i64 = ["profiles_dropped_at_end", "profiles_dropped_queue_full"]
             .iter()
             .map(|name| counted(&ended.stderr, name))
             .sum();

@@ -1,14 +1,15 @@
 //! The real exporter against the pretend Pyroscope.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
 use profiler::{
-    export::{BasicAuth, Exporter, Pyroscope, Settings},
+    export::{Credentials, Exporter, Pyroscope, Settings},
     health::{Health, Loss},
     profile::{self, Aggregator, LabelSet, Profile, SpanLabel, Window},
+    runtime,
     time::{UnixNanos, monotonic_now},
 };
 use tests::{
@@ -16,13 +17,14 @@ use tests::{
     pretend_pyroscope::{Misbehaviour, PretendPyroscope, Storage},
     process::eventually,
 };
+use tokio::runtime::Runtime;
 
 const PERIOD: i64 = 10_000_000;
 /// Longer than anything here takes on a loaded machine.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A profile of service `shop` whose samples are (leaf function, span id or 0), `age` old.
-fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>, age: Duration) -> Profile {
+/// A profile of service `shop` whose samples are (leaf function, span id or 0).
+fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>) -> Profile {
     let settings = profile::Settings {
         period: PERIOD.unsigned_abs(),
         span_label: SpanLabel::LocalRoot,
@@ -33,16 +35,15 @@ fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>, age: Duration)
     for (name, span) in samples {
         aggregator.add(&sample(name, span, "GET /"));
     }
-    let start = UnixNanos(UnixNanos::now().0 - u64::try_from(age.as_nanos()).unwrap());
     let window = Window {
-        start,
+        start: UnixNanos::now(),
         duration_nanos: 10_000_000_000,
     };
     aggregator.finish(window).remove(0)
 }
 
 fn one() -> Profile {
-    profile([("work", 0xabc)], Duration::ZERO)
+    profile([("work", 0xabc)])
 }
 
 fn settings(server: &PretendPyroscope) -> Settings {
@@ -51,9 +52,41 @@ fn settings(server: &PretendPyroscope) -> Settings {
     settings
 }
 
-fn exporter(settings: Settings) -> (Exporter, Health) {
+/// An exporter on a runtime of its own, which a test has to keep.
+fn exporter(settings: Settings) -> (Exporter, Health, Runtime) {
     let health = Health::default();
-    (Exporter::start(settings, health.clone()).unwrap(), health)
+    let runtime = runtime::start().unwrap();
+    let exporter = Exporter::start(settings, health.clone(), runtime.handle()).unwrap();
+    (exporter, health, runtime)
+}
+
+/// What became of all that was encoded, if nothing waits: each profile was stored, or its loss has a name.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Account {
+    stored: u64,
+    refused: u64,
+    dropped: u64,
+}
+
+impl Account {
+    fn of(health: &Health) -> Self {
+        let sum = |losses: &[Loss]| losses.iter().map(|&loss| health.get(loss)).sum::<u64>();
+        let account = Self {
+            stored: health.get(Loss::ProfileStored),
+            refused: health.get(Loss::ProfileRefused),
+            dropped: sum(&[Loss::QueueFull, Loss::ProfileTooOld, Loss::ProfileLeft]),
+        };
+        let all = account.stored + account.refused + account.dropped;
+        assert_eq!(health.get(Loss::ProfileEncoded), all, "{}", health.table());
+        account
+    }
+
+    fn stored(stored: u64) -> Self {
+        Self {
+            stored,
+            ..Self::default()
+        }
+    }
 }
 
 /// Waits until nothing waits any more.
@@ -73,14 +106,19 @@ fn round_trip() {
     let mut settings = settings(&server);
     settings.server.tenant_id = Some("t1".to_owned());
     settings.server.tags = vec![("region".to_owned(), "eu".to_owned())];
-    let (user, password) = ("me".to_owned(), "secret".to_owned());
-    settings.server.basic_auth = Some(BasicAuth { user, password });
-    let (exporter, _) = exporter(settings);
+    let password = tempfile::NamedTempFile::new().unwrap();
+    fs::write(password.path(), "secret\n").unwrap();
+    settings.server.credentials = Some(Credentials::Basic {
+        user: "me".to_owned(),
+        password_file: password.path().to_owned(),
+    });
+    let (exporter, health, _runtime) = exporter(settings);
     let (first, second) = (0x00f0_67aa_0ba9_02b7, 0xabc);
     let spans = [first, first, first, second, second, 0, 0, 0, 0, 0];
-    exporter.submit(profile(spans.map(|span| ("work", span)), Duration::ZERO));
+    exporter.submit(vec![profile(spans.map(|span| ("work", span)))]);
     exporter.drain(Duration::from_secs(10));
     let query = |span| server.select_merge_span_profile("shop", &[span]);
+    assert_eq!(Account::of(&health), Account::stored(1));
     assert_eq!(query("00f067aa0ba902b7")["work"], 3 * PERIOD);
     assert_eq!(query("0000000000000abc")["work"], 2 * PERIOD);
     assert!(query("0000000000000001").is_empty());
@@ -101,27 +139,27 @@ fn round_trip() {
 #[test]
 fn retries_what_may_pass() {
     let server = PretendPyroscope::start();
-    let (exporter, health) = exporter(settings(&server));
+    let (exporter, health, _runtime) = exporter(settings(&server));
     server.script([
         Misbehaviour::Status(429),
         Misbehaviour::Status(500),
         Misbehaviour::Status(503),
     ]);
-    exporter.submit(one());
+    exporter.submit(vec![one()]);
     settle(&exporter);
     assert_eq!(server.pushes().len(), 4);
     assert_eq!(server.total("shop"), PERIOD);
-    assert_eq!(health.table(), "");
+    assert_eq!(Account::of(&health), Account::stored(1));
 }
 
 /// A server's Retry-After is waited for.
 #[test]
 fn honours_retry_after() {
     let server = PretendPyroscope::start();
-    let (exporter, _) = exporter(settings(&server));
+    let (exporter, _, _runtime) = exporter(settings(&server));
     server.script([Misbehaviour::RetryAfter(1)]);
     let start = monotonic_now();
-    exporter.submit(one());
+    exporter.submit(vec![one()]);
     settle(&exporter);
     assert!(start.elapsed() >= Duration::from_secs(1));
     assert_eq!(server.total("shop"), PERIOD);
@@ -134,7 +172,7 @@ fn lost_answers_are_counted() {
     let server = PretendPyroscope::start();
     let mut settings = settings(&server);
     settings.server.timeout = Duration::from_millis(300);
-    let (exporter, health) = exporter(settings);
+    let (exporter, health, _runtime) = exporter(settings);
     let hang = Misbehaviour::Hang(Duration::from_secs(2));
     server.script([
         Misbehaviour::Garbage,
@@ -142,7 +180,7 @@ fn lost_answers_are_counted() {
         Misbehaviour::Close,
         Misbehaviour::StoreAndClose,
     ]);
-    exporter.submit(one());
+    exporter.submit(vec![one()]);
     settle(&exporter);
     assert_eq!(server.total("shop"), PERIOD);
     assert_eq!(health.get(Loss::ProfileMaybeTwice), 4);
@@ -152,27 +190,47 @@ fn lost_answers_are_counted() {
 #[test]
 fn refusals_are_final() {
     let server = PretendPyroscope::start();
-    let (exporter, health) = exporter(settings(&server));
-    for status in [400, 401, 403, 404, 413] {
+    let (exporter, health, _runtime) = exporter(settings(&server));
+    for status in [400, 413, 422] {
         server.script([Misbehaviour::Status(status)]);
-        exporter.submit(one());
+        exporter.submit(vec![one()]);
         settle(&exporter);
     }
-    assert_eq!(server.pushes().len(), 5);
-    assert_eq!(health.get(Loss::ProfileRefused), 5);
+    assert_eq!(server.pushes().len(), 3);
+    let refused = Account {
+        refused: 3,
+        ..Account::default()
+    };
+    assert_eq!(Account::of(&health), refused);
 }
 
-/// Too old profiles are not sent at all.
+/// An answer about us or the address keeps the profile: somebody may mend that in time.
 #[test]
-fn old_profiles_stay() {
+fn waits_for_what_can_be_mended() {
     let server = PretendPyroscope::start();
-    let (exporter, health) = exporter(settings(&server));
-    exporter.submit(profile([("work", 1)], Duration::from_hours(2)));
+    let (exporter, health, _runtime) = exporter(settings(&server));
+    let statuses = [401, 403, 404, 405];
+    server.script(statuses.map(Misbehaviour::Status));
+    exporter.submit(vec![one()]);
     settle(&exporter);
-    assert_eq!(
-        (server.pushes().len(), health.get(Loss::ProfileTooOld)),
-        (0, 1)
-    );
+    assert_eq!(server.pushes().len(), 1 + statuses.len());
+    assert_eq!(Account::of(&health), Account::stored(1));
+}
+
+/// What grows too old for the server while it is away is dropped.
+#[test]
+fn old_profiles_are_dropped() {
+    let server = PretendPyroscope::start();
+    server.script(vec![Misbehaviour::Status(503); 10_000]);
+    let mut settings = settings(&server);
+    // The window of ten seconds counts.
+    settings.retry.oldest = Duration::from_secs(11);
+    let (exporter, health, _runtime) = exporter(settings);
+    exporter.submit(vec![one()]);
+    settle(&exporter);
+    assert_eq!(health.get(Loss::ProfileTooOld), 1);
+    assert_eq!(Account::of(&health).dropped, 1);
+    assert_eq!(server.total("shop"), 0);
 }
 
 /// A server that is away costs the oldest profiles only, and submitting never waits; a drain ends in
@@ -182,22 +240,28 @@ fn bounded_queue_and_drain() {
     let server = PretendPyroscope::start();
     server.script(vec![Misbehaviour::Hang(HANG); 20]);
     let mut settings = settings(&server);
-    settings.queue_profiles = 4;
+    // Room for a few of them: each is less than a kilobyte.
+    settings.queue_bytes = 4 * 1024;
     settings.server.timeout = HANG;
-    let (exporter, health) = exporter(settings);
-    exporter.submit(one());
+    let (exporter, health, _runtime) = exporter(settings);
+    exporter.submit(vec![one()]);
     // Taken from the queue, and as good as never answered.
     eventually("the first push", || {
         (!server.pushes().is_empty()).then_some(())
     });
     let start = monotonic_now();
     for _ in 0..10 {
-        exporter.submit(one());
+        exporter.submit((0..5).map(|_| one()).collect());
+        thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(health.get(Loss::QueueFull), 6);
+    eventually("a full queue", || {
+        (health.get(Loss::QueueFull) > 30).then_some(())
+    });
     exporter.drain(Duration::from_millis(300));
     assert!(start.elapsed() < HANG, "somebody has waited for the server");
-    assert_eq!(health.get(Loss::ProfileGivenUp), 5);
+    assert_eq!(health.get(Loss::EncoderBehind), 0);
+    assert!(health.get(Loss::ProfileLeft) >= 2, "{}", health.table());
+    assert_eq!(Account::of(&health).dropped, 51);
 }
 
 /// A profile of more than the server takes at once, in samples and in bytes.
@@ -205,20 +269,21 @@ fn large() -> Profile {
     let names: Vec<String> = (0..20_000)
         .map(|n| format!("{n}{}", "x".repeat(120)))
         .collect();
-    profile(names.iter().map(|name| (name.as_str(), 1)), Duration::ZERO)
+    profile(names.iter().map(|name| (name.as_str(), 1)))
 }
 
 /// A profile over the server's limits arrives whole, in parts.
 #[test]
 fn large_profiles_are_split() {
     let server = PretendPyroscope::start();
-    let (exporter, health) = exporter(settings(&server));
-    exporter.submit(large());
+    let (exporter, health, _runtime) = exporter(settings(&server));
+    exporter.submit(vec![large()]);
     exporter.drain(Duration::from_secs(30));
     assert_eq!(server.refusals(), []);
     assert!(server.pushes().len() >= 2);
     assert_eq!(server.total("shop"), 20_000 * PERIOD);
-    assert_eq!(health.table(), "");
+    let account = Account::of(&health);
+    assert_eq!(account, Account::stored(account.stored));
 }
 
 /// Nothing is lost to its own twin: the parts of a window, all of one series, have times that each storage
@@ -228,15 +293,16 @@ fn nothing_is_lost_to_its_twin() {
     const ROWS: i64 = 60_000;
     for storage in [Storage::V1, Storage::V2] {
         let server = PretendPyroscope::with(storage);
-        let (exporter, health) = exporter(settings(&server));
+        let (exporter, health, _runtime) = exporter(settings(&server));
         let names: Vec<String> = (0..ROWS).map(|n| format!("function {n}")).collect();
         let rows = names.iter().map(|name| (name.as_str(), 1));
-        exporter.submit(profile(rows, Duration::ZERO));
+        exporter.submit(vec![profile(rows)]);
         exporter.drain(Duration::from_secs(60));
         server.compact();
         assert!(server.pushes().len() >= 4, "{storage:?}");
         assert_eq!(server.total("shop"), ROWS * PERIOD, "{storage:?}");
-        assert_eq!(health.table(), "", "{storage:?}");
+        let account = Account::of(&health);
+        assert_eq!(account, Account::stored(account.stored), "{storage:?}");
     }
 }
 
@@ -245,13 +311,17 @@ fn nothing_is_lost_to_its_twin() {
 fn parts_wait_for_their_turn() {
     let server = PretendPyroscope::start();
     server.limit_rate();
-    let (exporter, health) = exporter(settings(&server));
-    exporter.submit(large());
+    let mut settings = settings(&server);
+    // As fast as it goes: that is too fast.
+    settings.pace.bytes_a_second = usize::MAX;
+    settings.pace.burst_bytes = usize::MAX;
+    let (exporter, health, _runtime) = exporter(settings);
+    exporter.submit(vec![large()]);
     exporter.drain(Duration::from_secs(30));
     let refusals = server.refusals();
     assert!(!refusals.is_empty());
     assert!(refusals.iter().all(|it| it.status == 429), "{refusals:?}");
-    assert!(server.pushes().len() >= 2 + refusals.len());
     assert_eq!(server.total("shop"), 20_000 * PERIOD);
-    assert_eq!(health.table(), "");
+    let account = Account::of(&health);
+    assert_eq!(account, Account::stored(account.stored));
 }

@@ -52,7 +52,7 @@ impl Sink {
             let request =
                 PushRequest::decode(body.as_slice()).context("what was pushed is no push")?;
             for sample in request.series.iter().flat_map(|series| &series.samples) {
-                rows.extend(pprof::parse(&sample.raw_profile)?);
+                rows.extend(pprof::parse(&pprof::unpacked(&sample.raw_profile)?)?);
             }
         }
         Ok(rows)

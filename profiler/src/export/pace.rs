@@ -1,0 +1,267 @@
+//! How fast pushes go: a rate, a size and a number of requests, all of which give way if the server says
+//! that it is too much. Pure: time and chance come as arguments.
+
+use std::time::Duration;
+
+use super::retry::Policy;
+use crate::time::BootNanos;
+
+/// The least that a request or a second is cut down to, in bytes.
+const LEAST_BYTES: usize = 64 * 1024;
+/// Failures in a row after which one success means that the server is back.
+const OUTAGE: u32 = 3;
+
+/// What pushes may take of a server and of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request, as the server charges them: profiles before compression, with their labels. A
+    /// profile that is larger goes alone.
+    pub request_bytes: usize,
+    /// Requests at a time, and so connections.
+    pub requests: usize,
+    /// Bytes a second, charged likewise.
+    pub bytes_a_second: usize,
+    /// Bytes that may go at once after a pause, charged likewise.
+    pub burst_bytes: usize,
+}
+
+impl Default for Limits {
+    /// Rate and burst are what a Pyroscope takes of a tenant by default (grafana/pyroscope,
+    /// `distributor.ingestion-rate-limit-mb` and `-burst-size-mb`, of 1 048 576 bytes each).
+    fn default() -> Self {
+        Self {
+            request_bytes: 1024 * 1024,
+            requests: 4,
+            bytes_a_second: 4 * 1024 * 1024,
+            burst_bytes: 2 * 1024 * 1024,
+        }
+    }
+}
+
+/// The pace of the moment.
+#[derive(Debug)]
+pub(super) struct Pace {
+    most: Limits,
+    now: Limits,
+    policy: Policy,
+    /// Bytes that may go, as of `counted`.
+    allowance: f64,
+    counted: BootNanos,
+    /// Failures in a row, whatever failed.
+    failures: u32,
+    /// Times in a row that it was too much.
+    throttled: u32,
+    paused_until: BootNanos,
+}
+
+impl Pace {
+    pub(super) fn new(most: Limits, policy: Policy, now: BootNanos) -> Self {
+        Self {
+            most,
+            now: most,
+            policy,
+            allowance: float(most.burst_bytes),
+            counted: now,
+            failures: 0,
+            throttled: 0,
+            paused_until: now,
+        }
+    }
+
+    /// Bytes of a request.
+    pub(super) fn request_bytes(&self) -> usize {
+        self.now.request_bytes
+    }
+
+    /// Requests that may be on their way. If the last one has failed, few find out when that is over: one
+    /// with what comes in, and one with what has waited.
+    pub(super) fn requests(&self) -> usize {
+        if self.failures == 0 {
+            self.now.requests
+        } else {
+            self.now.requests.min(2)
+        }
+    }
+
+    /// Whether the last request has failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Bytes that may go now.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and the burst"
+    )]
+    pub(super) fn allowance(&mut self, now: BootNanos) -> usize {
+        let since = now.since(self.counted).as_secs_f64();
+        let more = float(self.now.bytes_a_second) * since;
+        self.allowance = (self.allowance + more).min(float(self.most.burst_bytes));
+        self.counted = now;
+        self.allowance.max(0.0) as usize
+    }
+
+    /// When so many bytes may go.
+    pub(super) fn when(&mut self, bytes: usize, now: BootNanos) -> BootNanos {
+        let missing = bytes
+            .min(self.most.burst_bytes)
+            .saturating_sub(self.allowance(now));
+        let seconds = float(missing) / float(self.now.bytes_a_second.max(1));
+        let wait = Duration::from_secs_f64(seconds) + Duration::from_millis(1);
+        if missing == 0 {
+            return self.paused_until.max(now);
+        }
+        BootNanos(now.0.saturating_add(nanos(wait))).max(self.paused_until)
+    }
+
+    /// Whether nothing may go for now.
+    pub(super) fn is_paused(&self, now: BootNanos) -> bool {
+        now < self.paused_until
+    }
+
+    /// A request with so many bytes goes.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.allowance -= float(bytes);
+    }
+
+    /// A request was stored. Returns whether that ends an outage.
+    pub(super) fn stored(&mut self) -> bool {
+        let ends_outage = self.failures >= OUTAGE;
+        self.failures = 0;
+        self.throttled = 0;
+        let step = |now: usize, most: usize| now.saturating_add(now / 16 + 1).min(most);
+        let Limits {
+            request_bytes,
+            requests,
+            bytes_a_second,
+            ..
+        } = self.most;
+        self.now.request_bytes = step(self.now.request_bytes, request_bytes);
+        self.now.bytes_a_second = step(self.now.bytes_a_second, bytes_a_second);
+        self.now.requests = step(self.now.requests, requests);
+        ends_outage
+    }
+
+    /// The server said that it was too much, and perhaps when to come again: less from now on, and later.
+    pub(super) fn throttled(&mut self, after: Option<Duration>, chance: f64, now: BootNanos) {
+        self.throttled += 1;
+        let halved = |now: usize, most: usize, least: usize| (now / 2).max(least.min(most));
+        let most = self.most;
+        self.now.request_bytes = halved(self.now.request_bytes, most.request_bytes, LEAST_BYTES);
+        self.now.bytes_a_second = halved(self.now.bytes_a_second, most.bytes_a_second, LEAST_BYTES);
+        self.now.requests = halved(self.now.requests, most.requests, 1);
+        self.pause(self.policy.wait(self.throttled, after, chance), now);
+    }
+
+    /// A request has failed: the next ones wait, longer each time.
+    pub(super) fn failed(&mut self, after: Option<Duration>, chance: f64, now: BootNanos) {
+        self.failures += 1;
+        let wait = self.policy.wait(self.failures, after, chance);
+        let most = self.policy.longest_pause;
+        // What the server asks for is a least.
+        self.pause(after.map_or(wait.min(most), |_| wait), now);
+    }
+
+    fn pause(&mut self, wait: Duration, now: BootNanos) {
+        let until = BootNanos(now.0.saturating_add(nanos(wait)));
+        self.paused_until = self.paused_until.max(until);
+    }
+
+    /// Ends any pause.
+    pub(super) fn hurry(&mut self, now: BootNanos) {
+        self.paused_until = now;
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of pushes are far below 2⁵³"
+)]
+fn float(bytes: usize) -> f64 {
+    bytes as f64
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{LEAST_BYTES, Limits, Pace};
+    use crate::{export::retry::Policy, time::BootNanos};
+
+    const START: BootNanos = BootNanos(5_000_000_000);
+
+    fn later(milliseconds: u64) -> BootNanos {
+        BootNanos(START.0 + milliseconds * 1_000_000)
+    }
+
+    fn pace() -> Pace {
+        Pace::new(Limits::default(), Policy::default(), START)
+    }
+
+    /// A burst goes at once, the rest as fast as the rate; what was not used does not pile up.
+    #[test]
+    fn rate() {
+        let mut pace = pace();
+        let Limits {
+            burst_bytes,
+            bytes_a_second,
+            ..
+        } = Limits::default();
+        assert_eq!(pace.allowance(later(60_000)), burst_bytes);
+        pace.spend(burst_bytes);
+        assert_eq!(pace.allowance(later(60_000)), 0);
+        let when = pace.when(bytes_a_second / 10, later(60_000));
+        assert!((later(60_100)..later(60_110)).contains(&when), "{when:?}");
+        assert!(pace.allowance(when) >= bytes_a_second / 10);
+        // A profile larger than any burst has to be tried some time.
+        assert!(pace.when(usize::MAX, when) < later(70_000));
+    }
+
+    /// Too much: half of everything, down to a least, and back again bit by bit as pushes are stored.
+    #[test]
+    fn gives_way() {
+        let mut pace = pace();
+        pace.throttled(Some(Duration::from_secs(2)), 0.0, START);
+        assert!(pace.is_paused(later(1_999)) && !pace.is_paused(later(2_000)));
+        assert_eq!((pace.request_bytes(), pace.requests()), (512 * 1024, 2));
+        for _ in 0..20 {
+            pace.throttled(None, 1.0, START);
+        }
+        assert_eq!((pace.request_bytes(), pace.requests()), (LEAST_BYTES, 1));
+        for _ in 0..80 {
+            pace.stored();
+        }
+        let Limits {
+            request_bytes,
+            requests,
+            ..
+        } = Limits::default();
+        assert_eq!(
+            (pace.request_bytes(), pace.requests()),
+            (request_bytes, requests)
+        );
+    }
+
+    /// A server that fails is asked ever less often, but never less than every half minute, with two requests
+    /// at most; one success ends that.
+    #[test]
+    fn outage() {
+        let mut pace = pace();
+        pace.failed(None, 1.0, START);
+        assert!(pace.is_paused(later(499)) && !pace.is_paused(later(500)));
+        assert_eq!(pace.requests(), 2);
+        assert!(!pace.stored());
+        for _ in 0..100 {
+            pace.failed(None, 1.0, START);
+        }
+        assert!(pace.is_paused(later(29_999)) && !pace.is_paused(later(30_000)));
+        assert!(pace.stored());
+        assert_eq!(pace.requests(), 4);
+        assert!(!pace.stored());
+    }
+}

@@ -1,0 +1,279 @@
+//! The HTTP client: one for all requests, made anew when a certificate changes.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use reqwest::{
+    Body, Client, Response, Url,
+    header::{
+        AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    },
+    redirect,
+};
+
+use super::{
+    Credentials, Settings, proxy,
+    secrets::{self, Files},
+    tls::{self, Roots},
+    watched::Watched,
+};
+use crate::{
+    export::{
+        Error,
+        retry::{Answer, retry_after},
+    },
+    time::{BootNanos, UnixNanos},
+};
+
+const USER_AGENT: &str = concat!("spanprof/", env!("CARGO_PKG_VERSION"));
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a connection that nobody uses is kept: longer than any window. Servers close theirs after two
+/// minutes or so.
+const IDLE: Duration = Duration::from_mins(10);
+/// Bytes of an answer that are read.
+const MOST_WORDS: usize = 4_096;
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Delivery {
+    /// The server has answered.
+    Answered(Answer),
+    /// No byte of the body has left: the server has nothing.
+    NotSent(String),
+    /// The body, or a part of it, has left, and no answer has come.
+    Lost(String),
+}
+
+/// A way to a server.
+pub struct Transport {
+    url: Url,
+    settings: Settings,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    client: Client,
+    headers: HeaderMap,
+    certificates: Files,
+    secrets: Files,
+    looked: BootNanos,
+}
+
+impl fmt::Debug for Transport {
+    /// Without the header fields, which hold secrets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Transport({})", self.url)
+    }
+}
+
+impl Transport {
+    /// Reads certificates, secrets and the environment's proxies.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let url = Url::parse(&settings.url).map_err(|_unparsable| Error::Url {
+            url: settings.url.clone(),
+        })?;
+        let certificates = Files::new(certificate_files(&settings));
+        let secrets = Files::new(secret_files(&settings));
+        let current = Current {
+            client: client(&settings, url.scheme() == "https")?,
+            headers: headers(&settings)?,
+            certificates,
+            secrets,
+            looked: BootNanos::now(),
+        };
+        Ok(Self {
+            url,
+            settings,
+            current: Mutex::new(current),
+        })
+    }
+
+    /// Posts a body and waits for the answer, for `most` or the set time at the longest.
+    pub async fn post(&self, body: Bytes, most: Duration) -> Delivery {
+        let (client, headers) = self.current();
+        let (body, taken) = Watched::new(body);
+        let request = client
+            .post(self.url.clone())
+            .headers(headers)
+            .timeout(self.settings.timeout.min(most))
+            .body(Body::wrap(body));
+        match request.send().await {
+            Ok(response) => Delivery::Answered(answer(response).await),
+            Err(error) => failure(error, &taken),
+        }
+    }
+
+    /// The client and header fields, as the files have them now. What cannot be read stays as it was.
+    fn current(&self) -> (Client, HeaderMap) {
+        // A panic elsewhere leaves it whole: each change is an assignment.
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = BootNanos::now();
+        if now.since(current.looked) >= LOOK_EVERY {
+            current.looked = now;
+            if current.certificates.have_changed() {
+                match client(&self.settings, self.url.scheme() == "https") {
+                    Ok(client) => current.client = client,
+                    Err(error) => keep_old("certificates", &error),
+                }
+            }
+            if current.secrets.have_changed() {
+                match headers(&self.settings) {
+                    Ok(headers) => current.headers = headers,
+                    Err(error) => keep_old("password or token", &error),
+                }
+            }
+        }
+        (current.client.clone(), current.headers.clone())
+    }
+}
+
+fn keep_old(what: &str, error: &Error) {
+    tracing::warn!(
+        "the {what} changed and cannot be used, those from before are: {}",
+        chain(error)
+    );
+}
+
+fn certificate_files(settings: &Settings) -> Vec<PathBuf> {
+    let client = settings.tls.client.iter();
+    let client = client.flat_map(|files| [files.certificate.clone(), files.key.clone()]);
+    settings.tls.ca_file.iter().cloned().chain(client).collect()
+}
+
+fn secret_files(settings: &Settings) -> Option<PathBuf> {
+    match settings.credentials.as_ref()? {
+        Credentials::Basic { password_file, .. } => Some(password_file.clone()),
+        Credentials::Bearer { token_file } => Some(token_file.clone()),
+    }
+}
+
+fn client(settings: &Settings, says_roots: bool) -> Result<Client, Error> {
+    let (config, roots) = tls::config(&settings.tls)?;
+    if says_roots {
+        match roots {
+            Roots::File(number) => {
+                tracing::info!(number, "trusts the certificates of the given file");
+            }
+            Roots::System(number) => {
+                tracing::info!(number, "trusts the system's certificates");
+            }
+            Roots::Bundled(number) => tracing::warn!(
+                number,
+                "the system has no certificates: trusts the list of Mozilla's that comes with spanprof"
+            ),
+        }
+    }
+    let mut builder = Client::builder()
+        .tls_backend_preconfigured(config)
+        .http1_only()
+        .user_agent(USER_AGENT)
+        // A redirected POST becomes a GET: say so instead of following.
+        .redirect(redirect::Policy::none())
+        .connect_timeout(settings.timeout.div_f64(2.0))
+        .pool_max_idle_per_host(settings.connections)
+        .pool_idle_timeout(IDLE)
+        // The environment is read by us.
+        .no_proxy();
+    for proxy in proxy::proxies(|name| std::env::var(name).ok())? {
+        builder = builder.proxy(proxy);
+    }
+    builder
+        .build()
+        .map_err(|error| Error::Client(chain(&error)))
+}
+
+fn headers(settings: &Settings) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &settings.headers {
+        let unusable = Error::Header { what: name };
+        let value = HeaderValue::from_str(value).map_err(|_invalid| unusable)?;
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    let value = match &settings.credentials {
+        None => return Ok(headers),
+        Some(Credentials::Basic {
+            user,
+            password_file,
+        }) => {
+            let password = secrets::secret(password_file)?;
+            let both = BASE64_STANDARD.encode(format!("{user}:{password}"));
+            format!("Basic {both}")
+        }
+        Some(Credentials::Bearer { token_file }) => {
+            format!("Bearer {}", secrets::secret(token_file)?)
+        }
+    };
+    let mut value = HeaderValue::from_str(&value).map_err(|_invalid| Error::Header {
+        what: "the file with the password or token",
+    })?;
+    value.set_sensitive(true);
+    headers.insert(AUTHORIZATION, value);
+    Ok(headers)
+}
+
+async fn answer(mut response: Response) -> Answer {
+    let header = |name| {
+        let value: &HeaderValue = response.headers().get(name)?;
+        value.to_str().ok().map(str::to_owned)
+    };
+    let status = response.status().as_u16();
+    let mut answer = Answer {
+        status,
+        retry_after: header(RETRY_AFTER)
+            .and_then(|value| retry_after(&value, UnixNanos::now().0 / 1_000_000_000)),
+        location: header(LOCATION).filter(|_| (300..400).contains(&status)),
+        is_page: header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")),
+        body: String::new(),
+    };
+    // The status is the answer; its words are for people. To read a body to its end keeps the connection.
+    let mut words = Vec::new();
+    while words.len() < MOST_WORDS
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        words.extend_from_slice(&chunk);
+    }
+    words.truncate(MOST_WORDS);
+    if status != 200 {
+        answer.body = String::from_utf8_lossy(&words).into_owned();
+    }
+    answer
+}
+
+fn failure(error: reqwest::Error, taken: &AtomicBool) -> Delivery {
+    // The address is in the line that tells of it, and may be long.
+    let reason = if error.is_timeout() && !error.is_connect() {
+        "no answer in time".to_owned()
+    } else {
+        chain(&error.without_url())
+    };
+    if taken.load(Ordering::Relaxed) {
+        Delivery::Lost(reason)
+    } else {
+        Delivery::NotSent(reason)
+    }
+}
+
+/// An error with all its causes: what a library says first is often that something went wrong.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,73 @@
+//! Bytes to a server over HTTP, and what came of them. Knows certificates, proxies and secrets, and
+//! nothing of what it carries.
+
+mod client;
+mod proxy;
+mod secrets;
+mod tls;
+mod watched;
+
+use std::{fmt, path::PathBuf};
+
+pub use self::client::{Delivery, Transport};
+
+/// How a server knows us. Secrets are in files, which are read again when they change.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// HTTP basic authentication.
+    Basic {
+        /// The user.
+        user: String,
+        /// File with the password.
+        password_file: PathBuf,
+    },
+    /// A bearer token.
+    Bearer {
+        /// File with the token.
+        token_file: PathBuf,
+    },
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Basic { user, .. } => write!(formatter, "Basic({user}, …)"),
+            Self::Bearer { .. } => write!(formatter, "Bearer(…)"),
+        }
+    }
+}
+
+/// Whom to trust, and who we are. PEM files, which are read again when they change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, with those between it and the server's root, and its key.
+    pub client: Option<ClientFiles>,
+}
+
+/// Files of a client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// The certificate, then those that signed it.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// What there is to know about a way to a server.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address that is posted to.
+    pub url: String,
+    /// Header fields of every request.
+    pub headers: Vec<(&'static str, String)>,
+    /// How the server knows us.
+    pub credentials: Option<Credentials>,
+    /// Certificates.
+    pub tls: Tls,
+    /// How long a request may take.
+    pub timeout: std::time::Duration,
+    /// Connections that are kept open.
+    pub connections: usize,
+}
