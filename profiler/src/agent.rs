@@ -98,7 +98,7 @@ async fn until_stopped(mut words: Words, session: &Session, health: &Health) {
 fn export_settings(config: &AgentConfig) -> export::Settings {
     let mut server = Pyroscope::new(&config.pyroscope_url);
     server.tenant_id.clone_from(&config.tenant_id);
-    server.tags.clone_from(&config.tags);
+    server.series.tags.clone_from(&config.tags);
     server.credentials.clone_from(&config.credentials);
     server.tls.clone_from(&config.tls);
     server.timeout = config.push.timeout;

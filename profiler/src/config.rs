@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     cli::{
         AgentArguments, PushArguments, SamplingArguments, SpanLabelArgument, SpanProbesArgument,
-        check_tag, parse_bytes, parse_duration,
+        parse_bytes, parse_duration,
     },
     export::{Credentials, PaceLimits, Tls, transport::ClientFiles},
     kernel::{Limits, default_ring_size},
@@ -146,9 +146,6 @@ pub struct Push {
 /// Settings that make no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A tag of the file is none that a server would take.
-    #[error("a tag of the file: {0}")]
-    Tag(String),
     /// The file cannot be read.
     #[error("cannot read {path}: {error}", path = path.display())]
     Unreadable {
@@ -270,10 +267,7 @@ impl AgentConfig {
                 arguments.client_key_file.or(file.client_key_file),
             )?,
         };
-        let mut tags = Vec::new();
-        for (key, value) in file.tags {
-            tags.push(check_tag(key, value).map_err(ConfigError::Tag)?);
-        }
+        let mut tags = Vec::from_iter(file.tags);
         tags.retain(|(key, _)| !arguments.tags.iter().any(|(flag, _)| flag == key));
         tags.extend(arguments.tags);
         Ok(Self {

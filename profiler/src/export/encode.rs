@@ -19,7 +19,7 @@ pub(super) struct Encoder {
 impl Encoder {
     /// The profile in as many parts as the server's limits ask for; `now` is when its window has ended.
     pub(super) fn encode(&self, profile: &Profile, now: BootNanos) -> Vec<Encoded> {
-        let labels: Arc<[LabelPair]> = self.settings.server.labels(&profile.service).into();
+        let labels: Arc<[LabelPair]> = self.settings.server.series.of(&profile.service).into();
         let of_labels: usize = labels
             .iter()
             .map(|label| label.name.len() + label.value.len())

@@ -28,23 +28,35 @@ pub enum Error {
         source: io::Error,
     },
     /// The server's address is not one.
-    #[error("{url} is not the address of a Pyroscope server: write http://host:4040 or https://…")]
+    #[error(
+        "{url:?} is not the address of a Pyroscope server: {reason}; write http://host:4040 or https://…"
+    )]
     Url {
         /// The address given.
         url: String,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// The server's address names a user, and perhaps a password, which is not shown.
     #[error(
         "a server's address must not name a user: give --basic-auth-user and --basic-auth-password-file"
     )]
     UrlWithUser,
+    /// A tenant the server would refuse.
+    #[error("--tenant-id {tenant:?} names no tenant: {reason}")]
+    Tenant {
+        /// The tenant given.
+        tenant: String,
+        /// Why it would be refused.
+        reason: String,
+    },
     /// A tag the server would refuse.
-    #[error("tag {name}: {reason}")]
+    #[error("--tag {name:?}: {reason}")]
     Tag {
         /// Its key.
         name: String,
         /// Why it would be refused.
-        reason: &'static str,
+        reason: String,
     },
     /// A file with a secret or a certificate cannot be read.
     #[error("cannot read {path}")]

@@ -21,6 +21,7 @@ pub mod proto;
 pub mod pyroscope;
 mod queue;
 pub mod retry;
+pub mod series;
 pub mod transport;
 mod worker;
 
@@ -29,4 +30,5 @@ pub use exporter::{Exporter, Settings, Sink};
 pub use file::Format;
 pub use pace::Limits as PaceLimits;
 pub use pyroscope::Pyroscope;
+pub use series::SeriesLabels;
 pub use transport::{Credentials, Tls};

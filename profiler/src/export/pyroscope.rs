@@ -5,28 +5,21 @@
 //! stores the others and answers with one error. What was in such a request is sent again with the same
 //! times: of what it has already the server keeps one (storage v2 shows both until it compacts).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use reqwest::Url;
 
 use super::{
     Error,
-    proto::{LabelPair, PushRequest, RawProfileSeries, RawSample},
+    proto::{PushRequest, RawProfileSeries, RawSample},
     queue::Item,
     retry::{Outcome, classify},
+    series::{self, SeriesLabels},
     transport::{self, Credentials, Delivery, Tls, Transport},
 };
-use crate::{
-    id::Service,
-    profile::labels::{self, cut_value},
-};
-
 /// Path of the call below the server's address.
 pub const PATH: &str = "/push.v1.PusherService/Push";
-/// User tags at most: the server takes 30 labels per series, the rest is ours.
-pub const MAX_TAGS: usize = 20;
 
 /// Where a Pyroscope is and how it knows us.
 #[derive(Clone, Debug)]
@@ -40,7 +33,7 @@ pub struct Pyroscope {
     /// Certificates, if its address is `https://`.
     pub tls: Tls,
     /// Labels put on every series.
-    pub tags: Vec<(String, String)>,
+    pub series: SeriesLabels,
     /// How long a push may take.
     pub timeout: Duration,
 }
@@ -53,92 +46,20 @@ impl Pyroscope {
             tenant_id: None,
             credentials: None,
             tls: Tls::default(),
-            tags: Vec::new(),
+            series: SeriesLabels::default(),
             timeout: Duration::from_secs(10),
         }
     }
 
-    /// Refuses an address or tags that no server would take.
+    /// Refuses an address, a tenant or labels that no server would take.
     pub fn check(&self) -> Result<(), Error> {
-        check_url(&self.url)?;
-        let mut names = BTreeSet::new();
-        for (name, value) in &self.tags {
-            let refuse = |reason| Error::Tag {
-                name: name.clone(),
-                reason,
-            };
-            check_tag(name, value).map_err(refuse)?;
-            if !names.insert(name) {
-                return Err(refuse("it is given twice"));
-            }
-            if names.len() > MAX_TAGS {
-                return Err(refuse("there are more than 20 tags"));
-            }
-        }
-        Ok(())
+        series::check_url(&self.url)?;
+        self.tenant_id
+            .as_deref()
+            .map_or(Ok(()), series::check_tenant)?;
+        self.series.check()
     }
 
-    /// The series. What the server computes from the profile must not be sent; names that a Grafana
-    /// selector has to hit are spelled with underscores.
-    pub(super) fn labels(&self, service: &Service) -> Vec<LabelPair> {
-        let own = [
-            ("__name__", "process_cpu"),
-            (labels::SERVICE_NAME, service.name.as_str()),
-            ("service_namespace", service.namespace.as_str()),
-            ("otel.scope.name", "spanprof"),
-            ("otel.scope.version", env!("CARGO_PKG_VERSION")),
-            // Tells the server the language, which it would guess from file names.
-            ("pyroscope_spy", "pyspy"),
-        ];
-        let tags = self.tags.iter();
-        own.into_iter()
-            .chain(tags.map(|(name, value)| (name.as_str(), value.as_str())))
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| {
-                let (name, mut value) = (name.to_owned(), value.to_owned());
-                cut_value(&mut value);
-                LabelPair { name, value }
-            })
-            .collect()
-    }
-}
-
-fn check_url(url: &str) -> Result<(), Error> {
-    if url.contains('@') {
-        return Err(Error::UrlWithUser);
-    }
-    let parsed = Url::parse(url).ok();
-    let is_server = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    if parsed.as_ref().is_some_and(is_server) {
-        return Ok(());
-    }
-    Err(Error::Url {
-        url: url.to_owned(),
-    })
-}
-
-fn check_tag(name: &str, value: &str) -> Result<(), &'static str> {
-    let own = [
-        labels::SERVICE_NAME,
-        "service_namespace",
-        labels::SPAN_ID,
-        labels::SPAN_NAME,
-        labels::TRACE_ID,
-        "otel.scope.name",
-        "otel.scope.version",
-        "pyroscope_spy",
-        "profile_id",
-    ];
-    if name.is_empty() || value.is_empty() {
-        return Err("neither key nor value may be empty");
-    }
-    if name.starts_with("__") || own.contains(&name) {
-        return Err("the name is spanprof's or the server's own");
-    }
-    if name.len() > 1_024 || value.len() > labels::MAX_VALUE {
-        return Err("a key may have 1024 bytes and a value 2048");
-    }
-    Ok(())
 }
 
 /// The way to a Pyroscope.
@@ -205,32 +126,18 @@ pub(super) fn blamed(reason: &str, items: &[Item]) -> Option<usize> {
 mod tests {
     use super::{Credentials, Pyroscope};
 
-    /// Addresses without scheme or with a password, and tags the server would refuse, are refused
-    /// first; no password is shown.
+    /// What no server would take is refused before anything is sent; no password is shown.
     #[test]
     fn check() {
-        Pyroscope::new("https://host/prefix/").check().unwrap();
-        for url in ["host:4040", "ftp://host", "", "http://"] {
-            assert!(Pyroscope::new(url).check().is_err(), "{url}");
-        }
-        let error = Pyroscope::new("http://me:secret@host").check().unwrap_err();
-        assert!(!error.to_string().contains("secret"));
-        assert!(error.to_string().contains("--basic-auth-user"), "{error}");
-        let tagged = |tags: &[(&str, &str)]| {
-            let mut server = Pyroscope::new("http://host");
-            let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
-            server.tags = tags.iter().map(owned).collect();
-            server.check()
-        };
-        tagged(&[("region", "eu")]).unwrap();
-        for tags in [
-            [("a", "1"), ("a", "2")],
-            [("a", ""), ("b", "")],
-            [("a", "1"), ("service_name", "x")],
-            [("a", "1"), ("__x", "x")],
-        ] {
-            tagged(&tags).unwrap_err();
-        }
+        let server = Pyroscope::new("https://host/prefix/");
+        server.check().unwrap();
+        Pyroscope::new("host:4040").check().unwrap_err();
+        let mut tenant = server.clone();
+        tenant.tenant_id = Some("a|b".to_owned());
+        tenant.check().unwrap_err();
+        let mut tagged = server;
+        tagged.series.tags = vec![("service_name".to_owned(), "x".to_owned())];
+        tagged.check().unwrap_err();
         let credentials = Credentials::Basic {
             user: "me".to_owned(),
             password_file: "/run/secrets/password".into(),

@@ -275,6 +275,16 @@ fn refusals() {
         let said = refused(&["--pyroscope-url", "localhost:4040"]);
         assert!(said.contains("http://"), "{said}");
         let url = ["--pyroscope-url", "http://127.0.0.1:1"];
+        let said = refused(&[&url[..], &["--tenant-id", "a|b"]].concat());
+        assert!(
+            said.contains("--tenant-id") && said.contains("'|'"),
+            "{said}"
+        );
+        let said = refused(&[&url[..], &["--tag", "service_name=x"]].concat());
+        assert!(
+            said.contains("service_name") && said.contains("own"),
+            "{said}"
+        );
         let said = refused(&[&url[..], &["--upload-interval", "5m"]].concat());
         assert!(said.contains("30s"), "{said}");
         let missing = [

@@ -105,7 +105,7 @@ fn round_trip() {
     server.require_tenants();
     let mut settings = settings(&server);
     settings.server.tenant_id = Some("t1".to_owned());
-    settings.server.tags = vec![("region".to_owned(), "eu".to_owned())];
+    settings.server.series.tags = vec![("region".to_owned(), "eu".to_owned())];
     let password = tempfile::NamedTempFile::new().unwrap();
     fs::write(password.path(), "secret\n").unwrap();
     settings.server.credentials = Some(Credentials::Basic {

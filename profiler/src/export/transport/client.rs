@@ -81,6 +81,7 @@ impl Transport {
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let url = Url::parse(&settings.url).map_err(|_unparsable| Error::Url {
             url: settings.url.clone(),
+            reason: "it cannot be read",
         })?;
         let certificates = Files::new(certificate_files(&settings));
         let secrets = Files::new(secret_files(&settings));
