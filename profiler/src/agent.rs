@@ -2,13 +2,14 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
-    config::AgentConfig,
+    config::{AgentConfig, HostName},
     export::{self, Exporter, Pyroscope},
     health::{Health, Loss},
+    host,
     output::complain,
     profile::LabelSet,
     run::{self, Session, SessionSettings},
@@ -27,7 +28,7 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     let runtime = runtime::start()?;
     let words = signals::listen(runtime.handle())?;
     let health = Health::default();
-    let exporter = Exporter::start(export_settings(config), health.clone(), runtime.handle())?;
+    let exporter = Exporter::start(export_settings(config)?, health.clone(), runtime.handle())?;
     let armed = run::arm(&config.sampling)?;
     let sink = exporter.sink();
     let settings = SessionSettings {
@@ -95,17 +96,27 @@ async fn until_stopped(mut words: Words, session: &Session, health: &Health) {
     }
 }
 
-fn export_settings(config: &AgentConfig) -> export::Settings {
+fn export_settings(config: &AgentConfig) -> Result<export::Settings> {
     let mut server = Pyroscope::new(&config.pyroscope_url);
     server.tenant_id.clone_from(&config.tenant_id);
     server.series.tags.clone_from(&config.tags);
+    server.series.host_name = match &config.host_name {
+        HostName::Off => None,
+        HostName::Given(name) => Some(name.clone()),
+        HostName::Found => match host::name::host_name() {
+            Some(name) => Some(name),
+            None => bail!(
+                "this host has no name for the label host_name: give --host-name, or --host-name-label off"
+            ),
+        },
+    };
     server.credentials.clone_from(&config.credentials);
     server.tls.clone_from(&config.tls);
     server.timeout = config.push.timeout;
     let mut settings = export::Settings::new(server);
     settings.pace = config.push.pace;
     settings.queue_bytes = config.push.queue_bytes;
-    settings
+    Ok(settings)
 }
 
 fn counted(health: &Health) -> String {

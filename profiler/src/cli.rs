@@ -89,6 +89,14 @@ pub struct AgentArguments {
     /// Label for every profile; may be given several times
     #[arg(long = "tag", value_parser = parse_tag, value_name = "KEY=VALUE")]
     pub tags: Vec<(String, String)>,
+    /// Name of this host, for the label host_name; in Kubernetes that of the node, spec.nodeName
+    /// [default: what the host's first process takes for the host name]
+    #[arg(long, env = "SPANPROF_HOST_NAME", value_name = "NAME")]
+    pub host_name: Option<String>,
+    /// Whether profiles are labelled with host_name. Without it, agents of two hosts write to the same
+    /// series, and the server may throw away one of two profiles [default: on]
+    #[arg(long, env = "SPANPROF_HOST_NAME_LABEL", value_name = "WHETHER")]
+    pub host_name_label: Option<OnOff>,
     /// Tenant, sent as X-Scope-OrgID
     #[arg(long, env = "SPANPROF_TENANT_ID", value_name = "ID")]
     pub tenant_id: Option<String>,
@@ -221,6 +229,16 @@ pub enum SpanProbesArgument {
     Auto,
     /// All the time.
     Always,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnOff {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// A time, such as 10s, 500ms or 2m.

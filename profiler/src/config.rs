@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     cli::{
-        AgentArguments, PushArguments, SamplingArguments, SpanLabelArgument, SpanProbesArgument,
+        AgentArguments, OnOff, PushArguments, SamplingArguments, SpanLabelArgument, SpanProbesArgument,
         parse_bytes, parse_duration,
     },
     export::{Credentials, PaceLimits, Tls, transport::ClientFiles},
@@ -120,6 +120,8 @@ pub struct AgentConfig {
     pub upload_interval: Duration,
     /// Labels for every profile.
     pub tags: Vec<(String, String)>,
+    /// What the label `host_name` says.
+    pub host_name: HostName,
     /// Tenant.
     pub tenant_id: Option<String>,
     /// User and password, or a token.
@@ -141,6 +143,17 @@ pub struct Push {
     pub pace: PaceLimits,
     /// How long a request may take.
     pub timeout: Duration,
+}
+
+/// What the label `host_name` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostName {
+    /// There is no such label.
+    Off,
+    /// What the host says it is called.
+    Found,
+    /// What the user calls it.
+    Given(String),
 }
 
 /// Settings that make no sense.
@@ -216,6 +229,8 @@ struct File {
     upload_interval: Option<String>,
     #[serde(default)]
     tags: std::collections::BTreeMap<String, String>,
+    host_name: Option<String>,
+    host_name_label: Option<OnOff>,
     tenant_id: Option<String>,
     basic_auth_user: Option<String>,
     basic_auth_password_file: Option<PathBuf>,
@@ -278,6 +293,13 @@ impl AgentConfig {
             sampling,
             upload_interval: check_interval(interval)?,
             tags,
+            host_name: match arguments.host_name_label.or(file.host_name_label) {
+                Some(OnOff::Off) => HostName::Off,
+                Some(OnOff::On) | None => arguments
+                    .host_name
+                    .or(file.host_name)
+                    .map_or(HostName::Found, HostName::Given),
+            },
             tenant_id: arguments.tenant_id.or(file.tenant_id),
             credentials,
             tls,

@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod events;
 pub mod export;
 pub mod health;
+pub mod host;
 pub mod id;
 pub mod join;
 pub mod kernel;

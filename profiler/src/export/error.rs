@@ -58,6 +58,12 @@ pub enum Error {
         /// Why it would be refused.
         reason: String,
     },
+    /// A name of the host the server would refuse.
+    #[error("--host-name: {reason}; --host-name-label off leaves the label out")]
+    HostName {
+        /// Why it would be refused.
+        reason: String,
+    },
     /// A file with a secret or a certificate cannot be read.
     #[error("cannot read {path}")]
     Read {

@@ -13,12 +13,15 @@ use crate::{
 
 /// The service's namespace.
 const SERVICE_NAMESPACE: &str = "service_namespace";
+/// The host: OpenTelemetry's `host.name`.
+const HOST_NAME: &str = "host_name";
 /// Labels that a series of ours can have: those put on it here, and those of samples, which the server
 /// moves to it.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "__name__",
     labels::SERVICE_NAME,
     SERVICE_NAMESPACE,
+    HOST_NAME,
     "otel.scope.name",
     "otel.scope.version",
     "pyroscope_spy",
@@ -40,6 +43,8 @@ const MAX_TENANT: usize = 150;
 /// What is on every series besides what is known of its service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeriesLabels {
+    /// The host, so that agents never share a series: the server keeps one profile of a series and time.
+    pub host_name: Option<String>,
     /// The user's labels, name and value.
     pub tags: Vec<(String, String)>,
 }
@@ -47,6 +52,9 @@ pub struct SeriesLabels {
 impl SeriesLabels {
     /// Refuses labels that no server would take.
     pub fn check(&self) -> Result<(), Error> {
+        if let Some(name) = &self.host_name {
+            check_value(name).map_err(|reason| Error::HostName { reason })?;
+        }
         let mut names = BTreeSet::new();
         for (name, value) in &self.tags {
             let refuse = |reason| Error::Tag {
@@ -76,6 +84,7 @@ impl SeriesLabels {
             ("__name__", "process_cpu"),
             (labels::SERVICE_NAME, service.name.as_str()),
             (SERVICE_NAMESPACE, service.namespace.as_str()),
+            (HOST_NAME, self.host_name.as_deref().unwrap_or_default()),
             ("otel.scope.name", "spanprof"),
             ("otel.scope.version", env!("CARGO_PKG_VERSION")),
             // Tells the server the language, which it would guess from file names.
@@ -211,6 +220,7 @@ mod tests {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         let labels = SeriesLabels {
             tags: tags.iter().map(owned).collect(),
+            ..SeriesLabels::default()
         };
         labels.check().map_err(|error| error.to_string())
     }
@@ -310,6 +320,21 @@ mod tests {
         assert_eq!(MAX_TAGS + OURS.len(), 30);
     }
 
+    /// A host's name is a value like others; an empty one is refused, as a variable that is not set makes one.
+    #[test]
+    fn host_names() {
+        let named = |name: &str| SeriesLabels {
+            host_name: Some(name.to_owned()),
+            ..SeriesLabels::default()
+        };
+        named("node-1").check().unwrap();
+        for (name, reason) in [("", "no value"), (&"x".repeat(2_049), "2048")] {
+            let error = named(name).check().unwrap_err().to_string();
+            assert!(error.contains("--host-name"), "{error}");
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
     /// Tenants by dskit's rules.
     #[test]
     fn tenants() {
@@ -337,6 +362,7 @@ mod tests {
     #[test]
     fn labels_of_a_service() {
         let labels = SeriesLabels {
+            host_name: Some("node-1".to_owned()),
             tags: vec![("region".to_owned(), "eu".to_owned())],
         };
         let service = Service {
@@ -351,6 +377,7 @@ mod tests {
         };
         assert_eq!(value("service_name").map(str::len), Some(2_048));
         assert_eq!(value("service_namespace"), None);
+        assert_eq!(value("host_name"), Some("node-1"));
         assert_eq!(value("region"), Some("eu"));
         assert!(
             of.iter()

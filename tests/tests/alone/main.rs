@@ -14,5 +14,6 @@ mod discovery;
 mod export;
 mod hook_probes;
 mod hostile;
+mod hosts;
 mod namespaces;
 mod two_requests;
