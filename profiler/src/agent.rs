@@ -9,7 +9,7 @@ use crate::{
     config::{AgentConfig, HostName},
     export::{self, Exporter, Pyroscope},
     health::{Health, Loss},
-    host,
+    host::{self, Lock},
     output::complain,
     profile::LabelSet,
     run::{self, Session, SessionSettings},
@@ -30,6 +30,8 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     let health = Health::default();
     let exporter = Exporter::start(export_settings(config)?, health.clone(), runtime.handle())?;
     let armed = run::arm(&config.sampling)?;
+    // Where privileges are missing, that was said first. Kept until the last profile is sent.
+    let _lock = Lock::take(config.lock_file.as_deref())?;
     let sink = exporter.sink();
     let settings = SessionSettings {
         scope: Scope::Host,

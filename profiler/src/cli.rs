@@ -97,6 +97,10 @@ pub struct AgentArguments {
     /// series, and the server may throw away one of two profiles [default: on]
     #[arg(long, env = "SPANPROF_HOST_NAME_LABEL", value_name = "WHETHER")]
     pub host_name_label: Option<OnOff>,
+    /// File whose lock makes this the only agent of the host. One of its own lets another agent run
+    /// beside it, which pushes to another server [default: /run/spanprof-agent.lock of the host]
+    #[arg(long, env = "SPANPROF_LOCK_FILE", value_name = "PATH")]
+    pub lock_file: Option<PathBuf>,
     /// Tenant, sent as X-Scope-OrgID
     #[arg(long, env = "SPANPROF_TENANT_ID", value_name = "ID")]
     pub tenant_id: Option<String>,

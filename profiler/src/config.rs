@@ -122,6 +122,8 @@ pub struct AgentConfig {
     pub tags: Vec<(String, String)>,
     /// What the label `host_name` says.
     pub host_name: HostName,
+    /// The file whose lock makes this the only agent; `None`: that of the host.
+    pub lock_file: Option<PathBuf>,
     /// Tenant.
     pub tenant_id: Option<String>,
     /// User and password, or a token.
@@ -231,6 +233,7 @@ struct File {
     tags: std::collections::BTreeMap<String, String>,
     host_name: Option<String>,
     host_name_label: Option<OnOff>,
+    lock_file: Option<PathBuf>,
     tenant_id: Option<String>,
     basic_auth_user: Option<String>,
     basic_auth_password_file: Option<PathBuf>,
@@ -300,6 +303,7 @@ impl AgentConfig {
                     .or(file.host_name)
                     .map_or(HostName::Found, HostName::Given),
             },
+            lock_file: arguments.lock_file.or(file.lock_file),
             tenant_id: arguments.tenant_id.or(file.tenant_id),
             credentials,
             tls,

@@ -6,7 +6,7 @@
     reason = "a test cannot go on without its recording"
 )]
 
-use std::{env, path::PathBuf, process::Command};
+use std::{cell::Cell, env, path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
@@ -35,7 +35,22 @@ pub fn binary() -> PathBuf {
         .into()
 }
 
-/// A command of the binary, in an environment that sets nothing.
+thread_local! {
+    /// Where the locks of a test's agents are, and how many it has had.
+    static LOCKS: (TempDir, Cell<u32>) =
+        (tempfile::tempdir().expect("a temporary folder"), Cell::new(0));
+}
+
+/// A file that no other agent locks, so that this one runs beside all others; gone with the test.
+fn lock_file() -> PathBuf {
+    LOCKS.with(|(folder, count)| {
+        let number = count.get();
+        count.set(number + 1);
+        folder.path().join(number.to_string())
+    })
+}
+
+/// A command of the binary, in an environment that sets nothing but a lock of its own.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     for (name, _) in env::vars_os() {
@@ -43,6 +58,7 @@ pub fn command(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("SPANPROF_LOCK_FILE", lock_file());
     command.args(arguments);
     command
 }

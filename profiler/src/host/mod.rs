@@ -1,14 +1,17 @@
-//! The host that the agent runs on: what it is called.
+//! The host that the agent runs on: what it is called, and that one agent runs on it.
 //!
 //! An agent may run in a container, with the host's processes in sight. So the host is asked by its first
-//! process: its namespaces and its root. In: the procfs. Out: a name. Must not know processes
+//! process: its namespaces and its root. In: the procfs. Out: a name, and a lock. Must not know processes
 //! that are profiled, profiles or servers.
 
+pub mod lock;
 pub mod name;
 
 use std::{fs, io, os::fd::OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
+pub use self::lock::Lock;
 
 /// The host's pid namespace: `PROC_PID_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -40,6 +43,10 @@ fn open_below(root: &OwnedFd, path: &str, flags: OFlags, links: bool) -> io::Res
     if !links {
         resolve |= ResolveFlags::NO_SYMLINKS;
     }
-    let flags = flags | OFlags::CLOEXEC;
-    Ok(openat2(root, path, flags, Mode::empty(), resolve)?)
+    let mode = if flags.contains(OFlags::CREATE) {
+        lock::MODE
+    } else {
+        Mode::empty()
+    };
+    Ok(openat2(root, path, flags | OFlags::CLOEXEC, mode, resolve)?)
 }

@@ -325,3 +325,22 @@ fn parts_wait_for_their_turn() {
     let account = Account::of(&health);
     assert_eq!(account, Account::stored(account.stored));
 }
+
+/// Two agents push one service at the same times: the host's label keeps them apart on each storage.
+#[test]
+fn agents_never_share_a_series() {
+    for storage in [Storage::V1, Storage::V2] {
+        let server = PretendPyroscope::with(storage);
+        let profile = one();
+        for host in ["one", "two"] {
+            let mut settings = settings(&server);
+            settings.server.series.host_name = Some(host.to_owned());
+            let (exporter, health, _runtime) = exporter(settings);
+            exporter.submit(vec![profile.clone()]);
+            exporter.drain(Duration::from_secs(30));
+            assert_eq!(Account::of(&health), Account::stored(1), "{storage:?}");
+        }
+        server.compact();
+        assert_eq!(server.total("shop"), 2 * PERIOD, "{storage:?}");
+    }
+}

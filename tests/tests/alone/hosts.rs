@@ -4,8 +4,8 @@ use std::{fs, process::Command};
 
 use tests::{
     agent::{self, Agent},
-    pretend_pyroscope::PretendPyroscope,
-    process::Running,
+    pretend_pyroscope::{PretendPyroscope, Storage},
+    process::{Running, Signal},
     python::{Python, Workload, with_newest},
     spanprof,
 };
@@ -74,4 +74,99 @@ fn host_without_a_name() {
     let ended = Running::start(command.env("SPANPROF_HOST_NAME", "")).wait();
     assert!(!ended.status.success(), "{ended:#?}");
     assert!(ended.stderr.contains("--host-name"), "{}", ended.stderr);
+}
+
+/// Two agents that profile the same processes and push to one server, under all the same labels but the
+/// host's: each is kept whole, on both storages.
+#[test]
+fn two_agents() {
+    with_newest(|python| {
+        for storage in [Storage::V1, Storage::V2] {
+            let arguments = ["--host-name", "one"];
+            let first = Agent::with(PretendPyroscope::with(storage), &arguments);
+            let url = first.server.url();
+            let mut second = agent::command(&["--host-name", "two", "--pyroscope-url", &url]);
+            second.args(["--frequency", "199", "--upload-interval", "1s"]);
+            let second = Running::start(&mut second);
+            second.stderr.wait_for("profiling");
+            let mut workload = start(python);
+            workload.begin();
+            let cpu = workload.facts("cpu");
+            second.signal(Signal::TERM);
+            assert!(second.wait().status.success());
+            let (server, _) = first.stop();
+            server.compact();
+            let told = cpu["cpu"].as_object().into_iter().flatten();
+            let told: f64 = told.filter_map(|(_, seconds)| seconds.as_f64()).sum();
+            for host in ["one", "two"] {
+                let profiles = server.profiles().into_iter();
+                let of_host = profiles.filter(|it| {
+                    it.label("service_name") == Some("nested")
+                        && it.label("host_name") == Some(host)
+                });
+                let sum: i64 = of_host.flat_map(|it| it.samples).map(|it| it.value).sum();
+                #[expect(clippy::cast_precision_loss, reason = "seconds")]
+                let seconds = sum as f64 / 1e9;
+                // With what the interpreter does besides.
+                let right = 0.75 * told..1.25 * told + 0.5;
+                assert!(
+                    right.contains(&seconds),
+                    "{host}: {seconds} of {told}, {storage:?}"
+                );
+            }
+            assert_eq!(server.refusals(), []);
+        }
+    });
+}
+
+/// In containers, with files of their own but the host's processes in sight: a second agent is refused and
+/// says who is there; one that was killed leaves nothing behind.
+#[test]
+fn one_agent_per_host() {
+    const SCRIPT: &str = r#"
+set -e
+lock=/run/spanprof-agent.lock
+mount -t tmpfs tmpfs /run
+contained='mount -t tmpfs tmpfs /run && exec "$@"'
+unshare --mount sh -c "$contained" sh "$@" & first=$!
+until [ -s $lock ]; do sleep 0.1; done
+if unshare --mount sh -c "$contained" sh "$@"; then exit 1; fi
+echo "the first is $first"
+kill -KILL $first
+wait $first || true
+unshare --mount sh -c "$contained" sh "$@" & third=$!
+until [ "$(cat $lock)" = $third ]; do kill -0 $third; sleep 0.1; done
+stat -c "the file is of %u, %a" $lock
+"#;
+    if !spanprof::is_ready() {
+        return;
+    }
+    let agent = agent::command(&["--pyroscope-url", "http://127.0.0.1:1"]);
+    let mut command = Command::new("unshare");
+    command.env_remove("SPANPROF_LOCK_FILE");
+    command.args([
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+    ]);
+    command
+        .args([SCRIPT, "sh"])
+        .arg(agent.get_program())
+        .args(agent.get_args());
+    let ended = Running::start(&mut command).wait();
+    assert!(ended.status.success(), "{ended:#?}");
+    let first = ended
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("the first is "));
+    let says = format!(
+        "another spanprof agent runs on this host: pid {}, ",
+        first.expect("its pid")
+    );
+    assert_eq!(ended.stderr.matches(&says).count(), 1, "{ended:#?}");
+    assert!(ended.stderr.contains("--lock-file"), "{ended:#?}");
+    assert!(ended.stdout.contains("the file is of 0, 600"), "{ended:#?}");
 }

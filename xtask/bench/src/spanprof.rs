@@ -96,7 +96,12 @@ impl Spanprof {
             url,
             "--frequency",
         ]);
-        Self::start(command.arg(frequency.to_string()), folder)
+        // This host may have an agent of its own.
+        command
+            .arg(frequency.to_string())
+            .arg("--lock-file")
+            .arg(folder.join("agent.lock"));
+        Self::start(&mut command, folder)
     }
 
     /// Records, and returns at the first run of the sampling program.
