@@ -1,57 +1,57 @@
-//! A pretend Pyroscope: an HTTP server that takes and refuses pushes by the rules of the real one
-//! (grafana/pyroscope 2.2, read in its source), stores samples the way it does, and misbehaves on
-//! request.
+//! A pretend Pyroscope: an HTTP server that takes and refuses pushes, stores and answers queries as the real one
+//! does, by what was seen of it and read in its source, and misbehaves on request.
+//!
+//! It has no OTLP (`/v1development/profiles` is 404): we do not send any.
 
+mod connect;
+mod flame_graph;
 mod http;
+mod ingest;
+mod json;
+mod listen;
+mod pprof;
+mod push;
 mod query;
 mod rate;
+mod refusal;
 mod rules;
+mod script;
+mod selector;
+mod split;
 mod store;
+mod tenant;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
+    collections::BTreeMap,
+    fmt,
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use profiler::export::proto::PushRequest;
+use profiler::{export::proto::PushRequest, time::UnixNanos};
 
 use http::{Request, Response};
+use listen::{Port, lock};
 use rate::Rate;
-pub use rules::Refusal;
-pub use store::{Storage, StoredProfile, StoredSample};
-
-/// What the server does with a push instead of its duty.
-#[derive(Clone, Debug)]
-pub enum Misbehaviour {
-    /// Answers with a status and does not store.
-    Status(u16),
-    /// Answers 429 with `Retry-After` in seconds and does not store.
-    RetryAfter(u64),
-    /// Answers bytes that are no HTTP.
-    Garbage,
-    /// Answers nothing for so long, then closes.
-    Hang(Duration),
-    /// Closes at once.
-    Close,
-    /// Stores, and closes without an answer.
-    StoreAndClose,
-}
+pub use refusal::Refusal;
+pub use script::Misbehaviour;
+use script::Script;
+use store::Store;
+pub use store::{Storage, StoredFrame, StoredProfile, StoredSample};
 
 /// A push as it came in.
 #[derive(Clone, Debug)]
 pub struct Push {
     /// Its header fields, names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// Its body, decoded; `None` where it could not be.
+    /// Its body, decoded; `None` where it could not be, or is not to be kept.
     pub request: Option<PushRequest>,
 }
 
-/// A running server; it stops taking pushes when dropped.
-#[derive(Debug)]
+/// A running server; its port is closed when it is dropped.
 pub struct PretendPyroscope {
+    port: Mutex<Port>,
     address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
@@ -59,14 +59,18 @@ pub struct PretendPyroscope {
 #[derive(Debug, Default)]
 struct State {
     pushes: Vec<Push>,
+    /// Whether bodies of pushes are thrown away.
+    forgets_bodies: bool,
+    requests: usize,
     refusals: Vec<Refusal>,
-    script: VecDeque<Misbehaviour>,
-    profiles: Vec<StoredProfile>,
-    storage: Storage,
+    script: Script,
+    store: Store,
     unsymbolized: bool,
     rate: Rate,
-    /// Whether a push must say whose it is.
+    /// Whether a request must say whose it is.
     has_tenants: bool,
+    answer_after: Duration,
+    version: String,
 }
 
 impl PretendPyroscope {
@@ -81,24 +85,34 @@ impl PretendPyroscope {
     /// If no port is to be had.
     #[expect(clippy::expect_used, reason = "a test cannot go on without it")]
     pub fn with(storage: Storage) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("its own address");
         let state = State {
-            storage,
+            store: Store::new(storage),
             ..State::default()
         };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || http::serve(stream, |request| answer(&shared, request)));
-            }
-        });
-        Self { address, state }
+        let serve = move |stream: TcpStream| {
+            http::serve(stream, |request| answer(&shared, request));
+        };
+        let port = Port::open(Arc::new(serve)).expect("a free port");
+        Self {
+            address: port.address,
+            port: Mutex::new(port),
+            state,
+        }
     }
 
-    /// Refuses pushes that name no tenant, as a server with `auth.multitenancy-enabled` does.
+    /// Its address, for an exporter.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Refuses requests that name no tenant, as a server with `auth.multitenancy-enabled` does.
     pub fn require_tenants(&self) {
         lock(&self.state).has_tenants = true;
     }
@@ -108,14 +122,76 @@ impl PretendPyroscope {
         lock(&self.state).rate.limit();
     }
 
-    /// Its address, for an exporter.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    /// Answers each push that long after it came, from now on, and stores it then: v2 does so when a segment
+    /// is written, which takes up to half a second. Pushes side by side wait side by side.
+    pub fn answer_after(&self, time: Duration) {
+        lock(&self.state).answer_after = time;
+    }
+
+    /// Closes connections, from the next one on, that are silent for so long. The real server: two minutes.
+    pub fn close_idle_after(&self, time: Duration) {
+        lock(&lock(&self.port).connections).idle = time;
     }
 
     /// Misbehaves on the next pushes, one each.
     pub fn script(&self, misbehaviours: impl IntoIterator<Item = Misbehaviour>) {
-        lock(&self.state).script.extend(misbehaviours);
+        lock(&self.state).script.next.extend(misbehaviours);
+    }
+
+    /// Answers each push that has a series of a service with a status, such as 400, 429 or 500, until
+    /// [`Self::take_service`]. As the real server does, it stores the other series of that push.
+    pub fn refuse_service(&self, service: &str, status: u16) {
+        let services = &mut lock(&self.state).script.services;
+        services.insert(service.to_owned(), status);
+    }
+
+    /// Takes series of a service again.
+    pub fn take_service(&self, service: &str) {
+        lock(&self.state).script.services.remove(service);
+    }
+
+    /// Answers each push with 500, as a server that is about to end; or goes on as ever.
+    pub fn stopping(&self, is_stopping: bool) {
+        lock(&self.state).script.is_stopping = is_stopping;
+    }
+
+    /// Ends all connections and takes no more, as if it were gone; what it has stored stays.
+    pub fn shut(&self) {
+        lock(&self.port).shut();
+    }
+
+    /// Takes connections again, at the same address.
+    ///
+    /// # Panics
+    /// If somebody else has taken the port.
+    #[expect(clippy::expect_used, reason = "a test cannot go on without it")]
+    pub fn reopen(&self) {
+        lock(&self.port).reopen().expect("its port");
+    }
+
+    /// Says that it is of a version; none is said to begin with, as real ones do at times.
+    pub fn version(&self, version: &str) {
+        version.clone_into(&mut lock(&self.state).version);
+    }
+
+    /// Throws bodies of pushes away from now on, for tests with very many.
+    pub fn forget_bodies(&self) {
+        lock(&self.state).forgets_bodies = true;
+    }
+
+    /// Connections accepted so far.
+    pub fn connections(&self) -> usize {
+        lock(&lock(&self.port).connections).accepted
+    }
+
+    /// The most connections that were open at a time.
+    pub fn most_connections(&self) -> usize {
+        lock(&lock(&self.port).connections).most_open
+    }
+
+    /// HTTP requests of any kind so far.
+    pub fn requests(&self) -> usize {
+        lock(&self.state).requests
     }
 
     /// Every push that came in, refused ones too.
@@ -123,35 +199,58 @@ impl PretendPyroscope {
         lock(&self.state).pushes.clone()
     }
 
-    /// Every refusal by rule, not by script.
+    /// Every refusal by rule or service.
     pub fn refusals(&self) -> Vec<Refusal> {
         lock(&self.state).refusals.clone()
     }
 
-    /// Every profile stored, split by labels as the real server does.
+    /// Every profile that a query sees now, split by labels and types as the real server does.
     pub fn profiles(&self) -> Vec<StoredProfile> {
-        lock(&self.state).profiles.clone()
+        lock(&self.state).store.profiles().cloned().collect()
+    }
+
+    /// Every profile that is left once all is compacted.
+    pub fn kept(&self) -> Vec<StoredProfile> {
+        lock(&self.state).store.kept().cloned().collect()
+    }
+
+    /// Samples that are left once all is compacted.
+    pub fn kept_samples(&self) -> usize {
+        lock(&self.state)
+            .store
+            .kept()
+            .map(|it| it.samples.len())
+            .sum()
+    }
+
+    /// CPU of a service that is left once all is compacted, in nanoseconds.
+    pub fn kept_total(&self, service: &str) -> i64 {
+        Store::cpu(lock(&self.state).store.kept(), service)
+    }
+
+    /// All CPU that a query finds for a service now, in nanoseconds.
+    pub fn total(&self, service: &str) -> i64 {
+        Store::cpu(lock(&self.state).store.profiles(), service)
+    }
+
+    /// When each profile of a service was stored, with the profile's time in nanoseconds since 1970.
+    pub fn arrivals(&self, service: &str) -> Vec<(i64, UnixNanos)> {
+        let state = lock(&self.state);
+        let profiles = state.store.profiles();
+        profiles
+            .filter(|it| it.label("service_name") == Some(service))
+            .filter_map(|it| Some((it.time_nanos, it.stored_at?)))
+            .collect()
     }
 
     /// Compacts what is stored, as v2 does after a while: of profiles of one series and time it keeps one.
     pub fn compact(&self) {
-        let mut state = lock(&self.state);
-        let storage = state.storage;
-        let mut kept = Vec::new();
-        for profile in state.profiles.drain(..) {
-            store::keep(&mut kept, profile, storage);
-        }
-        state.profiles = kept;
+        lock(&self.state).store.compact();
     }
 
     /// Whether any location had no symbols: the real server may then drop the span selector.
     pub fn unsymbolized(&self) -> bool {
         lock(&self.state).unsymbolized
-    }
-
-    /// All CPU stored for a service, in nanoseconds.
-    pub fn total(&self, service: &str) -> i64 {
-        query::total(&lock(&self.state).profiles, service)
     }
 
     /// CPU of these spans of a service by function (self time), in nanoseconds.
@@ -160,93 +259,54 @@ impl PretendPyroscope {
         service: &str,
         spans: &[&str],
     ) -> BTreeMap<String, i64> {
-        query::by_function(&lock(&self.state).profiles, service, spans)
+        let state = lock(&self.state);
+        let profiles = state.store.profiles();
+        let of_service = profiles.filter(|it| it.label("service_name") == Some(service));
+        let mut functions = BTreeMap::new();
+        for sample in of_service.flat_map(|it| &it.samples) {
+            let span = sample.span_id.as_deref();
+            if span.is_some_and(|span| spans.iter().any(|it| it.eq_ignore_ascii_case(span))) {
+                let leaf = sample.stack.first().cloned().unwrap_or_default();
+                *functions.entry(leaf).or_default() += sample.value;
+            }
+        }
+        functions
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Debug for PretendPyroscope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = lock(&self.state);
+        formatter
+            .debug_struct("PretendPyroscope")
+            .field("address", &self.address)
+            .field("pushes", &state.pushes.len())
+            .field("refusals", &state.refusals)
+            .finish_non_exhaustive()
+    }
 }
 
 fn answer(state: &Mutex<State>, request: &Request) -> Response {
-    match (request.method.as_str(), request.path()) {
-        ("POST", "/push.v1.PusherService/Push") => push(state, request),
-        ("POST", "/querier.v1.QuerierService/SelectMergeSpanProfile") => {
-            query::select_merge_span_profile(&lock(state).profiles, request)
-        }
-        _ => Response::error(404, "not_found", "no such call"),
+    lock(state).requests += 1;
+    // A path that is not clean is led to the clean one, where a client comes with GET.
+    let is_clean = !request.path().contains("//");
+    let path = request.path().replace("//", "/");
+    if let Some(call) = path.strip_prefix(query::SERVICE) {
+        return query::answer(state, request, call);
     }
-}
-
-fn push(state: &Mutex<State>, request: &Request) -> Response {
-    let decoded = rules::body(request);
-    let mut state = lock(state);
-    state.pushes.push(Push {
-        headers: request.headers.clone(),
-        request: decoded.as_ref().ok().cloned(),
-    });
-    let misbehaviour = state.script.pop_front();
-    match misbehaviour {
-        Some(Misbehaviour::Status(status)) => {
-            return Response::error(status, "unavailable", "by script");
+    match (request.method.as_str(), path.as_str()) {
+        (_, "/push.v1.PusherService/Push") if !is_clean => {
+            Response::empty(405).with_header("Allow", "POST")
         }
-        Some(Misbehaviour::RetryAfter(seconds)) => {
-            let response = Response::error(429, "resource_exhausted", "by script");
-            return response.with_header("Retry-After", &seconds.to_string());
+        (_, "/push.v1.PusherService/Push") => push::push(state, request),
+        ("POST", "/ingest" | "/pyroscope/ingest") => ingest::ingest(state, request),
+        (_, "/ingest" | "/pyroscope/ingest") => Response::empty(405),
+        ("GET", "/ready") => Response::text(200, "ready"),
+        ("GET", "/api/v1/status/buildinfo") => {
+            let version = lock(state).version.clone();
+            let body = serde_json::json!({"status": "success", "data": {"version": version}});
+            Response::json(200, &body)
         }
-        Some(Misbehaviour::Garbage) => return Response::Raw(b"\x00garbage\r\n\r\n".to_vec()),
-        Some(Misbehaviour::Close) => return Response::Raw(Vec::new()),
-        Some(Misbehaviour::Hang(time)) => {
-            drop(state);
-            thread::sleep(time);
-            return Response::Raw(Vec::new());
-        }
-        Some(Misbehaviour::StoreAndClose) | None => {}
+        _ => Response::text(404, "404 page not found"),
     }
-    let response = match rules::tenant(request, state.has_tenants)
-        .and(decoded)
-        .and_then(|push| store(&mut state, &push))
-    {
-        Ok(()) => Response::proto(Vec::new()),
-        Err(refusal) => {
-            let response = Response::error(refusal.status, refusal.code, &refusal.message);
-            state.refusals.push(refusal);
-            response
-        }
-    };
-    match misbehaviour {
-        Some(_) => Response::Raw(Vec::new()),
-        None => response,
-    }
-}
-
-/// Series are taken one by one: those before a bad one stay stored.
-fn store(state: &mut State, push: &PushRequest) -> Result<(), Refusal> {
-    for series in &push.series {
-        for sample in &series.samples {
-            let (message, size) = rules::profile(&sample.raw_profile)?;
-            state.rate.take(rules::charged(series, size))?;
-            rules::check(series, &message)?;
-            state.unsymbolized |= rules::unsymbolized(&message);
-            let profiles = store::split(series, &message);
-            for profile in &profiles {
-                rules::series_labels(&profile.labels)?;
-            }
-            let all = state.profiles.iter().chain(&profiles);
-            let series: BTreeSet<_> = all.map(|profile| &profile.labels).collect();
-            rules::series_count(series.len())?;
-            for profile in profiles {
-                match state.storage {
-                    Storage::V1 => store::keep(&mut state.profiles, profile, Storage::V1),
-                    Storage::V2 => state.profiles.push(profile),
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A message's bytes.
-fn encode(message: &impl prost::Message) -> Vec<u8> {
-    message.encode_to_vec()
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use profiler::time::monotonic_now;
 
-use super::rules::{MEBIBYTE, Refusal, exhausted};
+use super::{refusal::Refusal, rules::MEBIBYTE};
 
 const RATE: f64 = 4.0 * MEBIBYTE as f64;
 const BURST: f64 = 2.0 * MEBIBYTE as f64;
@@ -51,11 +51,23 @@ impl Rate {
         self.at = now;
         let wanted = size as f64;
         if wanted > self.bytes {
-            return Err(exhausted(format!(
-                "push rate limit (4.0 MiB) exceeded while adding {size} B"
+            return Err(Refusal::exhausted(format!(
+                "push rate limit (4.0 MiB) exceeded while adding {}",
+                humane(wanted)
             )));
         }
         self.bytes -= wanted;
         Ok(())
     }
+}
+
+/// A size as the server writes it.
+fn humane(bytes: f64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB"];
+    let fits = |power: &i32| bytes < 1024_f64.powi(power + 1);
+    let power = (0..3).find(fits).unwrap_or(3);
+    let unit = usize::try_from(power).ok().and_then(|it| units.get(it));
+    let size = bytes / 1024_f64.powi(power);
+    let digits = usize::from(power > 0 && size < 10.0);
+    format!("{size:.digits$} {}", unit.unwrap_or(&"B"))
 }

@@ -1,90 +1,34 @@
-//! What the server refuses, with its codes: `pkg/validation/{limits,validate}.go`,
-//! `pkg/distributor/distributor.go` and `pkg/pprof/pprof.go` of grafana/pyroscope, default limits.
+//! What the server refuses of a profile and of a series, in its order and words:
+//! `pkg/validation/{limits,validate}.go` and `pkg/distributor/distributor.go` of grafana/pyroscope, default
+//! limits.
 
-use std::{
-    collections::BTreeSet,
-    io::Read as _,
-    time::{SystemTime, UNIX_EPOCH},
+use std::fmt::Write as _;
+
+use profiler::{export::proto::RawProfileSeries, profile::proto::Profile, time::UnixNanos};
+
+use super::{
+    pprof::Pprof,
+    refusal::Refusal,
+    split::{Labels, text},
 };
-
-use flate2::read::GzDecoder;
-use profiler::{
-    export::proto::{PushRequest, RawProfileSeries},
-    profile::proto::Profile,
-};
-use prost::Message as _;
-
-use super::{http::Request, store::text};
-
-/// An answer that is not 200.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// HTTP status.
-    pub status: u16,
-    /// Connect code.
-    pub code: &'static str,
-    /// The server's words.
-    pub message: String,
-}
 
 pub(super) const MEBIBYTE: usize = 1024 * 1024;
-
-fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal {
-        status: 400,
-        code: "invalid_argument",
-        message: message.into(),
-    }
-}
-
-/// There was too much of something.
-pub(super) fn exhausted(message: impl Into<String>) -> Refusal {
-    Refusal {
-        status: 429,
-        code: "resource_exhausted",
-        message: message.into(),
-    }
-}
+const MAX_SAMPLES: usize = 16_000;
+const MAX_SAMPLE_LABELS: usize = 100;
+const MAX_LABELS: usize = 30;
+const MAX_LABEL_NAME: usize = 1_024;
+const MAX_LABEL_VALUE: usize = 2_048;
+/// How far from now a profile may be, in milliseconds.
+const OLDEST: i64 = 3_600_000;
+const NEWEST: i64 = 600_000;
 
 fn require(condition: bool, message: &str) -> Result<(), Refusal> {
-    condition.then_some(()).ok_or_else(|| invalid(message))
+    condition
+        .then_some(())
+        .ok_or_else(|| Refusal::invalid(message))
 }
 
-/// The push in a request's body.
-pub(super) fn body(request: &Request) -> Result<PushRequest, Refusal> {
-    if request.header("content-type") != "application/proto" {
-        return Err(Refusal {
-            status: 415,
-            code: "unknown",
-            message: "unsupported content type".to_owned(),
-        });
-    }
-    let bytes = match request.header("content-encoding") {
-        "gzip" => gunzip(&request.body).ok_or_else(|| invalid("gzip: invalid header"))?,
-        _ => request.body.clone(),
-    };
-    PushRequest::decode(bytes.as_slice()).map_err(|error| invalid(error.to_string()))
-}
-
-/// A profile, gzipped or not, and its uncompressed size.
-pub(super) fn profile(raw: &[u8]) -> Result<(Profile, usize), Refusal> {
-    let bytes = match raw {
-        [0x1f, 0x8b, ..] => gunzip(raw).ok_or_else(|| invalid("gzip: invalid header"))?,
-        _ => raw.to_vec(),
-    };
-    // Decoding refuses a string that is not UTF-8.
-    let profile = Profile::decode(bytes.as_slice())
-        .map_err(|error| invalid(format!("malformed_profile: {error}")))?;
-    Ok((profile, bytes.len()))
-}
-
-fn gunzip(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut plain = Vec::new();
-    GzDecoder::new(bytes).read_to_end(&mut plain).ok()?;
-    Some(plain)
-}
-
-/// Bytes that a push counts for: the profile's and its labels'.
+/// Bytes that a profile counts for: its own and its labels'.
 pub(super) fn charged(series: &RawProfileSeries, size: usize) -> usize {
     let labels = series.labels.iter();
     size + labels
@@ -92,118 +36,175 @@ pub(super) fn charged(series: &RawProfileSeries, size: usize) -> usize {
         .sum::<usize>()
 }
 
-/// Refuses what the server would refuse before it splits the profile.
-pub(super) fn check(series: &RawProfileSeries, profile: &Profile) -> Result<(), Refusal> {
-    let of = |name: &str| series.labels.iter().find(|label| label.name == name);
-    let value = |name: &str| of(name).is_some_and(|label| !label.value.is_empty());
-    require(value("__name__"), "missing metric name")?;
-    require(
-        of("service_name").is_none() || value("service_name"),
-        "service name is not provided",
-    )?;
-    require(profile.sample.len() <= 16_000, "too many samples")?;
-    well_formed(profile)?;
-    in_window(profile.time_nanos)?;
-    // Not a rule of the server's validation, but a nil dereference in its normalisation.
-    if profile.period_type.is_none() && profile.sample.iter().any(|it| it.value.contains(&0)) {
-        return Err(Refusal {
-            status: 500,
-            code: "internal",
-            message: "runtime error: invalid memory address".to_owned(),
-        });
+/// Refuses a profile for what it is, and gives it a time if it has none.
+pub(super) fn profile(labels: &Labels, pprof: &mut Pprof) -> Result<(), Refusal> {
+    let profile = &mut pprof.profile;
+    require(!profile.sample_type.is_empty(), "empty profile")?;
+    let now = i64::try_from(UnixNanos::now().0).unwrap_or(i64::MAX);
+    if profile.time_nanos > 0 {
+        in_window(labels, profile.time_nanos / 1_000_000, now / 1_000_000)?;
+    } else {
+        profile.time_nanos = now;
     }
-    Ok(())
+    let named = |what: &str, setting: &str, actual, limit| {
+        let labels = shown(labels);
+        let words = format!(
+            "the profile with labels '{labels}' exceeds the {what} limit ({setting}, actual: {actual}, limit: {limit})"
+        );
+        if actual > limit {
+            Err(Refusal::invalid(words))
+        } else {
+            Ok(())
+        }
+    };
+    let count = profile.sample.len();
+    named(
+        "samples count",
+        "max_profile_stacktrace_samples",
+        count,
+        MAX_SAMPLES,
+    )?;
+    for sample in &profile.sample {
+        let setting = "max_profile_stacktrace_sample_labels";
+        named(
+            "sample labels",
+            setting,
+            sample.label.len(),
+            MAX_SAMPLE_LABELS,
+        )?;
+    }
+    well_formed(profile)?;
+    if let Some(bytes) = &pprof.not_utf8 {
+        let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        return Err(Refusal::invalid(format!("invalid utf8 string hex: {hex}")));
+    }
+    panics(profile)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the server has its own clock")]
-fn in_window(time_nanos: i64) -> Result<(), Refusal> {
-    const SECOND: i128 = 1_000_000_000;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = i128::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(0);
-    let age = now - i128::from(time_nanos);
-    let inside = time_nanos == 0 || (-600 * SECOND..=3_600 * SECOND).contains(&age);
-    require(inside, "profile is outside of ingestion window")
+fn in_window(labels: &Labels, time: i64, now: i64) -> Result<(), Refusal> {
+    let (from, to) = (now - OLDEST, now + NEWEST);
+    let words = format!(
+        "profile with labels '{}' is outside of ingestion window (profile timestamp: {time}, the ingestion window starts at {from} and ends at {to})",
+        shown(labels)
+    );
+    require(from < time && time < to, &words)
 }
 
 fn well_formed(profile: &Profile) -> Result<(), Refusal> {
-    let strings = profile.string_table.len();
-    let known = |index: i64| usize::try_from(index).is_ok_and(|index| index < strings);
-    let require = |condition, what: &str| require(condition, &format!("malformed_profile: {what}"));
-    require(!profile.sample_type.is_empty(), "sample type is empty")?;
-    let first = profile.string_table.first();
-    require(first.is_some_and(String::is_empty), "string_table[0]")?;
-    require(
-        profile.location.iter().all(|it| it.id != 0),
-        "location id is 0",
-    )?;
-    require(
-        profile.function.iter().all(|it| it.id != 0),
-        "function id is 0",
-    )?;
-    let types = profile.sample_type.len();
-    for sample in &profile.sample {
-        require(sample.value.len() == types, "values and types differ")?;
-        require(sample.label.len() <= 100, "too many labels")?;
-        let mut labels = sample.label.iter();
-        require(labels.all(|it| known(it.key) && known(it.str)), "label")?;
+    let strings = i64::try_from(profile.string_table.len()).unwrap_or(i64::MAX);
+    // Negative ones pass, and crash what comes later.
+    let known = |index: i64, what: &str| require(index < strings, &format!("{what} out of range"));
+    for location in &profile.location {
+        require(location.id != 0, "location id is 0")?;
     }
-    let mut types = profile.sample_type.iter();
-    require(types.all(|it| known(it.r#type)), "sample type")?;
+    for function in &profile.function {
+        require(function.id != 0, "function id is 0")?;
+    }
+    let types = profile.sample_type.len();
+    let mut samples = profile.sample.iter();
+    require(
+        samples.all(|sample| sample.value.len() == types),
+        "sample value length mismatch",
+    )?;
+    let first = profile.string_table.first();
+    require(
+        first.is_some_and(String::is_empty),
+        "string 0 should be empty string",
+    )?;
+    for value in &profile.sample_type {
+        known(value.r#type, "sample type type string index")?;
+    }
+    for label in profile.sample.iter().flat_map(|it| &it.label) {
+        known(label.str.max(label.key), "sample label string index")?;
+    }
+    for function in &profile.function {
+        known(function.name, "function name string index")?;
+        known(function.system_name, "function system name index string")?;
+        known(function.filename, "function file name string index")?;
+    }
+    for mapping in &profile.mapping {
+        known(mapping.filename, "mapping file name string index")?;
+        known(mapping.build_id, "mapping build id string index")?;
+    }
     let mut types = profile.sample_type.iter();
     require(
         !types.any(|it| text(profile, it.r#type).contains('-')),
         "sample type contains -",
-    )?;
-    let mut functions = profile.function.iter();
-    require(
-        functions.all(|it| known(it.name) && known(it.system_name) && known(it.filename)),
-        "function",
-    )?;
-    let mut mappings = profile.mapping.iter();
-    require(
-        mappings.all(|it| known(it.filename) && known(it.build_id)),
-        "mapping",
     )
+}
+
+/// No rules of the server's, but what makes it panic; it goes on, and has failed without a code.
+fn panics(profile: &Profile) -> Result<(), Refusal> {
+    let labels = profile.sample.iter().flat_map(|it| &it.label);
+    let labels = labels.flat_map(|it| [it.key, it.str]);
+    let types = profile.sample_type.iter().map(|it| it.r#type);
+    let functions = profile.function.iter();
+    let functions = functions.flat_map(|it| [it.name, it.system_name, it.filename]);
+    let mappings = profile.mapping.iter();
+    let mappings = mappings.flat_map(|it| [it.filename, it.build_id]);
+    let mut indices = labels.chain(types).chain(functions).chain(mappings);
+    if let Some(index) = indices.find(|&index| index < 0) {
+        let words = format!("panic: runtime error: index out of range [{index}]");
+        return Err(Refusal::unknown(words));
+    }
+    // Its normalisation removes such samples, and then looks for names nobody uses any more.
+    let is_removed =
+        |values: &[i64]| values.iter().all(|it| *it == 0) || values.iter().any(|it| *it < 0);
+    if profile.period_type.is_none() && profile.sample.iter().any(|it| is_removed(&it.value)) {
+        let words = "panic: runtime error: invalid memory address or nil pointer dereference";
+        return Err(Refusal::unknown(words));
+    }
+    Ok(())
 }
 
 /// Refuses the labels of a series after sample labels have joined them.
-pub(super) fn series_labels(labels: &[(String, String)]) -> Result<(), Refusal> {
-    require(labels.len() <= 30, "max_label_names_per_series")?;
-    let names: BTreeSet<_> = labels.iter().map(|(name, _)| name).collect();
-    require(names.len() == labels.len(), "duplicate_label_names")?;
-    let mut lengths = labels.iter();
-    require(
-        lengths.all(|(name, value)| name.len() <= 1_024 && value.len() <= 2_048),
-        "label_too_long",
-    )
-}
-
-/// Refuses what would make more series than the server keeps of a tenant.
-pub(super) fn series_count(series: usize) -> Result<(), Refusal> {
-    if series > 5_000 {
-        return Err(exhausted("Maximum active series limit exceeded"));
-    }
-    Ok(())
-}
-
-/// Refuses a push that names no tenant, where it must.
-pub(super) fn tenant(request: &Request, has_tenants: bool) -> Result<(), Refusal> {
-    if has_tenants && request.header("x-scope-orgid").is_empty() {
-        return Err(Refusal {
-            status: 401,
-            code: "unauthenticated",
-            message: "no org id".to_owned(),
-        });
-    }
-    Ok(())
-}
-
-/// Whether any location's mapping lacks functions.
-pub(super) fn unsymbolized(profile: &Profile) -> bool {
-    let has_functions = |id: u64| {
-        let mut mappings = profile.mapping.iter();
-        mappings.any(|mapping| mapping.id == id && mapping.has_functions)
+pub(super) fn series_labels(labels: &Labels) -> Result<(), Refusal> {
+    let shown = shown(labels);
+    let value = |name: &str| {
+        labels
+            .iter()
+            .any(|(key, value)| key == name && !value.is_empty())
     };
-    let mut locations = profile.location.iter();
-    locations.any(|location| !has_functions(location.mapping_id))
+    let count = labels.len();
+    require(
+        count <= MAX_LABELS,
+        &format!("profile series '{shown}' has {count} label names; limit {MAX_LABELS}"),
+    )?;
+    let wrong = |error: &str| format!("invalid labels '{shown}' with error: {error}");
+    require(value("__name__"), &wrong("invalid metric name"))?;
+    require(
+        value("service_name"),
+        &wrong("service name is not provided"),
+    )?;
+    let mut last = "";
+    for (name, value) in labels {
+        let with = format!("profile with labels '{shown}' has");
+        require(
+            name.len() <= MAX_LABEL_NAME,
+            &format!("{with} label name too long: '{name}'"),
+        )?;
+        require(
+            value.len() <= MAX_LABEL_VALUE,
+            &format!("{with} label value too long: '{value}'"),
+        )?;
+        require(!name.is_empty(), &wrong("invalid label name ''"))?;
+        require(
+            last != name,
+            &format!("{with} duplicate label name: '{name}'"),
+        )?;
+        last = name;
+    }
+    Ok(())
+}
+
+/// Labels as the server writes them in its errors.
+pub(super) fn shown(labels: &Labels) -> String {
+    let pairs = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"));
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
 }

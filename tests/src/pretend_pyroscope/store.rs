@@ -1,185 +1,187 @@
-//! How the server routes sample labels: `pkg/model/pprofsplit/pprof_split.go` of grafana/pyroscope.
-//! `span_id` and `trace_id` stay with the sample, any other text label joins the series.
+//! What the server keeps.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use profiler::{export::proto::RawProfileSeries, profile::proto::Profile};
+use profiler::time::UnixNanos;
 
-/// Frames of a stack that the server keeps.
-const MAX_DEPTH: usize = 1_000;
-/// Bytes of a string that the server keeps.
-const MAX_STRING: usize = 65_535;
+use super::refusal::Refusal;
+
+/// Series of a tenant that v1 has at a time: `ingester.max-global-series-per-tenant`.
+const MAX_SERIES: usize = 5_000;
+/// The type of profile that Grafana asks for: what takes CPU time.
+pub(super) const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
+
+/// How the server stores: which of the profiles of one series it takes for the same, and how many series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// `-architecture.storage=v1`: those of one whole millisecond, at once; 5 000 series.
+    #[default]
+    V1,
+    /// The default of 2.x: those of one nanosecond, when it compacts; any number of series.
+    V2,
+}
+
+impl Storage {
+    /// Nanoseconds of a time that the storage tells apart.
+    fn unit(self) -> i64 {
+        match self {
+            Self::V1 => 1_000_000,
+            Self::V2 => 1,
+        }
+    }
+}
 
 /// One row of the server's storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredProfile {
-    /// The series, sorted; labels of samples joined in.
-    pub labels: Vec<(String, String)>,
-    /// Its time, in nanoseconds.
+    /// The series, sorted; with labels of samples and those that the server works out.
+    pub labels: Arc<[(String, String)]>,
+    /// Its time, in nanoseconds since 1970.
     pub time_nanos: i64,
+    /// How long it is, in nanoseconds.
+    pub duration_nanos: i64,
+    /// When it was stored, by the real clock.
+    pub stored_at: Option<UnixNanos>,
     /// Its samples.
     pub samples: Vec<StoredSample>,
 }
 
-/// How the server stores: which of the profiles of one series it takes for the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Storage {
-    /// `-architecture.storage=v1`: those of one whole millisecond, at once.
-    #[default]
-    V1,
-    /// The default of 2.x: those of one nanosecond, when it compacts.
-    V2,
-}
-
 impl StoredProfile {
-    /// Whether a storage keeps only one of the two.
-    fn is_twin(&self, other: &Self, storage: Storage) -> bool {
-        let unit = match storage {
-            Storage::V1 => 1_000_000,
-            Storage::V2 => 1,
-        };
-        let time = |profile: &Self| profile.time_nanos.div_euclid(unit);
-        time(self) == time(other) && self.labels == other.labels
-    }
-
     /// The value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
-        let mut labels = self.labels.iter();
-        labels
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        let place = self
+            .labels
+            .binary_search_by(|(key, _)| key.as_str().cmp(name));
+        let label = place.ok().and_then(|place| self.labels.get(place));
+        label.map(|(_, value)| value.as_str())
+    }
+
+    /// How long after the end of its window it was stored, in nanoseconds; negative if before.
+    pub fn lag(&self) -> i64 {
+        let stored = self.stored_at.map_or(0, |at| at.0);
+        let end = self.time_nanos.saturating_add(self.duration_nanos);
+        i64::try_from(stored)
+            .unwrap_or(i64::MAX)
+            .saturating_sub(end)
+    }
+
+    /// All it counts, in the unit of its type.
+    pub fn total(&self) -> i64 {
+        self.samples.iter().map(|sample| sample.value).sum()
+    }
+
+    fn is_cpu_of(&self, service: &str) -> bool {
+        self.label("service_name") == Some(service) && self.label("__profile_type__") == Some(CPU)
     }
 }
 
 /// A sample as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredSample {
     /// Function names, leaf first.
     pub stack: Vec<String>,
+    /// The same with their places.
+    pub frames: Vec<StoredFrame>,
     /// 16 lower-case hex digits.
     pub span_id: Option<String>,
     /// 32 lower-case hex digits.
     pub trace_id: Option<String>,
-    /// Nanoseconds.
+    /// In the unit of the profile's type, which is nanoseconds for CPU.
     pub value: i64,
 }
 
-/// Adds a profile, unless the storage takes it for one that it has: then it is gone, in silence.
-pub(super) fn keep(profiles: &mut Vec<StoredProfile>, profile: StoredProfile, storage: Storage) {
-    if !profiles.iter().any(|it| it.is_twin(&profile, storage)) {
-        profiles.push(profile);
-    }
+/// A frame as stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StoredFrame {
+    /// The function's name.
+    pub name: String,
+    /// Its file, empty where that is not known.
+    pub file: String,
+    /// The line, 0 where that is not known.
+    pub line: i64,
 }
 
-/// A profile split by labels and normalised. Assumes it is well formed.
-pub(super) fn split(series: &RawProfileSeries, profile: &Profile) -> Vec<StoredProfile> {
-    let mut groups: BTreeMap<Vec<(String, String)>, Vec<StoredSample>> = BTreeMap::new();
-    for sample in &profile.sample {
-        let value = sample.value.first().copied().unwrap_or(0);
-        let Some(stack) = stack(profile, &sample.location_id).filter(|_| value > 0) else {
-            continue;
-        };
-        let texts = sample.label.iter().filter(|label| label.str != 0);
-        let texts = texts.map(|label| (text(profile, label.key), text(profile, label.str)));
-        let (mut promoted, mut span_id, mut trace_id) = (BTreeMap::new(), None, None);
-        for (key, value) in texts {
-            match key.as_str() {
-                "span_id" | "profile_id" => span_id = span_id.or(hex(&value, 16)),
-                "trace_id" => trace_id = trace_id.or(hex(&value, 32)),
-                _ => {
-                    promoted.entry(key).or_insert(value);
+/// All rows, of one tenant.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    pub(super) storage: Storage,
+    /// With the number of the series of each.
+    rows: Vec<(usize, StoredProfile)>,
+    series: HashMap<Arc<[(String, String)]>, usize>,
+    /// Series and times that v1 has.
+    taken: HashSet<(usize, i64)>,
+}
+
+impl Store {
+    pub(super) fn new(storage: Storage) -> Self {
+        Self {
+            storage,
+            ..Self::default()
+        }
+    }
+
+    /// All that a query sees now.
+    pub(super) fn profiles(&self) -> impl Iterator<Item = &StoredProfile> {
+        self.rows.iter().map(|(_, profile)| profile)
+    }
+
+    /// What is left once everything is compacted.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &StoredProfile> {
+        let mut seen = HashSet::new();
+        let rows = self.rows.iter();
+        rows.filter_map(move |(series, profile)| {
+            let time = profile.time_nanos.div_euclid(self.storage.unit());
+            seen.insert((*series, time)).then_some(profile)
+        })
+    }
+
+    /// CPU of a service in profiles, in nanoseconds.
+    pub(super) fn cpu<'a>(profiles: impl Iterator<Item = &'a StoredProfile>, service: &str) -> i64 {
+        let profiles = profiles.filter(|profile| profile.is_cpu_of(service));
+        profiles.map(StoredProfile::total).sum()
+    }
+
+    /// Stores the rows of one profile. Those before one of a series too many stay stored.
+    pub(super) fn put(&mut self, rows: Vec<StoredProfile>) -> Result<(), Refusal> {
+        let now = Some(UnixNanos::now());
+        for mut row in rows {
+            let series = self.series_of(&row.labels)?;
+            if self.storage == Storage::V1 {
+                let time = row.time_nanos.div_euclid(self.storage.unit());
+                if !self.taken.insert((series, time)) {
+                    // Acknowledged, and gone in silence.
+                    continue;
                 }
             }
+            row.stored_at = now;
+            self.rows.push((series, row));
         }
-        let stored = StoredSample {
-            stack,
-            span_id,
-            trace_id,
-            value,
-        };
-        add(
-            groups.entry(promoted.into_iter().collect()).or_default(),
-            stored,
-        );
+        Ok(())
     }
-    groups
-        .into_iter()
-        .map(|(promoted, samples)| StoredProfile {
-            labels: joined(series, promoted),
-            time_nanos: profile.time_nanos,
-            samples,
-        })
-        .collect()
-}
 
-/// Equal stacks with equal ids are one sample.
-fn add(samples: &mut Vec<StoredSample>, sample: StoredSample) {
-    let key = |it: &StoredSample| (it.stack.clone(), it.span_id.clone(), it.trace_id.clone());
-    // Only neighbours are merged: totals are the same, and large profiles stay quick.
-    match samples.last_mut() {
-        Some(last) if key(last) == key(&sample) => last.value += sample.value,
-        _ => samples.push(sample),
-    }
-}
-
-/// The series with the samples' labels; the series' own win.
-fn joined(series: &RawProfileSeries, promoted: Vec<(String, String)>) -> Vec<(String, String)> {
-    let own = series.labels.iter();
-    let mut labels: Vec<_> = own
-        .map(|label| (label.name.clone(), label.value.clone()))
-        .collect();
-    for (key, value) in promoted {
-        if !labels.iter().any(|(name, _)| *name == key) {
-            labels.push((key, value));
+    fn series_of(&mut self, labels: &Arc<[(String, String)]>) -> Result<usize, Refusal> {
+        let count = self.series.len();
+        if let Some(series) = self.series.get(labels) {
+            return Ok(*series);
         }
-    }
-    if !labels.iter().any(|(name, _)| name == "service_name") {
-        labels.push(("service_name".to_owned(), "unknown_service".to_owned()));
-    }
-    labels.sort();
-    labels
-}
-
-fn hex(value: &str, digits: usize) -> Option<String> {
-    let right = value.len() == digits && value.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let zero = value.bytes().all(|byte| byte == b'0');
-    (right && !zero).then(|| value.to_lowercase())
-}
-
-/// Function names, leaf first; `None` for a sample that the server drops, as a location of its refers to
-/// nothing. Of a deeper stack the server keeps the root's side.
-fn stack(profile: &Profile, ids: &[u64]) -> Option<Vec<String>> {
-    let kept = ids.get(ids.len().saturating_sub(MAX_DEPTH)..)?;
-    let mut names = Vec::new();
-    for &id in kept {
-        let location = by_id(&profile.location, id, |location| location.id)?;
-        if location.line.is_empty() && location.address == 0 {
-            return None;
+        if self.storage == Storage::V1 && count >= MAX_SERIES {
+            return Err(Refusal::exhausted(format!(
+                "Maximum active series limit exceeded ({count}/{MAX_SERIES}), reduce the number of active streams (reduce labels or reduce label values), or contact your administrator to see if the limit can be increased"
+            )));
         }
-        if location.mapping_id != 0 {
-            by_id(&profile.mapping, location.mapping_id, |mapping| mapping.id)?;
-        }
-        for line in &location.line {
-            let function = by_id(&profile.function, line.function_id, |function| function.id)?;
-            names.push(text(profile, function.name));
-        }
+        self.series.insert(Arc::clone(labels), count);
+        Ok(count)
     }
-    Some(names)
-}
 
-/// Ids are dense from 1 as a rule, not by right.
-fn by_id<T>(items: &[T], id: u64, id_of: impl Fn(&T) -> u64) -> Option<&T> {
-    let index = usize::try_from(id).ok()?.checked_sub(1)?;
-    let expected = items.get(index).filter(|item| id_of(item) == id);
-    expected.or_else(|| items.iter().find(|item| id_of(item) == id))
-}
-
-/// A string as the server keeps it: the tail of a long one.
-pub(super) fn text(profile: &Profile, index: i64) -> String {
-    let index = usize::try_from(index).unwrap_or(0);
-    let text = profile.string_table.get(index).map_or("", String::as_str);
-    let tail = text.len().saturating_sub(MAX_STRING);
-    text.get(text.ceil_char_boundary(tail)..)
-        .unwrap_or_default()
-        .to_owned()
+    /// Of rows of one series and time one is left.
+    pub(super) fn compact(&mut self) {
+        let unit = self.storage.unit();
+        let mut seen = HashSet::new();
+        self.rows.retain(|(series, profile)| {
+            seen.insert((*series, profile.time_nanos.div_euclid(unit)))
+        });
+    }
 }

@@ -23,19 +23,35 @@ const REFUSED: [(Change, u16, &str); 17] = [
     (
         |it| it.sample = vec![it.sample[0].clone(); 16_001],
         400,
-        "too many samples",
+        "exceeds the samples count limit",
     ),
-    (|it| it.string_table[0].push('x'), 400, "string_table[0]"),
-    (|it| it.location[0].id = 0, 400, "location id"),
-    (|it| it.function[0].id = 0, 400, "function id"),
-    (|it| it.sample_type.clear(), 400, "sample type is empty"),
-    (|it| it.sample_type[0].r#type = 99, 400, "sample type"),
-    (|it| it.string_table[1].insert(1, '-'), 400, "contains -"),
-    (|it| it.sample[0].value.push(1), 400, "values and types"),
+    (
+        |it| it.string_table[0].push('x'),
+        400,
+        "string 0 should be empty string",
+    ),
+    (|it| it.location[0].id = 0, 400, "location id is 0"),
+    (|it| it.function[0].id = 0, 400, "function id is 0"),
+    (|it| it.sample_type.clear(), 400, "empty profile"),
+    (
+        |it| it.sample_type[0].r#type = 99,
+        400,
+        "sample type type string index",
+    ),
+    (
+        |it| it.string_table[1].insert(1, '-'),
+        400,
+        "sample type contains -",
+    ),
+    (
+        |it| it.sample[0].value.push(1),
+        400,
+        "sample value length mismatch",
+    ),
     (
         |it| it.sample[0].label = vec![Label::default(); 101],
         400,
-        "too many labels",
+        "exceeds the sample labels limit",
     ),
     (
         |it| {
@@ -46,11 +62,15 @@ const REFUSED: [(Change, u16, &str); 17] = [
             });
         },
         400,
-        "label",
+        "sample label string index",
     ),
-    (|it| it.function[0].name = 99, 400, "function"),
-    (|it| it.function[0].filename = 99, 400, "function"),
-    (|it| it.mapping[0].build_id = 99, 400, "mapping"),
+    (
+        |it| it.function[0].name = 99,
+        400,
+        "function name string index out of range",
+    ),
+    (|it| it.function[0].filename = 99, 400, "function file name"),
+    (|it| it.mapping[0].build_id = 99, 400, "mapping build id"),
     (
         |it| (it.period_type, it.sample[0].value[0]) = (None, 0),
         500,
@@ -76,7 +96,8 @@ fn refusals() {
     assert_eq!(push_raw(&server, bytes).0, 400);
     let refusals = server.refusals();
     assert_eq!(refusals.len(), REFUSED.len() + 1);
-    assert!(refusals.iter().all(|it| !it.message.is_empty()));
+    let last = &refusals[REFUSED.len()].message;
+    assert_eq!(last, "invalid utf8 string hex: ff70702e7079");
     assert_eq!(server.profiles(), []);
 }
 
@@ -93,10 +114,13 @@ fn refused_series() {
     };
     let names: Vec<String> = (0..29).map(|number| format!("label_{number}")).collect();
     let many: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
-    refused(&many, "max_label_names_per_series");
-    refused(&[("region", "eu"), ("region", "us")], "duplicate_label");
-    refused(&[(&"x".repeat(1_025), "x")], "label_too_long");
-    refused(&[("region", &"x".repeat(2_049))], "label_too_long");
+    refused(&many, "31 label names; limit 30");
+    refused(
+        &[("region", "eu"), ("region", "us")],
+        "duplicate label name: 'region'",
+    );
+    refused(&[(&"x".repeat(1_025), "x")], "label name too long");
+    refused(&[("region", &"x".repeat(2_049))], "label value too long");
     let bytes = || profile(&[]).encode_to_vec();
     assert_eq!(push_series(&server, &SERIES[1..], bytes()).0, 400);
     let nameless = [SERIES[0], ("service_name", "")];
