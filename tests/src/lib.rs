@@ -1,9 +1,11 @@
 //! The harness of the end-to-end tests.
 
 pub mod agent;
+pub mod certificates;
 pub mod compile;
 pub mod container;
 pub mod http;
+mod listen;
 pub mod made_up;
 pub mod matrix;
 pub mod oracle;
@@ -11,8 +13,10 @@ pub mod peers;
 pub mod pretend_pyroscope;
 pub mod process;
 pub mod profile;
+pub mod proxy;
 pub mod python;
 pub mod shop;
 pub mod spanprof;
+pub mod tls;
 
 pub use launcher::skip;

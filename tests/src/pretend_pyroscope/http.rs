@@ -154,7 +154,7 @@ fn read<S: Read + Write>(reader: &mut BufReader<S>) -> io::Result<Request> {
 }
 
 /// Header fields up to the empty line, names in lower case.
-pub(super) fn headers(reader: &mut impl BufRead) -> io::Result<BTreeMap<String, String>> {
+pub(crate) fn headers(reader: &mut impl BufRead) -> io::Result<BTreeMap<String, String>> {
     let mut headers = BTreeMap::new();
     loop {
         let line = line(reader)?;
@@ -166,7 +166,7 @@ pub(super) fn headers(reader: &mut impl BufRead) -> io::Result<BTreeMap<String, 
 }
 
 /// The body that the header fields announce.
-pub(super) fn body(
+pub(crate) fn body(
     reader: &mut impl BufRead,
     headers: &BTreeMap<String, String>,
 ) -> io::Result<Vec<u8>> {
@@ -198,7 +198,7 @@ fn exactly(reader: &mut impl BufRead, size: u64, body: &mut Vec<u8>) -> io::Resu
 }
 
 /// A line without its end.
-pub(super) fn line(reader: &mut impl BufRead) -> io::Result<String> {
+pub(crate) fn line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());

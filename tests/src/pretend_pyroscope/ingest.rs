@@ -11,10 +11,11 @@ use profiler::{
 };
 use prost::Message as _;
 
+use crate::listen::lock;
+
 use super::{
     State,
     http::{Request, Response},
-    listen::lock,
     push::store,
     refusal::Refusal,
     tenant,

@@ -5,10 +5,9 @@
 
 mod connect;
 mod flame_graph;
-mod http;
+pub(crate) mod http;
 mod ingest;
 mod json;
-mod listen;
 mod pprof;
 mod push;
 mod query;
@@ -31,8 +30,11 @@ use std::{
 
 use profiler::{export::proto::PushRequest, time::UnixNanos};
 
+use crate::{
+    listen::{Port, lock},
+    tls::{Handshake, TlsServer},
+};
 use http::{Request, Response};
-use listen::{Port, lock};
 use rate::Rate;
 pub use refusal::Refusal;
 pub use script::Misbehaviour;
@@ -54,6 +56,7 @@ pub struct PretendPyroscope {
     port: Mutex<Port>,
     address: SocketAddr,
     state: Arc<Mutex<State>>,
+    tls: Option<Arc<TlsServer>>,
 }
 
 #[derive(Debug, Default)]
@@ -80,31 +83,44 @@ impl PretendPyroscope {
     }
 
     /// The same with a storage.
-    ///
-    /// # Panics
-    /// If no port is to be had.
-    #[expect(clippy::expect_used, reason = "a test cannot go on without it")]
     pub fn with(storage: Storage) -> Self {
+        Self::run(storage, None)
+    }
+
+    /// The same over TLS; who keeps the other half of `tls` can replace its certificates and see handshakes.
+    pub fn with_tls(storage: Storage, tls: Arc<TlsServer>) -> Self {
+        Self::run(storage, Some(tls))
+    }
+
+    #[expect(clippy::expect_used, reason = "a test cannot go on without it")]
+    fn run(storage: Storage, tls: Option<Arc<TlsServer>>) -> Self {
         let state = State {
             store: Store::new(storage),
             ..State::default()
         };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
+        let server = tls.clone();
         let serve = move |stream: TcpStream| {
-            http::serve(stream, |request| answer(&shared, request));
+            let answer = |request: &Request| answer(&shared, request);
+            match &server {
+                None => http::serve(stream, answer),
+                Some(tls) => tls.serve(stream, |stream| http::serve(stream, answer)),
+            }
         };
         let port = Port::open(Arc::new(serve)).expect("a free port");
         Self {
             address: port.address,
             port: Mutex::new(port),
             state,
+            tls,
         }
     }
 
     /// Its address, for an exporter.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Where it listens.
@@ -187,6 +203,13 @@ impl PretendPyroscope {
     /// The most connections that were open at a time.
     pub fn most_connections(&self) -> usize {
         lock(&lock(&self.port).connections).most_open
+    }
+
+    /// TLS handshakes that succeeded.
+    pub fn handshakes(&self) -> Vec<Handshake> {
+        self.tls
+            .as_ref()
+            .map_or_else(Vec::new, |it| it.handshakes())
     }
 
     /// HTTP requests of any kind so far.

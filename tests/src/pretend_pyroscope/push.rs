@@ -10,12 +10,13 @@ use profiler::{
 use prost::Message as _;
 use serde_json::Value;
 
+use crate::listen::lock;
+
 use super::{
     Push, State,
     connect::{Call, Codec, NoCall},
     http::{Request, Response},
     json::{bytes, list, text},
-    listen::lock,
     pprof::{self, Pprof},
     refusal::Refusal,
     rules,

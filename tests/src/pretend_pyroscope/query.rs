@@ -10,13 +10,14 @@ use std::sync::Mutex;
 use prost::Message as _;
 use serde_json::{Value, json};
 
+use crate::listen::lock;
+
 use super::{
     State,
     connect::{Call, Codec, NoCall},
     flame_graph::FlameGraph,
     http::{Request, Response},
     json::{list, number, text, texts},
-    listen::lock,
     refusal::Refusal,
     selector::Selector,
     store::{Storage, Store, StoredProfile, StoredSample},

@@ -17,6 +17,7 @@ mod go_pprof;
 mod golden_vectors;
 mod matrix;
 mod nested;
+mod networks;
 mod odd_spans;
 mod pyroscope_sdk;
 mod right_span;

@@ -1,4 +1,4 @@
-//! The server's port: connections one thread each, counted, closed when idle, refused while it is shut.
+//! A port of a server: connections one thread each, counted, closed when idle, refused while it is shut.
 
 use std::{
     collections::BTreeMap,
@@ -14,11 +14,11 @@ use std::{
 
 /// What is known of the connections to a port.
 #[derive(Debug)]
-pub(super) struct Connections {
-    pub(super) accepted: usize,
-    pub(super) most_open: usize,
+pub(crate) struct Connections {
+    pub(crate) accepted: usize,
+    pub(crate) most_open: usize,
     /// How long one may be silent between two requests; also how long a request may stall.
-    pub(super) idle: Duration,
+    pub(crate) idle: Duration,
     /// Those that are open, to end them.
     open: BTreeMap<usize, TcpStream>,
 }
@@ -35,15 +35,15 @@ impl Default for Connections {
     }
 }
 
-pub(super) type Shared = Arc<Mutex<Connections>>;
+pub(crate) type Shared = Arc<Mutex<Connections>>;
 
 /// What is done with a connection.
 type Serve = Arc<dyn Fn(TcpStream) + Send + Sync>;
 
 /// A port that can be shut and opened again.
-pub(super) struct Port {
-    pub(super) address: SocketAddr,
-    pub(super) connections: Shared,
+pub(crate) struct Port {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: Shared,
     serve: Serve,
     /// The thread that accepts, and the flag that ends it.
     open: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
@@ -51,7 +51,7 @@ pub(super) struct Port {
 
 impl Port {
     /// Opens a free port of the loopback.
-    pub(super) fn open(serve: Serve) -> io::Result<Self> {
+    pub(crate) fn open(serve: Serve) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let mut port = Self {
             address: listener.local_addr()?,
@@ -64,7 +64,7 @@ impl Port {
     }
 
     /// Refuses connections from now on, and ends those that there are.
-    pub(super) fn shut(&mut self) {
+    pub(crate) fn shut(&mut self) {
         let Some((thread, ends)) = self.open.take() else {
             return;
         };
@@ -79,7 +79,7 @@ impl Port {
     }
 
     /// Takes connections again, on the same port.
-    pub(super) fn reopen(&mut self) -> io::Result<()> {
+    pub(crate) fn reopen(&mut self) -> io::Result<()> {
         if self.open.is_none() {
             self.accept(TcpListener::bind(self.address)?);
         }
@@ -127,6 +127,6 @@ fn enter(connections: &Shared, stream: &TcpStream) -> io::Result<usize> {
     Ok(number)
 }
 
-pub(super) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
