@@ -1,5 +1,6 @@
 //! A pretend Pyroscope: an HTTP server that takes and refuses pushes, stores and answers queries as the real one
-//! does, by what was seen of it and read in its source, and misbehaves on request.
+//! does, by what was seen of it and read in its source, and misbehaves on request. `tests/data/pyroscope.toml` has
+//! inputs with the real one's answers, to both of which `tests/tests/together/pretender` compares it.
 //!
 //! It has no OTLP (`/v1development/profiles` is 404): we do not send any.
 

@@ -1,6 +1,7 @@
 //! What tests ask of the pretend Pyroscope beside the rules: times, connections, orders, accounts.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     thread,
@@ -15,7 +16,21 @@ use profiler::{
 use prost::Message as _;
 use tests::pretend_pyroscope::{Misbehaviour, PretendPyroscope, Storage};
 
-use super::{PUSH, post, profile, push, push_series};
+use super::{
+    PUSH,
+    client::{Answer, ask},
+    message::Context,
+    row,
+};
+
+/// A profile of 10 ns, of now.
+fn profile() -> Profile {
+    let context = Context {
+        service: String::new(),
+        now: i64::try_from(UnixNanos::now().0).unwrap(),
+    };
+    context.message(&row::Profile::default())
+}
 
 fn series(service: &str, profile: &Profile) -> RawProfileSeries {
     let labels = [("__name__", "process_cpu"), ("service_name", service)];
@@ -32,9 +47,21 @@ fn series(service: &str, profile: &Profile) -> RawProfileSeries {
     }
 }
 
-fn push_all(server: &PretendPyroscope, series: Vec<RawProfileSeries>) -> (u16, String) {
+fn push_all(server: &PretendPyroscope, series: Vec<RawProfileSeries>) -> Answer {
     let bytes = PushRequest { series }.encode_to_vec();
-    post(server, PUSH, "application/proto", &bytes)
+    let kind = ("Content-Type".to_owned(), "application/proto".to_owned());
+    let headers = BTreeMap::from([kind]);
+    ask(
+        &server.address().to_string(),
+        "POST",
+        PUSH,
+        &headers,
+        &bytes,
+    )
+}
+
+fn push(server: &PretendPyroscope, profile: &Profile) -> Answer {
+    push_all(server, vec![series("rt", profile)])
 }
 
 /// Pushes are answered when they are due, and wait side by side.
@@ -46,7 +73,7 @@ fn answers_when_due() {
     let start = monotonic_now();
     thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| assert_eq!(push(&server, &profile(&[])).0, 200));
+            scope.spawn(|| assert_eq!(push(&server, &profile()).status, 200));
         }
     });
     let took = start.elapsed();
@@ -54,7 +81,7 @@ fn answers_when_due() {
     assert!(took < 4 * WAIT, "one after the other: {took:?}");
     server.answer_after(Duration::ZERO);
     let start = monotonic_now();
-    push(&server, &profile(&[]));
+    push(&server, &profile());
     assert!(start.elapsed() < WAIT);
 }
 
@@ -87,11 +114,11 @@ fn keeps_connections() {
 #[test]
 fn is_away_for_a_while() {
     let server = PretendPyroscope::start();
-    push(&server, &profile(&[]));
+    push(&server, &profile());
     server.shut();
     assert!(TcpStream::connect(server.address()).is_err());
     server.reopen();
-    push(&server, &profile(&[]));
+    push(&server, &profile());
     assert_eq!(server.pushes().len(), 2);
 }
 
@@ -100,11 +127,11 @@ fn is_away_for_a_while() {
 fn is_stopping() {
     let server = PretendPyroscope::start();
     server.stopping(true);
-    let (status, answer) = push(&server, &profile(&[]));
-    assert_eq!(status, 500);
-    assert!(answer.contains("service is unavailable"), "{answer}");
+    let answer = push(&server, &profile());
+    assert_eq!(answer.status, 500);
+    assert_eq!(answer.error("message"), "service is unavailable");
     server.stopping(false);
-    assert_eq!(push(&server, &profile(&[])).0, 200);
+    assert_eq!(push(&server, &profile()).status, 200);
 }
 
 /// The series of one service are refused for as long as asked; the others of each push are stored.
@@ -114,7 +141,7 @@ fn refuses_a_service() {
     let mut number = 0;
     let mut both = || {
         number += 10_000_000;
-        let mut message = profile(&[]);
+        let mut message = profile();
         message.time_nanos += number;
         push_all(
             &server,
@@ -123,12 +150,12 @@ fn refuses_a_service() {
     };
     for status in [400, 429, 500] {
         server.refuse_service("bad", status);
-        assert_eq!(both().0, status);
-        assert_eq!(both().0, status);
+        assert_eq!(both().status, status);
+        assert_eq!(both().status, status);
     }
     assert_eq!((server.total("bad"), server.total("good")), (0, 60));
     server.take_service("bad");
-    assert_eq!(both().0, 200);
+    assert_eq!(both().status, 200);
     assert_eq!((server.total("bad"), server.total("good")), (10, 70));
 }
 
@@ -141,12 +168,9 @@ fn redirects() {
             status,
             "http://elsewhere/x".to_owned(),
         )]);
-        let (answered, answer) = push(&server, &profile(&[]));
-        assert_eq!(answered, status);
-        assert!(
-            answer.contains("Location: http://elsewhere/x\r\n"),
-            "{answer}"
-        );
+        let answer = push(&server, &profile());
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.headers["location"], "http://elsewhere/x");
     }
     assert_eq!(server.profiles(), []);
 }
@@ -155,13 +179,13 @@ fn redirects() {
 #[test]
 fn one_error_is_told() {
     let server = PretendPyroscope::start();
-    let mut wrong = [profile(&[]), profile(&[])];
+    let mut wrong = [profile(), profile()];
     wrong[0].location[0].id = 0;
     wrong[1].function[0].id = 0;
     let mut told = Vec::new();
     for _ in 0..2 {
         let all = wrong.iter().map(|it| series("rt", it)).collect();
-        assert_eq!(push_all(&server, all).0, 400);
+        assert_eq!(push_all(&server, all).status, 400);
         told.push(server.refusals().pop().unwrap().message);
     }
     told.sort();
@@ -172,13 +196,13 @@ fn one_error_is_told() {
 /// compaction on v2, where they are those of a nanosecond.
 #[test]
 fn keeps_one_of_twins() {
-    let time = profile(&[]).time_nanos / 1_000_000 * 1_000_000;
+    let time = profile().time_nanos / 1_000_000 * 1_000_000;
     for (storage, seen, kept) in [(Storage::V1, 2, 2), (Storage::V2, 4, 3)] {
         let server = PretendPyroscope::with(storage);
         for later in [0, 0, 1, 1_000_000] {
-            let mut message = profile(&[]);
+            let mut message = profile();
             message.time_nanos = time + later;
-            assert_eq!(push(&server, &message).0, 200);
+            assert_eq!(push(&server, &message).status, 200);
         }
         assert_eq!(server.profiles().len(), seen, "{storage:?}");
         assert_eq!(server.kept().len(), kept, "{storage:?}");
@@ -194,7 +218,7 @@ fn keeps_one_of_twins() {
 fn stored_at_a_time() {
     let server = PretendPyroscope::start();
     server.answer_after(Duration::from_millis(100));
-    let mut message = profile(&[]);
+    let mut message = profile();
     message.duration_nanos = 40_000_000;
     let before = UnixNanos::now();
     push(&server, &message);
@@ -214,14 +238,16 @@ fn limits_series() {
     let names: Vec<String> = (0..5_002).map(|number| format!("s{number}")).collect();
     for (storage, status, stored) in [(Storage::V1, 429, 5_000), (Storage::V2, 200, 5_002)] {
         let server = PretendPyroscope::with(storage);
-        let mut message = profile(&[]);
+        let mut message = profile();
         let all = names.iter().map(|name| series(name, &message)).collect();
-        let (answered, answer) = push_all(&server, all);
-        assert_eq!(answered, status, "{answer}");
+        assert_eq!(push_all(&server, all).status, status);
         assert_eq!(server.profiles().len(), stored);
         message.time_nanos += 10_000_000;
-        assert_eq!(push_all(&server, vec![series("s0", &message)]).0, 200);
-        assert_eq!(push_all(&server, vec![series("s5001", &message)]).0, status);
+        assert_eq!(push_all(&server, vec![series("s0", &message)]).status, 200);
+        assert_eq!(
+            push_all(&server, vec![series("s5001", &message)]).status,
+            status
+        );
         assert_eq!(server.total("s0"), 20);
     }
 }
@@ -235,13 +261,13 @@ fn is_quick_with_very_many() {
         let server = PretendPyroscope::with(storage);
         server.forget_bodies();
         let start = monotonic_now();
-        let mut message = profile(&[]);
+        let mut message = profile();
         for _ in 0..PUSHES {
             let all = (0..EACH).map(|_| {
                 message.time_nanos += 1_000_000;
                 series("many", &message)
             });
-            assert_eq!(push_all(&server, all.collect()).0, 200);
+            assert_eq!(push_all(&server, all.collect()).status, 200);
         }
         server.compact();
         assert_eq!(server.kept_total("many"), 10 * PUSHES * EACH);
@@ -251,16 +277,28 @@ fn is_quick_with_very_many() {
     }
 }
 
-/// An empty label is as good as none, also where it makes two series one.
+/// A mapping without functions is stored and flagged.
 #[test]
-fn empty_labels_vanish() {
+fn unsymbolized_is_flagged() {
     let server = PretendPyroscope::start();
-    let labels = [("__name__", "process_cpu"), ("service_name", "rt")];
-    let bytes = profile(&[]).encode_to_vec();
-    for more in [&[][..], &[("region", "")]] {
-        let all = [&labels[..], more].concat();
-        assert_eq!(push_series(&server, &all, bytes.clone()).0, 200);
-    }
-    assert_eq!(server.profiles().len(), 1);
-    assert_eq!(server.profiles()[0].label("region"), None);
+    push(&server, &profile());
+    assert!(!server.unsymbolized());
+    let mut message = profile();
+    message.mapping[0].has_functions = false;
+    assert_eq!(push(&server, &message).status, 200);
+    assert!(server.unsymbolized());
+}
+
+/// More bytes than the server takes at once wait for their turn; a refused push takes nobody's.
+#[test]
+fn limits_the_rate() {
+    let server = PretendPyroscope::start();
+    server.limit_rate();
+    let mut large = profile();
+    large.string_table.push("x".repeat(1_500_000));
+    assert_eq!(push(&server, &large).status, 200);
+    assert_eq!(push(&server, &large).status, 429);
+    assert_eq!(push(&server, &profile()).status, 200);
+    thread::sleep(Duration::from_millis(600));
+    assert_eq!(push(&server, &large).status, 200);
 }
