@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::{
     cli::{
-        AgentArguments, OnOff, PushArguments, SamplingArguments, SpanLabelArgument, SpanProbesArgument,
-        parse_bytes, parse_duration,
+        AgentArguments, OnOff, PushArguments, SamplingArguments, SpanLabelArgument,
+        SpanProbesArgument, parse_bytes, parse_duration,
     },
     export::{Credentials, PaceLimits, Tls, transport::ClientFiles},
     kernel::{Limits, default_ring_size},

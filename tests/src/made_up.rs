@@ -13,6 +13,11 @@ use profiler::{
 /// A sample of service `shop`, namespace `prod`: of a function that `serve` calls, in a local root with an id and
 /// a name, or for 0 in no span.
 pub fn sample(function: &str, span: u64, name: &str) -> NamedSample {
+    sample_of("shop", function, span, name)
+}
+
+/// The same of another service of that namespace.
+pub fn sample_of(service: &str, function: &str, span: u64, name: &str) -> NamedSample {
     let span = SpanId::new(span).map(|id| NamedSpan {
         id,
         name: Some(name.into()),
@@ -20,7 +25,7 @@ pub fn sample(function: &str, span: u64, name: &str) -> NamedSample {
     NamedSample {
         time: BootNanos(0),
         service: Arc::new(Service {
-            name: "shop".to_owned(),
+            name: service.to_owned(),
             namespace: "prod".to_owned(),
         }),
         container: None,

@@ -1,9 +1,15 @@
 //! Profiles → what a server is to store: split, encoded, compressed. The costly part of an export, on a
 //! thread of its own.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+    mpsc::Receiver,
+};
 
-use super::{Settings, file, proto::LabelPair, queue::Encoded};
+use tokio::sync::mpsc::{Sender, error::SendError};
+
+use super::{Settings, file, proto::LabelPair, queue::Encoded, worker::dropped};
 use crate::{
     health::{Health, Loss},
     profile::{Profile, split::split},
@@ -14,11 +20,53 @@ use crate::{
 pub(super) struct Encoder {
     pub(super) settings: Arc<Settings>,
     pub(super) health: Health,
+    /// Profiles that are not yet stored or lost.
+    pub(super) waiting: Arc<AtomicUsize>,
 }
 
 impl Encoder {
+    /// Encodes windows as they come, until nobody submits any more. What is encoded goes on in portions of a
+    /// request each, and what is left of a window at its end.
+    pub(super) fn run(&self, windows: &Receiver<Vec<Profile>>, outgoing: &Sender<Vec<Encoded>>) {
+        while let Ok(profiles) = windows.recv() {
+            let now = BootNanos::now();
+            let (mut portion, mut charged) = (Vec::new(), 0);
+            for profile in profiles {
+                if outgoing.is_closed() {
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
+                    self.health.count(Loss::EncoderBehind);
+                    dropped(&profile.service, "the agent ends");
+                    continue;
+                }
+                let parts = self.encode(&profile, now);
+                self.waiting.fetch_add(parts.len(), Ordering::Relaxed);
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                charged += parts.iter().map(|part| part.charged).sum::<usize>();
+                portion.extend(parts);
+                if charged >= self.settings.pace.request_bytes {
+                    self.hand_over(std::mem::take(&mut portion), outgoing);
+                    charged = 0;
+                }
+            }
+            self.hand_over(portion, outgoing);
+        }
+    }
+
+    fn hand_over(&self, portion: Vec<Encoded>, outgoing: &Sender<Vec<Encoded>>) {
+        if portion.is_empty() {
+            return;
+        }
+        if let Err(SendError(portion)) = outgoing.blocking_send(portion) {
+            for part in portion {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.health.count(Loss::ProfileLeft);
+                dropped(&part.service, "the agent ends");
+            }
+        }
+    }
+
     /// The profile in as many parts as the server's limits ask for; `now` is when its window has ended.
-    pub(super) fn encode(&self, profile: &Profile, now: BootNanos) -> Vec<Encoded> {
+    fn encode(&self, profile: &Profile, now: BootNanos) -> Vec<Encoded> {
         let labels: Arc<[LabelPair]> = self.settings.server.series.of(&profile.service).into();
         let of_labels: usize = labels
             .iter()

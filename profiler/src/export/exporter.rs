@@ -17,7 +17,6 @@ use super::{
     Error, PaceLimits,
     encode::Encoder,
     pyroscope::{Client, Pyroscope},
-    queue::Encoded,
     retry::Policy,
     worker::{Order, Worker, dropped},
 };
@@ -29,8 +28,8 @@ use crate::{
 
 /// Windows that may wait to be encoded.
 const MAX_WINDOWS: usize = 4;
-/// Encoded profiles on the way from the thread to the task.
-const MAX_ENCODED: usize = 64;
+/// Requests' worth of encoded profiles on the way from the thread to the task.
+const MAX_ENCODED: usize = 8;
 
 /// How profiles are sent.
 #[derive(Clone, Debug)]
@@ -96,11 +95,11 @@ impl Exporter {
         let encoder = Encoder {
             settings: Arc::clone(&settings),
             health: health.clone(),
+            waiting: Arc::clone(&waiting),
         };
-        let of_encoder = Arc::clone(&waiting);
         let thread = thread::Builder::new()
             .name("spanprof-encode".to_owned())
-            .spawn(move || encode_all(&encoder, &inbox, &outgoing, &of_encoder))
+            .spawn(move || encoder.run(&inbox, &outgoing))
             .map_err(Error::Thread)?;
         let worker = Worker::new(settings, client, health.clone(), Arc::clone(&waiting));
         runtime.spawn(async move {
@@ -176,35 +175,6 @@ impl Sink {
         for profile in profiles {
             self.health.count(Loss::EncoderBehind);
             dropped(&profile.service, "encoding does not keep up");
-        }
-    }
-}
-
-fn encode_all(
-    encoder: &Encoder,
-    windows: &blocking::Receiver<Vec<Profile>>,
-    outgoing: &mpsc::Sender<Encoded>,
-    waiting: &AtomicUsize,
-) {
-    while let Ok(profiles) = windows.recv() {
-        let now = BootNanos::now();
-        for profile in profiles {
-            if outgoing.is_closed() {
-                waiting.fetch_sub(1, Ordering::Relaxed);
-                encoder.health.count(Loss::EncoderBehind);
-                dropped(&profile.service, "the agent ends");
-                continue;
-            }
-            let parts = encoder.encode(&profile, now);
-            waiting.fetch_add(parts.len(), Ordering::Relaxed);
-            waiting.fetch_sub(1, Ordering::Relaxed);
-            for part in parts {
-                if let Err(mpsc::error::SendError(part)) = outgoing.blocking_send(part) {
-                    waiting.fetch_sub(1, Ordering::Relaxed);
-                    encoder.health.count(Loss::ProfileLeft);
-                    dropped(&part.service, "the agent ends");
-                }
-            }
         }
     }
 }

@@ -59,7 +59,6 @@ impl Pyroscope {
             .map_or(Ok(()), series::check_tenant)?;
         self.series.check()
     }
-
 }
 
 /// The way to a Pyroscope.

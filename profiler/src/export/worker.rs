@@ -83,7 +83,7 @@ impl Worker {
     /// Goes on until an order's deadline, or until everything is sent after one has come.
     pub(super) async fn run(
         mut self,
-        mut incoming: mpsc::Receiver<Encoded>,
+        mut incoming: mpsc::Receiver<Vec<Encoded>>,
         mut orders: mpsc::UnboundedReceiver<Order>,
     ) {
         let (mut is_open, mut has_master) = (true, true);
@@ -100,7 +100,7 @@ impl Worker {
             }
             tokio::select! {
                 next = incoming.recv(), if is_open => match next {
-                    Some(encoded) => self.take(encoded),
+                    Some(portion) => self.take(portion),
                     None => is_open = false,
                 },
                 Some(pushed) = self.in_flight.join_next_with_id() => match pushed {
@@ -129,9 +129,12 @@ impl Worker {
         self.pace.hurry(now);
     }
 
-    fn take(&mut self, encoded: Encoded) {
-        let dropped = self.queue.push(encoded, BootNanos::now());
-        self.dropped_for_room(dropped);
+    fn take(&mut self, portion: Vec<Encoded>) {
+        let now = BootNanos::now();
+        for encoded in portion {
+            let dropped = self.queue.push(encoded, now);
+            self.dropped_for_room(dropped);
+        }
     }
 
     fn dropped_for_room(&self, encoded: Vec<Encoded>) {
@@ -318,14 +321,14 @@ impl Worker {
     }
 
     /// There is no time left: what is still here is dropped.
-    fn give_up(mut self, incoming: &mut mpsc::Receiver<Encoded>) {
+    fn give_up(mut self, incoming: &mut mpsc::Receiver<Vec<Encoded>>) {
         let mut left = self.queue.clear();
         let on_their_way = std::mem::take(&mut self.batches).into_values();
         let items = on_their_way.flat_map(|batch| batch.items);
         let mut services: Vec<_> = items.map(|item| item.encoded.service).collect();
         incoming.close();
-        while let Ok(encoded) = incoming.try_recv() {
-            services.push(encoded.service);
+        while let Ok(portion) = incoming.try_recv() {
+            services.extend(portion.into_iter().map(|encoded| encoded.service));
         }
         for service in services {
             *left.entry(service).or_default() += 1;

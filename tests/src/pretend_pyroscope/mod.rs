@@ -73,6 +73,8 @@ struct State {
     rate: Rate,
     /// Whether a request must say whose it is.
     has_tenants: bool,
+    /// What the header field `Authorization` must say, as a gateway in front would ask.
+    authorization: Option<String>,
     answer_after: Duration,
     version: String,
 }
@@ -132,6 +134,12 @@ impl PretendPyroscope {
     /// Refuses requests that name no tenant, as a server with `auth.multitenancy-enabled` does.
     pub fn require_tenants(&self) {
         lock(&self.state).has_tenants = true;
+    }
+
+    /// From now on answers 401 to pushes with another header field `Authorization`, as a gateway in front of
+    /// it would.
+    pub fn require_authorization(&self, value: &str) {
+        lock(&self.state).authorization = Some(value.to_owned());
     }
 
     /// Takes so many bytes a second from now on, and not only so many at once.

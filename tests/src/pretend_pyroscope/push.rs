@@ -122,7 +122,14 @@ fn admitted(
     decoded: Result<PushRequest, Refusal>,
 ) -> Result<(), Refusal> {
     let push = decoded?;
-    if lock(state).has_tenants {
+    let (has_tenants, authorization) = {
+        let state = lock(state);
+        (state.has_tenants, state.authorization.clone())
+    };
+    if authorization.is_some_and(|wanted| request.header("authorization") != wanted) {
+        return Err(Refusal::unauthenticated("invalid token"));
+    }
+    if has_tenants {
         tenant::check(request)?;
     }
     let waited = monotonic_now().saturating_duration_since(request.arrived);

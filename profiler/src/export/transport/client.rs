@@ -1,7 +1,7 @@
 //! The HTTP client: one for all requests, made anew when a certificate changes.
 
 use std::{
-    fmt,
+    fmt, io,
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
@@ -19,6 +19,7 @@ use reqwest::{
     },
     redirect,
 };
+use rustls::AlertDescription;
 
 use super::{
     Credentials, Settings, proxy,
@@ -251,18 +252,51 @@ async fn answer(mut response: Response) -> Answer {
 }
 
 fn failure(error: reqwest::Error, taken: &AtomicBool) -> Delivery {
+    let error = error.without_url();
     // The address is in the line that tells of it, and may be long.
     let reason = if error.is_timeout() && !error.is_connect() {
         "no answer in time".to_owned()
     } else {
-        chain(&error.without_url())
+        chain(&error)
     };
-    if taken.load(Ordering::Relaxed) {
+    if taken.load(Ordering::Relaxed) && !is_refused(&error) {
         Delivery::Lost(reason)
     } else {
         Delivery::NotSent(reason)
     }
 }
+
+/// Whether the server does not accept our certificate. From TLS 1.3 on it says so when we have begun to send,
+/// and reads nothing of it.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        let tls = match inner {
+            Some(inner) => inner.downcast_ref(),
+            None => error.downcast_ref(),
+        };
+        if let Some(rustls::Error::AlertReceived(alert)) = tls {
+            return CERTIFICATE_ALERTS.contains(alert);
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Alerts about a client's certificate (RFC 8446, 6.2).
+const CERTIFICATE_ALERTS: [AlertDescription; 8] = [
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+    AlertDescription::CertificateRequired,
+];
 
 /// An error with all its causes: what a library says first is often that something went wrong.
 fn chain(error: &dyn std::error::Error) -> String {

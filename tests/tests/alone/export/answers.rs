@@ -1,102 +1,14 @@
-//! The real exporter against the pretend Pyroscope.
+//! What the exporter makes of a server's answers.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::{fs, thread, time::Duration};
 
-use profiler::{
-    export::{Credentials, Exporter, Pyroscope, Settings},
-    health::{Health, Loss},
-    profile::{self, Aggregator, LabelSet, Profile, SpanLabel, Window},
-    runtime,
-    time::{UnixNanos, monotonic_now},
-};
+use profiler::{export::Credentials, health::Loss, profile::Profile, time::monotonic_now};
 use tests::{
-    made_up::sample,
     pretend_pyroscope::{Misbehaviour, PretendPyroscope, Storage},
     process::eventually,
 };
-use tokio::runtime::Runtime;
 
-const PERIOD: i64 = 10_000_000;
-/// Longer than anything here takes on a loaded machine.
-const HANG: Duration = Duration::from_secs(60);
-
-/// A profile of service `shop` whose samples are (leaf function, span id or 0).
-fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>) -> Profile {
-    let settings = profile::Settings {
-        period: PERIOD.unsigned_abs(),
-        span_label: SpanLabel::LocalRoot,
-        labels: LabelSet::Pyroscope { trace_id: false },
-        max_stacks: 1_000_000,
-    };
-    let mut aggregator = Aggregator::new(settings, Health::default());
-    for (name, span) in samples {
-        aggregator.add(&sample(name, span, "GET /"));
-    }
-    let window = Window {
-        start: UnixNanos::now(),
-        duration_nanos: 10_000_000_000,
-    };
-    aggregator.finish(window).remove(0)
-}
-
-fn one() -> Profile {
-    profile([("work", 0xabc)])
-}
-
-fn settings(server: &PretendPyroscope) -> Settings {
-    let mut settings = Settings::new(Pyroscope::new(server.url()));
-    settings.retry.first = Duration::from_millis(5);
-    settings
-}
-
-/// An exporter on a runtime of its own, which a test has to keep.
-fn exporter(settings: Settings) -> (Exporter, Health, Runtime) {
-    let health = Health::default();
-    let runtime = runtime::start().unwrap();
-    let exporter = Exporter::start(settings, health.clone(), runtime.handle()).unwrap();
-    (exporter, health, runtime)
-}
-
-/// What became of all that was encoded, if nothing waits: each profile was stored, or its loss has a name.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Account {
-    stored: u64,
-    refused: u64,
-    dropped: u64,
-}
-
-impl Account {
-    fn of(health: &Health) -> Self {
-        let sum = |losses: &[Loss]| losses.iter().map(|&loss| health.get(loss)).sum::<u64>();
-        let account = Self {
-            stored: health.get(Loss::ProfileStored),
-            refused: health.get(Loss::ProfileRefused),
-            dropped: sum(&[Loss::QueueFull, Loss::ProfileTooOld, Loss::ProfileLeft]),
-        };
-        let all = account.stored + account.refused + account.dropped;
-        assert_eq!(health.get(Loss::ProfileEncoded), all, "{}", health.table());
-        account
-    }
-
-    fn stored(stored: u64) -> Self {
-        Self {
-            stored,
-            ..Self::default()
-        }
-    }
-}
-
-/// Waits until nothing waits any more.
-fn settle(exporter: &Exporter) {
-    let start: Instant = monotonic_now();
-    while exporter.waiting() > 0 {
-        assert!(start.elapsed() < HANG, "still waiting");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
+use super::{Account, HANG, PERIOD, exporter, one, profile, settings, settle};
 
 /// The span asked for returns its own CPU only, an unknown span nothing; ids are no series labels.
 #[test]

@@ -1,0 +1,146 @@
+//! Many services, a server that takes its time, and series that hold up nobody.
+
+use std::{collections::BTreeSet, thread, time::Duration};
+
+use profiler::{
+    health::Loss,
+    profile::Profile,
+    time::{UnixNanos, monotonic_now},
+};
+use tests::pretend_pyroscope::{PretendPyroscope, Storage};
+
+use super::{Account, PERIOD, exporter, profiles, settings, settle};
+
+/// Rows of a profile that has nearly 30 KB before compression.
+const ROWS: usize = 330;
+
+fn services(number: usize) -> Vec<String> {
+    (0..number)
+        .map(|number| format!("service-{number}"))
+        .collect()
+}
+
+/// One window of many services.
+fn window(services: &[String]) -> Vec<Profile> {
+    let names: Vec<String> = (0..ROWS)
+        .map(|row| format!("a function with the number {row}"))
+        .collect();
+    let rows = || names.iter().map(|name| (name.as_str(), 1));
+    services
+        .iter()
+        .flat_map(|service| profiles(service, rows()))
+        .collect()
+}
+
+/// 500 services, a server that answers after half a second and takes 4 MiB a second: every window is stored
+/// within five seconds of its end, over few connections, and nothing is refused on the way.
+#[test]
+fn five_hundred_services() {
+    let server = PretendPyroscope::with(Storage::V2);
+    server.limit_rate();
+    server.answer_after(Duration::from_millis(500));
+    let (exporter, health, _runtime) = exporter(settings(&server));
+    let names = services(500);
+    for _ in 0..2 {
+        let profiles = window(&names);
+        let ended = UnixNanos::now();
+        exporter.submit(profiles);
+        settle(&exporter);
+        // The server's bucket is full again when the next window comes.
+        thread::sleep(Duration::from_secs(1));
+        for name in &names {
+            let (_, arrived) = *server.arrivals(name).last().unwrap();
+            let lag = Duration::from_nanos(arrived.0 - ended.0);
+            assert!(lag < Duration::from_secs(5), "{name}: {lag:?}");
+        }
+    }
+    assert_eq!(Account::of(&health), Account::stored(1_000));
+    assert_eq!(server.refusals(), []);
+    assert!(server.requests() < 60, "{}", server.requests());
+    assert!(server.connections() <= 4, "{}", server.connections());
+    let sizes = server.pushes().into_iter().filter_map(|push| push.request);
+    let largest = sizes
+        .flat_map(|it| it.series)
+        .flat_map(|it| it.samples)
+        .map(|it| it.raw_profile.len())
+        .max();
+    assert!(largest.unwrap() < 30_000, "{largest:?}");
+}
+
+/// The server refuses the series of one service: that is counted with its reason, all others are stored, in
+/// this window and, at once, in the next.
+#[test]
+fn one_is_refused() {
+    for storage in [Storage::V1, Storage::V2] {
+        let server = PretendPyroscope::with(storage);
+        server.refuse_service("service-17", 400);
+        let (exporter, health, _runtime) = exporter(settings(&server));
+        let names = services(50);
+        for number in 1..=2 {
+            let before = server.requests();
+            exporter.submit(window(&names));
+            settle(&exporter);
+            let account = Account {
+                stored: 49 * number,
+                refused: number,
+                dropped: 0,
+            };
+            assert_eq!(Account::of(&health), account);
+            // The second time it is known who goes alone.
+            let requests = server.requests() - before;
+            assert!(number == 1 || requests <= 5, "{requests}");
+        }
+        server.compact();
+        for name in &names {
+            let windows = if name == "service-17" { 0 } else { 2 };
+            let expected = windows * i64::try_from(ROWS).unwrap() * PERIOD;
+            assert_eq!(server.kept_total(name), expected, "{name}, {storage:?}");
+        }
+        // What was sent again had its time.
+        let times: BTreeSet<i64> = server.profiles().iter().map(|it| it.time_nanos).collect();
+        assert!(times.len() <= 2 * names.len(), "{}", times.len());
+    }
+}
+
+/// A series that the server fails at, again and again, is tried until the server takes it, and the others are
+/// stored meanwhile.
+#[test]
+fn one_fails_for_a_while() {
+    for status in [500, 429] {
+        let server = PretendPyroscope::start();
+        server.refuse_service("service-3", status);
+        let mut settings = settings(&server);
+        settings.retry.longest = Duration::from_millis(200);
+        let (exporter, health, _runtime) = exporter(settings);
+        let names = services(20);
+        exporter.submit(window(&names));
+        let start = monotonic_now();
+        while health.get(Loss::ProfileStored) < 19 {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{}",
+                health.table()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(exporter.waiting(), 1);
+        server.take_service("service-3");
+        settle(&exporter);
+        assert_eq!(Account::of(&health), Account::stored(20));
+        for name in &names {
+            assert!(server.kept_total(name) > 0, "{name}");
+        }
+    }
+}
+
+/// Connections are kept open: one window after another needs no new one.
+#[test]
+fn connections_are_kept() {
+    let server = PretendPyroscope::start();
+    let (exporter, _, _runtime) = exporter(settings(&server));
+    for _ in 0..10 {
+        exporter.submit(window(&services(3)));
+        settle(&exporter);
+    }
+    assert_eq!(server.connections(), 1);
+}

@@ -1,0 +1,119 @@
+//! A server that is away for a while.
+
+use std::{thread, time::Duration};
+
+use profiler::{health::Loss, time::monotonic_now};
+use tests::pretend_pyroscope::{Misbehaviour, PretendPyroscope};
+
+use super::{Account, HANG, PERIOD, exporter, profiles, settings, settle};
+
+fn names(window: usize) -> Vec<String> {
+    (0..20)
+        .map(|row| format!("function {row} of {window}"))
+        .collect()
+}
+
+/// Eighty windows of five services, as many as come in twenty minutes, while nobody listens: all of them are
+/// stored once the server is back, and what comes in then does not wait for them.
+#[test]
+fn everything_comes_in_the_end() {
+    const WINDOWS: usize = 80;
+    let server = PretendPyroscope::start();
+    server.shut();
+    let mut settings = settings(&server);
+    settings.retry.longest_pause = Duration::from_millis(300);
+    // Slower than they come: the backlog is some seconds' work.
+    settings.pace.request_bytes = 4_096;
+    settings.pace.requests = 2;
+    let (exporter, health, _runtime) = exporter(settings);
+    let services: Vec<String> = (0..5).map(|number| format!("service-{number}")).collect();
+    let submit = |window| {
+        let names = names(window);
+        let rows = || names.iter().map(|name| (name.as_str(), 1));
+        let all = services
+            .iter()
+            .flat_map(|service| profiles(service, rows()));
+        exporter.submit(all.collect());
+    };
+    for window in 0..WINDOWS {
+        submit(window);
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(exporter.waiting(), WINDOWS * services.len());
+    assert_eq!(health.get(Loss::ProfileMaybeTwice), 0, "nothing was sent");
+    server.answer_after(Duration::from_millis(20));
+    server.reopen();
+    settle(&exporter);
+    let all = u64::try_from(WINDOWS * services.len()).unwrap();
+    assert_eq!(Account::of(&health), Account::stored(all));
+    for service in &services {
+        assert_eq!(
+            server.kept_total(service),
+            i64::try_from(WINDOWS).unwrap() * 20 * PERIOD
+        );
+    }
+}
+
+/// A server that answers and takes nothing, and then does: everything is stored, and the failures of all have
+/// not made anybody suspect.
+#[test]
+fn server_that_is_stopping() {
+    let server = PretendPyroscope::start();
+    server.stopping(true);
+    let mut settings = settings(&server);
+    settings.retry.longest_pause = Duration::from_millis(100);
+    let (exporter, health, _runtime) = exporter(settings);
+    let names = names(0);
+    let rows = || names.iter().map(|name| (name.as_str(), 1));
+    let window = || (0..40).flat_map(|number| profiles(&format!("service-{number}"), rows()));
+    exporter.submit(window().collect());
+    while server.requests() < 10 {
+        thread::sleep(Duration::from_millis(10));
+    }
+    server.stopping(false);
+    settle(&exporter);
+    assert_eq!(Account::of(&health), Account::stored(40));
+    let before = server.requests();
+    exporter.submit(window().collect());
+    settle(&exporter);
+    assert!(
+        server.requests() - before <= 3,
+        "{}",
+        server.requests() - before
+    );
+}
+
+/// A redirect is not followed, and what was to be pushed waits.
+#[test]
+fn redirects() {
+    let server = PretendPyroscope::start();
+    server.script(
+        [301, 302, 307, 308]
+            .map(|status| Misbehaviour::Redirect(status, "https://elsewhere.example/".to_owned())),
+    );
+    let (exporter, health, _runtime) = exporter(settings(&server));
+    exporter.submit(profiles("shop", [("work", 1)]));
+    settle(&exporter);
+    assert_eq!(server.requests(), 5);
+    assert_eq!(Account::of(&health), Account::stored(1));
+}
+
+/// A push that hangs holds up only those that it was sent with.
+#[test]
+fn one_hangs() {
+    let server = PretendPyroscope::start();
+    server.script([Misbehaviour::Hang(HANG)]);
+    let (exporter, health, _runtime) = exporter(settings(&server));
+    exporter.submit(profiles("slow", [("work", 1)]));
+    while server.requests() < 1 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let start = monotonic_now();
+    exporter.submit(profiles("quick", [("work", 1)]));
+    while server.kept_total("quick") == 0 {
+        assert!(start.elapsed() < Duration::from_secs(2), "held up");
+        thread::sleep(Duration::from_millis(1));
+    }
+    exporter.drain(Duration::from_millis(100));
+    assert_eq!(health.get(Loss::ProfileLeft), 1);
+}
