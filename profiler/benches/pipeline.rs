@@ -180,6 +180,7 @@ impl Own {
             service: Arc::new(Service {
                 name: "shop".to_owned(),
                 namespace: String::new(),
+                ..Service::default()
             }),
             container: None,
             mappings: all.into(),

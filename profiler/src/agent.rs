@@ -35,6 +35,7 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     let sink = exporter.sink();
     let settings = SessionSettings {
         scope: Scope::Host,
+        told_apart: config.service_labels.clone(),
         profile: SessionSettings::profile(
             &config.sampling,
             LabelSet::Pyroscope {

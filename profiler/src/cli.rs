@@ -97,6 +97,16 @@ pub struct AgentArguments {
     /// series, and the server may throw away one of two profiles [default: on]
     #[arg(long, env = "SPANPROF_HOST_NAME_LABEL", value_name = "WHETHER")]
     pub host_name_label: Option<OnOff>,
+    /// Attributes of a service that label its profiles, as far as it has them: version, environment and
+    /// instance-id, with commas between them, or none. Every value of them is a series of its own, and
+    /// Pyroscope's storage v1 keeps 5000 series of a tenant [default: version,environment]
+    #[arg(
+        long,
+        env = "SPANPROF_SERVICE_LABELS",
+        value_delimiter = ',',
+        value_name = "LIST"
+    )]
+    pub service_labels: Option<Vec<ServiceLabelArgument>>,
     /// File whose lock makes this the only agent of the host. One of its own lets another agent run
     /// beside it, which pushes to another server [default: /run/spanprof-agent.lock of the host]
     #[arg(long, env = "SPANPROF_LOCK_FILE", value_name = "PATH")]
@@ -233,6 +243,21 @@ pub enum SpanProbesArgument {
     Auto,
     /// All the time.
     Always,
+}
+
+/// Attributes of a service that label its profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceLabelArgument {
+    /// service.version, as service_version.
+    Version,
+    /// deployment.environment.name or deployment.environment, as deployment_environment_name or
+    /// deployment_environment.
+    Environment,
+    /// service.instance.id, as service_instance_id.
+    InstanceId,
+    /// No attribute.
+    None,
 }
 
 /// Whether something is done.

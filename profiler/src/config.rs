@@ -1,15 +1,16 @@
 //! What is meant by what was typed: flags over environment over file over defaults, checked once.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
 use crate::{
     cli::{
-        AgentArguments, OnOff, PushArguments, SamplingArguments, SpanLabelArgument,
-        SpanProbesArgument, parse_bytes, parse_duration,
+        AgentArguments, OnOff, PushArguments, SamplingArguments, ServiceLabelArgument,
+        SpanLabelArgument, SpanProbesArgument, parse_bytes, parse_duration,
     },
     export::{Credentials, PaceLimits, Tls, transport::ClientFiles},
+    id::ServiceAttribute,
     kernel::{Limits, default_ring_size},
 };
 
@@ -21,6 +22,12 @@ const DEFAULT_UPLOAD_INTERVAL: Duration = Duration::from_secs(15);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of profiles that may wait.
 const DEFAULT_QUEUE: usize = 64 * 1024 * 1024;
+
+/// What changes seldom, so that it makes few series.
+const DEFAULT_SERVICE_LABELS: [ServiceLabelArgument; 2] = [
+    ServiceLabelArgument::Version,
+    ServiceLabelArgument::Environment,
+];
 
 /// How samples are taken and labelled.
 #[derive(Clone, Debug)]
@@ -122,6 +129,8 @@ pub struct AgentConfig {
     pub tags: Vec<(String, String)>,
     /// What the label `host_name` says.
     pub host_name: HostName,
+    /// What else of a service labels its profiles.
+    pub service_labels: BTreeSet<ServiceAttribute>,
     /// The file whose lock makes this the only agent; `None`: that of the host.
     pub lock_file: Option<PathBuf>,
     /// Tenant.
@@ -201,6 +210,9 @@ pub enum ConfigError {
         /// What it may be.
         reason: String,
     },
+    /// A list of labels that says none, and names some.
+    #[error("--service-labels: none goes with nothing else")]
+    NoneAndMore,
     /// A value out of its range.
     #[error("{name} must be {range}, not {value}")]
     Range {
@@ -234,6 +246,7 @@ struct File {
     host_name: Option<String>,
     host_name_label: Option<OnOff>,
     lock_file: Option<PathBuf>,
+    service_labels: Option<Vec<ServiceLabelArgument>>,
     tenant_id: Option<String>,
     basic_auth_user: Option<String>,
     basic_auth_password_file: Option<PathBuf>,
@@ -303,6 +316,7 @@ impl AgentConfig {
                     .or(file.host_name)
                     .map_or(HostName::Found, HostName::Given),
             },
+            service_labels: service_labels(arguments.service_labels.or(file.service_labels))?,
             lock_file: arguments.lock_file.or(file.lock_file),
             tenant_id: arguments.tenant_id.or(file.tenant_id),
             credentials,
@@ -324,6 +338,29 @@ fn read(path: PathBuf) -> Result<File, ConfigError> {
         }),
         Err(error) => Err(ConfigError::Unreadable { path, error }),
     }
+}
+
+/// The attributes that a list stands for.
+fn service_labels(
+    list: Option<Vec<ServiceLabelArgument>>,
+) -> Result<BTreeSet<ServiceAttribute>, ConfigError> {
+    use ServiceAttribute::{Environment, EnvironmentName, InstanceId, Version};
+    let list = list.unwrap_or_else(|| DEFAULT_SERVICE_LABELS.to_vec());
+    if list.len() > 1 && list.contains(&ServiceLabelArgument::None) {
+        return Err(ConfigError::NoneAndMore);
+    }
+    let mut attributes = BTreeSet::new();
+    for label in list {
+        match label {
+            ServiceLabelArgument::Version => attributes.extend([Version]),
+            ServiceLabelArgument::Environment => {
+                attributes.extend([EnvironmentName, Environment]);
+            }
+            ServiceLabelArgument::InstanceId => attributes.extend([InstanceId]),
+            ServiceLabelArgument::None => {}
+        }
+    }
+    Ok(attributes)
 }
 
 fn file_interval(file: &File) -> Result<Duration, ConfigError> {

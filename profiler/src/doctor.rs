@@ -96,6 +96,7 @@ fn take_samples(arguments: &DoctorArguments) -> Result<Coverage> {
     };
     let settings = SessionSettings {
         scope,
+        told_apart: BTreeSet::new(),
         profile: SessionSettings::profile(&sampling, LabelSet::File),
         windows: None,
         records: None,

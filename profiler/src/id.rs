@@ -1,6 +1,6 @@
 //! Identities. A number that names something has a type of its own.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// A process, by its thread group id in the initial pid namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,4 +89,63 @@ pub struct Service {
     pub name: String,
     /// `service.namespace`; empty where there is none.
     pub namespace: String,
+    /// What else tells its profiles apart, as far as that is wanted; no value is empty.
+    pub attributes: BTreeMap<ServiceAttribute, String>,
+}
+
+/// An attribute of a service's resource that may tell its profiles apart, by OpenTelemetry's semantic
+/// conventions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ServiceAttribute {
+    /// `service.version`.
+    Version,
+    /// `deployment.environment.name`.
+    EnvironmentName,
+    /// `deployment.environment`: what that was called before release 1.27 of the conventions.
+    Environment,
+    /// `service.instance.id`.
+    InstanceId,
+}
+
+impl ServiceAttribute {
+    /// Every one.
+    pub const ALL: [Self; 4] = [
+        Self::Version,
+        Self::EnvironmentName,
+        Self::Environment,
+        Self::InstanceId,
+    ];
+
+    /// What it is called in a resource.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Version => "service.version",
+            Self::EnvironmentName => "deployment.environment.name",
+            Self::Environment => "deployment.environment",
+            Self::InstanceId => "service.instance.id",
+        }
+    }
+
+    /// What it is called as a label: the same with underscores, which every query can spell.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Version => "service_version",
+            Self::EnvironmentName => "deployment_environment_name",
+            Self::Environment => "deployment_environment",
+            Self::InstanceId => "service_instance_id",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ServiceAttribute;
+
+    /// A label is its attribute with underscores.
+    #[test]
+    fn labels_of_attributes() {
+        for attribute in ServiceAttribute::ALL {
+            assert_eq!(attribute.label(), attribute.name().replace('.', "_"));
+        }
+    }
 }

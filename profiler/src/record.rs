@@ -1,6 +1,7 @@
 //! `spanprof record`: one shot, like `perf record`.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::IsTerminal as _,
     os::unix::process::ExitStatusExt as _,
@@ -56,6 +57,7 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
     let scope = scope(arguments, child.as_ref())?;
     let settings = SessionSettings {
         scope,
+        told_apart: BTreeSet::new(),
         profile: SessionSettings::profile(&sampling, LabelSet::File),
         windows: None,
         records,

@@ -72,6 +72,7 @@ fn run(
             service: Arc::new(Service {
                 name: "shop".to_owned(),
                 namespace: String::new(),
+                ..Service::default()
             }),
             mappings: Arc::from([]),
             interpreter: None,

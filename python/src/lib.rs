@@ -225,6 +225,12 @@ fn _process_block(py: Python<'_>) -> Option<Bound<'_, PyBytes>> {
     process::published().map(|block| PyBytes::new(py, &block))
 }
 
+/// The bytes of the process attributes' entries, for tests. `None` before the first span.
+#[pyfunction]
+fn _process_attributes(py: Python<'_>) -> Option<Bound<'_, PyBytes>> {
+    process::published_attributes().map(|entries| PyBytes::new(py, &entries))
+}
+
 /// Makes the probes fire though nobody listens, for tests and benchmarks.
 #[pyfunction]
 fn _force_probes(forced: bool) {
@@ -239,5 +245,6 @@ fn _hook(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("_LOCAL_ROOT", span::local_root_attribute(module.py()))?;
     module.add_function(wrap_pyfunction!(stats, module)?)?;
     module.add_function(wrap_pyfunction!(_force_probes, module)?)?;
-    module.add_function(wrap_pyfunction!(_process_block, module)?)
+    module.add_function(wrap_pyfunction!(_process_block, module)?)?;
+    module.add_function(wrap_pyfunction!(_process_attributes, module)?)
 }

@@ -13,6 +13,20 @@ pub(crate) const ABI_VERSION: u32 = 1;
 /// How many bytes of each name the block holds.
 const NAME_CAPACITY: usize = 256;
 
+/// The attributes of the resource that the agent is told besides names, as far as there are any.
+const ATTRIBUTES: [&str; 4] = [
+    "service.version",
+    "deployment.environment.name",
+    "deployment.environment",
+    "service.instance.id",
+];
+
+/// How many bytes of each attribute's value are told.
+const VALUE_CAPACITY: usize = 256;
+
+/// How many bytes of entries the attributes hold: more than those above can have.
+const ENTRIES_CAPACITY: usize = 2_044;
+
 /// The process block as the agent reads it. `ABI.md` documents each field.
 #[repr(C)]
 struct HookProcess {
@@ -25,21 +39,44 @@ struct HookProcess {
 
 const _: () = assert!(size_of::<HookProcess>() == 520);
 
-/// The one block of the process. It is static because the agent may read it at any time after it
-/// has learnt its address, and so that a forked child has it in the same place.
-struct Block(UnsafeCell<HookProcess>);
+/// The process attributes as the agent reads them. `ABI.md` documents each field.
+#[repr(C)]
+pub(crate) struct HookAttributes {
+    size: u32,
+    entries: [u8; ENTRIES_CAPACITY],
+}
+
+const _: () = assert!(size_of::<HookAttributes>() == 2_048);
+
+/// Something that the process tells the agent once. It is static because the agent may read it at any time
+/// after it was written, and so that a forked child has it in the same place.
+#[repr(transparent)]
+pub(crate) struct Told<T>(UnsafeCell<T>);
 
 // SAFETY: the content is written once, by whoever has won `CLAIMED`, before `spanprof_process_block`
-// is stored with release order; it is never read in this process and never written again.
-unsafe impl Sync for Block {}
+// is stored with release order; it is never read in this process before that, and never written after.
+unsafe impl<T: Send> Sync for Told<T> {}
 
-static BLOCK: Block = Block(UnsafeCell::new(HookProcess {
+static BLOCK: Told<HookProcess> = Told(UnsafeCell::new(HookProcess {
     abi_version: ABI_VERSION,
     service_name_size: 0,
     service_namespace_size: 0,
     service_name: [0; NAME_CAPACITY],
     service_namespace: [0; NAME_CAPACITY],
 }));
+
+/// What else the resource says. The agent looks for it by its name; it is complete once the block is.
+#[unsafe(no_mangle)]
+#[used]
+#[allow(
+    non_upper_case_globals,
+    reason = "the name is part of the contract with the agent"
+)]
+pub(crate) static spanprof_process_attributes: Told<HookAttributes> =
+    Told(UnsafeCell::new(HookAttributes {
+        size: 0,
+        entries: [0; ENTRIES_CAPACITY],
+    }));
 
 /// Somebody writes the block, or has written it.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
@@ -67,6 +104,14 @@ pub(crate) fn publish(span: &Bound<'_, PyAny>) -> PyResult<()> {
         .getattr(intern!(py, "attributes"))?;
     let service_name = attributes.call_method1("get", ("service.name",))?;
     let service_namespace = attributes.call_method1("get", ("service.namespace",))?;
+    let mut values = Vec::with_capacity(ATTRIBUTES.len());
+    for name in ATTRIBUTES {
+        values.push((name, attributes.call_method1("get", (name,))?));
+    }
+    let mut entries = Vec::new();
+    for (name, value) in &values {
+        put_entry(&mut entries, name, text(value)?);
+    }
     // From the claim on no Python code runs: nothing can fork or fail with the block half written.
     let service_name = text(&service_name)?;
     let service_namespace = text(&service_namespace)?;
@@ -79,6 +124,9 @@ pub(crate) fn publish(span: &Bound<'_, PyAny>) -> PyResult<()> {
     let fields = unsafe { &mut *block };
     fields.service_name_size = fill(&mut fields.service_name, service_name);
     fields.service_namespace_size = fill(&mut fields.service_namespace, service_namespace);
+    // SAFETY: as above.
+    let told = unsafe { &mut *spanprof_process_attributes.0.get() };
+    told.size = copy(&mut told.entries, &entries);
     spanprof_process_block.store(block.expose_provenance() as u64, Ordering::Release);
     Ok(())
 }
@@ -95,12 +143,46 @@ pub(crate) fn published() -> Option<Vec<u8>> {
     Some(bytes.to_vec())
 }
 
+/// The bytes of the attributes' entries, for tests; nothing as long as the block is not published.
+pub(crate) fn published_attributes() -> Option<Vec<u8>> {
+    if address() == 0 {
+        return None;
+    }
+    // SAFETY: the block's address is published, so the attributes are written and never written again.
+    let told = unsafe { &*spanprof_process_attributes.0.get() };
+    told.entries.get(..told.size as usize).map(<[u8]>::to_vec)
+}
+
 /// A resource attribute as text. The specification wants strings here; anything else counts as absent.
 fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
     match value.cast::<PyString>() {
         Ok(string) => string.to_str(),
         Err(_) => Ok(""),
     }
+}
+
+/// Appends an attribute; one without a value, or with none that is text, is left out.
+fn put_entry(entries: &mut Vec<u8>, name: &str, value: &str) {
+    let size = value.floor_char_boundary(VALUE_CAPACITY);
+    let value = value.get(..size).unwrap_or_default();
+    if value.is_empty() {
+        return;
+    }
+    for text in [name, value] {
+        // At most `VALUE_CAPACITY`.
+        entries.extend(u16::try_from(text.len()).unwrap_or(0).to_le_bytes());
+    }
+    entries.extend(name.as_bytes());
+    entries.extend(value.as_bytes());
+}
+
+/// Copies the entries, and says how many bytes they have.
+fn copy(field: &mut [u8; ENTRIES_CAPACITY], entries: &[u8]) -> u32 {
+    let Some(place) = field.get_mut(..entries.len()) else {
+        return 0;
+    };
+    place.copy_from_slice(entries);
+    u32::try_from(entries.len()).unwrap_or(0)
 }
 
 /// Copies as much of `text` as fits without cutting a character in two, and says how many bytes.

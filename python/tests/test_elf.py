@@ -105,6 +105,14 @@ def test_marks_its_version(elf):
     assert read(elf, symbol["st_value"], 4) == (1).to_bytes(4, "little")
 
 
+def test_exports_what_the_process_tells(elf):
+    symbols = elf.get_section_by_name(".dynsym")
+    for name, size in (("spanprof_process_block", 8), ("spanprof_process_attributes", 2048)):
+        (symbol,) = symbols.get_symbol_by_name(name)
+        assert symbol["st_info"]["type"] == "STT_OBJECT"
+        assert symbol["st_size"] == size
+
+
 def test_needs_libc_only(elf):
     needed = {
         tag.needed

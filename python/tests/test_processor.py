@@ -364,6 +364,46 @@ def test_the_process_block_describes_the_first_resource(resources, name, namespa
     assert block[264:] == namespace.ljust(256, b"\0")
 
 
+ATTRIBUTES = """
+import spanprof
+from spanprof import _hook
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+assert _hook._process_attributes() is None
+for attributes in {resources}:
+    provider = TracerProvider(resource=Resource({{"service.name": "x", **attributes}}))
+    provider.add_span_processor(spanprof.SpanProcessor())
+    provider.get_tracer("x").start_span("y")
+print(_hook._process_attributes().hex())
+"""
+
+ALL = {
+    "service.version": "1.2",
+    "deployment.environment.name": "läden",
+    "deployment.environment": "prod",
+    "service.instance.id": "7",
+}
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        ([ALL], ALL),
+        ([{}, ALL], {}),
+        ([{"service.version": 7, "service.instance.id": "", "host.name": "x"}], {}),
+        ([dict.fromkeys(ALL, "x" + "ä" * 300)], dict.fromkeys(ALL, "x" + "ä" * 127)),
+    ],
+)
+def test_the_process_attributes_are_those_of_the_first_resource(resources, told):
+    result = run(ATTRIBUTES.format(resources=resources), PYTHONIOENCODING="utf-8")
+    expected = b""
+    for name, value in told.items():
+        name, value = name.encode(), value.encode()
+        expected += len(name).to_bytes(2, sys.byteorder) + len(value).to_bytes(2, sys.byteorder)
+        expected += name + value
+    assert bytes.fromhex(result.stdout.strip()) == expected
+
+
 def test_says_nothing_when_all_is_well(tracer, caplog):
     with caplog.at_level(logging.DEBUG, "spanprof"), tracer.start_as_current_span("root"):
         pass

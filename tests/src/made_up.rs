@@ -27,6 +27,7 @@ pub fn sample_of(service: &str, function: &str, span: u64, name: &str) -> NamedS
         service: Arc::new(Service {
             name: service.to_owned(),
             namespace: "prod".to_owned(),
+            ..Service::default()
         }),
         container: None,
         pid: Pid(1),

@@ -322,6 +322,7 @@ impl Resource {
             pid,
             service_name: text(&block.service_name, block.service_name_size),
             service_namespace: text(&block.service_namespace, block.service_namespace_size),
+            attributes: None,
         }
     }
 }

@@ -6,6 +6,8 @@
 mod decode;
 mod strings;
 
+use std::collections::BTreeMap;
+
 use profiler_common::outcome::Outcome;
 
 pub use self::decode::{DecodeError, decode, records};
@@ -274,4 +276,7 @@ pub struct Resource {
     pub service_name: String,
     /// `service.namespace`; empty where there is none.
     pub service_namespace: String,
+    /// Further attributes by their names, no value of them empty; `None` where they were not asked for,
+    /// or the hook is of a release that does not tell them.
+    pub attributes: Option<BTreeMap<String, String>>,
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::{Error, proto::LabelPair};
 use crate::{
-    id::Service,
+    id::{Service, ServiceAttribute},
     profile::labels::{self, cut_value},
 };
 
@@ -17,10 +17,14 @@ const SERVICE_NAMESPACE: &str = "service_namespace";
 const HOST_NAME: &str = "host_name";
 /// Labels that a series of ours can have: those put on it here, and those of samples, which the server
 /// moves to it.
-const OURS: [&str; 10] = [
+const OURS: [&str; 14] = [
     "__name__",
     labels::SERVICE_NAME,
     SERVICE_NAMESPACE,
+    ServiceAttribute::Version.label(),
+    ServiceAttribute::EnvironmentName.label(),
+    ServiceAttribute::Environment.label(),
+    ServiceAttribute::InstanceId.label(),
     HOST_NAME,
     "otel.scope.name",
     "otel.scope.version",
@@ -90,8 +94,11 @@ impl SeriesLabels {
             // Tells the server the language, which it would guess from file names.
             ("pyroscope_spy", "pyspy"),
         ];
+        let attributes = service.attributes.iter();
+        let attributes = attributes.map(|(attribute, value)| (attribute.label(), value.as_str()));
         let tags = self.tags.iter();
         own.into_iter()
+            .chain(attributes)
             .chain(tags.map(|(name, value)| (name.as_str(), value.as_str())))
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| {
@@ -214,7 +221,7 @@ pub fn check_tenant(tenant: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::{MAX_TAGS, OURS, SeriesLabels, check_tenant, check_url};
-    use crate::id::Service;
+    use crate::id::{Service, ServiceAttribute};
 
     fn tagged(tags: &[(&str, &str)]) -> Result<(), String> {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
@@ -368,6 +375,7 @@ mod tests {
         let service = Service {
             name: "x".repeat(3_000),
             namespace: String::new(),
+            attributes: [(ServiceAttribute::Version, "1.2".to_owned())].into(),
         };
         let of = labels.of(&service);
         let value = |name: &str| {
@@ -377,6 +385,7 @@ mod tests {
         };
         assert_eq!(value("service_name").map(str::len), Some(2_048));
         assert_eq!(value("service_namespace"), None);
+        assert_eq!(value("service_version"), Some("1.2"));
         assert_eq!(value("host_name"), Some("node-1"));
         assert_eq!(value("region"), Some("eu"));
         assert!(

@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io::{self, Read as _, Write as _},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -28,7 +28,13 @@ const MAX_PID: u64 = 32;
 /// This host's only agent, as long as this lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 /// This is not the host's only agent, or may not be.
@@ -141,7 +147,7 @@ fn lock(file: OwnedFd, path: PathBuf) -> Result<Lock, LockError> {
         tracing::debug!(%error, "cannot write the pid into the lock's file");
     }
     tracing::debug!(path = %path.display(), "has the lock of this host");
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 /// Who has the lock, as it wrote.
@@ -178,7 +184,7 @@ mod tests {
         fs::write(&path, "123456789012\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         let first = Lock::take(Some(&path)).unwrap();
-        let flags = fcntl_getfd(first._file.as_fd()).unwrap();
+        let flags = fcntl_getfd(first.as_fd()).unwrap();
         assert!(flags.contains(FdFlags::CLOEXEC));
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,

@@ -46,6 +46,7 @@ pub(crate) fn sample(stack: &[&str], attribution: Attribution) -> NamedSample {
         service: Arc::new(Service {
             name: "shop".to_owned(),
             namespace: String::new(),
+            ..Service::default()
         }),
         container: None,
         pid: Pid(10),

@@ -9,7 +9,7 @@ mod control;
 mod data;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs::File,
     io::BufWriter,
     sync::{
@@ -31,7 +31,7 @@ use crate::{
     cli::SpanProbesArgument,
     config::Sampling,
     health::Health,
-    id::Pid,
+    id::{Pid, ServiceAttribute},
     kernel::{
         self, Bell, Control as _, ControlError, Counters, KernelControl, Limits, LoadError, Loaded,
         MappingNotices, Ring,
@@ -119,6 +119,8 @@ fn first_window(windows: Option<&(Duration, OnWindow)>) -> Duration {
 pub struct SessionSettings {
     /// Which processes.
     pub scope: Scope,
+    /// What tells the profiles of a service apart, besides its name and namespace.
+    pub told_apart: BTreeSet<ServiceAttribute>,
     /// How samples are summed.
     pub profile: profile::Settings,
     /// How long a window is, and what becomes of its profiles; `None`: one window, until the end.
@@ -223,6 +225,7 @@ impl Session {
             .spawn(move || run_looker(&looker_inbox, &answers))?;
         let mut targets = Targets::new(settings.scope, Box::new(control), health.clone());
         targets.limit(limits.processes);
+        targets.tell_apart(settings.told_apart);
         if mappings.is_some() {
             targets.expect_mapping_notices();
         }

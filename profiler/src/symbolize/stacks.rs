@@ -120,6 +120,7 @@ mod tests {
             service: Arc::new(Service {
                 name: "shop".to_owned(),
                 namespace: String::new(),
+                ..Service::default()
             }),
             container: None,
             mappings: Arc::from([]),

@@ -1,35 +1,64 @@
 //! Who owns a process's CPU: hook's resource → environment → script or module → command.
 
-use super::{Service, procfs};
-use crate::{events::Resource, id::Pid};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Bytes a name may have.
+use super::{Service, procfs};
+use crate::{
+    events::Resource,
+    id::{Pid, ServiceAttribute},
+};
+
+/// Bytes a name may have, and the value of an attribute.
 const MAX_NAME: usize = 255;
 
-/// The service of a process from what the procfs tells.
-pub fn service(pid: Pid) -> Service {
+/// The service of a process from what the procfs tells, with those attributes that tell its profiles
+/// apart.
+pub fn service(pid: Pid, told_apart: &BTreeSet<ServiceAttribute>) -> Service {
     let environment = procfs::strings(pid, "environ");
     let command = procfs::strings(pid, "cmdline");
-    from_parts(&environment, &command, &procfs::comm(pid))
+    from_parts(&environment, &command, &procfs::comm(pid), told_apart)
 }
 
 /// The service as the hook knows it, over what was known before.
-pub fn with_resource(known: &Service, resource: &Resource) -> Service {
+pub fn with_resource(
+    known: &Service,
+    resource: &Resource,
+    told_apart: &BTreeSet<ServiceAttribute>,
+) -> Service {
+    let mut service = known.clone();
     let name = clean(resource.service_name.as_bytes());
-    if name.is_empty() {
-        return known.clone();
+    if !name.is_empty() {
+        service.name = name;
+        service.namespace = clean(resource.service_namespace.as_bytes());
     }
-    Service {
-        name,
-        namespace: clean(resource.service_namespace.as_bytes()),
+    if let Some(told) = &resource.attributes {
+        service.attributes = attributes(told_apart, |name| {
+            told.get(name)
+                .map_or_else(String::new, |value| clean(value.as_bytes()))
+        });
     }
+    service
 }
 
-fn from_parts(environment: &[Vec<u8>], command: &[Vec<u8>], comm: &str) -> Service {
-    let attributes = variable(environment, "OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+/// The values of attributes, those left out that have none.
+fn attributes(
+    told_apart: &BTreeSet<ServiceAttribute>,
+    value: impl Fn(&str) -> String,
+) -> BTreeMap<ServiceAttribute, String> {
+    let values = told_apart.iter().map(|it| (*it, value(it.name())));
+    values.filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn from_parts(
+    environment: &[Vec<u8>],
+    command: &[Vec<u8>],
+    comm: &str,
+    told_apart: &BTreeSet<ServiceAttribute>,
+) -> Service {
+    let told = variable(environment, "OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
     let names = [
         variable(environment, "OTEL_SERVICE_NAME").map_or_else(String::new, clean),
-        attribute(attributes, "service.name"),
+        attribute(told, "service.name"),
         clean(program(command).unwrap_or_default().as_bytes()),
         clean(comm.as_bytes()),
     ];
@@ -38,7 +67,8 @@ fn from_parts(environment: &[Vec<u8>], command: &[Vec<u8>], comm: &str) -> Servi
             .into_iter()
             .find(|name| !name.is_empty())
             .unwrap_or_else(|| "unknown_service".to_owned()),
-        namespace: attribute(attributes, "service.namespace"),
+        namespace: attribute(told, "service.namespace"),
+        attributes: attributes(told_apart, |name| attribute(told, name)),
     }
 }
 
@@ -136,7 +166,17 @@ fn clean(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{clean, from_parts};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::{Service, clean, from_parts as from_parts_with, with_resource};
+    use crate::{
+        events::Resource,
+        id::{Pid, ServiceAttribute},
+    };
+
+    fn from_parts(environment: &[Vec<u8>], command: &[Vec<u8>], comm: &str) -> Service {
+        from_parts_with(environment, command, comm, &BTreeSet::new())
+    }
 
     fn split(text: &str) -> Vec<Vec<u8>> {
         text.split(' ').map(|it| it.as_bytes().to_vec()).collect()
@@ -178,6 +218,54 @@ mod tests {
             );
         }
         assert_eq!(from_parts(&[], &[], "").name, "unknown_service");
+    }
+
+    /// Attributes are taken under the name that the process gave, as far as they tell profiles apart: what
+    /// does not makes no other service. The hook's word counts, where it has one.
+    #[test]
+    fn attributes() {
+        use ServiceAttribute::{Environment, EnvironmentName, InstanceId, Version};
+        let environment =
+            |attributes: &str| split(&format!("OTEL_RESOURCE_ATTRIBUTES={attributes}"));
+        let both = environment(
+            "service.name=shop,service.version=1%2E2,deployment.environment=prod,service.instance.id=7,deployment.environment.name=",
+        );
+        let on = BTreeSet::from([Version, Environment, EnvironmentName]);
+        let service = from_parts_with(&both, &[], "", &on);
+        let expected = BTreeMap::from([
+            (Version, "1.2".to_owned()),
+            (Environment, "prod".to_owned()),
+        ]);
+        assert_eq!(service.attributes, expected);
+        let other = environment("service.name=shop,service.instance.id=8");
+        let [one, another] =
+            [&both, &other].map(|it| from_parts_with(it, &[], "", &BTreeSet::new()));
+        assert_eq!(one, another);
+        let long = environment(&format!("service.instance.id={}", "é".repeat(200)));
+        let of_instance = from_parts_with(&long, &[], "", &BTreeSet::from([InstanceId]));
+        assert_eq!(of_instance.attributes[&InstanceId].len(), 254);
+
+        let told = |name: &str, attributes| Resource {
+            pid: Pid(1),
+            service_name: name.to_owned(),
+            service_namespace: String::new(),
+            attributes,
+        };
+        // A hook of an earlier release.
+        let same = with_resource(&service, &told("cart", None), &on);
+        assert_eq!((same.name.as_str(), same.attributes), ("cart", expected));
+        let attributes = BTreeMap::from([
+            ("service.version", "2\n"),
+            ("service.instance.id", "9"),
+            ("host.name", "x"),
+        ]);
+        let attributes = attributes
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let resource = told("", Some(attributes.collect()));
+        let hook = with_resource(&service, &resource, &on);
+        let expected = BTreeMap::from([(Version, "2".to_owned())]);
+        assert_eq!((hook.name.as_str(), hook.attributes), ("shop", expected));
     }
 
     /// Names are cut at a character and carry no control characters.

@@ -30,6 +30,9 @@ pub struct HookFacts {
     pub sites: SpanProbeSites,
     /// Address in the file of `spanprof_process_block`, which holds the address of the process block.
     pub process_block: u64,
+    /// Address in the file of `spanprof_process_attributes`; a release that has no such symbol tells
+    /// nothing more.
+    pub process_attributes: Option<u64>,
     /// Its segments, to place it in a process.
     pub segments: Vec<Segment>,
 }
@@ -78,8 +81,12 @@ struct Note<'a> {
 }
 
 fn facts(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<HookFacts, Refused> {
-    let names = ["spanprof_abi_v1", "spanprof_process_block"];
-    let [Some(_), process_block] = elf.dynamic_symbols(names)? else {
+    let names = [
+        "spanprof_abi_v1",
+        "spanprof_process_block",
+        "spanprof_process_attributes",
+    ];
+    let [Some(_), process_block, attributes] = elf.dynamic_symbols(names)? else {
         return Err(Refused::Version);
     };
     let process_block = process_block.ok_or(Refused::Incomplete)?;
@@ -109,6 +116,7 @@ fn facts(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<HookFacts, Refused> {
     Ok(HookFacts {
         sites,
         process_block: process_block.address,
+        process_attributes: attributes.map(|symbol| symbol.address),
         segments: elf.segments().to_vec(),
     })
 }

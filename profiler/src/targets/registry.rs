@@ -6,7 +6,7 @@ mod examine;
 mod hooks;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     events::Resource,
     health::{Health, Loss},
-    id::{Pid, ProcessKey},
+    id::{Pid, ProcessKey, ServiceAttribute},
     kernel::{Control, ControlError},
     time::BootNanos,
 };
@@ -72,6 +72,8 @@ pub struct Targets {
     processes: HashMap<Pid, Known>,
     requests: Vec<Request>,
     discovery: discover::Discovery,
+    /// What tells the profiles of a service apart.
+    told_apart: BTreeSet<ServiceAttribute>,
     /// Processes that may be profiled, and that are.
     most_profiled: usize,
     profiled: usize,
@@ -112,7 +114,19 @@ pub(super) struct Known {
     /// When to look at its files.
     due: due::Due,
     refreshed: BootNanos,
-    named_by_hook: bool,
+    by_hook: ByHook,
+}
+
+/// What the hook has told of who owns a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum ByHook {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// Name and namespace.
+    Name,
+    /// The attributes, too.
+    Attributes,
 }
 
 impl Known {
@@ -146,7 +160,7 @@ impl Known {
             seen: HashSet::new(),
             due: due::Due::default(),
             refreshed: BootNanos(0),
-            named_by_hook: false,
+            by_hook: ByHook::Nothing,
         }
     }
 
@@ -162,8 +176,21 @@ impl Known {
     /// Whether what it has not imported yet would make its spans known.
     fn lacks_imports(&self) -> bool {
         let has_recipe = matches!(self.recipe, Some(Ok(_)));
-        let lacks_resource = self.hook_file.is_some() && !self.named_by_hook;
-        self.is_profiled() && (!has_recipe || lacks_resource)
+        self.is_profiled() && (!has_recipe || self.lacks_resource())
+    }
+
+    /// Whether its hook has more to tell than it has told.
+    fn lacks_resource(&self) -> bool {
+        let Some(file) = &self.hook_file else {
+            return false;
+        };
+        let tells_attributes = file.process_block.is_some_and(|it| it.attributes.is_some());
+        self.by_hook
+            < if tells_attributes {
+                ByHook::Attributes
+            } else {
+                ByHook::Name
+            }
     }
 
     /// Whether it may have imported something that is worth a look, and was not asked just now.
@@ -189,11 +216,11 @@ impl Known {
     }
 
     /// Finds out who owns its CPU, unless the hook has said so.
-    fn name_owner(&mut self) {
+    fn name_owner(&mut self, told_apart: &BTreeSet<ServiceAttribute>) {
         let pid = self.target.process.pid;
         self.change().container = container::id(pid);
-        if !self.named_by_hook {
-            self.change().service = Arc::new(labels::service(pid));
+        if self.by_hook == ByHook::Nothing {
+            self.change().service = Arc::new(labels::service(pid, told_apart));
         }
     }
 }
@@ -211,6 +238,7 @@ impl Targets {
             processes: HashMap::new(),
             requests: Vec::new(),
             discovery: discover::Discovery::default(),
+            told_apart: BTreeSet::new(),
             most_profiled: usize::MAX,
             profiled: 0,
             has_changed: true,
@@ -222,6 +250,12 @@ impl Targets {
         self.most_profiled = usize::try_from(processes).unwrap_or(usize::MAX);
     }
 
+    /// Tells the profiles of a service apart by these attributes; by no others, so that those split
+    /// nothing.
+    pub fn tell_apart(&mut self, attributes: BTreeSet<ServiceAttribute>) {
+        self.told_apart = attributes;
+    }
+
     /// Starts the sampling clock. `period` is in nanoseconds of CPU time.
     pub fn start_sampling(&mut self, period: u64) -> Result<(), ControlError> {
         self.control.start_sampling(period)
@@ -231,9 +265,17 @@ impl Targets {
     pub fn resource(&mut self, resource: &Resource) {
         if let Some(known) = self.processes.get_mut(&resource.pid) {
             self.has_changed = true;
-            let service = labels::with_resource(&known.target.service, resource);
+            let service = labels::with_resource(&known.target.service, resource, &self.told_apart);
             known.change().service = Arc::new(service);
-            known.named_by_hook = true;
+            let told = match resource.attributes {
+                Some(_) => ByHook::Attributes,
+                None => ByHook::Name,
+            };
+            known.by_hook = known.by_hook.max(told);
+            if known.lacks_resource() {
+                // Written it is, now that somebody has told a part of it.
+                self.ask_for_recipe(resource.pid, None);
+            }
         }
     }
 
@@ -416,7 +458,7 @@ impl Targets {
                 again: again.is_some(),
                 has_hook: known.hook_file.is_some(),
                 process_block: match &known.hook_file {
-                    Some(file) if !known.named_by_hook => file.process_block,
+                    Some(file) if known.lacks_resource() => file.process_block,
                     _ => None,
                 },
             });

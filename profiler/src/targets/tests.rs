@@ -193,6 +193,7 @@ fn interpreters_are_found_named_and_dropped() {
             pid,
             service_name: "cart".to_owned(),
             service_namespace: String::new(),
+            attributes: None,
         });
         assert_eq!(
             targets.snapshot().iter().next().unwrap().service.name,
@@ -352,6 +353,11 @@ fn who_does_not_run_is_left_alone() {
 }
 
 fn hook(version: &str, nop: &str, arguments: &str) -> Hook {
+    hook_with(version, nop, arguments, "")
+}
+
+/// The same with more symbols in its data: `,name`.
+fn hook_with(version: &str, nop: &str, arguments: &str, more: &str) -> Hook {
     let note = |name: &str, site: &str, arguments: &str| {
         format!(
             ".balign 4\n.4byte 8,9f-8f,3\n.asciz \"stapsdt\"\n8: .8byte {site}\n.8byte base\n\
@@ -359,8 +365,9 @@ fn hook(version: &str, nop: &str, arguments: &str) -> Hook {
         )
     };
     let text = format!(
-        ".globl {version},spanprof_process_block\n.type {version},@object\n\
-         .type spanprof_process_block,@object\n.data\nspanprof_process_block: .8byte 0\n.text\n{version}: nop\none: {nop}\ntwo: .byte 0x0f,0x1f,0x44,0,0\n\
+        ".globl {version},spanprof_process_block{more}\n.type {version},@object\n\
+         .type spanprof_process_block,@object\n.data\nspanprof_process_block: .8byte 0\n\
+         spanprof_process_attributes: .space 2048\n.text\n{version}: nop\none: {nop}\ntwo: .byte 0x0f,0x1f,0x44,0,0\n\
          .section .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\nbase: .space 1\n\
          .section .note.stapsdt,\"\",\"note\"\n{}{}.section .note.GNU-stack,\"\"\n",
         note("span_start", "one", arguments),
@@ -384,10 +391,20 @@ fn hook(version: &str, nop: &str, arguments: &str) -> Hook {
 fn hooks_are_told_apart() {
     const NOP: &str = ".byte 0x0f,0x1f,0x44,0,0";
     const START: &str = "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13";
-    let Hook::Present(HookFacts { sites, .. }) = hook("spanprof_abi_v1", NOP, START) else {
-        panic!("not found")
+    let present = |more: &str| match hook_with("spanprof_abi_v1", NOP, START, more) {
+        Hook::Present(facts) => facts,
+        other => panic!("{other:?}"),
     };
+    let HookFacts {
+        sites,
+        process_attributes,
+        ..
+    } = present("");
     assert_eq!(sites.span_end[0] - sites.span_start[0], 5);
+    // Of a release that tells no attributes.
+    assert_eq!(process_attributes, None);
+    let newer = present(",spanprof_process_attributes");
+    assert!(newer.process_attributes.is_some());
     assert_eq!(
         hook("spanprof_abi_v2", NOP, START),
         Hook::Refused(Refused::Version)

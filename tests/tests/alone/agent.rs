@@ -1,12 +1,12 @@
 //! `spanprof agent`: what a server gets, under which names, when, and from which processes.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use tests::{
     agent::{self, Agent, counted, samples, time_in},
     pretend_pyroscope::PretendPyroscope,
     process::{Running, Signal},
-    python::{Python, Workload, with_newest},
+    python::{Python, Workload, program, with_newest},
 };
 
 /// Starts the workload of nested spans under a service name of its own environment.
@@ -285,6 +285,10 @@ fn refusals() {
             said.contains("service_name") && said.contains("own"),
             "{said}"
         );
+        let said = refused(&[&url[..], &["--service-labels", "none,version"]].concat());
+        assert!(said.contains("--service-labels"), "{said}");
+        let said = refused(&[&url[..], &["--service-labels", "pod"]].concat());
+        assert!(said.contains("instance-id"), "{said}");
         let said = refused(&[&url[..], &["--upload-interval", "5m"]].concat());
         assert!(said.contains("30s"), "{said}");
         let missing = [
@@ -297,5 +301,156 @@ fn refusals() {
         assert!(said.contains("/nonexistent"), "{said}");
         let said = refused(&[&url[..], &["--basic-auth-user", "me"]].concat());
         assert!(said.contains("basic-auth-password-file"), "{said}");
+    });
+}
+
+/// Version and environment of a service label its profiles, under the names that the process gave; the
+/// package's word counts, else the environment's. What is off is no label, and splits no profile.
+#[test]
+fn service_labels() {
+    const TOLD: &str = "
+import workload
+tracer = workload.set_up_tracing(
+    service_name='told', service_version='2.0', deployment_environment_name='stage', service_instance_id='7'
+)
+workload.wait_for_start()
+for _ in range(20):
+    with tracer.start_as_current_span('root'):
+        workload.burn(0.1)
+workload.say(done=True)
+workload.wait_for_end()
+";
+    let labels = |server: &PretendPyroscope, service: &str| {
+        let of_service = server.profiles().into_iter();
+        let of_service = of_service.filter(|it| it.label("service_name") == Some(service));
+        let all: BTreeSet<Vec<(String, String)>> = of_service
+            .map(|it| {
+                it.labels
+                    .into_iter()
+                    .filter(|(name, _)| is_of_service(name))
+                    .collect()
+            })
+            .collect();
+        all
+    };
+    let expect = |labels: &[(&str, &str)]| -> Vec<(String, String)> {
+        labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let attributes = |instance: &str| {
+        format!(
+            "service.name=env,service.version=1.0,deployment.environment=prod,service.instance.id={instance}"
+        )
+    };
+    let run = |python: &Python, arguments: &[&str]| {
+        let agent = Agent::start(arguments);
+        let mut command = python.command();
+        command.args(["-c", TOLD]).env(
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "service.name=before,service.version=1.0",
+        );
+        let mut workloads = vec![Workload::start(&mut command)];
+        for instance in ["1", "2"] {
+            let attributes = attributes(instance);
+            let environment = [
+                ("WITHOUT_PACKAGE", "1"),
+                ("OTEL_RESOURCE_ATTRIBUTES", &attributes),
+            ];
+            workloads.push(start(python, &environment));
+        }
+        for workload in &mut workloads {
+            workload.begin();
+        }
+        workloads[0].facts("done");
+        workloads[1].facts("cpu");
+        workloads[2].facts("cpu");
+        let (server, _) = agent.stop();
+        assert_eq!(server.refusals(), []);
+        server
+    };
+    with_newest(|python| {
+        let server = run(python, &[]);
+        let of_environment = [
+            ("deployment_environment", "prod"),
+            ("service_version", "1.0"),
+        ];
+        let of_environment = BTreeSet::from([expect(&of_environment)]);
+        assert_eq!(labels(&server, "env"), of_environment);
+        let of_package = [
+            ("deployment_environment_name", "stage"),
+            ("service_version", "2.0"),
+        ];
+        let found = labels(&server, "told");
+        assert!(found.contains(&expect(&of_package)), "{found:?}");
+
+        let server = run(python, &["--service-labels", "instance-id"]);
+        let instances = ["1", "2"].map(|id| expect(&[("service_instance_id", id)]));
+        assert_eq!(labels(&server, "env"), BTreeSet::from(instances));
+        let found = labels(&server, "told");
+        assert!(
+            found.contains(&expect(&[("service_instance_id", "7")])),
+            "{found:?}"
+        );
+
+        let server = run(python, &["--service-labels", "none"]);
+        for service in ["env", "told"] {
+            assert_eq!(labels(&server, service), BTreeSet::from([Vec::new()]));
+        }
+    });
+}
+
+fn is_of_service(label: &str) -> bool {
+    ["service_version", "service_instance_id"].contains(&label)
+        || label.starts_with("deployment_environment")
+}
+
+/// A package of a release that tells no attributes is understood: its name and namespace count, and the
+/// attributes are those of the environment.
+#[test]
+fn older_package() {
+    with_newest(|python| {
+        let mut command = python.command();
+        command.args(["-c", "import spanprof; print(*spanprof.__path__)"]);
+        let said = Running::start(&mut command).wait().stdout;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let package = folder.path().join("spanprof");
+        fs::create_dir(&package).expect("it can be made");
+        let mut older = 0;
+        for entry in fs::read_dir(said.trim()).expect("the package").flatten() {
+            let Ok(mut bytes) = fs::read(entry.path()) else {
+                continue;
+            };
+            // Another name in the table of symbols, which the agent does not know; of the same hash
+            // (33 × h + c for each character c), by which the loader knows it.
+            let (name, other) = (
+                b"spanprof_process_attributes",
+                b"spanprof_process_attributfR",
+            );
+            while let Some(at) = bytes.windows(name.len()).position(|it| it == name) {
+                bytes[at..at + name.len()].copy_from_slice(other);
+                older += 1;
+            }
+            fs::write(package.join(entry.file_name()), bytes).expect("it can be written");
+        }
+        assert!(older > 0);
+        let agent = Agent::start(&[]);
+        let path = format!("{}:{}", folder.path().display(), program("").display());
+        let attributes = "service.name=other,service.version=1.0";
+        let environment = [
+            ("PYTHONPATH", path.as_str()),
+            ("OTEL_RESOURCE_ATTRIBUTES", attributes),
+        ];
+        let mut workload = start(python, &environment);
+        workload.begin();
+        workload.facts("cpu");
+        let (server, _) = agent.stop();
+        let profiles = server.profiles().into_iter();
+        let versions: BTreeSet<_> = profiles
+            .filter(|it| it.label("service_name") == Some("nested"))
+            .map(|it| it.label("service_version").map(str::to_owned))
+            .collect();
+        assert_eq!(versions, BTreeSet::from([Some("1.0".to_owned())]));
     });
 }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use profiler_common::{context::SpanRecipe, event::HookProcess, walk::ReadUser as _};
 
 use super::{
+    attributes,
     memory::Memory,
     recipe::{CodeCount, NoRecipe, NodeTypes, Place},
 };
@@ -38,8 +39,17 @@ pub struct Request {
     pub again: bool,
     /// Whether it maps a hook.
     pub has_hook: bool,
-    /// Where the process has the address of its hook's process block, if that is to be read.
-    pub process_block: Option<u64>,
+    /// Where its hook says who it is, if that is to be read.
+    pub process_block: Option<ProcessBlock>,
+}
+
+/// Where a process says who it is (`python/ABI.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessBlock {
+    /// Where it has the address of its hook's process block.
+    pub address: u64,
+    /// Where its process attributes are; `None` where its hook is of a release without.
+    pub attributes: Option<u64>,
 }
 
 /// What a look has found.
@@ -58,14 +68,20 @@ pub struct Answer {
 }
 
 /// What the process block says; `None` where it is not written yet, or of another version.
-fn resource(memory: &Memory, pid: Pid, place: u64) -> Option<Resource> {
-    let address = memory.read_u64(place).filter(|&address| address != 0)?;
+fn resource(memory: &Memory, pid: Pid, place: ProcessBlock) -> Option<Resource> {
+    let address = memory
+        .read_u64(place.address)
+        .filter(|&address| address != 0)?;
     let mut bytes = [0; size_of::<HookProcess>()];
     if !memory.fill(address, &mut bytes) {
         return None;
     }
     let block: HookProcess = bytemuck::pod_read_unaligned(&bytes);
-    (block.abi_version == ABI_VERSION).then(|| Resource::new(pid, &block))
+    (block.abi_version == ABI_VERSION).then(|| Resource {
+        // They are written before the block has an address.
+        attributes: place.attributes.and_then(|it| attributes::read(memory, it)),
+        ..Resource::new(pid, &block)
+    })
 }
 
 /// Looks at processes.

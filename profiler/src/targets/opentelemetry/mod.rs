@@ -5,6 +5,7 @@
 //! it has imported modules or when its recipe no longer fits; on a thread of its own, because a hostile
 //! process can make a read of its memory block. Must not know samples or the kernel's maps.
 
+mod attributes;
 pub mod looker;
 pub mod memory;
 pub mod objects;

@@ -287,7 +287,7 @@ impl Targets {
             known.due.soon(now);
         }
         if self.scope != Scope::Host {
-            known.name_owner();
+            known.name_owner(&self.told_apart);
         }
         self.insert(pid, known);
         self.tell(pid);

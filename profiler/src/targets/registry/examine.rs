@@ -59,7 +59,7 @@ impl Targets {
         let found = known.target.interpreter.is_some();
         let is_profiled = found || self.scope != Scope::Host;
         if is_profiled && (is_new || found != had) {
-            known.name_owner();
+            known.name_owner(&self.told_apart);
         }
         if !found && self.scope == Scope::Host {
             // Nobody asks for the addresses of what is not profiled.

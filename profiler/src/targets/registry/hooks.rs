@@ -14,6 +14,7 @@ use crate::{
     targets::{
         Mapping,
         elf::FileState,
+        opentelemetry::looker::ProcessBlock,
         probe::{Hook, HookFacts},
         python::place::load_bias,
     },
@@ -49,8 +50,8 @@ struct Attached {
 pub(super) struct HookFile {
     state: FileState,
     mapping: Mapping,
-    /// Where the process has the address of its process block; `None` where it cannot be placed.
-    pub(super) process_block: Option<u64>,
+    /// Where the process says who it is; `None` where it cannot be placed.
+    pub(super) process_block: Option<ProcessBlock>,
 }
 
 impl HookFile {
@@ -59,7 +60,13 @@ impl HookFile {
         Self {
             state,
             mapping: mapping.clone(),
-            process_block: bias.map(|bias| facts.process_block.wrapping_add(bias)),
+            process_block: bias.map(|bias| {
+                let place = |address: u64| address.wrapping_add(bias);
+                ProcessBlock {
+                    address: place(facts.process_block),
+                    attributes: facts.process_attributes.map(place),
+                }
+            }),
         }
     }
 }
