@@ -198,7 +198,10 @@ impl Own {
         let settings = profile::Settings {
             period: 10_101_010,
             span_label: SpanLabel::LocalRoot,
-            labels: LabelSet::Pyroscope { trace_id: false },
+            labels: LabelSet::Pyroscope {
+                span_name: true,
+                trace_id: false,
+            },
             max_stacks: 100_000,
         };
         let mut pipeline = Pipeline::new(settings, Health::default());

@@ -39,6 +39,7 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
         profile: SessionSettings::profile(
             &config.sampling,
             LabelSet::Pyroscope {
+                span_name: config.span_name_label,
                 trace_id: config.trace_id_label,
             },
         ),

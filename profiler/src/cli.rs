@@ -95,7 +95,12 @@ pub struct AgentArguments {
     pub host_name: Option<String>,
     /// Whether profiles are labelled with host_name. Without it, agents of two hosts write to the same
     /// series, and the server may throw away one of two profiles [default: on]
-    #[arg(long, env = "SPANPROF_HOST_NAME_LABEL", value_name = "WHETHER")]
+    #[arg(
+        long,
+        env = "SPANPROF_HOST_NAME_LABEL",
+        hide_possible_values = true,
+        value_name = "on|off"
+    )]
     pub host_name_label: Option<OnOff>,
     /// Attributes of a service that label its profiles, as far as it has them: version, environment and
     /// instance-id, with commas between them, or none. Every value of them is a series of its own, and
@@ -137,6 +142,17 @@ pub struct AgentArguments {
     /// PEM file with that certificate's key
     #[arg(long, env = "SPANPROF_CLIENT_KEY_FILE", value_name = "PATH")]
     pub client_key_file: Option<PathBuf>,
+    /// Whether samples are labelled with span_name: as the span is called (raw), or not at all (off).
+    /// Every name of a service is a series of its own, and Pyroscope's storage v1 keeps 5000 series of a
+    /// tenant: with names that hold ids, switch it off. span_id stays, and so do flame graphs of spans
+    /// [default: raw]
+    #[arg(
+        long,
+        env = "SPANPROF_SPAN_NAME_LABEL",
+        hide_possible_values = true,
+        value_name = "off|raw"
+    )]
+    pub span_name_label: Option<SpanNameLabelArgument>,
     /// Also label samples with trace_id. Off by default: Pyroscope before 2.1 makes a series of
     /// every trace of it, which soon hits the server's limit of series
     #[arg(long, env = "SPANPROF_TRACE_ID_LABEL", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
@@ -243,6 +259,16 @@ pub enum SpanProbesArgument {
     Auto,
     /// All the time.
     Always,
+}
+
+/// How samples are labelled with the name of their span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpanNameLabelArgument {
+    /// Not at all.
+    Off,
+    /// As it stands.
+    Raw,
 }
 
 /// Attributes of a service that label its profiles.

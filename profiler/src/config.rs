@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     cli::{
         AgentArguments, OnOff, PushArguments, SamplingArguments, ServiceLabelArgument,
-        SpanLabelArgument, SpanProbesArgument, parse_bytes, parse_duration,
+        SpanLabelArgument, SpanNameLabelArgument, SpanProbesArgument, parse_bytes, parse_duration,
     },
     export::{Credentials, PaceLimits, Tls, transport::ClientFiles},
     id::ServiceAttribute,
@@ -141,6 +141,8 @@ pub struct AgentConfig {
     pub tls: Tls,
     /// Where pushes wait, and how fast they go.
     pub push: Push,
+    /// Whether samples carry `span_name`.
+    pub span_name_label: bool,
     /// Whether samples carry `trace_id`.
     pub trace_id_label: bool,
 }
@@ -259,6 +261,7 @@ struct File {
     push_request_size: Option<String>,
     push_rate: Option<String>,
     push_timeout: Option<String>,
+    span_name_label: Option<SpanNameLabelArgument>,
     trace_id_label: Option<bool>,
 }
 
@@ -322,6 +325,10 @@ impl AgentConfig {
             credentials,
             tls,
             push,
+            span_name_label: arguments
+                .span_name_label
+                .or(file.span_name_label)
+                .is_none_or(|how| how == SpanNameLabelArgument::Raw),
             trace_id_label: arguments
                 .trace_id_label
                 .or(file.trace_id_label)

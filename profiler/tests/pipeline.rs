@@ -140,7 +140,10 @@ fn as_text(case: &str, span_label: SpanLabel, labels: LabelSet) -> String {
 #[test]
 fn pushed() {
     for case in CASES {
-        let labels = LabelSet::Pyroscope { trace_id: false };
+        let labels = LabelSet::Pyroscope {
+            span_name: true,
+            trace_id: false,
+        };
         insta::assert_snapshot!(
             format!("pushed_{case}"),
             as_text(case, SpanLabel::LocalRoot, labels)

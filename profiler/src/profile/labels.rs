@@ -62,8 +62,10 @@ impl SpanLabel {
 /// Which labels samples carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelSet {
-    /// `span_id`, `span_name` and `container_id`, so that a server keeps few series.
+    /// `span_id` and `container_id`, so that a server keeps few series.
     Pyroscope {
+        /// Whether to add `span_name`: one series per name.
+        span_name: bool,
         /// Whether to add `trace_id`: one series per trace on servers before 2.1.
         trace_id: bool,
     },
@@ -94,8 +96,15 @@ impl Labels {
         let trace = context.and_then(|context| context.trace);
         let container = sample.container.clone();
         match set {
-            LabelSet::Pyroscope { trace_id } => Self {
-                span,
+            LabelSet::Pyroscope {
+                span_name,
+                trace_id,
+            } => Self {
+                // Without its name a span is the same whatever it was called: one row.
+                span: span.map(|span| NamedSpan {
+                    name: span.name.filter(|_| span_name),
+                    ..span
+                }),
                 trace: trace.filter(|_| trace_id),
                 container,
                 ..Self::default()

@@ -11,7 +11,10 @@ use crate::{
     join::{Attribution, Reason},
 };
 
-const PYROSCOPE: LabelSet = LabelSet::Pyroscope { trace_id: false };
+const PYROSCOPE: LabelSet = LabelSet::Pyroscope {
+    span_name: true,
+    trace_id: false,
+};
 
 /// A decoded profile as text: header, mappings, then each sample with its stack and labels.
 fn text(message: &proto::Profile) -> String {
@@ -53,6 +56,49 @@ fn text(message: &proto::Profile) -> String {
     samples.sort();
     lines.extend(samples);
     lines.join("\n")
+}
+
+/// Without their names, samples of one span are one row, whatever it was called: none of them is lost,
+/// and the span keeps its id. Files keep the names.
+#[test]
+fn span_names_can_be_left_out() {
+    let renamed = || {
+        let Attribution::Span(mut context) = in_child() else {
+            panic!("in a span")
+        };
+        context.local_root = Some(span(1, "GET /renamed"));
+        Attribution::Span(context)
+    };
+    let samples = [
+        sample(&["main"], in_child()),
+        sample(&["main"], renamed()),
+        sample(&["main"], renamed()),
+        sample(&["main"], Attribution::NoSpan),
+    ];
+    let rows = |labels| {
+        let profiles = profiles(&samples, labels, 100, &Health::default());
+        let message = decode(&pprof::encode(&profiles[0]));
+        let lines = text(&message);
+        let rows = lines.lines().filter(|line| line.contains("main:7"));
+        rows.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let without = LabelSet::Pyroscope {
+        span_name: false,
+        trace_id: false,
+    };
+    assert_eq!(
+        rows(without),
+        [
+            "10000000 main:7 []",
+            "30000000 main:7 [span_id=0000000000000001]"
+        ]
+    );
+    assert_eq!(rows(PYROSCOPE).len(), 3);
+    let file = rows(LabelSet::File);
+    assert!(
+        file.iter()
+            .any(|row| row.contains("span_name=GET /renamed"))
+    );
 }
 
 fn decode(bytes: &[u8]) -> proto::Profile {

@@ -65,6 +65,41 @@ fn spans_reach_pyroscope() {
     });
 }
 
+/// Without the names of spans a service is one series, and the span asked for still returns its CPU.
+#[test]
+fn span_names_on_request() {
+    with_newest(|python| {
+        let agent = Agent::start(&["--span-name-label", "off"]);
+        let mut workload = start(python, &[]);
+        workload.begin();
+        workload.facts("cpu");
+        let (server, _) = agent.stop();
+        let profiles = server.profiles().into_iter();
+        let series: BTreeSet<_> = profiles
+            .filter(|it| it.label("service_name") == Some("nested"))
+            .map(|it| it.labels)
+            .collect();
+        assert_eq!(series.len(), 1, "{series:#?}");
+        assert!(
+            series
+                .iter()
+                .flat_map(|it| it.iter())
+                .all(|(name, _)| name != "span_name")
+        );
+        let samples = samples(&server, "nested");
+        let ids: Vec<&str> = samples
+            .iter()
+            .filter_map(|it| it.span_id.as_deref())
+            .collect();
+        let functions = server.select_merge_span_profile("nested", &ids);
+        assert!(
+            functions.values().sum::<i64>() > 500_000_000,
+            "{functions:?}"
+        );
+        assert_eq!(server.refusals(), []);
+    });
+}
+
 /// A trace's id is on samples only where that was asked for.
 #[test]
 fn trace_id_on_request() {
@@ -92,18 +127,23 @@ fn config_file() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("spanprof.toml");
         let password = folder.path().join("password");
+        let lock = folder.path().join("lock");
         fs::write(&password, "secret\n").expect("it can be written");
         let text = format!(
             "pyroscope_url = {:?}\nfrequency = 199\nupload_interval = \"1s\"\ntenant_id = \"file\"\n\
              basic_auth_user = \"me\"\nbasic_auth_password_file = {password:?}\ntrace_id_label = true\n\
-             span_label = \"active\"\n[tags]\nregion = \"eu\"\nzone = \"a\"\n",
+             span_label = \"active\"\nhost_name = \"filed\"\nhost_name_label = \"on\"\nlock_file = {lock:?}\n\
+             service_labels = [\"instance-id\"]\nspan_name_label = \"off\"\n[tags]\nregion = \"eu\"\nzone = \"a\"\n",
             server.url()
         );
         fs::write(&path, &text).expect("it can be written");
         let file = path.to_str().expect("a path of text");
         let flags = ["--config", file, "--tenant-id", "flag", "--tag", "zone=b"];
-        let agent = Agent::run(server, &mut agent::command(&flags));
-        let mut workload = start(python, &[]);
+        let mut command = agent::command(&flags);
+        let agent = Agent::run(server, command.env_remove("SPANPROF_LOCK_FILE"));
+        assert!(lock.exists());
+        let attributes = "service.version=1,service.instance.id=7";
+        let mut workload = start(python, &[("OTEL_RESOURCE_ATTRIBUTES", attributes)]);
         workload.begin();
         workload.facts("cpu");
         let (server, _) = agent.stop();
@@ -116,6 +156,13 @@ fn config_file() {
         for profile in server.profiles() {
             let labels = ["region", "zone"].map(|name| profile.label(name));
             assert_eq!(labels, [Some("eu"), Some("b")]);
+            assert_eq!(profile.label("host_name"), Some("filed"));
+            assert_eq!(profile.label("span_name"), None);
+            if profile.label("service_name") == Some("nested") {
+                let labels = ["service_instance_id", "service_version"];
+                let labels = labels.map(|name| profile.label(name));
+                assert_eq!(labels, [Some("7"), None]);
+            }
         }
         assert!(
             samples(&server, "nested")
@@ -326,8 +373,9 @@ workload.wait_for_end()
         let all: BTreeSet<Vec<(String, String)>> = of_service
             .map(|it| {
                 it.labels
-                    .into_iter()
+                    .iter()
                     .filter(|(name, _)| is_of_service(name))
+                    .cloned()
                     .collect()
             })
             .collect();

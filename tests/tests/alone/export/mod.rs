@@ -36,7 +36,10 @@ fn profiles<'a>(service: &str, samples: impl IntoIterator<Item = (&'a str, u64)>
     let settings = profile::Settings {
         period: PERIOD.unsigned_abs(),
         span_label: SpanLabel::LocalRoot,
-        labels: LabelSet::Pyroscope { trace_id: false },
+        labels: LabelSet::Pyroscope {
+            span_name: true,
+            trace_id: false,
+        },
         max_stacks: 1_000_000,
     };
     let mut aggregator = Aggregator::new(settings, Health::default());
