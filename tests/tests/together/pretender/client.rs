@@ -70,6 +70,13 @@ pub(super) fn ask(
         (name.to_lowercase(), value.trim().to_owned())
     });
     let headers: BTreeMap<_, _> = headers.collect();
+    let joined;
+    let body = if headers.contains_key("transfer-encoding") {
+        joined = dechunked(body);
+        &joined
+    } else {
+        body
+    };
     let mut plain = String::new();
     match headers.get("content-encoding").map(String::as_str) {
         Some("gzip") => GzDecoder::new(body).read_to_string(&mut plain).unwrap(),
@@ -81,5 +88,20 @@ pub(super) fn ask(
         length: body.len(),
         body: plain,
         took,
+    }
+}
+
+/// A body that came in chunks, as Go sends long ones.
+fn dechunked(mut body: &[u8]) -> Vec<u8> {
+    let mut joined = Vec::new();
+    loop {
+        let end = body.windows(2).position(|it| it == b"\r\n").unwrap();
+        let size = str::from_utf8(&body[..end]).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return joined;
+        }
+        joined.extend(&body[end + 2..end + 2 + size]);
+        body = &body[end + 2 + size + 2..];
     }
 }

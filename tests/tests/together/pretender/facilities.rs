@@ -302,3 +302,57 @@ fn limits_the_rate() {
     thread::sleep(Duration::from_millis(600));
     assert_eq!(push(&server, &large).status, 200);
 }
+
+/// Grafana asks in protobuf.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Question {
+    #[prost(string, tag = "1")]
+    profile_type: String,
+    #[prost(string, tag = "2")]
+    selector: String,
+    #[prost(string, repeated, tag = "3")]
+    spans: Vec<String>,
+    #[prost(int64, tag = "4")]
+    start: i64,
+    #[prost(int64, tag = "5")]
+    end: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct FlameGraph {
+    #[prost(string, repeated, tag = "1")]
+    names: Vec<String>,
+    #[prost(int64, tag = "3")]
+    total: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Found {
+    #[prost(message, optional, tag = "1")]
+    graph: Option<FlameGraph>,
+}
+
+/// The same question in protobuf has the same answer.
+#[test]
+fn answers_in_protobuf() {
+    let server = PretendPyroscope::start();
+    push(&server, &profile());
+    let question = Question {
+        profile_type: "process_cpu:cpu:nanoseconds:cpu:nanoseconds".to_owned(),
+        selector: "{service_name=\"rt\"}".to_owned(),
+        spans: Vec::new(),
+        start: 1,
+        end: i64::MAX,
+    };
+    let kind = ("Content-Type".to_owned(), "application/proto".to_owned());
+    let path = "/querier.v1.QuerierService/SelectMergeSpanProfile";
+    let body = question.encode_to_vec();
+    let address = server.address().to_string();
+    let answer = ask(&address, "POST", path, &BTreeMap::from([kind]), &body);
+    let found = Found::decode(answer.body.as_bytes()).unwrap();
+    let graph = found.graph.unwrap();
+    assert_eq!(
+        (graph.total, graph.names),
+        (10, vec!["total".to_owned(), "work".to_owned()])
+    );
+}
