@@ -40,7 +40,7 @@ pub enum Command {
     )]
     Record(RecordArguments),
     /// Profiles every CPython process of the host and pushes to Pyroscope, until stopped
-    Agent(AgentArguments),
+    Agent(Box<AgentArguments>),
     /// Says what works here, what does not, and how to mend it
     Doctor(DoctorArguments),
 }

@@ -35,7 +35,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         .init();
     match cli.command {
         Command::Record(arguments) => record::record(&arguments),
-        Command::Agent(arguments) => agent::agent(&AgentConfig::from_arguments(arguments)?),
+        Command::Agent(arguments) => agent::agent(&AgentConfig::from_arguments(*arguments)?),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
     }
 }

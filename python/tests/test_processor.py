@@ -397,8 +397,8 @@ ALL = {
 def test_the_process_attributes_are_those_of_the_first_resource(resources, told):
     result = run(ATTRIBUTES.format(resources=resources), PYTHONIOENCODING="utf-8")
     expected = b""
-    for name, value in told.items():
-        name, value = name.encode(), value.encode()
+    for attribute in told.items():
+        name, value = (text.encode() for text in attribute)
         expected += len(name).to_bytes(2, sys.byteorder) + len(value).to_bytes(2, sys.byteorder)
         expected += name + value
     assert bytes.fromhex(result.stdout.strip()) == expected

@@ -24,7 +24,7 @@ fn label(python: &Python, arguments: &[&str]) -> Option<String> {
     assert_eq!(server.refusals(), []);
     let profiles = server.profiles();
     let mut labels = profiles.iter().map(|it| it.label("host_name"));
-    let first = labels.next().expect("a profile");
+    let first = labels.next().unwrap();
     assert!(labels.all(|label| label == first));
     first.map(str::to_owned)
 }
