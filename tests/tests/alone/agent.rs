@@ -70,13 +70,13 @@ fn spans_reach_pyroscope() {
 fn span_names_on_request() {
     with_newest(|python| {
         let agent = Agent::start(&["--span-name-label", "off"]);
-        let mut workload = start(python, &[]);
+        let mut workload = python.start("labelled.py", &["nameless", "1"]);
         workload.begin();
-        workload.facts("cpu");
+        workload.facts("used");
         let (server, _) = agent.stop();
         let profiles = server.profiles().into_iter();
         let series: BTreeSet<_> = profiles
-            .filter(|it| it.label("service_name") == Some("nested"))
+            .filter(|it| it.label("service_name") == Some("nameless"))
             .map(|it| it.labels)
             .collect();
         assert_eq!(series.len(), 1, "{series:#?}");
@@ -86,12 +86,12 @@ fn span_names_on_request() {
                 .flat_map(|it| it.iter())
                 .all(|(name, _)| name != "span_name")
         );
-        let samples = samples(&server, "nested");
+        let samples = samples(&server, "nameless");
         let ids: Vec<&str> = samples
             .iter()
             .filter_map(|it| it.span_id.as_deref())
             .collect();
-        let functions = server.select_merge_span_profile("nested", &ids);
+        let functions = server.select_merge_span_profile("nameless", &ids);
         assert!(
             functions.values().sum::<i64>() > 500_000_000,
             "{functions:?}"
@@ -355,18 +355,6 @@ fn refusals() {
 /// package's word counts, else the environment's. What is off is no label, and splits no profile.
 #[test]
 fn service_labels() {
-    const TOLD: &str = "
-import workload
-tracer = workload.set_up_tracing(
-    service_name='told', service_version='2.0', deployment_environment_name='stage', service_instance_id='7'
-)
-workload.wait_for_start()
-for _ in range(20):
-    with tracer.start_as_current_span('root'):
-        workload.burn(0.1)
-workload.say(done=True)
-workload.wait_for_end()
-";
     let labels = |server: &PretendPyroscope, service: &str| {
         let of_service = server.profiles().into_iter();
         let of_service = of_service.filter(|it| it.label("service_name") == Some(service));
@@ -394,11 +382,16 @@ workload.wait_for_end()
     };
     let run = |python: &Python, arguments: &[&str]| {
         let agent = Agent::start(arguments);
-        let mut command = python.command();
-        command.args(["-c", TOLD]).env(
-            "OTEL_RESOURCE_ATTRIBUTES",
-            "service.name=before,service.version=1.0",
-        );
+        let resource = [
+            "service.version=2.0",
+            "deployment.environment.name=stage",
+            "service.instance.id=7",
+        ];
+        let arguments = [&["told", "2"], &resource[..]].concat();
+        let mut command = python.program("labelled.py", &arguments);
+        // The package's word counts.
+        let before = "service.name=before,service.version=1.0";
+        command.env("OTEL_RESOURCE_ATTRIBUTES", before);
         let mut workloads = vec![Workload::start(&mut command)];
         for instance in ["1", "2"] {
             let attributes = attributes(instance);
@@ -411,7 +404,7 @@ workload.wait_for_end()
         for workload in &mut workloads {
             workload.begin();
         }
-        workloads[0].facts("done");
+        workloads[0].facts("used");
         workloads[1].facts("cpu");
         workloads[2].facts("cpu");
         let (server, _) = agent.stop();
@@ -485,18 +478,17 @@ fn older_package() {
         assert!(older > 0);
         let agent = Agent::start(&[]);
         let path = format!("{}:{}", folder.path().display(), program("").display());
-        let attributes = "service.name=other,service.version=1.0";
-        let environment = [
-            ("PYTHONPATH", path.as_str()),
-            ("OTEL_RESOURCE_ATTRIBUTES", attributes),
-        ];
-        let mut workload = start(python, &environment);
+        let attributes = "service.name=before,service.version=1.0";
+        let mut command = python.program("labelled.py", &["older", "1"]);
+        command.env("PYTHONPATH", path);
+        command.env("OTEL_RESOURCE_ATTRIBUTES", attributes);
+        let mut workload = Workload::start(&mut command);
         workload.begin();
-        workload.facts("cpu");
+        workload.facts("used");
         let (server, _) = agent.stop();
         let profiles = server.profiles().into_iter();
         let versions: BTreeSet<_> = profiles
-            .filter(|it| it.label("service_name") == Some("nested"))
+            .filter(|it| it.label("service_name") == Some("older"))
             .map(|it| it.label("service_version").map(str::to_owned))
             .collect();
         assert_eq!(versions, BTreeSet::from([Some("1.0".to_owned())]));

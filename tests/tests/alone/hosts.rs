@@ -89,19 +89,17 @@ fn two_agents() {
             second.args(["--frequency", "199", "--upload-interval", "1s"]);
             let second = Running::start(&mut second);
             second.stderr.wait_for("profiling");
-            let mut workload = start(python);
+            let mut workload = python.start("labelled.py", &["of both", "1.5"]);
             workload.begin();
-            let cpu = workload.facts("cpu");
+            let told = workload.facts("used")["used"].as_f64().unwrap();
             second.signal(Signal::TERM);
             assert!(second.wait().status.success());
             let (server, _) = first.stop();
             server.compact();
-            let told = cpu["cpu"].as_object().into_iter().flatten();
-            let told: f64 = told.filter_map(|(_, seconds)| seconds.as_f64()).sum();
             for host in ["one", "two"] {
                 let profiles = server.profiles().into_iter();
                 let of_host = profiles.filter(|it| {
-                    it.label("service_name") == Some("nested")
+                    it.label("service_name") == Some("of both")
                         && it.label("host_name") == Some(host)
                 });
                 let sum: i64 = of_host.flat_map(|it| it.samples).map(|it| it.value).sum();

@@ -58,10 +58,14 @@ fn found(variable: impl Fn(&str) -> Option<String>) -> Result<Found, Error> {
         Ok(Some((name, address)))
     };
     let except = first(&["no_proxy", "NO_PROXY"]).map_or_else(String::new, |(_, list)| list);
+    let except = by_commas(&except);
+    if except.split(',').any(|entry| entry == "*") {
+        return Ok(Found::default());
+    }
     Ok(Found {
         http: address(&["http_proxy", "all_proxy", "ALL_PROXY"])?,
         https: address(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?,
-        except: by_commas(&except),
+        except,
     })
 }
 
@@ -126,9 +130,11 @@ mod tests {
     fn exceptions() {
         let found = of(&[
             ("NO_PROXY", "other"),
-            ("no_proxy", " localhost, .example.com.  10.0.0.0/8,, *"),
+            ("no_proxy", " localhost, .example.com.  10.0.0.0/8,, "),
         ]);
-        assert_eq!(found.except, "localhost,.example.com,10.0.0.0/8,*");
+        assert_eq!(found.except, "localhost,.example.com,10.0.0.0/8");
+        let all = of(&[("all_proxy", "proxy:3128"), ("NO_PROXY", "localhost *")]);
+        assert_eq!(all, Found::default());
     }
 
     /// An address that is none is refused with the name of its variable, and without the address.
