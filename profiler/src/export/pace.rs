@@ -26,14 +26,16 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Rate and burst are what a Pyroscope takes of a tenant by default (grafana/pyroscope,
-    /// `distributor.ingestion-rate-limit-mb` and `-burst-size-mb`, of 1 048 576 bytes each).
+    /// The rate is what a Pyroscope takes of a tenant by default (grafana/pyroscope,
+    /// `distributor.ingestion-rate-limit-mb`, of 1 048 576 bytes each). It takes 2 MiB at once
+    /// (`distributor.ingestion-burst-size-mb`): less leaves room for requests that come closer together than they
+    /// were sent.
     fn default() -> Self {
         Self {
             request_bytes: 1024 * 1024,
             requests: 4,
             bytes_a_second: 4 * 1024 * 1024,
-            burst_bytes: 2 * 1024 * 1024,
+            burst_bytes: 1536 * 1024,
         }
     }
 }
@@ -88,13 +90,20 @@ impl Pace {
         self.failures > 0
     }
 
-    /// Bytes that may go now.
+    /// Bytes that may go now: any number if as many are allowed as ever will be.
+    pub(super) fn allowance(&mut self, now: BootNanos) -> usize {
+        match self.allowed(now) {
+            bytes if bytes >= self.most.burst_bytes => usize::MAX,
+            bytes => bytes,
+        }
+    }
+
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "between 0 and the burst"
     )]
-    pub(super) fn allowance(&mut self, now: BootNanos) -> usize {
+    fn allowed(&mut self, now: BootNanos) -> usize {
         let since = now.since(self.counted).as_secs_f64();
         let more = float(self.now.bytes_a_second) * since;
         self.allowance = (self.allowance + more).min(float(self.most.burst_bytes));
@@ -212,14 +221,17 @@ mod tests {
             bytes_a_second,
             ..
         } = Limits::default();
-        assert_eq!(pace.allowance(later(60_000)), burst_bytes);
+        assert_eq!(pace.allowed(later(60_000)), burst_bytes);
+        assert_eq!(pace.allowance(later(60_000)), usize::MAX);
         pace.spend(burst_bytes);
         assert_eq!(pace.allowance(later(60_000)), 0);
         let when = pace.when(bytes_a_second / 10, later(60_000));
         assert!((later(60_100)..later(60_110)).contains(&when), "{when:?}");
         assert!(pace.allowance(when) >= bytes_a_second / 10);
         // A profile larger than any burst has to be tried some time.
-        assert!(pace.when(usize::MAX, when) < later(70_000));
+        let when = pace.when(usize::MAX, when);
+        assert!(when < later(70_000));
+        assert_eq!(pace.allowance(when), usize::MAX);
     }
 
     /// Too much: half of everything, down to a least, and back again bit by bit as pushes are stored.

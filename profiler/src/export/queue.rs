@@ -71,6 +71,17 @@ pub(super) struct Room {
     pub(super) live: bool,
 }
 
+/// What can be done now.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Nothing is ready.
+    Nothing,
+    /// What is ready waits until the rate allows for so many bytes.
+    NotYet(usize),
+    /// A request.
+    Goes(Batch),
+}
+
 /// Profiles that go in one request.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -188,8 +199,9 @@ impl Queue {
     }
 
     /// Takes what goes in the next request: of what is ready the live before the backlog, the oldest
-    /// first. `None` if nothing is ready, or if the allowance is too small for it.
-    pub(super) fn take(&mut self, now: BootNanos, room: Room) -> Option<Batch> {
+    /// first, as much as it may hold. What the rate does not allow yet waits as a whole, or requests would
+    /// become small, and as many of them as may be on their way would carry little.
+    pub(super) fn take(&mut self, now: BootNanos, room: Room) -> Next {
         let of_kind = |is_backlog| {
             let is_wanted =
                 move |item: &Item| item.ready <= now && item.is_backlog(now) == is_backlog;
@@ -206,12 +218,20 @@ impl Queue {
         } else {
             live
         };
+        let items = chosen.iter().filter_map(|key| self.items.get(key));
+        let charged: usize = items.map(|item| item.encoded.charged).sum();
+        if chosen.is_empty() {
+            return Next::Nothing;
+        }
+        if charged > room.allowance {
+            return Next::NotYet(charged);
+        }
         let items: Vec<Item> = chosen
             .into_iter()
             .filter_map(|key| self.remove(key))
             .collect();
         self.in_flight += items.iter().map(Item::bytes).sum::<usize>();
-        (!items.is_empty()).then_some(Batch { items, is_backlog })
+        Next::Goes(Batch { items, is_backlog })
     }
 
     fn choose(
@@ -228,8 +248,7 @@ impl Queue {
                 continue;
             }
             let with_it = charged + item.encoded.charged;
-            let too_large = with_it > room.bytes && !chosen.is_empty();
-            if too_large || with_it > room.allowance {
+            if with_it > room.bytes && !chosen.is_empty() {
                 break;
             }
             chosen.push(key);
@@ -239,12 +258,9 @@ impl Queue {
         chosen
     }
 
-    /// When the next profile will be ready, and what the server charges for it.
-    pub(super) fn next(&self) -> Option<(BootNanos, usize)> {
-        let items = self.items.values();
-        items
-            .map(|item| (item.ready, item.encoded.charged))
-            .min_by_key(|(ready, _)| *ready)
+    /// When the next profile will be ready.
+    pub(super) fn next_ready(&self) -> Option<BootNanos> {
+        self.items.values().map(|item| item.ready).min()
     }
 
     /// Makes everything ready, in any company: what has failed was not to blame.
@@ -306,7 +322,7 @@ impl Queue {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use super::{Encoded, OVERHEAD, Queue, Room};
+    use super::{Batch, Encoded, Next, OVERHEAD, Queue, Room};
     use crate::{id::Service, time::BootNanos};
 
     const NOW: BootNanos = BootNanos(10_000_000_000_000);
@@ -332,9 +348,15 @@ mod tests {
         }
     }
 
+    fn batch(queue: &mut Queue, room: Room) -> Option<Batch> {
+        match queue.take(NOW, room) {
+            Next::Goes(batch) => Some(batch),
+            Next::Nothing | Next::NotYet(_) => None,
+        }
+    }
+
     fn names(queue: &mut Queue, room: Room) -> Vec<String> {
-        let batch = queue.take(NOW, room);
-        let items = batch.into_iter().flat_map(|batch| batch.items);
+        let items = batch(queue, room).into_iter().flat_map(|batch| batch.items);
         items.map(|item| item.encoded.id).collect()
     }
 
@@ -348,7 +370,7 @@ mod tests {
         let dropped = queue.push(encoded("d", 0), NOW);
         assert_eq!(dropped.len(), 1);
         assert_eq!(dropped[0].id, "a");
-        let batch = queue.take(NOW, ROOM).unwrap();
+        let batch = batch(&mut queue, ROOM).unwrap();
         assert_eq!(batch.items.len(), 3);
         // All room is taken by what is being sent.
         assert_eq!(queue.push(encoded("e", 0), NOW).len(), 1);
@@ -402,14 +424,16 @@ mod tests {
             allowance: 4_999,
             ..ROOM
         };
-        assert!(names(&mut queue, little).is_empty(), "it is its turn");
+        let next = queue.take(NOW, little);
+        assert!(matches!(next, Next::NotYet(5_000)), "it is its turn");
         assert_eq!(names(&mut queue, ROOM), ["large"]);
         assert_eq!(names(&mut queue, ROOM).len(), 10);
         let little = Room {
-            allowance: 150,
+            allowance: 199,
             ..ROOM
         };
-        assert_eq!(names(&mut queue, little).len(), 1);
+        assert!(matches!(queue.take(NOW, little), Next::NotYet(200)));
+        assert_eq!(names(&mut queue, ROOM).len(), 2);
     }
 
     /// A profile that has failed goes in ever smaller company, when its time has come; its service's next
@@ -420,7 +444,7 @@ mod tests {
         for number in 0..4 {
             queue.push(encoded(&number.to_string(), 8), NOW);
         }
-        let mut items = queue.take(NOW, ROOM).unwrap().items;
+        let mut items = batch(&mut queue, ROOM).unwrap().items;
         for item in &mut items {
             item.company = 2;
         }
@@ -432,7 +456,7 @@ mod tests {
         assert_eq!(names(&mut queue, ROOM), ["1", "2"]);
         assert_eq!(names(&mut queue, ROOM), ["3"]);
         assert!(names(&mut queue, ROOM).is_empty());
-        assert_eq!(queue.next(), Some((BootNanos(NOW.0 + 1), 100)));
+        assert_eq!(queue.next_ready(), Some(BootNanos(NOW.0 + 1)));
         queue.hurry(NOW);
         assert_eq!(names(&mut queue, ROOM), ["0"]);
         queue.suspect(&service);

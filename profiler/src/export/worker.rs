@@ -21,7 +21,7 @@ use super::{
     backlog::{Backlog, Line},
     pace::Pace,
     pyroscope::{self, Client},
-    queue::{Batch, Encoded, Item, Queue, Room},
+    queue::{Batch, Encoded, Item, Next, Queue, Room},
     retry::Outcome,
 };
 use crate::{
@@ -32,6 +32,9 @@ use crate::{
 
 /// How often the task looks up even if nothing happens: for what grows too old, and for what is to be told.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The shortest sleep.
+const SOON: Duration = Duration::from_millis(20);
 
 /// To be through by then.
 #[derive(Clone, Copy, Debug)]
@@ -176,17 +179,20 @@ impl Worker {
                 backlog,
                 live,
             };
-            if let Some(batch) = self.queue.take(now, room) {
-                self.push(batch, now);
-                continue;
+            let soon = BootNanos(now.0.saturating_add(nanos(SOON)));
+            match self.queue.take(now, room) {
+                Next::Goes(batch) => self.push(batch, now),
+                Next::NotYet(bytes) => {
+                    wake = wake.min(self.pace.when(bytes, now).max(soon));
+                    break;
+                }
+                Next::Nothing => {
+                    // What is ready and did not go waits for one of those on their way.
+                    let ready = self.queue.next_ready();
+                    wake = wake.min(ready.map_or(wake, |ready| ready.max(soon)));
+                    break;
+                }
             }
-            if let Some((ready, bytes)) = self.queue.next() {
-                // What is ready and did not go waits for the rate, or for one of those on their way.
-                let when = ready.max(self.pace.when(bytes, now));
-                let soon = BootNanos(now.0.saturating_add(nanos(Duration::from_millis(20))));
-                wake = wake.min(when.max(soon));
-            }
-            break;
         }
         let wait = Duration::from_nanos(wake.0.saturating_sub(now.0));
         Instant::from_std(monotonic_now() + wait)
