@@ -174,6 +174,7 @@ impl Own {
             file: own.file,
             path: own.path.clone(),
             evaluation_loop: 0..0,
+            is_alone: true,
         };
         let target = Target {
             process: process(),

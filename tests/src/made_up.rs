@@ -47,6 +47,7 @@ pub fn sample_of(service: &str, function: &str, span: u64, name: &str) -> NamedS
 fn frame(function: &str) -> Arc<Frame> {
     Arc::new(Frame {
         kind: FrameKind::Python,
+        is_named: true,
         name: function.into(),
         file: "/srv/app.py".into(),
         line: 3,

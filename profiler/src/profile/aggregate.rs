@@ -130,6 +130,7 @@ pub(super) fn marker(name: &str) -> Frame {
     Frame {
         kind: FrameKind::Marker,
         name: name.into(),
+        is_named: true,
         file: "".into(),
         line: 0,
         start_line: 0,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::Profile;
-use crate::symbolize::{Frame, FrameKind};
+use crate::symbolize::Frame;
 
 /// The profiles as folded stacks, sorted, labels and services merged: counts are samples. Kernel frames
 /// end in `_[k]`, by which flame graph tools colour them. Ends in a newline unless empty.
@@ -23,9 +23,6 @@ pub fn folded(profiles: &[Profile]) -> String {
 
 /// A frame's name without what the format gives a meaning of its own.
 fn name(frame: &Frame) -> String {
-    let mut name = frame.name.replace(';', ":").replace(['\n', '\r'], " ");
-    if frame.kind == FrameKind::Kernel {
-        name.push_str("_[k]");
-    }
-    name
+    let name = frame.marked_name();
+    name.replace(';', ":").replace(['\n', '\r'], " ")
 }

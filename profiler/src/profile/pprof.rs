@@ -176,7 +176,7 @@ impl<'profile> Encoder<'profile> {
     fn function(&mut self, frame: &Frame) -> u64 {
         let function = proto::Function {
             id: 0,
-            name: self.string(&frame.name),
+            name: self.string(&frame.marked_name()),
             system_name: 0,
             filename: self.string(&frame.file),
             start_line: i64::from(frame.start_line),

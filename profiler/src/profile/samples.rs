@@ -12,15 +12,22 @@ use crate::{
     time::{BootNanos, UnixNanos},
 };
 
-/// A Python frame of `app.py`, or a kernel one for a name that starts with `k:`.
+/// A Python frame of `app.py`; one of the kernel (`k:`), of the interpreter's machinery (`i:`), of a
+/// library (`n:`) or a marker (`m:`). A name with `+0x` is none, but a place.
 pub(crate) fn frame(name: &str) -> Arc<Frame> {
-    let (kind, file, path) = match name.strip_prefix("k:") {
-        Some(_) => (FrameKind::Kernel, "", "[kernel]"),
-        None => (FrameKind::Python, "/srv/app.py", "/usr/bin/python3.12"),
+    const PYTHON: &str = "/usr/bin/python3.12";
+    let (prefix, rest) = name.split_at(name.len().min(2));
+    let (kind, name, file, path) = match prefix {
+        "k:" => (FrameKind::Kernel, rest, "", "[kernel]"),
+        "i:" => (FrameKind::Interpreter, rest, "", PYTHON),
+        "n:" => (FrameKind::Native, rest, "", "/usr/lib/libc.so.6"),
+        "m:" => (FrameKind::Marker, rest, "", "[unknown]"),
+        _ => (FrameKind::Python, name, "/srv/app.py", PYTHON),
     };
     Arc::new(Frame {
         kind,
-        name: name.trim_start_matches("k:").into(),
+        name: name.into(),
+        is_named: !name.contains("+0x"),
         file: file.into(),
         line: 7,
         start_line: 5,

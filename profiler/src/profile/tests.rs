@@ -120,7 +120,7 @@ fn pprof_for_pyroscope() {
     mapping 1 /usr/bin/python3.12
     mapping 2 [kernel]
     10000000 main:7 []
-    20000000 read:7 < handle:7 < main:7 [span_id=0000000000000001, span_name=GET /]
+    20000000 read_[k]:7 < handle:7 < main:7 [span_id=0000000000000001, span_name=GET /]
     ");
 }
 

@@ -67,6 +67,7 @@ impl KernelFrames {
         let frame = Arc::new(Frame {
             kind: FrameKind::Kernel,
             name: name.into(),
+            is_named: true,
             file: "".into(),
             line: 0,
             start_line: 0,

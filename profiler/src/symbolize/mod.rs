@@ -10,7 +10,7 @@ mod python;
 mod stacks;
 mod symbolizer;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 pub use self::symbolizer::{Settings, Symbolizer};
 
@@ -50,6 +50,8 @@ pub struct Frame {
     pub kind: FrameKind,
     /// Function name: `co_qualname`, a symbol, or a marker such as `[truncated]`.
     pub name: Arc<str>,
+    /// Whether that is a name, and not a place in a file (`libc.so.6+0x9c3d1`) for want of a symbol.
+    pub is_named: bool,
     /// Source file as the code object has it; empty where unknown.
     pub file: Arc<str>,
     /// Current line, from 1; 0 where unknown.
@@ -60,6 +62,16 @@ pub struct Frame {
     pub mapping: Arc<MappedFile>,
 }
 
+impl Frame {
+    /// Its name, with the suffix `_[k]` on frames of the kernel: by that flame graph tools know them.
+    pub fn marked_name(&self) -> Cow<'_, str> {
+        match self.kind {
+            FrameKind::Kernel => Cow::Owned(format!("{}_[k]", self.name)),
+            _ => Cow::Borrowed(&self.name),
+        }
+    }
+}
+
 /// What runs a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FrameKind {
@@ -67,6 +79,9 @@ pub enum FrameKind {
     Python,
     /// Machine code in user space.
     Native,
+    /// Machine code of a file that holds CPython and nothing else: what it takes to run the Python
+    /// frame below it.
+    Interpreter,
     /// The kernel.
     Kernel,
     /// Nothing: it says what is missing here.

@@ -1,11 +1,11 @@
 //! Native addresses → frames, through blazesym and the symbols of the mapped file.
 
-use std::{num::NonZeroUsize, os::fd::AsRawFd as _, sync::Arc};
+use std::{cell::OnceCell, num::NonZeroUsize, ops::Range, os::fd::AsRawFd as _, sync::Arc};
 
 use blazesym::{
     helper::read_elf_build_id,
     symbolize::{
-        Input, Symbolized, Symbolizer,
+        Input, Sym, Symbolized, Symbolizer,
         source::{Elf, Source},
     },
 };
@@ -15,7 +15,11 @@ use super::{Frame, FrameKind, MappedFile};
 use crate::{
     health::{Health, Loss},
     id::Pid,
-    targets::{FileId, Mapping, elf::OpenFile, mappings},
+    targets::{
+        FileId, Mapping,
+        elf::{Elf as Sections, OpenFile},
+        mappings,
+    },
 };
 
 /// Files whose symbols are kept open.
@@ -27,7 +31,7 @@ const MAX_ADDRESSES: usize = 65_536;
 #[derive(Debug)]
 pub(super) struct NativeFrames {
     files: LruCache<FileId, Symbols>,
-    frames: LruCache<(FileId, u64), Arc<Frame>>,
+    frames: LruCache<(FileId, u64, FrameKind), Arc<Frame>>,
     health: Health,
 }
 
@@ -36,6 +40,8 @@ pub(super) struct NativeFrames {
 #[derive(Debug)]
 struct Symbols {
     open: Option<(Symbolizer, Source<'static>, OpenFile)>,
+    /// Addresses of its sections, read when a symbol without a size is met.
+    sections: OnceCell<Vec<Range<u64>>>,
     mapping: Arc<MappedFile>,
 }
 
@@ -63,24 +69,32 @@ impl NativeFrames {
         Arc::clone(&self.symbols(pid, mapping).mapping)
     }
 
-    /// Names an address inside a mapping.
-    pub(super) fn frame(&mut self, pid: Pid, address: u64, mapping: &Mapping) -> Arc<Frame> {
+    /// Names an address inside a mapping of code of a kind.
+    pub(super) fn frame(
+        &mut self,
+        pid: Pid,
+        address: u64,
+        mapping: &Mapping,
+        kind: FrameKind,
+    ) -> Arc<Frame> {
         let offset = (address - mapping.addresses.start.min(address)) + mapping.file_offset;
-        let key = (mapping.file, offset);
+        let key = (mapping.file, offset, kind);
         if let Some(ready) = self.frames.get(&key) {
             return Arc::clone(ready);
         }
         let symbols = self.symbols(pid, mapping);
-        let name = symbols.name(offset);
+        let symbol = symbols.name(offset);
         let mapped = Arc::clone(&symbols.mapping);
-        let name = name.unwrap_or_else(|| {
+        let is_named = symbol.is_some();
+        let name = symbol.unwrap_or_else(|| {
             self.health.count(Loss::NativeUnknown);
             let file = mapped.path.rsplit('/').next().unwrap_or_default();
             format!("{file}+{offset:#x}")
         });
         let frame = Arc::new(Frame {
-            kind: FrameKind::Native,
+            kind,
             name: name.into(),
+            is_named,
             file: "".into(),
             line: 0,
             start_line: 0,
@@ -117,13 +131,15 @@ impl Symbols {
         };
         Self {
             open,
+            sections: OnceCell::new(),
             mapping: Arc::new(mapped),
         }
     }
 
     fn name(&self, offset: u64) -> Option<String> {
-        let (symbolizer, source, _file) = self.open.as_ref()?;
+        let (symbolizer, source, file) = self.open.as_ref()?;
         match symbolizer.symbolize_single(source, Input::FileOffset(offset)) {
+            Ok(Symbolized::Sym(symbol)) if self.is_beyond(&symbol, file) => None,
             Ok(Symbolized::Sym(symbol)) => Some(symbol.name.into_owned()),
             Ok(Symbolized::Unknown(_)) => None,
             Err(error) => {
@@ -132,6 +148,30 @@ impl Symbols {
             }
         }
     }
+}
+
+impl Symbols {
+    /// Whether an address is certainly not in the symbol found for it. One without a size (what
+    /// assemblers make, as `_init`) is found for everything up to the next symbol, and so for the stubs of
+    /// calls into other files too, which have none; but no function goes beyond its section.
+    fn is_beyond(&self, symbol: &Sym<'_>, file: &OpenFile) -> bool {
+        if symbol.size.is_some() {
+            return false;
+        }
+        let address = symbol
+            .addr
+            .saturating_add(u64::try_from(symbol.offset).unwrap_or(u64::MAX));
+        let sections = self.sections.get_or_init(|| sections(file));
+        let section = sections.iter().find(|it| it.contains(&symbol.addr));
+        section.is_some_and(|it| !it.contains(&address))
+    }
+}
+
+/// Addresses of the sections of a file; empty where it has no table of them.
+fn sections(file: &OpenFile) -> Vec<Range<u64>> {
+    let data = file.another().map(OpenFile::data);
+    data.and_then(|data| Sections::parse(&data).map(|elf| elf.section_addresses()))
+        .unwrap_or_default()
 }
 
 fn hex(bytes: &[u8]) -> String {

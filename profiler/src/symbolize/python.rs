@@ -170,6 +170,7 @@ fn name(function: &Function, instruction: i32, mapping: &Arc<MappedFile>) -> Fra
     Frame {
         kind: FrameKind::Python,
         name: Arc::clone(&function.name),
+        is_named: true,
         file: Arc::clone(&function.file),
         line,
         start_line: u32::try_from(function.first_line).unwrap_or(0),
@@ -182,6 +183,7 @@ pub(super) fn marker(text: &str, mapping: &Arc<MappedFile>) -> Arc<Frame> {
     Arc::new(Frame {
         kind: FrameKind::Marker,
         name: text.into(),
+        is_named: true,
         file: "".into(),
         line: 0,
         start_line: 0,

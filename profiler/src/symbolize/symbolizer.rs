@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
 use profiler_common::outcome::Outcome;
 
 use super::{
-    Frame, MappedFile, NamedSample,
+    Frame, FrameKind, MappedFile, NamedSample,
     kernel::KernelFrames,
     merge::{self, Place},
     native::NativeFrames,
@@ -17,7 +17,7 @@ use crate::{
     health::{Health, Loss},
     id::{Pid, ProcessKey},
     join::SpanSample,
-    targets::{FileId, Interpreter, Snapshot, Target},
+    targets::{FileId, Interpreter, Mapping, Snapshot, Target},
 };
 
 /// Bounds of what is remembered.
@@ -163,7 +163,8 @@ impl Symbolizer {
     fn native_frame(&mut self, address: u64, target: &Target, flaws: &mut Vec<Loss>) -> Arc<Frame> {
         let pid = target.process.pid;
         if let Some(mapping) = target.mapping(address) {
-            return self.native.frame(pid, address, mapping);
+            let kind = kind(mapping, target);
+            return self.native.frame(pid, address, mapping, kind);
         }
         self.stale.insert(pid);
         flaws.push(Loss::NativeUnknown);
@@ -228,6 +229,15 @@ fn lookup(addresses: &[u64], index: usize) -> u64 {
         address
     } else {
         address.saturating_sub(1)
+    }
+}
+
+/// Whether code of a mapping is the interpreter's machinery. Where the program that embeds it is in the same
+/// file, nobody can tell whose the code is.
+fn kind(mapping: &Mapping, target: &Target) -> FrameKind {
+    match &target.interpreter {
+        Some(it) if it.is_alone && it.file == mapping.file => FrameKind::Interpreter,
+        _ => FrameKind::Native,
     }
 }
 

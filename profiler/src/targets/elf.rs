@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    ops::Range,
     os::{
         fd::{AsRawFd, RawFd},
         unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
@@ -87,6 +88,15 @@ impl OpenFile {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
         };
         Ok(Self { file, state })
+    }
+
+    /// The same file, open once more.
+    pub fn another(&self) -> Result<Self, ElfError> {
+        let file = self.file.try_clone();
+        Ok(Self {
+            file: file.map_err(|error| ElfError::Io(error.kind()))?,
+            state: self.state,
+        })
     }
 
     /// Its bytes, read as they are asked for.
@@ -179,6 +189,8 @@ pub struct Elf<'data> {
     sections: SectionTable<'data, Header, &'data Data>,
     segments: Vec<Segment>,
     dynamic: bool,
+    /// Where it starts, if it is a program.
+    entry: Option<u64>,
 }
 
 impl<'data> Elf<'data> {
@@ -188,10 +200,15 @@ impl<'data> Elf<'data> {
         if header.e_machine(ENDIAN) != elf::EM_X86_64 || !header.is_little_endian() {
             return Err(ElfError::NotElf);
         }
-        let segments = header
+        let headers = header
             .program_headers(ENDIAN, data)
             .ok()
-            .ok_or(ElfError::Malformed("program headers"))?
+            .ok_or(ElfError::Malformed("program headers"))?;
+        let dynamic = header.e_type(ENDIAN) == elf::ET_DYN;
+        let asks_for_loader = headers
+            .iter()
+            .any(|header| header.p_type(ENDIAN) == elf::PT_INTERP);
+        let segments = headers
             .iter()
             .filter(|segment| segment.p_type(ENDIAN) == elf::PT_LOAD)
             .map(|segment| Segment {
@@ -210,13 +227,31 @@ impl<'data> Elf<'data> {
             data,
             sections,
             segments,
-            dynamic: header.e_type(ENDIAN) == elf::ET_DYN,
+            dynamic,
+            entry: (!dynamic || asks_for_loader).then(|| header.e_entry(ENDIAN)),
         })
     }
 
     /// Its `PT_LOAD` segments.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// The address at which it starts, if it is a program and not a library.
+    pub fn entry(&self) -> Option<u64> {
+        self.entry
+    }
+
+    /// Addresses of the sections that are loaded.
+    pub fn section_addresses(&self) -> Vec<Range<u64>> {
+        self.sections
+            .iter()
+            .filter(|section| section.sh_flags(ENDIAN).contains(elf::SHF_ALLOC))
+            .map(|section| {
+                let start = section.sh_addr(ENDIAN);
+                start..start.saturating_add(section.sh_size(ENDIAN))
+            })
+            .collect()
     }
 
     /// Whether it can be loaded anywhere (a shared library or a PIE).

@@ -141,4 +141,6 @@ pub struct Interpreter {
     pub path: Arc<str>,
     /// Addresses of the bytecode loop, `_PyEval_EvalFrameDefault`; empty where unknown.
     pub evaluation_loop: Range<u64>,
+    /// Whether the file holds CPython and nothing else, as far as can be told.
+    pub is_alone: bool,
 }

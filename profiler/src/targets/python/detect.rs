@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use profiler_common::python::PythonLayout;
 
 use super::{
-    debug_offsets,
+    alone, debug_offsets,
     debug_offsets::DebugOffsetsError,
     flavour::Flavour,
     layout,
@@ -78,6 +78,8 @@ pub struct Facts {
     pub code_type: u64,
     /// `_PyEval_EvalFrameDefault`; empty where it is not exported.
     pub evaluation_loop: Range<u64>,
+    /// Whether the file holds CPython and nothing else, as far as can be told.
+    pub is_alone: bool,
     /// Whether `.symtab` is gone.
     pub stripped: bool,
     /// Whether it can be loaded anywhere.
@@ -202,6 +204,7 @@ fn facts(
         code_type: code_type.address,
         evaluation_loop: evaluation
             .map_or(0..0, |it| it.address..it.address.saturating_add(it.size)),
+        is_alone: alone::is_alone(elf),
         stripped: elf.is_stripped(),
         relocatable: elf.is_relocatable(),
         segments: elf.segments().into(),

@@ -3,6 +3,7 @@
 //! In: files of targets, read with `pread`. Out: layouts and addresses for the walker.
 //! Must not know processes beyond a load bias, nor the kernel.
 
+mod alone;
 pub mod debug_offsets;
 pub mod detect;
 pub mod flavour;

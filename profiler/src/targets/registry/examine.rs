@@ -121,6 +121,7 @@ impl Targets {
             file: mapping.file,
             path: mapping.path.clone(),
             evaluation_loop: placed.evaluation_loop,
+            is_alone: facts.is_alone,
         }));
     }
 
