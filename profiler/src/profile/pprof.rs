@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use prost::Message as _;
+use prost::{Message as _, encoding::message};
 
 use super::{Profile, Row, aggregate::marker, proto, stacks::AddressHash};
 use crate::{
@@ -20,6 +20,8 @@ pub const MAX_STRING: usize = 65_534;
 /// Most frames of a stack: the server would drop the leaf beyond 1 000.
 pub const MAX_DEPTH: usize = 1_000;
 
+/// Number of the field `sample` of a `Profile`.
+const SAMPLE: u32 = 2;
 const CPU: &str = "cpu";
 const NANOSECONDS: &str = "nanoseconds";
 
@@ -37,7 +39,7 @@ pub(super) fn encode_rows(profile: &Profile, rows: &[Row], time: UnixNanos) -> V
     for row in rows {
         encoder.row(profile, row);
     }
-    encoder.message.encode_to_vec()
+    encoder.finish()
 }
 
 /// All profiles in one message: the window spans theirs. Labels tell the services apart.
@@ -63,12 +65,17 @@ pub fn encode_merged(profiles: &[Profile]) -> Vec<u8> {
         encoder.message.time_nanos = start;
         encoder.message.duration_nanos = end.saturating_sub(start);
     }
-    encoder.message.encode_to_vec()
+    encoder.finish()
 }
 
 #[derive(Default)]
 struct Encoder<'profile> {
+    /// All but the samples.
     message: proto::Profile,
+    /// The samples, encoded: as messages they would take several times the memory.
+    samples: Vec<u8>,
+    /// The sample at hand; kept for its allocations.
+    sample: proto::Sample,
     strings: HashMap<String, i64>,
     mappings: HashMap<&'profile MappedFile, u64>,
     functions: HashMap<proto::Function, u64>,
@@ -105,26 +112,37 @@ impl<'profile> Encoder<'profile> {
     fn row(&mut self, profile: &Profile, row: &'profile Row) {
         let whole = row.stack.len() <= MAX_DEPTH;
         let depth = if whole { MAX_DEPTH } else { MAX_DEPTH - 1 };
-        let frames = row.stack.iter().take(depth);
-        let mut location_id: Vec<u64> = frames.map(|frame| self.location_cached(frame)).collect();
-        if !whole {
-            location_id.push(self.truncation());
+        let mut sample = std::mem::take(&mut self.sample);
+        sample.clear();
+        for frame in row.stack.iter().take(depth) {
+            sample.location_id.push(self.location_cached(frame));
         }
-        let label = row
-            .labels
-            .pairs(&profile.service)
-            .into_iter()
-            .map(|(key, value)| proto::Label {
+        if !whole {
+            sample.location_id.push(self.truncation());
+        }
+        let value = row.count.saturating_mul(profile.period);
+        sample.value.push(signed(value));
+        for (key, value) in row.labels.pairs(&profile.service) {
+            sample.label.push(proto::Label {
                 key: self.string(key),
                 str: self.string(&value),
                 num: 0,
-            })
-            .collect();
-        self.message.sample.push(proto::Sample {
-            location_id,
-            value: vec![signed(row.count.saturating_mul(profile.period))],
-            label,
-        });
+            });
+        }
+        message::encode(SAMPLE, &sample, &mut self.samples);
+        self.sample = sample;
+    }
+
+    /// The bytes of the whole message, its fields in the order of their numbers.
+    fn finish(mut self) -> Vec<u8> {
+        let head = proto::Profile {
+            sample_type: std::mem::take(&mut self.message.sample_type),
+            ..proto::Profile::default()
+        };
+        let mut bytes = head.encode_to_vec();
+        bytes.append(&mut self.samples);
+        bytes.append(&mut self.message.encode_to_vec());
+        bytes
     }
 
     fn location_cached(&mut self, frame: &'profile Arc<Frame>) -> u64 {

@@ -124,6 +124,18 @@ fn pprof_for_pyroscope() {
     ");
 }
 
+/// The bytes are those of the message they mean, encoded in the usual way.
+#[test]
+fn pprof_is_in_order() {
+    let samples = [
+        sample(&["k:read", "handle", "main"], in_child()),
+        sample(&["main"], Attribution::NoSpan),
+    ];
+    let profiles = profiles(&samples, LabelSet::File, 100, &Health::default());
+    let bytes = pprof::encode_merged(&profiles);
+    assert_eq!(decode(&bytes).encode_to_vec(), bytes);
+}
+
 /// Files carry every label.
 #[test]
 fn pprof_for_files() {
