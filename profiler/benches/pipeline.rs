@@ -18,7 +18,10 @@ use profiler::{
     health::Health,
     id::{Pid, ProcessKey, Service},
     pipeline::Pipeline,
-    profile::{self, LabelSet, SpanLabel, Window, pprof},
+    profile::{
+        self, LabelSet, SpanLabel, Window, pprof,
+        view::{NativeFrames, view},
+    },
     targets::{Interpreter, Mapping, Snapshot, SpansSeen, Target, mappings},
     time::{BootNanos, UnixNanos},
 };
@@ -37,6 +40,9 @@ const CODES: u32 = 400;
 const SPANS: u32 = 50;
 /// Stacks that come again and again.
 const WARM_STACKS: u32 = 500;
+/// Rows of the largest window that is shown, and the most Python stacks of those that repeat themselves.
+const SHOWN_ROWS: u32 = 60_000;
+const SHOWN_STACKS: u32 = 20_000;
 /// A call and a line of a function each.
 const LINES: u32 = 20;
 const BYTES_A_LINE: u32 = 16;
@@ -155,6 +161,8 @@ struct Own {
     target: Arc<Target>,
     /// Addresses in a library, and last one in the program.
     native: Vec<u64>,
+    /// Addresses in three functions of the program.
+    machinery: [u64; 3],
 }
 
 impl Own {
@@ -169,6 +177,8 @@ impl Own {
             .map(|number| library.addresses.start + step * number)
             .collect();
         native.push(own.addresses.start + 4096);
+        let quarter = (own.addresses.end - own.addresses.start) / 4;
+        let machinery = [1, 2, 3].map(|quarters| own.addresses.start + quarter * quarters);
         let interpreter = Interpreter {
             version: (3, 13, 0),
             file: own.file,
@@ -191,6 +201,7 @@ impl Own {
         Self {
             target: Arc::new(target),
             native,
+            machinery,
         }
     }
 
@@ -291,5 +302,40 @@ fn pipeline(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pipeline);
+/// What it costs to show a profile, beside encoding it as it is: where each Python stack was met in three
+/// functions of the interpreter, and where no stack was met twice.
+fn shown(criterion: &mut Criterion) {
+    let own = Own::new();
+    let known: Vec<Vec<u8>> = (0..CODES).map(code).chain((0..SPANS).map(span)).collect();
+    let mut group = criterion.benchmark_group("shown");
+    group
+        .throughput(Throughput::Elements(SHOWN_ROWS.into()))
+        .measurement_time(Duration::from_secs(5))
+        .sample_size(20);
+    for (name, stacks) in [("repeated", SHOWN_STACKS), ("unique", SHOWN_ROWS)] {
+        let mut pipeline = own.pipeline(&known);
+        for number in 0..SHOWN_ROWS {
+            let leaf = own.machinery[(number / SHOWN_STACKS) as usize];
+            let record = sample(number, number % stacks, &[leaf]);
+            take(&mut pipeline, &[record]);
+        }
+        let profiles = pipeline.finish(WINDOW);
+        let profile = &profiles[0];
+        assert_eq!(profile.rows.len(), SHOWN_ROWS as usize);
+        let rows = view(profile, NativeFrames::Merged).rows.len();
+        assert_eq!(rows, stacks as usize);
+        group.bench_function(format!("{name}/encode"), |bencher| {
+            bencher.iter(|| pprof::encode(black_box(profile)));
+        });
+        group.bench_function(format!("{name}/view"), |bencher| {
+            bencher.iter(|| view(black_box(profile), NativeFrames::Merged).into_owned());
+        });
+        group.bench_function(format!("{name}/view and encode"), |bencher| {
+            bencher.iter(|| pprof::encode(&view(black_box(profile), NativeFrames::Merged)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pipeline, shown);
 criterion_main!(benches);

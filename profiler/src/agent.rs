@@ -120,6 +120,7 @@ fn export_settings(config: &AgentConfig) -> Result<export::Settings> {
     let mut settings = export::Settings::new(server);
     settings.pace = config.push.pace;
     settings.queue_bytes = config.push.queue_bytes;
+    settings.native = config.native;
     Ok(settings)
 }
 

@@ -62,6 +62,9 @@ pub struct RecordArguments {
     /// may be given several times
     #[arg(long = "output", short = 'o', value_name = "PATH")]
     pub outputs: Vec<PathBuf>,
+    /// Which frames of machine code.
+    #[command(flatten)]
+    pub native: NativeArguments,
     /// Fail where fewer than so many percent of the samples are in a span: for CI
     #[arg(long, value_parser = parse_percent, value_name = "PERCENT")]
     pub min_coverage: Option<f64>,
@@ -157,6 +160,9 @@ pub struct AgentArguments {
     /// every trace of it, which soon hits the server's limit of series
     #[arg(long, env = "SPANPROF_TRACE_ID_LABEL", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub trace_id_label: Option<bool>,
+    /// Which frames of machine code.
+    #[command(flatten)]
+    pub native: NativeArguments,
     /// TOML file with the same names as these flags, with _ for -
     #[arg(long, env = "SPANPROF_CONFIG", value_name = "PATH")]
     pub config: Option<PathBuf>,
@@ -239,6 +245,27 @@ pub struct SamplingArguments {
     /// Count what each stage of a sample takes in the kernel program, which adds some twenty nanoseconds each
     #[arg(long, hide = true)]
     pub time_stages: bool,
+}
+
+/// Which frames of machine code are shown.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct NativeArguments {
+    /// Which frames of machine code are pushed and drawn (.svg); .pb.gz and .folded files keep all
+    /// [default: merged]
+    #[arg(long, env = "SPANPROF_NATIVE", value_name = "MODE")]
+    pub native: Option<NativeArgument>,
+}
+
+/// Which frames of machine code are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NativeArgument {
+    /// None above a Python frame, and none of the kernel there.
+    PythonOnly,
+    /// All but the interpreter's own, which are part of the Python frame that they run.
+    Merged,
+    /// All.
+    Full,
 }
 
 /// Which span labels a sample.

@@ -6,12 +6,14 @@ use serde::Deserialize;
 
 use crate::{
     cli::{
-        AgentArguments, OnOff, PushArguments, SamplingArguments, ServiceLabelArgument,
-        SpanLabelArgument, SpanNameLabelArgument, SpanProbesArgument, parse_bytes, parse_duration,
+        AgentArguments, NativeArgument, NativeArguments, OnOff, PushArguments, SamplingArguments,
+        ServiceLabelArgument, SpanLabelArgument, SpanNameLabelArgument, SpanProbesArgument,
+        parse_bytes, parse_duration,
     },
     export::{Credentials, PaceLimits, Tls, transport::ClientFiles},
     id::ServiceAttribute,
     kernel::{Limits, default_ring_size},
+    profile::view::NativeFrames,
 };
 
 /// Samples a second: prime to the frequencies at which things happen in programs.
@@ -145,6 +147,8 @@ pub struct AgentConfig {
     pub span_name_label: bool,
     /// Whether samples carry `trace_id`.
     pub trace_id_label: bool,
+    /// Which frames of machine code are sent.
+    pub native: NativeFrames,
 }
 
 /// Where pushes wait, and how fast they go.
@@ -263,6 +267,7 @@ struct File {
     push_timeout: Option<String>,
     span_name_label: Option<SpanNameLabelArgument>,
     trace_id_label: Option<bool>,
+    native: Option<NativeArgument>,
 }
 
 impl AgentConfig {
@@ -333,7 +338,25 @@ impl AgentConfig {
                 .trace_id_label
                 .or(file.trace_id_label)
                 .unwrap_or(false),
+            native: merge_native(arguments.native, file.native),
         })
+    }
+}
+
+/// Which frames of machine code are shown, by flags and environment, else by a file.
+fn merge_native(arguments: NativeArguments, file: Option<NativeArgument>) -> NativeFrames {
+    match arguments.native.or(file) {
+        Some(NativeArgument::PythonOnly) => NativeFrames::PythonOnly,
+        Some(NativeArgument::Merged) => NativeFrames::Merged,
+        Some(NativeArgument::Full) => NativeFrames::Full,
+        None => NativeFrames::default(),
+    }
+}
+
+impl NativeFrames {
+    /// From flags and environment, with nothing from a file.
+    pub fn from_arguments(arguments: NativeArguments) -> Self {
+        merge_native(arguments, None)
     }
 }
 

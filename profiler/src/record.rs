@@ -24,7 +24,7 @@ use crate::{
     id::Pid,
     kernel::Control as _,
     output::{complain, out},
-    profile::{Coverage, LabelSet},
+    profile::{Coverage, LabelSet, view::NativeFrames},
     run::{self, Armed, Finished, Session, SessionSettings},
     runtime, signals,
     targets::{self, Scope},
@@ -230,10 +230,11 @@ fn show(progress: &ProgressBar, elapsed: Duration, health: &Health) {
 }
 
 fn write_outputs(arguments: &RecordArguments, finished: &Finished) -> Result<()> {
+    let native = NativeFrames::from_arguments(arguments.native);
     let mut failed = 0;
     for path in &arguments.outputs {
         // One file that cannot be written does not cost the others.
-        match file::write(path, &finished.profiles).map_err(anyhow::Error::from) {
+        match file::write(path, &finished.profiles, native).map_err(anyhow::Error::from) {
             Ok(()) => complain(&format!("wrote {}", path.display())),
             Err(error) => {
                 complain(&format!("{error:#}"));

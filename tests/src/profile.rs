@@ -49,6 +49,8 @@ pub struct Frame {
     pub file: String,
     /// The line, 0 where that is not known.
     pub line: i64,
+    /// The mapped file its code is in.
+    pub mapping: String,
 }
 
 impl Row {
@@ -81,14 +83,24 @@ impl Profile {
             .iter()
             .map(|function| (function.id, (text(function.name), text(function.filename))))
             .collect();
+        let mappings: HashMap<u64, String> = message
+            .mapping
+            .iter()
+            .map(|mapping| (mapping.id, text(mapping.filename)))
+            .collect();
         let locations: HashMap<u64, Frame> = message
             .location
             .iter()
             .map(|location| {
                 let line = location.line[0];
                 let (name, file) = functions[&line.function_id].clone();
-                let line = line.line;
-                (location.id, Frame { name, file, line })
+                let frame = Frame {
+                    name,
+                    file,
+                    line: line.line,
+                    mapping: mappings[&location.mapping_id].clone(),
+                };
+                (location.id, frame)
             })
             .collect();
         let frames = |sample: &proto::Sample| -> Vec<Frame> {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{Sender, error::SendError};
 use super::{Settings, file, proto::LabelPair, queue::Encoded, worker::dropped};
 use crate::{
     health::{Health, Loss},
-    profile::{Profile, split::split},
+    profile::{Profile, split::split, view::view},
     time::BootNanos,
 };
 
@@ -73,7 +73,8 @@ impl Encoder {
             .map(|label| label.name.len() + label.value.len())
             .sum();
         let began = BootNanos(now.0.saturating_sub(profile.window.duration_nanos));
-        let parts = split(profile, self.settings.limits, &self.health);
+        let shown = view(profile, self.settings.native);
+        let parts = split(&shown, self.settings.limits, &self.health);
         self.health.add(Loss::ProfileEncoded, number(parts.len()));
         let parts = parts.into_iter().filter_map(|part| {
             let pprof = file::gzip(&part);

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     health::{Health, Loss},
-    profile::{Profile, split::Limits},
+    profile::{Profile, split::Limits, view::NativeFrames},
     time::BootNanos,
 };
 
@@ -40,6 +40,8 @@ pub struct Settings {
     pub retry: Policy,
     /// What the server takes in one profile.
     pub limits: Limits,
+    /// Which frames of machine code are sent.
+    pub native: NativeFrames,
     /// What is sent at once, and how fast.
     pub pace: PaceLimits,
     /// Bytes of memory that profiles may take while they wait.
@@ -53,6 +55,7 @@ impl Settings {
             server,
             retry: Policy::default(),
             limits: Limits::PYROSCOPE,
+            native: NativeFrames::default(),
             pace: PaceLimits::default(),
             queue_bytes: 64 * 1024 * 1024,
         }

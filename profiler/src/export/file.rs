@@ -10,7 +10,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::{Error, flame_graph};
-use crate::profile::{Profile, folded::folded, pprof};
+use crate::profile::{Profile, folded::folded, pprof, view::NativeFrames};
 
 /// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +44,14 @@ impl Format {
 }
 
 /// Writes the profiles of all services into one file. What was there before is replaced at once, or
-/// stays as it was.
-pub fn write(path: &Path, profiles: &[Profile]) -> Result<(), Error> {
+/// stays as it was. A flame graph shows these frames of machine code; the other formats keep all.
+pub fn write(path: &Path, profiles: &[Profile], native: NativeFrames) -> Result<(), Error> {
     let bytes = match Format::of(path)? {
         Format::Pprof => gzip(&pprof::encode_merged(profiles)),
         Format::Folded => Ok(folded(profiles).into_bytes()),
         Format::FlameGraph => {
             Ok(
-                flame_graph::svg(profiles).map_err(|source| Error::FlameGraph {
+                flame_graph::svg(profiles, native).map_err(|source| Error::FlameGraph {
                     path: path.to_owned(),
                     source,
                 })?,
@@ -109,6 +109,7 @@ mod tests {
         profile::{
             LabelSet, proto,
             samples::{in_child, profiles, sample},
+            view::NativeFrames,
         },
     };
 
@@ -133,7 +134,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         fs::write(path("a.folded"), "old").unwrap();
         for name in ["a.pb.gz", "a.folded", "a.svg"] {
-            write(&path(name), &profiles).unwrap();
+            write(&path(name), &profiles, NativeFrames::default()).unwrap();
         }
         let mut bytes = Vec::new();
         let compressed = fs::read(path("a.pb.gz")).unwrap();
@@ -154,9 +155,9 @@ mod tests {
     #[test]
     fn empty_and_missing() {
         let folder = tempfile::tempdir().unwrap();
-        write(&folder.path().join("a.svg"), &[]).unwrap();
+        write(&folder.path().join("a.svg"), &[], NativeFrames::default()).unwrap();
         let missing = folder.path().join("no/a.folded");
-        let error = write(&missing, &[]).unwrap_err();
+        let error = write(&missing, &[], NativeFrames::default()).unwrap_err();
         assert!(matches!(error, Error::Write { .. }));
         assert!(error.to_string().contains("no/a.folded"));
     }

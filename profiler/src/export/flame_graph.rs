@@ -4,11 +4,20 @@ use std::io;
 
 use inferno::flamegraph::{Options, color::BasicPalette, color::Palette, from_lines};
 
-use crate::profile::{Profile, folded::folded};
+use crate::profile::{
+    Profile,
+    folded::folded,
+    view::{NativeFrames, view},
+};
 
-/// The SVG, widths in samples.
-pub(super) fn svg(profiles: &[Profile]) -> io::Result<Vec<u8>> {
-    let lines = folded(profiles);
+/// The SVG, widths in samples, with these frames of machine code.
+pub(super) fn svg(profiles: &[Profile], native: NativeFrames) -> io::Result<Vec<u8>> {
+    let shown = profiles.iter();
+    let shown: Vec<Profile> = shown
+        .map(|profile| view(profile, native).into_owned())
+        .collect();
+    // One mark of the kernel's frames is taken off by the one who draws.
+    let lines = folded(&shown).replace("_[k]", "_[k]_[k]");
     let mut options = Options::default();
     options.title = title(profiles);
     options.subtitle = Some(subtitle(profiles));

@@ -17,6 +17,7 @@ mod stacks;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod view;
 pub mod window;
 
 use std::sync::Arc;

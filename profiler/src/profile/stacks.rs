@@ -20,7 +20,7 @@ type ByAddress<T> = HashMap<usize, (Arc<T>, u32), AddressHash>;
 /// Frames, leaf first.
 type Stack = [Arc<Frame>];
 
-/// Numbers for stacks, dense from 0.
+/// Numbers for stacks, dense from 0. Equal frames of the stacks in it are one allocation.
 #[derive(Debug, Default)]
 pub(super) struct StackTable {
     stacks: Vec<Arc<Stack>>,
@@ -46,7 +46,8 @@ impl StackTable {
             Some(&number) => number,
             None if may_grow => {
                 let number = u32::try_from(self.stacks.len()).ok()?;
-                self.stacks.push(Arc::clone(stack));
+                let stack = self.frames.only_known(stack);
+                self.stacks.push(stack);
                 self.by_content
                     .insert(self.scratch.as_slice().into(), number);
                 number
@@ -71,6 +72,7 @@ impl StackTable {
         self.by_address.clear();
         self.frames.by_content.clear();
         self.frames.by_address.clear();
+        self.frames.has_twins = false;
     }
 }
 
@@ -79,6 +81,8 @@ impl StackTable {
 struct FrameTable {
     by_content: HashMap<Arc<Frame>, u32>,
     by_address: ByAddress<Frame>,
+    /// Whether a frame came whose equal had another address.
+    has_twins: bool,
 }
 
 impl FrameTable {
@@ -89,7 +93,10 @@ impl FrameTable {
             return Some(*number);
         }
         let number = match self.by_content.get(frame) {
-            Some(&number) => number,
+            Some(&number) => {
+                self.has_twins = true;
+                number
+            }
             None if may_grow => {
                 let number = u32::try_from(self.by_content.len()).ok()?;
                 self.by_content.insert(Arc::clone(frame), number);
@@ -102,6 +109,20 @@ impl FrameTable {
             self.by_address.insert(address, entry);
         }
         Some(number)
+    }
+}
+
+impl FrameTable {
+    /// The stack with every frame replaced by the first one that was equal to it.
+    fn only_known(&self, stack: &Arc<Stack>) -> Arc<Stack> {
+        if !self.has_twins {
+            return Arc::clone(stack);
+        }
+        let known = |frame| Some(self.by_content.get_key_value(frame)?.0);
+        let frames = stack.iter();
+        frames
+            .map(|frame| Arc::clone(known(frame).unwrap_or(frame)))
+            .collect()
     }
 }
 

@@ -16,4 +16,5 @@ mod hook_probes;
 mod hostile;
 mod hosts;
 mod namespaces;
+mod native_frames;
 mod two_requests;

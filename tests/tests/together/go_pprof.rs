@@ -3,7 +3,7 @@
 use profiler::{
     export::file,
     health::Health,
-    profile::{Aggregator, LabelSet, Settings, SpanLabel, Window},
+    profile::{Aggregator, LabelSet, Settings, SpanLabel, Window, view::NativeFrames},
     time::UnixNanos,
 };
 use tests::{made_up::sample, peers::pprof, python::with_newest, spanprof::Recording};
@@ -34,7 +34,7 @@ fn go_reads_our_file() {
     });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cpu.pb.gz");
-    file::write(&path, &profiles).unwrap();
+    file::write(&path, &profiles, NativeFrames::Full).unwrap();
     let Some(raw) = pprof(&["-raw"], &path) else {
         return;
     };

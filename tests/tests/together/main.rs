@@ -14,6 +14,7 @@ mod coverage;
 mod errors;
 mod flask;
 mod go_pprof;
+mod machinery;
 mod matrix;
 mod nested;
 mod networks;

@@ -19,6 +19,8 @@ use tests::{
     spanprof::{self, Recording},
 };
 
+use crate::machinery;
+
 /// Enough for some sixty samples of each shape.
 const FREQUENCY: &str = "499";
 /// Python frames in a sample: `MAX_PYTHON_FRAMES` of `profiler-common`.
@@ -31,10 +33,11 @@ type Check = (&'static str, fn(&Cell));
 const FIRST_WITH_JIT: u8 = 14;
 
 /// What is looked at in every cell.
-const CHECKS: [Check; 5] = [
+const CHECKS: [Check; 6] = [
     ("doctor", doctor_knows_it),
     ("stacks", stacks_are_those_of_the_interpreter),
     ("jit", stacks_of_compiled_code),
+    ("machinery", machinery::is_part_of_python),
     ("spans", spans_without_the_package),
     ("package", spans_with_the_package),
 ];

@@ -1,0 +1,215 @@
+//! Profile → what somebody who looks at a flame graph wants to see of it.
+//!
+//! Most samples of a Python program end in the interpreter's machinery, or in a library that has no
+//! symbols: shown as they are, they hide in which function of the program the time goes.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use super::{Labels, Profile, Row, stacks::AddressHash};
+use crate::symbolize::{Frame, FrameKind, MappedFile};
+
+/// Which frames of machine code are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NativeFrames {
+    /// None above a Python frame, not even the kernel's.
+    PythonOnly,
+    /// Those of libraries, of extension modules and of the kernel; the interpreter's own machinery is
+    /// a part of the Python frame it runs, and code without a symbol is one frame for each library.
+    #[default]
+    Merged,
+    /// All, as they were found.
+    Full,
+}
+
+/// The profile with the frames that are to be shown. Samples and their labels stay as they are, rows
+/// in their order; rows that have become equal are one, as far as equal frames are one allocation, which
+/// those of an [`Aggregator`](super::Aggregator)'s window are.
+pub fn view(profile: &Profile, native: NativeFrames) -> Cow<'_, Profile> {
+    if native == NativeFrames::Full {
+        return Cow::Borrowed(profile);
+    }
+    let mut stacks = Stacks::new(native, profile.rows.len());
+    let numbers: Vec<usize> = profile
+        .rows
+        .iter()
+        .map(|row| stacks.number(&row.stack))
+        .collect();
+    let mut rows: Vec<Row> = Vec::with_capacity(stacks.shown.len());
+    // Where the row of a stack and labels is. Only a stack that several have become is looked up.
+    let mut places: HashMap<(usize, &Labels), usize> = HashMap::new();
+    for (row, number) in profile.rows.iter().zip(numbers) {
+        let shown = stacks.shown.get(number);
+        if shown.is_some_and(|shown| shown.members > 1) {
+            let place = *places.entry((number, &row.labels)).or_insert(rows.len());
+            if let Some(first) = rows.get_mut(place) {
+                first.count += row.count;
+                continue;
+            }
+        }
+        rows.push(Row {
+            stack: Arc::clone(shown.map_or(&row.stack, |shown| &shown.stack)),
+            labels: row.labels.clone(),
+            count: row.count,
+        });
+    }
+    Cow::Owned(Profile {
+        service: Arc::clone(&profile.service),
+        window: profile.window,
+        period: profile.period,
+        rows,
+    })
+}
+
+/// Frames, leaf first.
+type Stack = Arc<[Arc<Frame>]>;
+
+/// What stacks become.
+struct Stacks {
+    native: NativeFrames,
+    shown: Vec<Shown>,
+    /// The last stack that is shown, by the hash of its frames' addresses.
+    by_hash: HashMap<usize, usize, AddressHash>,
+    /// What a stack becomes that several rows have, by its address; the profile keeps it alive.
+    by_address: HashMap<usize, usize, AddressHash>,
+    /// The one frame of a file for all of its code that has no symbol, and which one a frame becomes.
+    nameless: HashMap<(FrameKind, Arc<MappedFile>), Arc<Frame>>,
+    nameless_by_address: HashMap<usize, Arc<Frame>, AddressHash>,
+    /// What is above the first Python frame of the stack at hand; kept for its allocation.
+    above: Vec<Arc<Frame>>,
+}
+
+/// A stack that is shown.
+struct Shown {
+    stack: Stack,
+    /// How many stacks have become this one.
+    members: usize,
+    /// The one before with the same hash.
+    before: Option<usize>,
+}
+
+impl Stacks {
+    fn new(native: NativeFrames, rows: usize) -> Self {
+        Self {
+            native,
+            shown: Vec::with_capacity(rows),
+            by_hash: HashMap::with_capacity_and_hasher(rows, AddressHash::default()),
+            by_address: HashMap::default(),
+            nameless: HashMap::new(),
+            nameless_by_address: HashMap::default(),
+            above: Vec::new(),
+        }
+    }
+
+    /// The index of what a stack becomes.
+    fn number(&mut self, stack: &Stack) -> usize {
+        // Nobody else has it: it will not come again.
+        if Arc::strong_count(stack) == 1 {
+            return self.enter(stack);
+        }
+        let address = Arc::as_ptr(stack).addr();
+        if let Some(&number) = self.by_address.get(&address) {
+            return number;
+        }
+        let number = self.enter(stack);
+        self.by_address.insert(address, number);
+        number
+    }
+
+    fn enter(&mut self, stack: &Stack) -> usize {
+        let rest = self.fold(stack);
+        let frames = || self.above.iter().chain(rest);
+        let length = self.above.len() + rest.len();
+        let hash = frames().fold(0, |hash: usize, frame| {
+            let address = Arc::as_ptr(frame).addr();
+            (hash.rotate_left(5) ^ address).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        });
+        let last = self.by_hash.get(&hash).copied();
+        let mut candidate = last;
+        while let Some(number) = candidate
+            && let Some(shown) = self.shown.get_mut(number)
+        {
+            let is_it = shown.stack.len() == length
+                && shown
+                    .stack
+                    .iter()
+                    .zip(frames())
+                    .all(|(one, other)| Arc::ptr_eq(one, other));
+            if is_it {
+                shown.members += 1;
+                return number;
+            }
+            candidate = shown.before;
+        }
+        let shown = if length == stack.len() && self.above.is_empty() {
+            Arc::clone(stack)
+        } else {
+            frames().cloned().collect()
+        };
+        let number = self.shown.len();
+        self.shown.push(Shown {
+            stack: shown,
+            members: 1,
+            before: last,
+        });
+        self.by_hash.insert(hash, number);
+        number
+    }
+
+    /// Puts what is shown above the part of a stack that stays as it is into `above`, and returns that
+    /// part. Machine code is at the leaf of a stack, above all that is Python.
+    fn fold<'stack>(&mut self, stack: &'stack Stack) -> &'stack [Arc<Frame>] {
+        self.above.clear();
+        let python = stack
+            .iter()
+            .position(|frame| frame.kind == FrameKind::Python);
+        let (hides, hides_all) = (python.is_some(), self.native == NativeFrames::PythonOnly);
+        let is_hidden = |frame: &Frame| match frame.kind {
+            FrameKind::Interpreter => hides,
+            FrameKind::Native | FrameKind::Kernel => hides && hides_all,
+            FrameKind::Python | FrameKind::Marker => false,
+        };
+        let (above, rest) = stack.split_at(python.unwrap_or(stack.len()));
+        if above.iter().all(|it| it.is_named && !is_hidden(it)) {
+            return stack;
+        }
+        for frame in above.iter().filter(|frame| !is_hidden(frame)) {
+            if frame.is_named {
+                self.above.push(Arc::clone(frame));
+                continue;
+            }
+            let nameless = self.nameless(frame);
+            // A call from one function without a name to the next says nothing.
+            let is_again = |last: &Arc<Frame>| Arc::ptr_eq(last, &nameless);
+            if !self.above.last().is_some_and(is_again) {
+                self.above.push(nameless);
+            }
+        }
+        rest
+    }
+
+    /// What code without a symbol is shown as: the file it is in.
+    fn nameless(&mut self, frame: &Arc<Frame>) -> Arc<Frame> {
+        let address = Arc::as_ptr(frame).addr();
+        if let Some(known) = self.nameless_by_address.get(&address) {
+            return Arc::clone(known);
+        }
+        let key = (frame.kind, Arc::clone(&frame.mapping));
+        let made = self.nameless.entry(key).or_insert_with(|| {
+            let path = &frame.mapping.path;
+            let name: Arc<str> =
+                format!("{} (no symbol)", path.rsplit('/').next().unwrap_or(path)).into();
+            if name == frame.name {
+                return Arc::clone(frame);
+            }
+            Arc::new(Frame {
+                name,
+                ..Frame::clone(frame)
+            })
+        });
+        self.nameless_by_address.insert(address, Arc::clone(made));
+        Arc::clone(made)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! The interpreter's own machinery in a flame graph: a part of the Python function that it runs, for
+//! every way in which an interpreter is built.
+
+use std::{collections::BTreeMap, fs};
+
+use tests::{
+    compile::compile,
+    matrix::{self, Cell},
+    process::Running,
+    profile::{Frame, Row},
+    spanprof::{self, Recording},
+};
+
+/// Enough for some hundred samples of each function.
+const FREQUENCY: &str = "499";
+
+/// Names of native frames above Python frames by the file they are in, with samples; the file is empty
+/// for that of the interpreter.
+type Above = BTreeMap<(String, String), i64>;
+
+/// A file keeps the frames of the machinery that a flame graph of the same samples does not show; what it
+/// shows above Python frames is the kernel, libraries and modules, each as far as it has symbols.
+pub(crate) fn is_part_of_python(cell: &Cell) {
+    let mut workload = cell.start("machinery.py", &[("WITHOUT_PACKAGE", "1")]);
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("cpu.svg");
+    let arguments = [
+        "--frequency",
+        FREQUENCY,
+        "--pid",
+        &workload.pid(),
+        "--output",
+    ];
+    let recording = Recording::start(&[&arguments[..], &[svg.to_str().unwrap()]].concat());
+    workload.begin();
+    workload.facts("done");
+    let recorded = recording.stop();
+    let above = above(&recorded.profile.rows);
+    let svg = fs::read_to_string(&svg).unwrap();
+    let is_shown = |name: &str| svg.contains(&format!("<title>{name} ("));
+    let of_the_interpreter = above.iter().filter(|((file, _), _)| file.is_empty());
+    let samples: i64 = of_the_interpreter.clone().map(|(_, count)| count).sum();
+    assert!(samples / recorded.profile.period > 50, "{above:#?}");
+    for ((_, name), _) in of_the_interpreter {
+        assert!(!is_shown(name), "{name}");
+    }
+    let others = above.iter().filter(|((file, _), _)| !file.is_empty());
+    for ((file, name), _) in others {
+        let shown = if name.contains("+0x") {
+            format!("{} (no symbol)", file.rsplit('/').next().unwrap())
+        } else {
+            name.clone()
+        };
+        assert!(is_shown(&shown), "{shown}");
+    }
+    for function in ["make_objects", "divide", "make_text"] {
+        assert!(is_shown(function), "{function}");
+    }
+    assert!(!svg.contains("+0x"));
+    assert!(
+        above.keys().any(|(_, name)| name.ends_with("_[k]")),
+        "{above:#?}"
+    );
+}
+
+fn above(rows: &[Row]) -> Above {
+    let mut above = Above::new();
+    for row in rows {
+        let is_python = |frame: &&Frame| !frame.file.is_empty();
+        let Some(python) = row.frames.iter().find(is_python) else {
+            continue;
+        };
+        for frame in row.frames.iter().take_while(|frame| !is_python(frame)) {
+            let file = if frame.mapping == python.mapping {
+                String::new()
+            } else {
+                frame.mapping.clone()
+            };
+            let name = frame.name.replace('<', "&lt;").replace('>', "&gt;");
+            *above.entry((file, name)).or_default() += row.nanoseconds;
+        }
+    }
+    above
+}
+
+/// A program that has CPython linked into its own file: its work above Python frames stays, as nobody can
+/// tell it from the interpreter's.
+#[test]
+fn programs_keep_their_own_work() {
+    let Some(cell) = matrix::cell("3.11d-debian") else {
+        return;
+    };
+    let root = cell.root.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("shopd");
+    let libraries = ["libexpat.so.1", "libz.so.1"].map(|name| {
+        let copy = folder.path().join(name);
+        fs::copy(root.join("lib/x86_64-linux-gnu").join(name), &copy).unwrap();
+        copy.to_str().unwrap().to_owned()
+    });
+    let interpreter = root.join("usr/lib/x86_64-linux-gnu/libpython3.11d.a");
+    let own_libraries = format!("-Wl,-rpath,{}", folder.path().display());
+    let mut arguments = vec!["-no-pie", "-rdynamic", interpreter.to_str().unwrap()];
+    arguments.extend(libraries.iter().map(String::as_str));
+    arguments.extend([own_libraries.as_str(), "-lm"]);
+    compile("embed_static.c", &program, &arguments);
+    let svg = folder.path().join("cpu.svg");
+    let mut command = spanprof::command(&["record", "--frequency", FREQUENCY, "--output"]);
+    command.arg(&svg).arg("--").arg(&program);
+    command.env("PYTHONHOME", root.join("usr"));
+    let ended = Running::start(&mut command).wait();
+    assert!(ended.status.success(), "{ended:#?}");
+    let svg = fs::read_to_string(&svg).unwrap();
+    let percent = |name: &str| -> f64 {
+        let title = format!("<title>{name} (");
+        let titles = svg.split(&title).skip(1);
+        let shares = titles.filter_map(|it| it.split_once(", ")?.1.split_once('%')?.0.parse().ok());
+        shares.fold(0.0, f64::max)
+    };
+    let (own, python) = (percent("own_work"), percent("called"));
+    assert!(own > 50.0 && python >= own, "{own} % in {python} %");
+}
