@@ -219,6 +219,7 @@ fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
         "hook": report.hook,
         "span_source": report.span_source,
         "context_not_read": report.no_context,
+        "pyroscope_sdk": report.pyroscope_sdk,
         "samples": samples,
         "service_name": report.service.name,
         "service_namespace": report.service.namespace,
@@ -287,6 +288,14 @@ fn as_text(
                 report.pid
             );
         }
+    }
+    for report in reports.iter().filter(|it| it.pyroscope_sdk == "running") {
+        let _ = writeln!(
+            text,
+            "process {}: pyroscope-io runs in it, too: under the service_name {} a Pyroscope would add up both \
+             (docs/grafana.md)",
+            report.pid, report.service.name
+        );
     }
     for (pid, refusal) in refused {
         let _ = writeln!(text, "process {pid} cannot be profiled: {refusal}");

@@ -233,6 +233,10 @@ impl Session {
         if probes == SpanProbesArgument::Always {
             targets.keep_probes();
         }
+        // Windows go to a server, where others may push the same.
+        if settings.windows.is_some() {
+            targets.tell_of_sdks();
+        }
         take_first_looks(&mut targets, &requests, &inbox, health);
         targets.update_probes(BootNanos::now());
         if !is_sampling {

@@ -57,5 +57,6 @@ fn look(scope: Scope) -> Vec<Report> {
             targets.answer(answer);
         }
     }
+    targets.look_for_sdks();
     targets.reports()
 }

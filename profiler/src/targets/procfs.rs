@@ -72,6 +72,15 @@ pub fn comm(pid: Pid) -> String {
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
 
+/// Names of the threads of a process, each cut to 15 bytes.
+pub fn thread_names(pid: Pid) -> impl Iterator<Item = String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads.into_iter().flatten().flatten().map(|thread| {
+        let bytes = read_bounded(&thread.path().join("comm"), 64).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).trim_end().to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{parse_stat, stat};

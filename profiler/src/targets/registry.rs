@@ -4,6 +4,7 @@ mod discover;
 mod due;
 mod examine;
 mod hooks;
+mod sdk;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -74,6 +75,7 @@ pub struct Targets {
     discovery: discover::Discovery,
     /// What tells the profiles of a service apart.
     told_apart: BTreeSet<ServiceAttribute>,
+    sdks: sdk::Told,
     /// Processes that may be profiled, and that are.
     most_profiled: usize,
     profiled: usize,
@@ -94,6 +96,8 @@ pub(super) struct Known {
     pub(super) hook: Option<Hook>,
     /// The file of a hook that may be used.
     hook_file: Option<hooks::HookFile>,
+    /// `pyroscope-io`, if it has loaded that.
+    sdk: Option<sdk::Sdk>,
     /// How its current span is read, or why it is not; `None` until somebody has looked.
     pub(super) recipe: Option<Result<Arc<SpanRecipe>, NoRecipe>>,
     /// Classes of spans that were met and not known.
@@ -145,6 +149,7 @@ impl Known {
             unsupported: None,
             hook: None,
             hook_file: None,
+            sdk: None,
             recipe: None,
             wanted: Vec::new(),
             asked_again: BootNanos(0),
@@ -239,6 +244,7 @@ impl Targets {
             requests: Vec::new(),
             discovery: discover::Discovery::default(),
             told_apart: BTreeSet::new(),
+            sdks: sdk::Told::default(),
             most_profiled: usize::MAX,
             profiled: 0,
             has_changed: true,
@@ -311,9 +317,13 @@ impl Targets {
         }
         self.look_for_imports(now);
         let probes = self.update_probes(now);
+        let sdks = self.tell_of_new_sdks(now);
         let dues = |known: &Known| [known.due.at(), known.look_due].into_iter().flatten().min();
         let dues = self.processes.values().filter_map(dues);
-        dues.chain(self.imports_due()).chain(probes).min()
+        dues.chain(self.imports_due())
+            .chain(probes)
+            .chain(sdks)
+            .min()
     }
 
     /// What is known now, if that has changed since this was last called.

@@ -29,6 +29,8 @@ pub struct Report {
     pub hook: String,
     /// Where its spans come from.
     pub span_source: &'static str,
+    /// Of `pyroscope-io` in it: `absent`, `imported` or `running`.
+    pub pyroscope_sdk: &'static str,
     /// Why its current span cannot be read from its context; `None` where it can.
     pub no_context: Option<String>,
     /// Who owns its CPU.
@@ -72,6 +74,7 @@ impl Report {
         };
         Some(Self {
             no_context,
+            pyroscope_sdk: known.sdk_state(),
             pid: known.target.process.pid,
             version: interpreter.map(|it| it.version),
             flavour: known.facts.as_ref().map(|facts| facts.flavour),

@@ -17,4 +17,5 @@ mod hostile;
 mod hosts;
 mod namespaces;
 mod native_frames;
+mod pyroscope_sdk;
 mod two_requests;

@@ -14,6 +14,7 @@ use lru::LruCache;
 use super::{
     Known, Scope, Targets,
     due::{MILLISECOND, SECOND},
+    sdk::Sdk,
 };
 use crate::{
     events::{ProcessChange, ProcessNotice},
@@ -190,6 +191,9 @@ impl Targets {
         for pid in pids {
             if let Some(known) = self.processes.get_mut(&pid) {
                 known.has_run = true;
+                if let Some(sdk) = &mut known.sdk {
+                    sdk.has_run();
+                }
             }
         }
     }
@@ -249,6 +253,8 @@ impl Targets {
         // mapped may have been told of first.
         known.change().process = stat.process;
         let now = BootNanos::now();
+        // Its parent's threads are not its own.
+        known.sdk = known.sdk.map(|_| Sdk::loaded(now));
         if self.discovery.was_noticed(pid, now) {
             known.due.soon(now);
         }

@@ -7,7 +7,7 @@ use profiler_common::{
     python::{Process, PythonLayout},
 };
 
-use super::{Known, Scope, Targets, hooks::HookFile};
+use super::{Known, Scope, Targets, hooks::HookFile, sdk};
 use crate::{
     health::Loss,
     id::{Pid, ProcessKey},
@@ -53,6 +53,9 @@ impl Targets {
         for mapping in &mappings {
             let new = mapping.file.inode != 0 && known.seen.len() < MAX_FILES;
             if new && known.seen.insert(mapping.file) {
+                if known.sdk.is_none() && sdk::is_library(&mapping.path) {
+                    known.sdk = Some(sdk::Sdk::loaded(now));
+                }
                 self.examine_file(&mut known, mapping);
             }
         }
