@@ -55,7 +55,7 @@ losses! {
     CodeNameCut, "code_names_cut", "Functions whose name or file is longer than what crosses the ring: shown with … at the end.";
     LineUnknown, "frames_line_unknown", "Python frames whose line is not known: the line table was cut or could not be read.";
     CodeCacheFull, "codes_evicted", "Code objects forgotten because too many are in use.";
-    NativeUnknown, "frames_native_unknown", "Native frames without a symbol: shown as [file]+0xOFFSET.";
+    NativeUnknown, "frames_native_unknown", "Native frames without a symbol: shown as [file]+0xOFFSET, or [file] (no symbol).";
     NativeHidden, "native_stacks_hidden", "Stacks whose native part could not be placed for certain and was reduced to its leaf.";
     KernelUnknown, "frames_kernel_unknown", "Kernel frames without a symbol.";
     StackTableFull, "stacks_over_budget", "Samples put on [other stacks] because the window has too many distinct stacks.";
