@@ -6,7 +6,11 @@
     reason = "a test cannot go on without its agent"
 )]
 
-use std::process::Command;
+use std::{collections::BTreeMap, io::Read as _, process::Command};
+
+use flate2::read::GzDecoder;
+use profiler::profile;
+use prost::Message as _;
 
 use crate::{
     pretend_pyroscope::{PretendPyroscope, StoredSample},
@@ -65,11 +69,62 @@ impl Agent {
         });
     }
 
-    /// Stops it as systemd and Kubernetes do.
+    /// Stops it as systemd and Kubernetes do. Whatever the test is about, what became of each profile must be
+    /// told.
     pub fn stop(self) -> (PretendPyroscope, Ended) {
         self.signal(Signal::TERM);
-        (self.server, self.running.wait())
+        let ended = self.running.wait();
+        if ended.status.success() {
+            adds_up(&self.server, &ended.stderr);
+        }
+        (self.server, ended)
     }
+}
+
+/// Every profile that was encoded was stored, refused or dropped, and is counted so; and of what the server has
+/// said to have, it has kept all.
+fn adds_up(server: &PretendPyroscope, said: &str) {
+    let count = |name| counted(said, name);
+    let lost: i64 = [
+        "profiles_refused",
+        "profiles_dropped_queue_full",
+        "profiles_dropped_too_old",
+        "profiles_dropped_at_end",
+    ]
+    .into_iter()
+    .map(count)
+    .sum();
+    let (encoded, stored) = (count("profiles_encoded"), count("profiles_stored"));
+    assert_eq!(encoded, stored + lost, "{said}");
+    // Each of them once, however often it was sent.
+    let mut sent = BTreeMap::new();
+    for sample in server
+        .pushes()
+        .into_iter()
+        .filter_map(|push| push.request)
+        .flat_map(|request| request.series)
+        .flat_map(|series| series.samples)
+    {
+        sent.insert(sample.id, cpu(&sample.raw_profile));
+    }
+    let sent: i64 = sent.into_values().sum();
+    let kept = server
+        .kept()
+        .into_iter()
+        .flat_map(|profile| profile.samples);
+    let kept: i64 = kept.map(|sample| sample.value).sum();
+    assert!(kept <= sent, "{kept} of {sent}: {said}");
+    assert!(kept == sent || lost > 0, "{kept} of {sent}: {said}");
+}
+
+/// CPU time of a gzipped profile, in nanoseconds.
+fn cpu(pprof: &[u8]) -> i64 {
+    let mut plain = Vec::new();
+    let mut decoder = GzDecoder::new(pprof);
+    decoder.read_to_end(&mut plain).expect("it is gzipped");
+    let profile = profile::proto::Profile::decode(plain.as_slice()).expect("a profile");
+    let samples = profile.sample.iter();
+    samples.flat_map(|sample| &sample.value).sum()
 }
 
 /// A command that is an agent and says what it does.
