@@ -87,18 +87,25 @@ pub struct AgentArguments {
     pub sampling: SamplingArguments,
     /// Length of a profile, from 1s to 30s: Grafana looks for a span's profile 30 s around it
     /// [default: 15s]
-    #[arg(long, env = "SPANPROF_UPLOAD_INTERVAL", value_parser = parse_duration, value_name = "TIME")]
+    #[arg(
+        long, env = "SPANPROF_UPLOAD_INTERVAL", value_parser = parse_duration, value_name = "TIME")]
     pub upload_interval: Option<Duration>,
     /// Label for every profile; may be given several times
-    #[arg(long = "tag", value_parser = parse_tag, value_name = "KEY=VALUE")]
+    #[arg(help_heading = "Labels", long = "tag", value_parser = parse_tag, value_name = "KEY=VALUE")]
     pub tags: Vec<(String, String)>,
     /// Name of this host, for the label host_name; in Kubernetes that of the node, spec.nodeName
     /// [default: what the host's first process takes for the host name]
-    #[arg(long, env = "SPANPROF_HOST_NAME", value_name = "NAME")]
+    #[arg(
+        help_heading = "Labels",
+        long,
+        env = "SPANPROF_HOST_NAME",
+        value_name = "NAME"
+    )]
     pub host_name: Option<String>,
     /// Whether profiles are labelled with host_name. Without it, agents of two hosts write to the same
     /// series, and the server may throw away one of two profiles [default: on]
     #[arg(
+        help_heading = "Labels",
         long,
         env = "SPANPROF_HOST_NAME_LABEL",
         hide_possible_values = true,
@@ -109,6 +116,7 @@ pub struct AgentArguments {
     /// instance-id, with commas between them, or none. Every value of them is a series of its own, and
     /// Pyroscope's storage v1 keeps 5000 series of a tenant [default: version,environment]
     #[arg(
+        help_heading = "Labels",
         long,
         env = "SPANPROF_SERVICE_LABELS",
         value_delimiter = ',',
@@ -120,36 +128,72 @@ pub struct AgentArguments {
     #[arg(long, env = "SPANPROF_LOCK_FILE", value_name = "PATH")]
     pub lock_file: Option<PathBuf>,
     /// Tenant, sent as X-Scope-OrgID
-    #[arg(long, env = "SPANPROF_TENANT_ID", value_name = "ID")]
+    #[arg(
+        help_heading = "Access to the server",
+        long,
+        env = "SPANPROF_TENANT_ID",
+        value_name = "ID"
+    )]
     pub tenant_id: Option<String>,
     /// Where pushes wait, and how fast they go.
     #[command(flatten)]
     pub push: PushArguments,
     /// User for HTTP basic authentication
-    #[arg(long, env = "SPANPROF_BASIC_AUTH_USER", value_name = "USER")]
+    #[arg(
+        help_heading = "Access to the server",
+        long,
+        env = "SPANPROF_BASIC_AUTH_USER",
+        value_name = "USER"
+    )]
     pub basic_auth_user: Option<String>,
     /// File with the password: never on the command line, where every process can read it
-    #[arg(long, env = "SPANPROF_BASIC_AUTH_PASSWORD_FILE", value_name = "PATH")]
+    #[arg(
+        help_heading = "Access to the server",
+        long,
+        env = "SPANPROF_BASIC_AUTH_PASSWORD_FILE",
+        value_name = "PATH"
+    )]
     pub basic_auth_password_file: Option<PathBuf>,
     /// File with a bearer token. Like every file with a secret or a certificate it is read again when it
     /// changes
-    #[arg(long, env = "SPANPROF_BEARER_TOKEN_FILE", value_name = "PATH")]
+    #[arg(
+        help_heading = "Access to the server",
+        long,
+        env = "SPANPROF_BEARER_TOKEN_FILE",
+        value_name = "PATH"
+    )]
     pub bearer_token_file: Option<PathBuf>,
     /// PEM file with the certificates to trust, instead of the system's (or those of SSL_CERT_FILE and
     /// SSL_CERT_DIR)
-    #[arg(long, env = "SPANPROF_CA_FILE", value_name = "PATH")]
+    #[arg(
+        help_heading = "Access to the server",
+        long,
+        env = "SPANPROF_CA_FILE",
+        value_name = "PATH"
+    )]
     pub ca_file: Option<PathBuf>,
     /// PEM file with our certificate, for a server that asks for one, and those that signed it
-    #[arg(long, env = "SPANPROF_CLIENT_CERTIFICATE_FILE", value_name = "PATH")]
+    #[arg(
+        help_heading = "Access to the server",
+        long,
+        env = "SPANPROF_CLIENT_CERTIFICATE_FILE",
+        value_name = "PATH"
+    )]
     pub client_certificate_file: Option<PathBuf>,
     /// PEM file with that certificate's key
-    #[arg(long, env = "SPANPROF_CLIENT_KEY_FILE", value_name = "PATH")]
+    #[arg(
+        help_heading = "Access to the server",
+        long,
+        env = "SPANPROF_CLIENT_KEY_FILE",
+        value_name = "PATH"
+    )]
     pub client_key_file: Option<PathBuf>,
     /// Whether samples are labelled with span_name: as the span is called (raw), or not at all (off).
     /// Every name of a service is a series of its own, and Pyroscope's storage v1 keeps 5000 series of a
     /// tenant: with names that hold ids, switch it off. span_id stays, and so do flame graphs of spans
     /// [default: raw]
     #[arg(
+        help_heading = "Labels",
         long,
         env = "SPANPROF_SPAN_NAME_LABEL",
         hide_possible_values = true,
@@ -158,7 +202,7 @@ pub struct AgentArguments {
     pub span_name_label: Option<SpanNameLabelArgument>,
     /// Also label samples with trace_id. Off by default: Pyroscope before 2.1 makes a series of
     /// every trace of it, which soon hits the server's limit of series
-    #[arg(long, env = "SPANPROF_TRACE_ID_LABEL", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(help_heading = "Labels", long, env = "SPANPROF_TRACE_ID_LABEL", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub trace_id_label: Option<bool>,
     /// Which frames of machine code.
     #[command(flatten)]
@@ -173,21 +217,21 @@ pub struct AgentArguments {
 pub struct PushArguments {
     /// Memory for profiles that wait while the server is away. If it is full, the oldest are dropped
     /// [default: 64MiB]
-    #[arg(long, env = "SPANPROF_PUSH_QUEUE", value_parser = parse_bytes, value_name = "BYTES")]
+    #[arg(help_heading = "Pushing", long, env = "SPANPROF_PUSH_QUEUE", value_parser = parse_bytes, value_name = "BYTES")]
     pub push_queue: Option<u64>,
     /// Requests at a time, and so connections [default: 4]
-    #[arg(long, env = "SPANPROF_PUSH_REQUESTS", value_parser = clap::value_parser!(u32).range(1..=64), value_name = "COUNT")]
+    #[arg(help_heading = "Pushing", long, env = "SPANPROF_PUSH_REQUESTS", value_parser = clap::value_parser!(u32).range(1..=64), value_name = "COUNT")]
     pub push_requests: Option<u32>,
     /// Profiles in one request, before compression. Becomes less if the server says that it is too much
     /// [default: 1MiB]
-    #[arg(long, env = "SPANPROF_PUSH_REQUEST_SIZE", value_parser = parse_bytes, value_name = "BYTES")]
+    #[arg(help_heading = "Pushing", long, env = "SPANPROF_PUSH_REQUEST_SIZE", value_parser = parse_bytes, value_name = "BYTES")]
     pub push_request_size: Option<u64>,
     /// Profiles in one second, before compression: the default is what a Pyroscope takes of a tenant by
     /// default. Becomes less if the server says that it is too much [default: 4MiB]
-    #[arg(long, env = "SPANPROF_PUSH_RATE", value_parser = parse_bytes, value_name = "BYTES")]
+    #[arg(help_heading = "Pushing", long, env = "SPANPROF_PUSH_RATE", value_parser = parse_bytes, value_name = "BYTES")]
     pub push_rate: Option<u64>,
     /// How long a request may take [default: 10s]
-    #[arg(long, env = "SPANPROF_PUSH_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
+    #[arg(help_heading = "Pushing", long, env = "SPANPROF_PUSH_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
     pub push_timeout: Option<Duration>,
 }
 

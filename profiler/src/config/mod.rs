@@ -1,16 +1,20 @@
 //! What is meant by what was typed: flags over environment over file over defaults, checked once.
 
+mod error;
+mod push;
+
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
+use self::push::{client_files, credentials};
+pub use self::{error::ConfigError, push::Push};
 use crate::{
     cli::{
-        AgentArguments, NativeArgument, NativeArguments, OnOff, PushArguments, SamplingArguments,
+        AgentArguments, NativeArgument, NativeArguments, OnOff, SamplingArguments,
         ServiceLabelArgument, SpanLabelArgument, SpanNameLabelArgument, SpanProbesArgument,
-        parse_bytes, parse_duration,
     },
-    export::{Credentials, PaceLimits, Tls, transport::ClientFiles},
+    export::{Credentials, Tls},
     id::ServiceAttribute,
     kernel::{Limits, default_ring_size},
     profile::view::NativeFrames,
@@ -20,11 +24,6 @@ use crate::{
 pub const DEFAULT_FREQUENCY: u32 = 99;
 /// Length of a window: Grafana looks for a span's profile 30 s around it.
 const DEFAULT_UPLOAD_INTERVAL: Duration = Duration::from_secs(15);
-/// How long a request may take.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of profiles that may wait.
-const DEFAULT_QUEUE: usize = 64 * 1024 * 1024;
-
 /// What changes seldom, so that it makes few series.
 const DEFAULT_SERVICE_LABELS: [ServiceLabelArgument; 2] = [
     ServiceLabelArgument::Version,
@@ -151,17 +150,6 @@ pub struct AgentConfig {
     pub native: NativeFrames,
 }
 
-/// Where pushes wait, and how fast they go.
-#[derive(Clone, Copy, Debug)]
-pub struct Push {
-    /// Bytes of memory for what waits.
-    pub queue_bytes: usize,
-    /// Sizes and rate.
-    pub pace: PaceLimits,
-    /// How long a request may take.
-    pub timeout: Duration,
-}
-
 /// What the label `host_name` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostName {
@@ -171,64 +159,6 @@ pub enum HostName {
     Found,
     /// What the user calls it.
     Given(String),
-}
-
-/// Settings that make no sense.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {path}: {error}", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The file is not what it should be.
-    #[error("{path} is not a valid configuration: {error}", path = path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: Box<toml::de::Error>,
-    },
-    /// Nothing says where to push.
-    #[error(
-        "no server to push to: give --pyroscope-url http://host:4040, or SPANPROF_PYROSCOPE_URL, or pyroscope_url in the file of --config"
-    )]
-    NoServer,
-    /// Half of a user and password.
-    #[error("--basic-auth-user and --basic-auth-password-file go together: one of them is missing")]
-    HalfAuth,
-    /// Two ways to say who we are.
-    #[error(
-        "--bearer-token-file and --basic-auth-user are two ways to say who the agent is: give one"
-    )]
-    TwoCredentials,
-    /// Half of a client certificate.
-    #[error("--client-certificate-file and --client-key-file go together: one of them is missing")]
-    HalfCertificate,
-    /// A value of the file that makes no sense.
-    #[error("{name}: {reason}")]
-    Value {
-        /// The setting.
-        name: &'static str,
-        /// What it may be.
-        reason: String,
-    },
-    /// A list of labels that says none, and names some.
-    #[error("--service-labels: none goes with nothing else")]
-    NoneAndMore,
-    /// A value out of its range.
-    #[error("{name} must be {range}, not {value}")]
-    Range {
-        /// The setting.
-        name: &'static str,
-        /// What it may be.
-        range: &'static str,
-        /// What it is.
-        value: String,
-    },
 }
 
 /// The file of `--config`: the agent's flags, with `_` for `-`.
@@ -414,97 +344,6 @@ fn interval_error(value: String) -> ConfigError {
         name: "upload_interval",
         range: "from 1s to 30s",
         value,
-    }
-}
-
-impl Push {
-    fn merge(arguments: &PushArguments, file: &File) -> Result<Self, ConfigError> {
-        let default = PaceLimits::default();
-        let bytes = |name, flag: Option<u64>, file: &Option<String>, default: usize| {
-            let wrong = |reason| ConfigError::Value { name, reason };
-            let file = file.as_deref().map(parse_bytes).transpose();
-            let bytes = match flag {
-                Some(bytes) => Some(bytes),
-                None => file.map_err(wrong)?,
-            };
-            Ok(bytes.map_or(default, |bytes| {
-                usize::try_from(bytes).unwrap_or(usize::MAX)
-            }))
-        };
-        let requests = arguments.push_requests.or(file.push_requests);
-        let requests = requests.map_or(default.requests, |number| {
-            usize::try_from(number).unwrap_or(usize::MAX)
-        });
-        if !(1..=64).contains(&requests) {
-            return Err(ConfigError::Range {
-                name: "push_requests",
-                range: "from 1 to 64",
-                value: requests.to_string(),
-            });
-        }
-        Ok(Self {
-            queue_bytes: bytes(
-                "push_queue",
-                arguments.push_queue,
-                &file.push_queue,
-                DEFAULT_QUEUE,
-            )?,
-            pace: PaceLimits {
-                request_bytes: bytes(
-                    "push_request_size",
-                    arguments.push_request_size,
-                    &file.push_request_size,
-                    default.request_bytes,
-                )?,
-                bytes_a_second: bytes(
-                    "push_rate",
-                    arguments.push_rate,
-                    &file.push_rate,
-                    default.bytes_a_second,
-                )?,
-                requests,
-                ..default
-            },
-            timeout: match (arguments.push_timeout, &file.push_timeout) {
-                (Some(timeout), _) => timeout,
-                (None, Some(text)) => {
-                    parse_duration(text).map_err(|reason| ConfigError::Value {
-                        name: "push_timeout",
-                        reason,
-                    })?
-                }
-                (None, None) => DEFAULT_TIMEOUT,
-            },
-        })
-    }
-}
-
-/// Who the agent is; files that cannot be read are refused where they are used.
-fn credentials(
-    user: Option<String>,
-    password_file: Option<PathBuf>,
-    token_file: Option<PathBuf>,
-) -> Result<Option<Credentials>, ConfigError> {
-    match (user, password_file, token_file) {
-        (None, None, None) => Ok(None),
-        (None, None, Some(token_file)) => Ok(Some(Credentials::Bearer { token_file })),
-        (Some(user), Some(password_file), None) => Ok(Some(Credentials::Basic {
-            user,
-            password_file,
-        })),
-        (_, _, Some(_)) => Err(ConfigError::TwoCredentials),
-        (_, _, None) => Err(ConfigError::HalfAuth),
-    }
-}
-
-fn client_files(
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-) -> Result<Option<ClientFiles>, ConfigError> {
-    match (certificate, key) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some(ClientFiles { certificate, key })),
-        _ => Err(ConfigError::HalfCertificate),
     }
 }
 
