@@ -24,9 +24,6 @@ pub(super) fn attribute(
         SpanStamp::Current { span, trace } => {
             let pid = sample.process.pid;
             let local_root = spans.local_root(pid, span);
-            if local_root.is_none() {
-                health.count(Loss::LocalRootUnknown);
-            }
             let active = named(pid, span, spans, health);
             let local_root = local_root.map(|root| {
                 if root == span {

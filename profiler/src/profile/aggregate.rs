@@ -54,6 +54,9 @@ impl Aggregator {
 
     /// Counts a sample.
     pub fn add(&mut self, sample: &NamedSample) {
+        if self.settings.span_label.falls_back(&sample.attribution) {
+            self.health.count(Loss::LocalRootUnknown);
+        }
         let labels = Labels::of(sample, self.settings.labels, self.settings.span_label);
         let may_grow = self.rows < self.settings.max_stacks;
         let stack = self.stacks.number(&sample.stack, may_grow);

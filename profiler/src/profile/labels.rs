@@ -59,6 +59,17 @@ impl SpanLabel {
     }
 }
 
+impl SpanLabel {
+    /// Whether a sample is labelled with its active span because nobody knows the local root that it should
+    /// be labelled with.
+    pub(super) fn falls_back(self, attribution: &Attribution) -> bool {
+        let Attribution::Span(context) = attribution else {
+            return false;
+        };
+        self == Self::LocalRoot && context.local_root.is_none()
+    }
+}
+
 /// Which labels samples carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelSet {
@@ -112,8 +123,7 @@ impl Labels {
             LabelSet::File => Self {
                 span,
                 active: context.map(|context| context.active.clone()),
-                stands_in: span_label == SpanLabel::LocalRoot
-                    && context.is_some_and(|context| context.local_root.is_none()),
+                stands_in: span_label.falls_back(&sample.attribution),
                 trace,
                 thread: Some((sample.pid, sample.tid, sample.thread_name)),
                 container,

@@ -2,7 +2,7 @@ use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, 
 use prost::Message as _;
 
 use super::{
-    LabelSet, SpanLabel, SpanTable, folded, pprof, proto,
+    Aggregator, LabelSet, Settings, SpanLabel, SpanTable, folded, pprof, proto,
     samples::{in_child, profiles, sample, span},
     split::{Limits, split},
 };
@@ -247,6 +247,33 @@ fn row_too_large_is_counted() {
     };
     assert_eq!(split(&profiles[0], limits, &health).len(), 1);
     assert_eq!(health.get(Loss::ProfileTooLarge), 1);
+}
+
+/// A sample whose local root is not known is labelled with its active span, which is a loss only for who has
+/// asked for local roots.
+#[test]
+fn fallback_is_counted_where_it_is_one() {
+    let Attribution::Span(mut context) = in_child() else {
+        panic!("not in a span")
+    };
+    context.local_root = None;
+    let sample = sample(&["work"], Attribution::Span(context));
+    for (span_label, counted) in [(SpanLabel::LocalRoot, 1), (SpanLabel::Active, 0)] {
+        let health = Health::default();
+        let settings = Settings {
+            period: 10_000_000,
+            span_label,
+            labels: LabelSet::File,
+            max_stacks: 10,
+        };
+        let mut aggregator = Aggregator::new(settings, health.clone());
+        aggregator.add(&sample);
+        assert_eq!(
+            health.get(Loss::LocalRootUnknown),
+            counted,
+            "{span_label:?}"
+        );
+    }
 }
 
 /// The table sorts by CPU, names what has no span, and adds up.
