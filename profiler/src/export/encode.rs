@@ -1,10 +1,13 @@
 //! Profiles → what a server is to store: split, encoded, compressed. The costly part of an export, on a
 //! thread of its own.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-    mpsc::Receiver,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
 };
 
 use tokio::sync::mpsc::{Sender, error::SendError};
@@ -15,6 +18,10 @@ use crate::{
     profile::{Profile, split::split, view::view},
     time::BootNanos,
 };
+
+/// How often it is looked whether anybody takes what is encoded: who has a [`Sink`](super::Sink) may keep it
+/// for longer.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Encodes profiles.
 pub(super) struct Encoder {
@@ -28,7 +35,12 @@ impl Encoder {
     /// Encodes windows as they come, until nobody submits any more. What is encoded goes on in portions of a
     /// request each, and what is left of a window at its end.
     pub(super) fn run(&self, windows: &Receiver<Vec<Profile>>, outgoing: &Sender<Vec<Encoded>>) {
-        while let Ok(profiles) = windows.recv() {
+        loop {
+            let profiles = match windows.recv_timeout(LOOK) {
+                Ok(profiles) => profiles,
+                Err(RecvTimeoutError::Timeout) if !outgoing.is_closed() => continue,
+                Err(_) => return,
+            };
             let now = BootNanos::now();
             let (mut portion, mut charged) = (Vec::new(), 0);
             for profile in profiles {

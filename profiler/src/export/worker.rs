@@ -56,6 +56,8 @@ pub(super) struct Worker {
     batches: HashMap<task::Id, Batch>,
     /// Requests on their way with what had waited or failed before.
     backlog_in_flight: usize,
+    /// When it was last asked whether there is something to tell.
+    looked: BootNanos,
     /// When to stop, once that is asked for.
     deadline: Option<BootNanos>,
 }
@@ -68,9 +70,10 @@ impl Worker {
         health: Health,
         waiting: Arc<AtomicUsize>,
     ) -> Self {
+        let now = BootNanos::now();
         Self {
             queue: Queue::new(settings.queue_bytes),
-            pace: Pace::new(settings.pace, settings.retry, BootNanos::now()),
+            pace: Pace::new(settings.pace, settings.retry, now),
             backlog: Backlog::default(),
             client: Arc::new(client),
             settings,
@@ -79,6 +82,7 @@ impl Worker {
             in_flight: JoinSet::new(),
             batches: HashMap::new(),
             backlog_in_flight: 0,
+            looked: now,
             deadline: None,
         }
     }
@@ -236,7 +240,12 @@ impl Worker {
             Outcome::TooMuch { after, reason } => {
                 self.pace.throttled(after, chance, now);
                 self.backlog.failed(&reason);
-                self.failed(items, after, now);
+                // Alone it may be more than the server ever takes at once.
+                if items.len() == 1 {
+                    self.failed(items, after, now);
+                } else {
+                    self.put_back(items);
+                }
             }
             Outcome::Failed { after, reason } => {
                 self.pace.failed(after, chance, now);
@@ -318,6 +327,10 @@ impl Worker {
     }
 
     fn tell(&mut self, now: BootNanos) {
+        if now.since(self.looked) < LOOK {
+            return;
+        }
+        self.looked = now;
         let summary = self.queue.summary(now);
         match self.backlog.line(&summary, self.in_flight.len(), now) {
             Some(Line::Waits(line)) => tracing::warn!("{line}"),

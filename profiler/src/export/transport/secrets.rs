@@ -69,8 +69,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
         path: path.to_owned(),
         source,
     };
-    let size = fs::metadata(path).map_err(unreadable)?.len();
-    if size > MOST {
+    let data = fs::metadata(path).map_err(unreadable)?;
+    if !data.is_file() {
+        // To read a pipe would wait for whoever writes.
+        return Err(unreadable(io::Error::other("it is not a plain file")));
+    }
+    if data.len() > MOST {
         return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
     }
     fs::read(path).map_err(unreadable)
