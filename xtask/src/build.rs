@@ -54,6 +54,24 @@ pub fn agent(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     Ok(agent.context("cargo built no spanprof")?.program)
 }
 
+/// Builds a benchmark of a package, which is a program, as it is released, and returns its path.
+///
+/// # Errors
+/// As [`run`].
+pub fn benchmark(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo_with_programs()?;
+    cargo.args(["bench", "--no-run", "--package", package, "--bench", name]);
+    let is_it = |artifact: &Artifact| {
+        let target = |key: &str| artifact.message.pointer(key).and_then(Value::as_str);
+        target("/target/kind/0") == Some("bench") && target("/target/name") == Some(name)
+    };
+    // Those of the package's programs are built beside it.
+    let found = artifacts(&mut cargo)?.into_iter().find(is_it);
+    Ok(found
+        .with_context(|| format!("cargo built no benchmark {name}"))?
+        .program)
+}
+
 /// A program that cargo has built.
 pub(crate) struct Artifact {
     /// What cargo says of it (<https://doc.rust-lang.org/cargo/reference/external-tools.html>).

@@ -241,6 +241,11 @@ impl PretendPyroscope {
         lock(&self.state).store.profiles().cloned().collect()
     }
 
+    /// What `look` makes of every profile that a query sees now: where there are too many to copy them.
+    pub fn look_at<T>(&self, look: impl FnMut(&StoredProfile) -> T) -> Vec<T> {
+        lock(&self.state).store.profiles().map(look).collect()
+    }
+
     /// Every profile that is left once all is compacted.
     pub fn kept(&self) -> Vec<StoredProfile> {
         lock(&self.state).store.kept().cloned().collect()

@@ -89,11 +89,20 @@ impl CpuTimes {
 
 /// CPU time of a process's threads so far, in seconds; its own schedstat has its main thread only.
 pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
+    cpu_seconds_of(pid, |_| true)
+}
+
+/// The same of threads whose name is wanted.
+pub(crate) fn cpu_seconds_of(pid: u32, is_wanted: impl Fn(&str) -> bool) -> Result<f64> {
     let mut nanoseconds = 0.0;
     let folder = format!("/proc/{pid}/task");
     for entry in fs::read_dir(&folder).with_context(|| format!("failed to list {folder}"))? {
         let thread = entry.context("failed to list threads")?.path();
         // A thread that has ended meanwhile is not counted.
+        let name = fs::read_to_string(thread.join("comm")).unwrap_or_default();
+        if !is_wanted(name.trim_end()) {
+            continue;
+        }
         let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
         let time = text.split_ascii_whitespace().next().unwrap_or_default();
         nanoseconds += time.parse::<f64>().unwrap_or(0.0);

@@ -23,6 +23,7 @@ mod loss;
 mod peers;
 mod pipeline;
 mod pprof;
+mod push;
 mod report;
 mod sample_cost;
 mod sink;
@@ -99,6 +100,8 @@ enum Name {
     Truth,
     /// Samples that are on the wrong span
     WrongSpan,
+    /// How soon profiles of many services are stored, also after an outage, and what that costs
+    Push,
 }
 
 /// What every benchmark gets.
@@ -203,7 +206,7 @@ fn update_docs(root: &Path, report: &Report, machine: &str) -> Result<()> {
 
 type Measure = fn(&Bench) -> Result<Report>;
 
-const BENCHMARKS: [(Name, Measure); 13] = [
+const BENCHMARKS: [(Name, Measure); 14] = [
     (Name::SampleCost, sample_cost::measure),
     (Name::ContextCost, context_cost::measure),
     (Name::SpanCost, span_cost::measure),
@@ -217,4 +220,5 @@ const BENCHMARKS: [(Name, Measure); 13] = [
     (Name::Loss, loss::measure),
     (Name::Truth, truth::measure),
     (Name::WrongSpan, wrong_span::measure),
+    (Name::Push, push::measure),
 ];

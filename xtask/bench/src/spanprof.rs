@@ -18,6 +18,8 @@ use xtask::command::say;
 
 /// How long the agent may take to load its programs.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+/// How long it may take to write its table.
+const REPORT_DEADLINE: Duration = Duration::from_millis(500);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// `BPF_PROG_TYPE_KPROBE` and `BPF_PROG_TYPE_PERF_EVENT`, as fdinfo has them.
 const UPROBE: u64 = 2;
@@ -87,6 +89,17 @@ impl Spanprof {
 
     /// Profiles the whole host as in production, and pushes to `url`, at so many samples a second.
     pub(crate) fn agent_at(agent: &Path, folder: &Path, url: &str, frequency: u32) -> Result<Self> {
+        Self::agent_with(agent, folder, url, frequency, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn agent_with(
+        agent: &Path,
+        folder: &Path,
+        url: &str,
+        frequency: u32,
+        flags: &[&str],
+    ) -> Result<Self> {
         let mut command = Command::new(agent);
         command.args([
             "--log",
@@ -100,7 +113,8 @@ impl Spanprof {
         command
             .arg(frequency.to_string())
             .arg("--lock-file")
-            .arg(folder.join("agent.lock"));
+            .arg(folder.join("agent.lock"))
+            .args(flags);
         Self::start(&mut command, folder)
     }
 
@@ -259,6 +273,18 @@ impl Spanprof {
     /// Stops it; what it counted by name, and how many samples of these processes it has in the profile.
     pub(crate) fn stop_and_count(mut self, pids: &[u32]) -> Result<(BTreeMap<String, f64>, f64)> {
         self.interrupt()?;
+        self.counted(pids)
+    }
+
+    /// What it has counted by name so far, which it is asked for.
+    pub(crate) fn report(&self) -> Result<BTreeMap<String, f64>> {
+        rustix::process::kill_process(Pid::from_child(&self.child), Signal::USR1)?;
+        thread::sleep(REPORT_DEADLINE);
+        Ok(self.counted(&[])?.0)
+    }
+
+    /// What the last of its tables says, and how many samples of these processes are in the profile.
+    fn counted(&self, pids: &[u32]) -> Result<(BTreeMap<String, f64>, f64)> {
         let text = self.said()?;
         let mut counters = BTreeMap::new();
         let mut samples = 0.0;

@@ -1,4 +1,4 @@
-//! A Python program to be profiled, which answers on its pipes.
+//! A program to be profiled or measured, which answers on its pipes.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use xtask::command::say;
 
-/// A program of `tests/benchmarks`; ends when dropped.
+/// A program, such as those of `tests/benchmarks`; ends when dropped.
 pub(crate) struct Workload {
     child: Child,
     input: Option<ChildStdin>,
@@ -43,11 +43,17 @@ impl Workload {
                 command
             }
         };
-        let mut child = command
+        command
             .arg(program)
             .args(arguments)
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::run(&mut command)
+    }
+
+    /// Starts a command, and waits until it is ready.
+    pub(crate) fn run(command: &mut Command) -> Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -61,7 +67,7 @@ impl Workload {
         };
         let said = workload.line()?;
         if said.trim() != "ready" {
-            bail!("{} is not ready, it says: {said}", program.display());
+            bail!("{command:?} is not ready, it says: {said}");
         }
         Ok(workload)
     }
@@ -73,8 +79,13 @@ impl Workload {
 
     /// Asks for a number of rounds; what it measured.
     pub(crate) fn ask(&mut self, rounds: usize) -> Result<Value> {
+        self.tell(&rounds.to_string())
+    }
+
+    /// Tells it a line; what it answers.
+    pub(crate) fn tell(&mut self, line: &str) -> Result<Value> {
         let input = self.input.as_mut().context("the program is ending")?;
-        writeln!(input, "{rounds}").context("the program reads no more")?;
+        writeln!(input, "{line}").context("the program reads no more")?;
         let line = self.line()?;
         serde_json::from_str(&line).with_context(|| format!("the program says: {line}"))
     }
