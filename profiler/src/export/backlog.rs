@@ -31,6 +31,11 @@ impl Backlog {
         self.failure = Some(reason.to_owned());
     }
 
+    /// Whether nothing was told of which the end is still to be told.
+    pub(super) fn is_over(&self) -> bool {
+        self.told.is_none()
+    }
+
     /// What is to be told now, if anything.
     pub(super) fn line(
         &mut self,

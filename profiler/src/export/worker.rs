@@ -32,6 +32,8 @@ use crate::{
 
 /// How often the task looks up even if nothing happens: for what grows too old, and for what is to be told.
 const LOOK: Duration = Duration::from_secs(1);
+/// The same while there is nothing that could grow old or be told: each look wakes a thread.
+const REST: Duration = Duration::from_mins(1);
 
 /// The shortest sleep.
 const SOON: Duration = Duration::from_millis(20);
@@ -167,7 +169,8 @@ impl Worker {
 
     /// Sends as much as may go now. Returns when there may be more.
     fn send(&mut self, now: BootNanos) -> Instant {
-        let look = BootNanos(now.0.saturating_add(nanos(LOOK)));
+        let look = if self.is_at_rest() { REST } else { LOOK };
+        let look = BootNanos(now.0.saturating_add(nanos(look)));
         let mut wake = self.deadline.map_or(look, |deadline| deadline.min(look));
         while self.in_flight.len() < self.pace.requests() {
             if self.pace.is_paused(now) {
@@ -200,6 +203,11 @@ impl Worker {
         }
         let wait = Duration::from_nanos(wake.0.saturating_sub(now.0));
         Instant::from_std(monotonic_now() + wait)
+    }
+
+    /// Whether nothing is to be done before somebody hands something in.
+    fn is_at_rest(&self) -> bool {
+        self.queue.is_empty() && self.in_flight.is_empty() && self.backlog.is_over()
     }
 
     /// Whether a request with what has come in finds out if the server is back.
