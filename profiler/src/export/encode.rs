@@ -95,11 +95,14 @@ impl Encoder {
                 tracing::error!(%error, service = profile.service.name, "a profile could not be compressed");
                 self.health.count(Loss::ProfileRefused);
             });
+            let mut pprof = pprof.ok()?;
+            // It may wait for long, and its length is what the queue counts.
+            pprof.shrink_to_fit();
             Some(Encoded {
                 service: Arc::clone(&profile.service),
                 labels: Arc::clone(&labels),
                 id: uuid::Uuid::new_v4().to_string(),
-                pprof: pprof.ok()?.into(),
+                pprof: pprof.into(),
                 charged: part.len() + of_labels,
                 began,
             })
