@@ -8,6 +8,9 @@ use crate::time::BootNanos;
 
 /// The least that a request or a second is cut down to, in bytes.
 const LEAST_BYTES: usize = 64 * 1024;
+/// How much later than another a request may arrive that was sent with it. The server's bytes come back from
+/// then on: who counted from when it was sent would be ahead of the server.
+const DELAY: Duration = Duration::from_millis(200);
 /// Failures in a row after which one success means that the server is back.
 const OUTAGE: u32 = 3;
 
@@ -46,7 +49,7 @@ pub(super) struct Pace {
     most: Limits,
     now: Limits,
     policy: Policy,
-    /// Bytes that may go, as of `counted`.
+    /// Bytes that may go, as of `counted`, which may be to come.
     allowance: f64,
     counted: BootNanos,
     /// Failures in a row, whatever failed.
@@ -107,7 +110,7 @@ impl Pace {
         let since = now.since(self.counted).as_secs_f64();
         let more = float(self.now.bytes_a_second) * since;
         self.allowance = (self.allowance + more).min(float(self.most.burst_bytes));
-        self.counted = now;
+        self.counted = self.counted.max(now);
         self.allowance.max(0.0) as usize
     }
 
@@ -121,7 +124,8 @@ impl Pace {
         if missing == 0 {
             return self.paused_until.max(now);
         }
-        BootNanos(now.0.saturating_add(nanos(wait))).max(self.paused_until)
+        let from = self.counted.max(now);
+        BootNanos(from.0.saturating_add(nanos(wait))).max(self.paused_until)
     }
 
     /// Whether nothing may go for now.
@@ -130,7 +134,10 @@ impl Pace {
     }
 
     /// A request with so many bytes goes.
-    pub(super) fn spend(&mut self, bytes: usize) {
+    pub(super) fn spend(&mut self, bytes: usize, now: BootNanos) {
+        if self.allowance(now) >= self.most.burst_bytes {
+            self.counted = BootNanos(now.0.saturating_add(nanos(DELAY)));
+        }
         self.allowance -= float(bytes);
     }
 
@@ -223,10 +230,12 @@ mod tests {
         } = Limits::default();
         assert_eq!(pace.allowed(later(60_000)), burst_bytes);
         assert_eq!(pace.allowance(later(60_000)), usize::MAX);
-        pace.spend(burst_bytes);
+        pace.spend(burst_bytes, later(60_000));
         assert_eq!(pace.allowance(later(60_000)), 0);
+        // The server counts from when it has the first of them.
+        assert_eq!(pace.allowance(later(60_200)), 0);
         let when = pace.when(bytes_a_second / 10, later(60_000));
-        assert!((later(60_100)..later(60_110)).contains(&when), "{when:?}");
+        assert!((later(60_300)..later(60_310)).contains(&when), "{when:?}");
         assert!(pace.allowance(when) >= bytes_a_second / 10);
         // A profile larger than any burst has to be tried some time.
         let when = pace.when(usize::MAX, when);

@@ -216,7 +216,7 @@ impl Worker {
     }
 
     fn push(&mut self, batch: Batch, now: BootNanos) {
-        self.pace.spend(batch.charged());
+        self.pace.spend(batch.charged(), now);
         self.backlog_in_flight += usize::from(batch.is_backlog);
         let most = self.deadline.map_or(Duration::MAX, |deadline| {
             Duration::from_nanos(deadline.0.saturating_sub(now.0))
