@@ -72,6 +72,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A file that is to hold a password or a token is empty.
+    #[error("{path}: there is nothing in it: a password or token is expected")]
+    NoSecret {
+        /// The path given.
+        path: PathBuf,
+    },
     /// A file has no certificate or no key in it, or one that does not fit.
     #[error("{path}: {reason}")]
     Certificate {

@@ -1,8 +1,9 @@
 //! Files that hold secrets and certificates: read when they have changed.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
+    fs::{self, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -65,19 +66,30 @@ impl Files {
 
 /// A file's bytes.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let unreadable = |source| Error::Read {
+    regular(path).map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
-    };
-    let data = fs::metadata(path).map_err(unreadable)?;
-    if !data.is_file() {
-        // To read a pipe would wait for whoever writes.
-        return Err(unreadable(io::Error::other("it is not a plain file")));
+    })
+}
+
+/// Only ever of a regular file: whoever reads a pipe or a device may wait for ever, and this is read again
+/// while the agent runs.
+fn regular(path: &Path) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new()
+        .read(true)
+        // To open a pipe that nobody writes to would wait, too.
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
     }
-    if data.len() > MOST {
-        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+    let mut bytes = Vec::new();
+    // Its size now may not be its size when it is read.
+    let size = file.take(MOST + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(size).unwrap_or(u64::MAX) > MOST {
+        return Err(io::Error::other(format!("it is larger than {MOST} bytes")));
     }
-    fs::read(path).map_err(unreadable)
+    Ok(bytes)
 }
 
 /// A secret: the file's text without the line's end.
@@ -85,14 +97,49 @@ pub(super) fn secret(path: &Path) -> Result<String, Error> {
     let text = String::from_utf8(read(path)?).map_err(|_not_text| Error::Header {
         what: "the file with the password or token",
     })?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(Error::NoSecret {
+            path: path.to_owned(),
+        }),
+        secret => Ok(secret.to_owned()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::{fs, os::unix::fs::symlink, path::PathBuf, sync::mpsc, thread, time::Duration};
 
-    use super::{Files, secret};
+    use super::{Files, MOST, secret};
+
+    /// A folder, a pipe that nobody writes to, what has no end, what is too large and what is empty hold no
+    /// secret. That is said at once.
+    #[test]
+    fn no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let pipe = rustix::fs::FileType::Fifo;
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), pipe, mode, 0).unwrap();
+        fs::write(path("empty"), "\r\n").unwrap();
+        let large = vec![b'x'; usize::try_from(MOST).unwrap() + 1];
+        fs::write(path("large"), large).unwrap();
+        for (path, words) in [
+            (folder.path().to_owned(), "no regular file"),
+            (path("pipe"), "no regular file"),
+            (PathBuf::from("/dev/zero"), "no regular file"),
+            (path("large"), "larger than"),
+            (path("empty"), "nothing in it"),
+        ] {
+            let (sender, receiver) = mpsc::channel();
+            let of = path.clone();
+            thread::spawn(move || sender.send(secret(&of)));
+            let read = receiver.recv_timeout(Duration::from_secs(5));
+            let error = read.expect("it waits").unwrap_err();
+            let text = format!("{:#}", anyhow::Error::new(error));
+            assert!(text.contains(words), "{text}");
+            assert!(text.contains(path.to_str().unwrap()), "{text}");
+        }
+    }
 
     /// A file that is written anew, or reached by another link as in Kubernetes, has changed, once.
     #[test]
