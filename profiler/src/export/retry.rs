@@ -96,13 +96,14 @@ pub struct Answer {
 /// The outcome an HTTP answer stands for.
 ///
 /// What is about us or the address (redirects, credentials, a wrong path, a web page) may be mended while the
-/// profiles wait. 429 is about the rate, unless it says otherwise: a v1 Pyroscope answers it also for a series
+/// profiles wait. A Pyroscope answers with no web page: a gateway in front of it does, which knows nothing of
+/// profiles but their size. 429 is about the rate, unless it says otherwise: a v1 Pyroscope answers it also for a series
 /// beyond the tenant's 5,000. 408 and 5xx may pass. Any other 4xx never will.
 pub fn classify(answer: &Answer) -> Outcome {
     let reason = reason(answer);
     let after = answer.retry_after;
     match answer.status {
-        200 if answer.is_page => Outcome::Unavailable {
+        200..=299 if answer.is_page => Outcome::Unavailable {
             reason: "the answer is a web page: this is no Pyroscope".to_owned(),
         },
         200..=299 => Outcome::Stored,
@@ -110,6 +111,9 @@ pub fn classify(answer: &Answer) -> Outcome {
         429 if answer.body.contains("series limit") => Outcome::Failed { after, reason },
         429 => Outcome::TooMuch { after, reason },
         408 | 500.. => Outcome::Failed { after, reason },
+        400..=499 if answer.is_page && answer.status != 413 => Outcome::Unavailable {
+            reason: format!("{reason}: the answer is a web page, which no Pyroscope sends"),
+        },
         _ => Outcome::Refused { reason },
     }
 }
@@ -246,6 +250,18 @@ mod tests {
             ..Answer::default()
         });
         assert!(matches!(page, Outcome::Unavailable { .. }));
+        // A gateway's page says nothing of a profile: as nginx answers to http:// on its port for https://.
+        for (status, is_refused) in [(400, false), (451, false), (413, true)] {
+            let page = classify(&Answer {
+                status,
+                is_page: true,
+                body: "<html>".to_owned(),
+                ..Answer::default()
+            });
+            let refused = matches!(page, Outcome::Refused { .. });
+            assert_eq!(refused, is_refused, "{page:?}");
+            assert!(is_refused || matches!(page, Outcome::Unavailable { .. }));
+        }
     }
 
     /// Seconds and dates, also one that is over; anything else is no word.

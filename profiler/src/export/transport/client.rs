@@ -41,6 +41,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a connection that nobody uses is kept: longer than any window. Servers close theirs after two
 /// minutes or so.
 const IDLE: Duration = Duration::from_mins(10);
+/// How long is waited for the words of an answer.
+const WAIT_FOR_WORDS: Duration = Duration::from_secs(1);
 /// Bytes of an answer that are read.
 const MOST_WORDS: usize = 4_096;
 
@@ -234,21 +236,31 @@ async fn answer(mut response: Response) -> Answer {
         retry_after: header(RETRY_AFTER)
             .and_then(|value| retry_after(&value, UnixNanos::now().0 / 1_000_000_000)),
         location: header(LOCATION).filter(|_| (300..400).contains(&status)),
-        is_page: header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")),
+        is_page: header(CONTENT_TYPE).is_some_and(|kind| is_html(&kind)),
         body: String::new(),
     };
     // The status is the answer; its words are for people. To read a body to its end keeps the connection.
     let mut words = Vec::new();
-    while words.len() < MOST_WORDS
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        words.extend_from_slice(&chunk);
-    }
+    let reading = async {
+        while words.len() < MOST_WORDS
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            words.extend_from_slice(&chunk);
+        }
+    };
+    // Those that have come by then are enough.
+    let _ = tokio::time::timeout(WAIT_FOR_WORDS, reading).await;
     words.truncate(MOST_WORDS);
     if status != 200 {
         answer.body = String::from_utf8_lossy(&words).into_owned();
     }
     answer
+}
+
+fn is_html(kind: &str) -> bool {
+    const HTML: &str = "text/html";
+    let head = kind.as_bytes().get(..HTML.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(HTML.as_bytes()))
 }
 
 fn failure(error: reqwest::Error, taken: &AtomicBool) -> Delivery {
@@ -311,4 +323,16 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_html;
+
+    /// Media types are the same in capitals, and may have parameters.
+    #[test]
+    fn pages() {
+        assert!(is_html("text/html") && is_html("Text/HTML; charset=utf-8"));
+        assert!(!is_html("application/proto") && !is_html("text") && !is_html(""));
+    }
 }

@@ -1,6 +1,12 @@
 //! What the exporter makes of a server's answers.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    thread,
+    time::Duration,
+};
 
 use profiler::{export::Credentials, health::Loss, profile::Profile, time::monotonic_now};
 use tests::{
@@ -96,6 +102,32 @@ fn lost_answers_are_counted() {
     settle(&exporter);
     assert_eq!(server.total("shop"), PERIOD);
     assert_eq!(health.get(Loss::ProfileMaybeTwice), 4);
+}
+
+/// An answer counts when its status is there: words that come one by one hold up nothing.
+#[test]
+fn slow_words() {
+    let server = PretendPyroscope::start();
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = settings(&server);
+    settings.server.url = format!("http://{}", slow.local_addr().unwrap());
+    thread::spawn(move || {
+        let (mut stream, _) = slow.accept().unwrap();
+        let mut request = [0; 65_536];
+        // Of one profile: it comes at once.
+        let _ = stream.read(&mut request);
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n";
+        stream.write_all(head).unwrap();
+        while stream.write_all(b" ").is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let (exporter, health, _runtime) = exporter(settings);
+    let start = monotonic_now();
+    exporter.submit(vec![one()]);
+    settle(&exporter);
+    assert!(start.elapsed() < Duration::from_secs(5), "held up");
+    assert_eq!(Account::of(&health), Account::stored(1));
 }
 
 /// What the server will never take is sent once.
