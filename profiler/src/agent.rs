@@ -3,7 +3,10 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Result, bail};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    runtime::Runtime,
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::{
     config::{AgentConfig, HostName},
@@ -26,6 +29,13 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// Runs until SIGTERM or SIGINT; then uploads the last window.
 pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     let runtime = runtime::start()?;
+    let code = on(&runtime, config);
+    // Whoever resolves names waits for a name server that does not answer, and cannot be told to stop.
+    runtime.shutdown_background();
+    code
+}
+
+fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     let words = signals::listen(runtime.handle())?;
     let health = Health::default();
     let exporter = Exporter::start(export_settings(config)?, health.clone(), runtime.handle())?;
