@@ -15,8 +15,10 @@ use crate::{id::Service, time::BootNanos};
 const LIVE: Duration = Duration::from_secs(60);
 /// Services remembered because a profile of theirs has failed alone.
 const MAX_SUSPECTS: usize = 4_096;
-/// Bytes that an item takes beside its profile, roughly.
+/// Bytes that an item takes beside its profile and its labels, roughly.
 const OVERHEAD: usize = 256;
+/// Bytes that a label takes beside its text, roughly: two texts' heads, and what an allocation costs.
+const OF_LABEL: usize = 64;
 
 /// A profile, encoded: what a server is to store.
 #[derive(Clone, Debug)]
@@ -49,7 +51,11 @@ pub(super) struct Item {
 
 impl Item {
     fn bytes(&self) -> usize {
-        self.encoded.pprof.len() + OVERHEAD
+        let labels = self.encoded.labels.iter();
+        let labels: usize = labels
+            .map(|label| label.name.len() + label.value.len() + OF_LABEL)
+            .sum();
+        self.encoded.pprof.len() + labels + OVERHEAD
     }
 
     /// Whether it has to stand back behind what comes in now.
@@ -323,7 +329,7 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use super::{Batch, Encoded, Next, OVERHEAD, Queue, Room};
-    use crate::{id::Service, time::BootNanos};
+    use crate::{export::proto::LabelPair, id::Service, time::BootNanos};
 
     const NOW: BootNanos = BootNanos(10_000_000_000_000);
     const ROOM: Room = Room {
@@ -470,6 +476,20 @@ mod tests {
             queue.push(encoded(name, 1), NOW);
         }
         assert_eq!(names(&mut queue, ROOM), ["1", "5"]);
+    }
+
+    /// The user's labels are memory, too.
+    #[test]
+    fn labels_take_room() {
+        let mut queue = Queue::new(usize::MAX);
+        let mut encoded = encoded("1", 8);
+        let label = LabelPair {
+            name: "region".to_owned(),
+            value: "x".repeat(2_000),
+        };
+        encoded.labels = vec![label; 16].into();
+        queue.push(encoded, NOW);
+        assert!(queue.summary(NOW).bytes > 16 * 2_000);
     }
 
     /// What is too old comes out, and at the end everything, by service.
