@@ -104,9 +104,15 @@ impl Exporter {
             .name("spanprof-encode".to_owned())
             .spawn(move || encoder.run(&inbox, &outgoing))
             .map_err(Error::Thread)?;
-        let worker = Worker::new(settings, client, health.clone(), Arc::clone(&waiting));
+        let worker = Worker::new(
+            settings,
+            incoming,
+            client,
+            health.clone(),
+            Arc::clone(&waiting),
+        );
         runtime.spawn(async move {
-            worker.run(incoming, commands).await;
+            worker.run(commands).await;
             // Nobody may listen any more.
             let _ = finished.send(());
         });

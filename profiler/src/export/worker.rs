@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    task::{self, JoinSet},
+    task::{self, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
@@ -47,6 +47,7 @@ pub(super) struct Order {
 /// What the task owns.
 pub(super) struct Worker {
     settings: Arc<Settings>,
+    incoming: mpsc::Receiver<Vec<Encoded>>,
     queue: Queue,
     pace: Pace,
     backlog: Backlog,
@@ -68,6 +69,7 @@ impl Worker {
     /// With nothing to send yet.
     pub(super) fn new(
         settings: Arc<Settings>,
+        incoming: mpsc::Receiver<Vec<Encoded>>,
         client: Client,
         health: Health,
         waiting: Arc<AtomicUsize>,
@@ -79,6 +81,7 @@ impl Worker {
             backlog: Backlog::default(),
             client: Arc::new(client),
             settings,
+            incoming,
             health,
             waiting,
             in_flight: JoinSet::new(),
@@ -90,11 +93,7 @@ impl Worker {
     }
 
     /// Goes on until an order's deadline, or until everything is sent after one has come.
-    pub(super) async fn run(
-        mut self,
-        mut incoming: mpsc::Receiver<Vec<Encoded>>,
-        mut orders: mpsc::UnboundedReceiver<Order>,
-    ) {
+    pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let (mut is_open, mut has_master) = (true, true);
         loop {
             let now = BootNanos::now();
@@ -108,17 +107,11 @@ impl Worker {
                 }
             }
             tokio::select! {
-                next = incoming.recv(), if is_open => match next {
+                next = self.incoming.recv(), if is_open => match next {
                     Some(portion) => self.take(portion),
                     None => is_open = false,
                 },
-                Some(pushed) = self.in_flight.join_next_with_id() => match pushed {
-                    Ok((id, outcome)) => self.pushed(id, outcome),
-                    Err(error) => {
-                        let reason = format!("the request has ended without an outcome: {error}");
-                        self.pushed(error.id(), Outcome::Unknown { reason });
-                    }
-                },
+                Some(ended) = self.in_flight.join_next_with_id() => self.ended(ended),
                 order = orders.recv(), if has_master => {
                     has_master = order.is_some();
                     self.stop(order);
@@ -126,7 +119,25 @@ impl Worker {
                 () = sleep_until(wake) => {}
             }
         }
-        self.give_up(&mut incoming);
+        // What has been answered in the meantime is not lost.
+        while let Some(ended) = self.in_flight.try_join_next_with_id() {
+            self.ended(ended);
+        }
+        // The encoder may be about to hand over: what it cannot, it counts itself.
+        self.incoming.close();
+        while let Some(portion) = self.incoming.recv().await {
+            self.take(portion);
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(task::Id, Outcome), JoinError>) {
+        match ended {
+            Ok((id, outcome)) => self.pushed(id, outcome),
+            Err(error) => {
+                let reason = format!("the request has ended without an outcome: {error}");
+                self.pushed(error.id(), Outcome::Unknown { reason });
+            }
+        }
     }
 
     /// From now on everything is tried at once; without an order there is no time for more.
@@ -347,22 +358,6 @@ impl Worker {
         }
     }
 
-    /// There is no time left: what is still here is dropped.
-    fn give_up(mut self, incoming: &mut mpsc::Receiver<Vec<Encoded>>) {
-        let mut left = self.queue.clear();
-        let on_their_way = std::mem::take(&mut self.batches).into_values();
-        let items = on_their_way.flat_map(|batch| batch.items);
-        let mut services: Vec<_> = items.map(|item| item.encoded.service).collect();
-        incoming.close();
-        while let Ok(portion) = incoming.try_recv() {
-            services.extend(portion.into_iter().map(|encoded| encoded.service));
-        }
-        for service in services {
-            *left.entry(service).or_default() += 1;
-        }
-        self.drop_left(&left);
-    }
-
     fn drop_left(&self, left: &HashMap<Arc<Service>, usize>) {
         for (service, &number) in left {
             self.health.add(Loss::ProfileLeft, as_count(number));
@@ -373,6 +368,25 @@ impl Worker {
                 "dropped profiles: the agent ends, and they could not be pushed in time"
             );
         }
+    }
+}
+
+impl Drop for Worker {
+    /// There is no time left: what is still here is dropped, and counted. Also if the runtime ends, or a bug
+    /// ends the task.
+    fn drop(&mut self) {
+        let mut left = self.queue.clear();
+        let on_their_way = std::mem::take(&mut self.batches).into_values();
+        let items = on_their_way.flat_map(|batch| batch.items);
+        let mut services: Vec<_> = items.map(|item| item.encoded.service).collect();
+        self.incoming.close();
+        while let Ok(portion) = self.incoming.try_recv() {
+            services.extend(portion.into_iter().map(|encoded| encoded.service));
+        }
+        for service in services {
+            *left.entry(service).or_default() += 1;
+        }
+        self.drop_left(&left);
     }
 }
 

@@ -83,6 +83,31 @@ fn server_that_is_stopping() {
     );
 }
 
+/// A runtime that ends before the exporter takes profiles with it: they are dropped, and counted.
+#[test]
+fn runtime_ends_first() {
+    let server = PretendPyroscope::start();
+    server.shut();
+    let (exporter, health, runtime) = exporter(settings(&server));
+    for name in ["a", "b", "c"] {
+        exporter.submit(profiles(name, [("work", 1)]));
+    }
+    let start = monotonic_now();
+    while health.get(Loss::ProfileEncoded) < 3 {
+        assert!(start.elapsed() < HANG);
+        thread::sleep(Duration::from_millis(1));
+    }
+    drop(runtime);
+    exporter.submit(profiles("d", [("work", 1)]));
+    settle(&exporter);
+    exporter.drain(Duration::from_secs(1));
+    assert_eq!(
+        Account::of(&health).dropped,
+        health.get(Loss::ProfileEncoded)
+    );
+    assert!(health.get(Loss::ProfileEncoded) + health.get(Loss::EncoderBehind) == 4);
+}
+
 /// A redirect is not followed, and what was to be pushed waits.
 #[test]
 fn redirects() {
