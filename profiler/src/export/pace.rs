@@ -11,7 +11,7 @@ const LEAST_BYTES: usize = 64 * 1024;
 /// How much later than another a request may arrive that was sent with it. The server's bytes come back from
 /// then on: who counted from when it was sent would be ahead of the server.
 const DELAY: Duration = Duration::from_millis(200);
-/// Failures in a row after which one success means that the server is back.
+/// Failures in a row, or times in a row that it was too much, after which one success means that the server is back.
 const OUTAGE: u32 = 3;
 
 /// What pushes may take of a server and of the network.
@@ -57,6 +57,9 @@ pub(super) struct Pace {
     /// Times in a row that it was too much.
     throttled: u32,
     paused_until: BootNanos,
+    /// Failures in a row of those that go alone.
+    alone_failures: u32,
+    alone_paused_until: BootNanos,
 }
 
 impl Pace {
@@ -70,6 +73,8 @@ impl Pace {
             failures: 0,
             throttled: 0,
             paused_until: now,
+            alone_failures: 0,
+            alone_paused_until: now,
         }
     }
 
@@ -143,8 +148,14 @@ impl Pace {
 
     /// A request was stored. Returns whether that ends an outage.
     pub(super) fn stored(&mut self) -> bool {
-        let ends_outage = self.failures >= OUTAGE;
+        // If only those fail that go alone, there is none.
+        let failures = match self.failures {
+            0 => 0,
+            failures => failures.saturating_add(self.alone_failures),
+        };
+        let ends_outage = failures.max(self.throttled) >= OUTAGE;
         self.failures = 0;
+        self.alone_failures = 0;
         self.throttled = 0;
         let step = |now: usize, most: usize| now.saturating_add(now / 16 + 1).min(most);
         let Limits {
@@ -161,32 +172,57 @@ impl Pace {
 
     /// The server said that it was too much, and perhaps when to come again: less from now on, and later.
     pub(super) fn throttled(&mut self, after: Option<Duration>, chance: f64, now: BootNanos) {
-        self.throttled += 1;
+        self.throttled = self.throttled.saturating_add(1);
         let halved = |now: usize, most: usize, least: usize| (now / 2).max(least.min(most));
         let most = self.most;
         self.now.request_bytes = halved(self.now.request_bytes, most.request_bytes, LEAST_BYTES);
         self.now.bytes_a_second = halved(self.now.bytes_a_second, most.bytes_a_second, LEAST_BYTES);
         self.now.requests = halved(self.now.requests, most.requests, 1);
-        self.pause(self.policy.wait(self.throttled, after, chance), now);
+        let wait = self.policy.wait(self.throttled, after, chance);
+        self.pause_after(wait, after, now);
     }
 
     /// A request has failed: the next ones wait, longer each time.
     pub(super) fn failed(&mut self, after: Option<Duration>, chance: f64, now: BootNanos) {
-        self.failures += 1;
+        self.failures = self.failures.saturating_add(1);
         let wait = self.policy.wait(self.failures, after, chance);
-        let most = self.policy.longest_pause;
-        // What the server asks for is a least.
-        self.pause(after.map_or(wait.min(most), |_| wait), now);
+        self.pause_after(wait, after, now);
     }
 
-    fn pause(&mut self, wait: Duration, now: BootNanos) {
+    /// A profile has failed that went alone, as one of its service had before: this says little of the server,
+    /// and makes nobody wait but those that go alone. If others fail, too, they wait longer each time.
+    pub(super) fn failed_alone(&mut self, after: Option<Duration>, chance: f64, now: BootNanos) {
+        self.alone_failures = self.alone_failures.saturating_add(1);
+        let most = match self.failures {
+            0 => self.policy.first,
+            _ => self.policy.longest_pause,
+        };
+        let wait = self.policy.wait(self.alone_failures, None, chance);
+        let wait = wait.min(most) + after.unwrap_or_default().min(self.policy.longest);
+        let until = BootNanos(now.0.saturating_add(nanos(wait)));
+        self.alone_paused_until = self.alone_paused_until.max(until);
+    }
+
+    /// Until when those wait that go alone.
+    pub(super) fn alone_paused_until(&self) -> BootNanos {
+        self.alone_paused_until
+    }
+
+    fn pause_after(&mut self, wait: Duration, after: Option<Duration>, now: BootNanos) {
+        let most = self.policy.longest_pause;
+        // What the server asks for is a least.
+        let wait = after.map_or(wait.min(most), |_| wait);
         let until = BootNanos(now.0.saturating_add(nanos(wait)));
         self.paused_until = self.paused_until.max(until);
     }
 
-    /// Ends any pause.
+    /// Ends any pause; those to come begin with the shortest.
     pub(super) fn hurry(&mut self, now: BootNanos) {
         self.paused_until = now;
+        self.alone_paused_until = now;
+        self.failures = 0;
+        self.alone_failures = 0;
+        self.throttled = 0;
     }
 }
 
@@ -284,5 +320,52 @@ mod tests {
         assert!(pace.stored());
         assert_eq!(pace.requests(), 4);
         assert!(!pace.stored());
+    }
+
+    /// A server to which everything is too much, for a while, is an outage, too: it is asked every half minute at
+    /// least, and the first success ends it.
+    #[test]
+    fn outage_of_the_rate() {
+        let mut pace = pace();
+        for _ in 0..100 {
+            pace.throttled(None, 1.0, START);
+        }
+        assert!(pace.is_paused(later(29_999)) && !pace.is_paused(later(30_000)));
+        assert!(pace.stored());
+        assert!(!pace.stored());
+    }
+
+    /// Those that go alone, and fail, wait for one another; if nothing else succeeds, ever longer.
+    #[test]
+    fn alone() {
+        let mut pace = pace();
+        for _ in 0..100 {
+            pace.failed_alone(None, 1.0, START);
+        }
+        assert!(!pace.is_paused(START) && !pace.is_failing());
+        assert_eq!(pace.alone_paused_until(), later(500));
+        assert!(!pace.stored(), "the others were stored all the time");
+        pace.failed(None, 0.0, START);
+        for _ in 0..100 {
+            pace.failed_alone(None, 1.0, START);
+        }
+        assert_eq!(pace.alone_paused_until(), later(30_000));
+        assert!(!pace.is_paused(START));
+        assert!(pace.stored());
+    }
+
+    /// At the end there is no time for the long pauses of an outage: they begin anew.
+    #[test]
+    fn hurry() {
+        let mut pace = pace();
+        for _ in 0..100 {
+            pace.failed(None, 1.0, START);
+            pace.throttled(None, 1.0, START);
+        }
+        pace.hurry(START);
+        assert!(!pace.is_paused(START));
+        pace.failed(None, 1.0, START);
+        pace.throttled(None, 1.0, START);
+        assert!(!pace.is_paused(later(501)));
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Item {
     pub(super) attempts: u32,
     /// Profiles that may be in one request with it, itself included.
     pub(super) company: usize,
+    /// Whether it, or one of its service before it, has failed alone.
+    pub(super) is_suspect: bool,
     /// Not to be sent before.
     pub(super) ready: BootNanos,
 }
@@ -62,6 +64,27 @@ impl Item {
     fn is_backlog(&self, now: BootNanos) -> bool {
         self.attempts > 0 || now.since(self.encoded.began) >= LIVE
     }
+
+    fn turn(&self, now: BootNanos) -> Turn {
+        if self.is_suspect {
+            Turn::Alone
+        } else if self.is_backlog(now) {
+            Turn::Backlog
+        } else {
+            Turn::Live
+        }
+    }
+}
+
+/// When an item's turn is: before those further down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It has just come in.
+    Live,
+    /// It has waited or failed.
+    Backlog,
+    /// Suspects: each takes a request of its own, which may well fail. However many they are, they hold up nobody.
+    Alone,
 }
 
 /// What a request may hold.
@@ -75,6 +98,8 @@ pub(super) struct Room {
     pub(super) backlog: bool,
     /// Whether what has just come may go.
     pub(super) live: bool,
+    /// Whether what goes alone may go.
+    pub(super) alone: bool,
 }
 
 /// What can be done now.
@@ -92,7 +117,7 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) items: Vec<Item>,
-    /// Whether they had waited or failed before.
+    /// Whether they had waited or failed before, or go alone.
     pub(super) is_backlog: bool,
 }
 
@@ -153,7 +178,8 @@ impl Queue {
         self.insert(Item {
             encoded,
             attempts: 0,
-            company: if is_suspect { 1 } else { usize::MAX },
+            company: company(is_suspect),
+            is_suspect,
             ready: now,
         });
         self.shrink()
@@ -204,31 +230,26 @@ impl Queue {
         expired
     }
 
-    /// Takes what goes in the next request: of what is ready the live before the backlog, the oldest
-    /// first, as much as it may hold. What the rate does not allow yet waits as a whole, or requests would
+    /// Takes what goes in the next request: of what is ready the live before the backlog, and both before what
+    /// goes alone; the oldest first, as much as it may hold. What the rate does not allow yet waits as a whole, or requests would
     /// become small, and as many of them as may be on their way would carry little.
     pub(super) fn take(&mut self, now: BootNanos, room: Room) -> Next {
-        let of_kind = |is_backlog| {
-            let is_wanted =
-                move |item: &Item| item.ready <= now && item.is_backlog(now) == is_backlog;
-            Self::choose(&self.items, is_wanted, room)
+        let turns = [
+            (Turn::Live, room.live),
+            (Turn::Backlog, room.backlog),
+            (Turn::Alone, room.alone),
+        ];
+        let chosen = turns.into_iter().filter(|(_, may_go)| *may_go);
+        let chosen = chosen.map(|(turn, _)| {
+            let is_wanted = move |item: &Item| item.ready <= now && item.turn(now) == turn;
+            (turn, Self::choose(&self.items, is_wanted, room))
+        });
+        let Some((turn, chosen)) = chosen.into_iter().find(|(_, chosen)| !chosen.is_empty()) else {
+            return Next::Nothing;
         };
-        let live = if room.live {
-            of_kind(false)
-        } else {
-            Vec::new()
-        };
-        let is_backlog = live.is_empty();
-        let chosen = if is_backlog && room.backlog {
-            of_kind(true)
-        } else {
-            live
-        };
+        let is_backlog = turn != Turn::Live;
         let items = chosen.iter().filter_map(|key| self.items.get(key));
         let charged: usize = items.map(|item| item.encoded.charged).sum();
-        if chosen.is_empty() {
-            return Next::Nothing;
-        }
         if charged > room.allowance {
             return Next::NotYet(charged);
         }
@@ -264,16 +285,19 @@ impl Queue {
         chosen
     }
 
-    /// When the next profile will be ready.
-    pub(super) fn next_ready(&self) -> Option<BootNanos> {
-        self.items.values().map(|item| item.ready).min()
+    /// When the next profile will be ready that is not.
+    pub(super) fn next_ready(&self, now: BootNanos) -> Option<BootNanos> {
+        let ready = self.items.values().map(|item| item.ready);
+        ready.filter(|&ready| ready > now).min()
     }
 
-    /// Makes everything ready, in any company: what has failed was not to blame.
+    /// Makes everything ready, as if nothing had failed: that was not to blame. Only who has failed alone goes on
+    /// to go alone, or it would make others fail again, if it is to blame.
     pub(super) fn hurry(&mut self, now: BootNanos) {
         for item in self.items.values_mut() {
             item.ready = item.ready.min(now);
-            item.company = usize::MAX;
+            item.company = company(item.is_suspect);
+            item.attempts = 0;
         }
     }
 
@@ -324,6 +348,11 @@ impl Queue {
     }
 }
 
+/// Profiles that may go with a new one, itself included.
+fn company(is_suspect: bool) -> usize {
+    if is_suspect { 1 } else { usize::MAX }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{sync::Arc, time::Duration};
@@ -337,6 +366,7 @@ mod tests {
         allowance: usize::MAX,
         backlog: true,
         live: true,
+        alone: true,
     };
 
     /// A profile of a service that began so many seconds ago and is charged with 100 bytes.
@@ -462,20 +492,69 @@ mod tests {
         assert_eq!(names(&mut queue, ROOM), ["1", "2"]);
         assert_eq!(names(&mut queue, ROOM), ["3"]);
         assert!(names(&mut queue, ROOM).is_empty());
-        assert_eq!(queue.next_ready(), Some(BootNanos(NOW.0 + 1)));
+        assert_eq!(queue.next_ready(NOW), Some(BootNanos(NOW.0 + 1)));
         queue.hurry(NOW);
         assert_eq!(names(&mut queue, ROOM), ["0"]);
         queue.suspect(&service);
         for name in ["1", "5", "6"] {
             queue.push(encoded(name, 1), NOW);
         }
-        assert_eq!(names(&mut queue, ROOM), ["1"]);
         assert_eq!(names(&mut queue, ROOM), ["5", "6"]);
+        assert_eq!(names(&mut queue, ROOM), ["1"]);
         queue.trust(&service);
         for name in ["1", "5"] {
             queue.push(encoded(name, 1), NOW);
         }
         assert_eq!(names(&mut queue, ROOM), ["1", "5"]);
+    }
+
+    /// Who goes alone stands back behind all others, also behind what has waited: there may be many of them,
+    /// and each takes a request.
+    #[test]
+    fn alone_is_last() {
+        let mut queue = Queue::new(usize::MAX);
+        queue.suspect(&encoded("bad", 0).service);
+        for (name, age) in [("bad", 700), ("old", 600), ("bad", 20), ("new", 10)] {
+            queue.push(encoded(name, age), NOW);
+        }
+        for name in ["new", "old", "bad", "bad"] {
+            assert_eq!(names(&mut queue, ROOM), [name]);
+        }
+    }
+
+    /// What is ready, and did not go, waits for an answer and not for a time.
+    #[test]
+    fn next_ready() {
+        let mut queue = Queue::new(usize::MAX);
+        queue.push(encoded("ready", 700), NOW);
+        assert_eq!(queue.next_ready(NOW), None);
+        let mut item = batch(&mut queue, ROOM).unwrap().items.remove(0);
+        item.ready = BootNanos(NOW.0 + 5);
+        queue.put_back(item);
+        queue.push(encoded("ready", 600), NOW);
+        assert_eq!(queue.next_ready(NOW), Some(BootNanos(NOW.0 + 5)));
+    }
+
+    /// What is over was nobody's fault: failures are counted anew, and what has failed in company goes in any.
+    #[test]
+    fn hurry() {
+        let mut queue = Queue::new(usize::MAX);
+        for name in ["1", "2", "3"] {
+            queue.push(encoded(name, 8), NOW);
+        }
+        for mut item in batch(&mut queue, ROOM).unwrap().items {
+            (item.attempts, item.company) = (20, 1);
+            item.ready = BootNanos(u64::MAX);
+            item.is_suspect = item.encoded.id == "2";
+            queue.put_back(item);
+        }
+        queue.hurry(NOW);
+        let mut attempts = |number| {
+            let items = batch(&mut queue, ROOM).unwrap().items;
+            assert_eq!(items.len(), number);
+            items.iter().map(|item| item.attempts).sum::<u32>()
+        };
+        assert_eq!((attempts(2), attempts(1)), (0, 0));
     }
 
     /// The user's labels are memory, too.

@@ -191,11 +191,13 @@ impl Worker {
             let requests = self.pace.requests();
             let backlog = requests == 1 || self.backlog_in_flight + 1 < requests;
             let live = requests == 1 || !self.is_probing();
+            let alone_from = self.pace.alone_paused_until();
             let room = Room {
                 bytes: self.pace.request_bytes(),
                 allowance: self.pace.allowance(now),
                 backlog,
                 live,
+                alone: backlog && alone_from <= now,
             };
             let soon = BootNanos(now.0.saturating_add(nanos(SOON)));
             match self.queue.take(now, room) {
@@ -206,8 +208,11 @@ impl Worker {
                 }
                 Next::Nothing => {
                     // What is ready and did not go waits for one of those on their way.
-                    let ready = self.queue.next_ready();
-                    wake = wake.min(ready.map_or(wake, |ready| ready.max(soon)));
+                    let ready = self.queue.next_ready(now);
+                    let alone = Some(alone_from).filter(|&from| from > now);
+                    for time in [ready, alone].into_iter().flatten() {
+                        wake = wake.min(time.max(soon));
+                    }
                     break;
                 }
             }
@@ -267,17 +272,27 @@ impl Worker {
                 }
             }
             Outcome::Failed { after, reason } => {
-                self.pace.failed(after, chance, now);
+                self.slow_down(&items, after, now);
                 self.backlog.failed(&reason);
                 self.failed(items, after, now);
             }
             Outcome::Unknown { reason } => {
                 self.health
                     .add(Loss::ProfileMaybeTwice, as_count(items.len()));
-                self.pace.failed(None, chance, now);
+                self.slow_down(&items, None, now);
                 self.backlog.failed(&reason);
                 self.failed(items, None, now);
             }
+        }
+    }
+
+    /// A request has failed, perhaps by the fault of what was in it.
+    fn slow_down(&mut self, items: &[Item], after: Option<Duration>, now: BootNanos) {
+        let chance = fastrand::f64();
+        if items.iter().all(|item| item.is_suspect) {
+            self.pace.failed_alone(after, chance, now);
+        } else {
+            self.pace.failed(after, chance, now);
         }
     }
 
@@ -325,7 +340,8 @@ impl Worker {
     /// One of them may have made the server fail: each is tried again in smaller company, and later.
     fn failed(&mut self, mut items: Vec<Item>, after: Option<Duration>, now: BootNanos) {
         let half = items.len().div_ceil(2);
-        if let [item] = items.as_slice() {
+        if let [item] = items.as_mut_slice() {
+            item.is_suspect = true;
             self.queue.suspect(&item.encoded.service);
         }
         for item in &mut items {

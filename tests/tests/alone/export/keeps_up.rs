@@ -131,6 +131,40 @@ fn one_fails_for_a_while() {
     }
 }
 
+/// Services that the server fails at, window after window, hold up nobody: once it is known who they are, what
+/// comes in of the others is stored as if they were not there.
+#[test]
+fn those_that_fail_stand_back() {
+    const WINDOWS: u64 = 10;
+    let server = PretendPyroscope::start();
+    let names = services(40);
+    let (bad, good) = names.split_at(8);
+    for name in bad {
+        server.refuse_service(name, 500);
+    }
+    let mut settings = settings(&server);
+    settings.retry.first = Duration::from_millis(100);
+    settings.retry.longest = Duration::from_secs(4);
+    let (exporter, health, _runtime) = exporter(settings);
+    let number = u64::try_from(good.len()).unwrap();
+    for count in 1..=WINDOWS {
+        exporter.submit(window(&names));
+        let start = monotonic_now();
+        let most = Duration::from_secs(if count <= 2 { 60 } else { 2 });
+        while health.get(Loss::ProfileStored) < count * number {
+            assert!(start.elapsed() < most, "{count}: {}", health.table());
+            thread::sleep(Duration::from_millis(10));
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    for name in bad {
+        server.take_service(name);
+    }
+    settle(&exporter);
+    let all = WINDOWS * u64::try_from(names.len()).unwrap();
+    assert_eq!(Account::of(&health), Account::stored(all));
+}
+
 /// Connections are kept open: one window after another needs no new one.
 #[test]
 fn connections_are_kept() {

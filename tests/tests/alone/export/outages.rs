@@ -83,6 +83,29 @@ fn server_that_is_stopping() {
     );
 }
 
+/// A server to which everything is too much, and then nothing is: requests are soon as full as before.
+#[test]
+fn too_much_for_a_while() {
+    const TIMES: usize = 30;
+    let server = PretendPyroscope::start();
+    server.script(vec![Misbehaviour::Status(429); TIMES]);
+    let mut settings = settings(&server);
+    settings.retry.longest = Duration::from_millis(100);
+    settings.retry.longest_pause = Duration::from_millis(100);
+    let (exporter, health, _runtime) = exporter(settings);
+    let names = names(0);
+    let rows = || names.iter().map(|name| (name.as_str(), 1));
+    exporter.submit(
+        (0..40)
+            .flat_map(|number| profiles(&format!("service-{number}"), rows()))
+            .collect(),
+    );
+    settle(&exporter);
+    assert_eq!(Account::of(&health), Account::stored(40));
+    let requests = server.requests() - TIMES;
+    assert!(requests < 10, "{requests}");
+}
+
 /// A runtime that ends before the exporter takes profiles with it: they are dropped, and counted.
 #[test]
 fn runtime_ends_first() {
