@@ -14,6 +14,8 @@ const EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Backlog {
     told: Option<BootNanos>,
     failure: Option<String>,
+    /// Whether something was stored after the failure.
+    is_mended: bool,
 }
 
 /// Something to tell.
@@ -29,6 +31,17 @@ impl Backlog {
     /// Something has failed.
     pub(super) fn failed(&mut self, reason: &str) {
         self.failure = Some(reason.to_owned());
+        self.is_mended = false;
+    }
+
+    /// Something was stored.
+    pub(super) fn stored(&mut self) {
+        self.is_mended = true;
+    }
+
+    /// Whether nothing is to be told now, whatever waits.
+    pub(super) fn is_quiet(&self, now: BootNanos) -> bool {
+        self.told.is_some_and(|told| now.since(told) < EVERY)
     }
 
     /// Whether nothing was told of which the end is still to be told.
@@ -43,16 +56,15 @@ impl Backlog {
         in_flight: usize,
         now: BootNanos,
     ) -> Option<Line> {
-        let is_quiet = self.told.is_some_and(|told| now.since(told) < EVERY);
+        if self.is_quiet(now) {
+            return None;
+        }
         let waits = summary.backlog > 0 || (self.failure.is_some() && summary.profiles > 0);
         if waits {
-            if is_quiet {
-                return None;
-            }
             self.told = Some(now);
             return Some(Line::Waits(self.words(summary)));
         }
-        if in_flight > 0 || summary.profiles > 0 || is_quiet {
+        if in_flight > 0 || summary.profiles > 0 {
             return None;
         }
         self.failure = None;
@@ -73,6 +85,9 @@ impl Backlog {
         let bytes = mebibytes(bytes);
         let room = mebibytes(room);
         let reason = match &self.failure {
+            Some(reason) if self.is_mended => {
+                format!("; pushes succeed again, the last that failed: {reason}")
+            }
             Some(reason) => format!("; the last push failed: {reason}"),
             None => "; the server takes less than there is".to_owned(),
         };
@@ -131,6 +146,12 @@ mod tests {
             backlog.line(&waiting, 0, at(62)),
             Some(Line::Waits(_))
         ));
+        // That the server is back is told, too, while the rest is sent.
+        backlog.stored();
+        let Some(Line::Waits(line)) = backlog.line(&waiting, 1, at(122)) else {
+            panic!("nothing is told");
+        };
+        assert!(line.ends_with("succeed again, the last that failed: no route to host"));
         assert_eq!(backlog.line(&Summary::default(), 1, at(200)), None);
         let line = backlog.line(&Summary::default(), 0, at(201));
         assert!(matches!(line, Some(Line::Over(_))));

@@ -59,8 +59,6 @@ pub(super) struct Worker {
     batches: HashMap<task::Id, Batch>,
     /// Requests on their way with what had waited or failed before.
     backlog_in_flight: usize,
-    /// When it was last asked whether there is something to tell.
-    looked: BootNanos,
     /// When to stop, once that is asked for.
     deadline: Option<BootNanos>,
 }
@@ -87,7 +85,6 @@ impl Worker {
             in_flight: JoinSet::new(),
             batches: HashMap::new(),
             backlog_in_flight: 0,
-            looked: now,
             deadline: None,
         }
     }
@@ -301,6 +298,7 @@ impl Worker {
             // What failed while the server was away was not to blame.
             self.queue.hurry(now);
         }
+        self.backlog.stored();
         self.health.add(Loss::ProfileStored, as_count(items.len()));
         for item in items {
             self.queue.done(&item);
@@ -362,13 +360,14 @@ impl Worker {
     }
 
     fn tell(&mut self, now: BootNanos) {
-        if now.since(self.looked) < LOOK {
+        // To count all that waits takes its time.
+        if self.backlog.is_quiet(now) {
             return;
         }
-        self.looked = now;
         let summary = self.queue.summary(now);
+        let url = &self.settings.server.url;
         match self.backlog.line(&summary, self.in_flight.len(), now) {
-            Some(Line::Waits(line)) => tracing::warn!("{line}"),
+            Some(Line::Waits(line)) => tracing::warn!(url, "{line}"),
             Some(Line::Over(line)) => tracing::info!("{line}"),
             None => {}
         }
