@@ -113,7 +113,7 @@ fn slow_words() {
     settings.server.url = format!("http://{}", slow.local_addr().unwrap());
     thread::spawn(move || {
         let (mut stream, _) = slow.accept().unwrap();
-        let mut request = [0; 65_536];
+        let mut request = vec![0; 65_536];
         // Of one profile: it comes at once.
         let _ = stream.read(&mut request);
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n";

@@ -128,7 +128,8 @@ fn runtime_ends_first() {
         Account::of(&health).dropped,
         health.get(Loss::ProfileEncoded)
     );
-    assert!(health.get(Loss::ProfileEncoded) + health.get(Loss::EncoderBehind) == 4);
+    let all = health.get(Loss::ProfileEncoded) + health.get(Loss::EncoderBehind);
+    assert_eq!(all, 4);
 }
 
 /// A redirect is not followed, and what was to be pushed waits.
