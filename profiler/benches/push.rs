@@ -107,6 +107,7 @@ fn profiles(number: u64, rows: u64) -> Vec<Profile> {
         Arc::new(Frame {
             kind: FrameKind::Python,
             name: name.into(),
+            is_named: true,
             file: format!("/srv/app/module_{}.py", random.u8(..40)).into(),
             line: random.u32(1..900),
             start_line: random.u32(1..900),
