@@ -64,13 +64,13 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
                  rows, just under 30 KB each before compression, as of windows of {} s, to a pretend Pyroscope that \
                  takes 4 MiB a second and 2 MiB at once, as a real one does by default; the lag is from a window's \
                  end until the server has a profile of it; what waits is asked when the next window ends; CPU is \
-                 that of the threads that encode and send, waiting included",
+                 that of the threads that encode and send",
                 WINDOW.as_secs()
             ),
             format!(
-                "at that rate a window of 1000 services takes 6.5 s to send, and at an answer after 2 s four \
-                 requests of 1 MiB at a time make 2 MiB a second; profiles that are sent to be stored within 5 s \
-                 are of no more than 500 services at no more than {} s",
+                "the bars are for up to 500 services and answers after up to {} s: at that rate a window of 1000 takes \
+                 6.5 s, and if the server takes 2 s to answer, four requests of 1 MiB at a time carry 2 MiB a second, \
+                 until `--push-requests` allows for more",
                 ANSWER.as_secs_f64()
             ),
             outage::note(),
