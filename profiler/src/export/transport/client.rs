@@ -266,10 +266,12 @@ fn is_html(kind: &str) -> bool {
 fn failure(error: reqwest::Error, taken: &AtomicBool) -> Delivery {
     let error = error.without_url();
     // The address is in the line that tells of it, and may be long.
-    let reason = if error.is_timeout() && !error.is_connect() {
+    let reason = if error.is_connect() {
+        format!("cannot connect: {}", why(&error))
+    } else if error.is_timeout() {
         "no answer in time".to_owned()
     } else {
-        chain(&error)
+        why(&error)
     };
     if taken.load(Ordering::Relaxed) && !is_refused(&error) {
         Delivery::Lost(reason)
@@ -310,6 +312,13 @@ const CERTIFICATE_ALERTS: [AlertDescription; 8] = [
     AlertDescription::CertificateRequired,
 ];
 
+/// Why a request has failed: that it has, and in which part of the client, is what the first two errors say.
+fn why(error: &reqwest::Error) -> String {
+    let error: &dyn std::error::Error = error;
+    let cause = error.source().and_then(std::error::Error::source);
+    chain(cause.unwrap_or(error))
+}
+
 /// An error with all its causes: what a library says first is often that something went wrong.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -327,7 +336,35 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::is_html;
+    use std::{net::TcpListener, time::Duration};
+
+    use super::{Delivery, Settings, Transport, is_html};
+    use crate::{export::transport::Tls, runtime};
+
+    /// What is told of a server that is not there says so, and not what the client is made of.
+    #[test]
+    fn nobody_listens() {
+        let runtime = runtime::start().unwrap();
+        let _inside = runtime.enter();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", port.local_addr().unwrap());
+        drop(port);
+        let transport = Transport::new(Settings {
+            url,
+            headers: Vec::new(),
+            credentials: None,
+            tls: Tls::default(),
+            timeout: Duration::from_secs(10),
+            connections: 1,
+        });
+        let transport = transport.unwrap();
+        let delivery = runtime.block_on(transport.post("x".into(), Duration::MAX));
+        let Delivery::NotSent(reason) = delivery else {
+            panic!("{delivery:?}");
+        };
+        let expected = "cannot connect: tcp connect error: Connection refused (os error 111)";
+        assert_eq!(reason, expected);
+    }
 
     /// Media types are the same in capitals, and may have parameters.
     #[test]
