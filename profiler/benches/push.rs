@@ -33,14 +33,6 @@ const PERIOD: u64 = 10_000_000;
 /// Requests that the samples of a service are in, and their names, each a series for the server.
 const SPANS: u64 = 50;
 const SPAN_NAMES: u64 = 5;
-/// What keeps a profile from being stored.
-const LOST: [Loss; 5] = [
-    Loss::EncoderBehind,
-    Loss::QueueFull,
-    Loss::ProfileTooOld,
-    Loss::ProfileRefused,
-    Loss::ProfileLeft,
-];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -65,7 +57,7 @@ fn main() {
             let age: u64 = age.parse().unwrap();
             exporter.submit(of_age(&profiles, age * 1_000_000));
         }
-        let lost: u64 = LOST.iter().map(|&loss| health.get(loss)).sum();
+        let lost = health.profiles_lost();
         let encoded = health.get(Loss::ProfileEncoded);
         println!(r#"{{"waiting": {waiting}, "encoded": {encoded}, "lost": {lost}}}"#);
     }

@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     config::{AgentConfig, HostName},
     export::{self, Exporter, Pyroscope},
-    health::{Health, Loss},
+    health::Health,
     host::{self, Lock},
     output::complain,
     profile::LabelSet,
@@ -69,22 +69,13 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     tracing::info!("stopping: the last window is uploaded");
     exporter.submit(session.stop().profiles);
     exporter.drain(DRAIN);
-    let lost: u64 = LOST.iter().map(|&loss| health.get(loss)).sum();
+    let lost = health.profiles_lost();
     if lost > 0 {
         tracing::warn!(profiles = lost, "ends with profiles that were never stored");
     }
     tracing::info!("{}", counted(&health));
     Ok(ExitCode::SUCCESS)
 }
-
-/// Everything that keeps a profile from being stored.
-const LOST: [Loss; 5] = [
-    Loss::EncoderBehind,
-    Loss::QueueFull,
-    Loss::ProfileTooOld,
-    Loss::ProfileRefused,
-    Loss::ProfileLeft,
-];
 
 /// Reports until it is told to stop.
 async fn until_stopped(mut words: Words, session: &Session, health: &Health) {

@@ -118,6 +118,18 @@ impl Health {
             .map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
+    /// Profiles that were never stored, whatever has kept them from it.
+    pub fn profiles_lost(&self) -> u64 {
+        let losses = [
+            Loss::EncoderBehind,
+            Loss::QueueFull,
+            Loss::ProfileTooOld,
+            Loss::ProfileRefused,
+            Loss::ProfileLeft,
+        ];
+        losses.into_iter().map(|loss| self.get(loss)).sum()
+    }
+
     /// Takes over what the kernel programs have counted, summed over all CPUs.
     pub fn set_kernel(&self, counter: Counter, value: u64) {
         if let Some(count) = self.counts.kernel.get(counter as usize) {

@@ -13,6 +13,18 @@ impl BootNanos {
         Self(nanos(time.tv_sec, time.tv_nsec))
     }
 
+    /// So much later.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(whole_nanos(time)))
+    }
+
+    /// So much earlier; 0 if there was no such time.
+    #[must_use]
+    pub fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(whole_nanos(time)))
+    }
+
     /// How long after `earlier` this is; zero when it is not.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -33,7 +45,7 @@ impl UnixNanos {
         let elapsed = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        Self(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+        Self(whole_nanos(elapsed))
     }
 }
 
@@ -74,6 +86,10 @@ impl Anchor {
         let unix = (i128::from(self.unix.0) + difference).clamp(0, i128::from(u64::MAX));
         UnixNanos(u64::try_from(unix).unwrap_or(u64::MAX))
     }
+}
+
+fn whole_nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn nanos(seconds: i64, nanoseconds: i64) -> u64 {

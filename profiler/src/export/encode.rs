@@ -12,7 +12,12 @@ use std::{
 
 use tokio::sync::mpsc::{Sender, error::SendError};
 
-use super::{Settings, file, proto::LabelPair, queue::Encoded, worker::dropped};
+use super::{
+    Settings, file,
+    proto::LabelPair,
+    queue::Encoded,
+    worker::{as_count, dropped},
+};
 use crate::{
     health::{Health, Loss},
     profile::{Profile, split::split, view::view},
@@ -84,10 +89,10 @@ impl Encoder {
             .iter()
             .map(|label| label.name.len() + label.value.len())
             .sum();
-        let began = BootNanos(now.0.saturating_sub(profile.window.duration_nanos));
+        let began = now.before(Duration::from_nanos(profile.window.duration_nanos));
         let shown = view(profile, self.settings.native);
         let parts = split(&shown, self.settings.limits, &self.health);
-        self.health.add(Loss::ProfileEncoded, number(parts.len()));
+        self.health.add(Loss::ProfileEncoded, as_count(parts.len()));
         let parts = parts.into_iter().filter_map(|part| {
             let pprof = file::gzip(&part);
             // Compressing into memory does not fail; if it ever does, it is counted like a refusal.
@@ -109,8 +114,4 @@ impl Encoder {
         });
         parts.collect()
     }
-}
-
-fn number(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }

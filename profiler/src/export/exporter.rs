@@ -154,11 +154,8 @@ impl Exporter {
         } = self;
         // Without a sender the encoder ends when it has encoded what waits.
         drop(sink);
-        let until = BootNanos::now()
-            .0
-            .saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         let order = Order {
-            deadline: BootNanos(until),
+            deadline: BootNanos::now().after(time),
         };
         if orders.send(order).is_ok() {
             // The task keeps its deadline; a little more is for the way here.

@@ -130,7 +130,7 @@ impl Pace {
             return self.paused_until.max(now);
         }
         let from = self.counted.max(now);
-        BootNanos(from.0.saturating_add(nanos(wait))).max(self.paused_until)
+        from.after(wait).max(self.paused_until)
     }
 
     /// Whether nothing may go for now.
@@ -141,7 +141,7 @@ impl Pace {
     /// A request with so many bytes goes.
     pub(super) fn spend(&mut self, bytes: usize, now: BootNanos) {
         if self.allowance(now) >= self.most.burst_bytes {
-            self.counted = BootNanos(now.0.saturating_add(nanos(DELAY)));
+            self.counted = now.after(DELAY);
         }
         self.allowance -= float(bytes);
     }
@@ -199,7 +199,7 @@ impl Pace {
         };
         let wait = self.policy.wait(self.alone_failures, None, chance);
         let wait = wait.min(most) + after.unwrap_or_default().min(self.policy.longest);
-        let until = BootNanos(now.0.saturating_add(nanos(wait)));
+        let until = now.after(wait);
         self.alone_paused_until = self.alone_paused_until.max(until);
     }
 
@@ -212,7 +212,7 @@ impl Pace {
         let most = self.policy.longest_pause;
         // What the server asks for is a least.
         let wait = after.map_or(wait.min(most), |_| wait);
-        let until = BootNanos(now.0.saturating_add(nanos(wait)));
+        let until = now.after(wait);
         self.paused_until = self.paused_until.max(until);
     }
 
@@ -232,10 +232,6 @@ impl Pace {
 )]
 fn float(bytes: usize) -> f64 {
     bytes as f64
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -231,8 +231,8 @@ impl Queue {
     }
 
     /// Takes what goes in the next request: of what is ready the live before the backlog, and both before what
-    /// goes alone; the oldest first, as much as it may hold. What the rate does not allow yet waits as a whole, or requests would
-    /// become small, and as many of them as may be on their way would carry little.
+    /// goes alone; the oldest first, as much as it may hold. What the rate does not allow yet waits as a whole,
+    /// or requests would become small, and as many of them as may be on their way would carry little.
     pub(super) fn take(&mut self, now: BootNanos, room: Room) -> Next {
         let turns = [
             (Turn::Live, room.live),

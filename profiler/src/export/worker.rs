@@ -162,8 +162,7 @@ impl Worker {
     }
 
     fn drop_old(&mut self, now: BootNanos) {
-        let oldest = nanos(self.settings.retry.oldest);
-        for encoded in self.queue.expire(BootNanos(now.0.saturating_sub(oldest))) {
+        for encoded in self.queue.expire(now.before(self.settings.retry.oldest)) {
             let reason = "the server would refuse its age";
             self.lose(&encoded.service, Loss::ProfileTooOld, reason);
         }
@@ -178,7 +177,7 @@ impl Worker {
     /// Sends as much as may go now. Returns when there may be more.
     fn send(&mut self, now: BootNanos) -> Instant {
         let look = if self.is_at_rest() { REST } else { LOOK };
-        let look = BootNanos(now.0.saturating_add(nanos(look)));
+        let look = now.after(look);
         let mut wake = self.deadline.map_or(look, |deadline| deadline.min(look));
         while self.in_flight.len() < self.pace.requests() {
             if self.pace.is_paused(now) {
@@ -196,7 +195,7 @@ impl Worker {
                 live,
                 alone: backlog && alone_from <= now,
             };
-            let soon = BootNanos(now.0.saturating_add(nanos(SOON)));
+            let soon = now.after(SOON);
             match self.queue.take(now, room) {
                 Next::Goes(batch) => self.push(batch, now),
                 Next::NotYet(bytes) => {
@@ -214,8 +213,7 @@ impl Worker {
                 }
             }
         }
-        let wait = Duration::from_nanos(wake.0.saturating_sub(now.0));
-        Instant::from_std(monotonic_now() + wait)
+        Instant::from_std(monotonic_now() + wake.since(now))
     }
 
     /// Whether nothing is to be done before somebody hands something in.
@@ -231,9 +229,8 @@ impl Worker {
     fn push(&mut self, batch: Batch, now: BootNanos) {
         self.pace.spend(batch.charged(), now);
         self.backlog_in_flight += usize::from(batch.is_backlog);
-        let most = self.deadline.map_or(Duration::MAX, |deadline| {
-            Duration::from_nanos(deadline.0.saturating_sub(now.0))
-        });
+        let deadline = self.deadline;
+        let most = deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
         let client = Arc::clone(&self.client);
         let body = pyroscope::body(&batch.items);
         let handle = self
@@ -347,7 +344,7 @@ impl Worker {
             item.company = half;
             // Those that were sent together may go together again.
             let wait = self.settings.retry.wait(item.attempts, after, 0.5);
-            item.ready = BootNanos(now.0.saturating_add(nanos(wait)));
+            item.ready = now.after(wait);
         }
         self.put_back(items);
     }
@@ -410,10 +407,6 @@ pub(super) fn dropped(service: &Service, reason: &str) {
     tracing::error!(service = service.name, reason, "dropped a profile");
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn as_count(length: usize) -> u64 {
+pub(super) fn as_count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
