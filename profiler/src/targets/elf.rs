@@ -183,11 +183,24 @@ pub struct Segment {
     pub writable: bool,
 }
 
+/// The `PT_TLS` segment: what a thread gets of the file's thread-locals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ThreadLocals {
+    /// Virtual address of its first byte.
+    pub address: u64,
+    /// Bytes each thread gets.
+    pub size: u64,
+    /// What its address is a multiple of in a thread, but for what [`Self::address`] is off; 0 and 1
+    /// for any address.
+    pub alignment: u64,
+}
+
 /// An ELF file.
 pub struct Elf<'data> {
     data: &'data Data,
     sections: SectionTable<'data, Header, &'data Data>,
     segments: Vec<Segment>,
+    thread_locals: Option<ThreadLocals>,
     dynamic: bool,
     /// Where it starts, if it is a program.
     entry: Option<u64>,
@@ -219,6 +232,14 @@ impl<'data> Elf<'data> {
                 writable: segment.p_flags(ENDIAN).contains(elf::PF_W),
             })
             .collect();
+        let thread_locals = headers
+            .iter()
+            .find(|segment| segment.p_type(ENDIAN) == elf::PT_TLS)
+            .map(|segment| ThreadLocals {
+                address: segment.p_vaddr(ENDIAN),
+                size: segment.p_memsz(ENDIAN),
+                alignment: segment.p_align(ENDIAN),
+            });
         let sections = header
             .sections(ENDIAN, data)
             .ok()
@@ -227,6 +248,7 @@ impl<'data> Elf<'data> {
             data,
             sections,
             segments,
+            thread_locals,
             dynamic,
             entry: (!dynamic || asks_for_loader).then(|| header.e_entry(ENDIAN)),
         })
@@ -235,6 +257,11 @@ impl<'data> Elf<'data> {
     /// Its `PT_LOAD` segments.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// Its thread-locals, if it has any.
+    pub fn thread_locals(&self) -> Option<ThreadLocals> {
+        self.thread_locals
     }
 
     /// The address at which it starts, if it is a program and not a library.
@@ -294,18 +321,48 @@ impl<'data> Elf<'data> {
         self.symbols_of(elf::SHT_SYMTAB, names)
     }
 
+    /// Offsets in the `PT_TLS` segment of the thread-locals of `.symtab` with this name: files of one
+    /// program may each have one of their own.
+    pub fn thread_local_symbols(&self, name: &str) -> Result<Vec<u64>, ElfError> {
+        let mut found = Vec::new();
+        self.each_symbol(elf::SHT_SYMTAB, |symbol, rest| {
+            if symbol.st_type() == elf::STT_TLS && is_string(rest, name) {
+                found.push(symbol.st_value(ENDIAN));
+            }
+        })?;
+        Ok(found)
+    }
+
     fn symbols_of<const N: usize>(
         &self,
         table: elf::SectionType,
         names: [&str; N],
     ) -> Result<[Option<Symbol>; N], ElfError> {
         let mut found = [None; N];
+        self.each_symbol(table, |symbol, rest| {
+            let hit = names.iter().position(|name| is_string(rest, name));
+            if let Some(slot) = hit.and_then(|hit| found.get_mut(hit)) {
+                *slot = Some(Symbol {
+                    address: symbol.st_value(ENDIAN),
+                    size: symbol.st_size(ENDIAN),
+                });
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Shows each defined symbol of a table, with the bytes of the string table from its name on.
+    fn each_symbol(
+        &self,
+        table: elf::SectionType,
+        mut show: impl FnMut(&elf::Sym64<LittleEndian>, &[u8]),
+    ) -> Result<(), ElfError> {
         let Some(section) = self
             .sections
             .iter()
             .find(|section| section.sh_type(ENDIAN) == table)
         else {
-            return Ok(found);
+            return Ok(());
         };
         let symbols: &[elf::Sym64<LittleEndian>] = section
             .data_as_array(ENDIAN, self.data)
@@ -319,18 +376,11 @@ impl<'data> Elf<'data> {
             .ok_or(ElfError::Malformed("string table"))?;
         for symbol in symbols.iter().take(MAX_SYMBOLS) {
             let start = usize::try_from(symbol.st_name(ENDIAN)).unwrap_or(usize::MAX);
-            let rest = strings.get(start..).unwrap_or_default();
-            let hit = names.iter().position(|name| is_string(rest, name));
-            if let Some(slot) = hit.and_then(|hit| found.get_mut(hit))
-                && symbol.st_shndx(ENDIAN) != elf::SHN_UNDEF
-            {
-                *slot = Some(Symbol {
-                    address: symbol.st_value(ENDIAN),
-                    size: symbol.st_size(ENDIAN),
-                });
+            if symbol.st_shndx(ENDIAN) != elf::SHN_UNDEF {
+                show(symbol, strings.get(start..).unwrap_or_default());
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Offset in the file of a virtual address, where the file has its byte.

@@ -12,4 +12,5 @@ pub mod layout;
 pub(crate) mod live;
 pub mod place;
 pub mod tables;
+pub mod thread_local;
 pub mod unpublished;

@@ -1,0 +1,327 @@
+//! Where a thread-local is in one process, and what it holds in one of its threads.
+
+use std::path::Path;
+
+use profiler_common::walk::ReadUser;
+
+use super::ThreadLocal;
+use crate::targets::Mapping;
+
+/// Thread-locals lie this close to their thread pointer or block: with more, a loader finds no room.
+const MAX_OFFSET: u64 = 16 << 20;
+/// Module ids that are believed; loaders count them from 1.
+const MAX_MODULE: u64 = 0xffff;
+/// From the thread pointer to the pointer to a thread's vector of blocks (DTV), on x86-64: glibc
+/// (`tcbhead_t`) and musl (`struct pthread`) alike.
+const VECTOR: u64 = 8;
+/// Bytes of an entry of the vector in glibc: the block, and what to free with it (`dtv_t`).
+const GLIBC_ENTRY: u8 = 16;
+/// Bytes of an entry of the vector in musl: the block.
+const MUSL_ENTRY: u8 = 8;
+
+/// Where a thread-local is, in every thread of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Bytes from the thread pointer.
+    Offset(i64),
+    /// In the block of a module. A thread's vector of blocks (DTV; the pointer to it is 8 bytes above
+    /// the thread pointer on x86-64) has an entry for it, as soon as the thread has used it.
+    Dynamic {
+        /// Id of the module: which entry.
+        module: u64,
+        /// Bytes from the start of the block.
+        offset: u64,
+        /// Bytes of an entry: 16 with glibc, 8 with musl.
+        entry_size: u8,
+    },
+}
+
+/// Why the place of a thread-local is not known yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Unresolved {
+    /// The words that the loader writes cannot be read.
+    #[error("the data of the interpreter's file cannot be read")]
+    Unreadable,
+    /// The loader has not written them: it is at work, and one may ask again.
+    #[error("the loader has not placed the interpreter's thread-locals yet")]
+    NotRelocated,
+}
+
+/// Whether the libc of a process is musl, by the paths of its executable mappings: its loader is its
+/// libc, and is called `ld-musl-*`, `libc.musl-*` or, as it is built, `libc.so`, which in glibc is no
+/// library.
+///
+/// A static program has no such mapping and counts as glibc's. That is all the same: thread-locals of
+/// a static program are at offsets known when it is linked ([`ThreadLocal::Offset`]), and it loads no
+/// interpreter from elsewhere.
+pub fn is_musl(mappings: &[Mapping]) -> bool {
+    mappings
+        .iter()
+        .filter_map(|mapping| Path::new(&*mapping.path).file_name()?.to_str())
+        .map(|name| name.trim_end_matches(" (deleted)"))
+        .any(|name| {
+            name.starts_with("ld-musl-") || name.starts_with("libc.musl-") || name == "libc.so"
+        })
+}
+
+/// Where a thread-local is in a process. `bias` is what was added to the addresses of the file, and
+/// `is_musl` says which libc it has ([`is_musl`]).
+pub fn resolve<R: ReadUser>(
+    thread_local: ThreadLocal,
+    bias: u64,
+    is_musl: bool,
+    reader: &R,
+) -> Result<Place, Unresolved> {
+    let word = |address: u64| reader.read_u64(address).ok_or(Unresolved::Unreadable);
+    let pair = |address: u64| Ok((word(address)?, word(address.wrapping_add(8))?));
+    let entry_size = if is_musl { MUSL_ENTRY } else { GLIBC_ENTRY };
+    match thread_local {
+        ThreadLocal::Offset(offset) => fixed(offset),
+        ThreadLocal::OffsetAt(at) => fixed(word(bias.wrapping_add(at))?.cast_signed()),
+        ThreadLocal::Module { pair: at, more } => {
+            let (module, offset) = pair(bias.wrapping_add(at))?;
+            dynamic(module, offset, more, entry_size)
+        }
+        ThreadLocal::Descriptor { pair: at, more } => {
+            let (resolver, argument) = pair(bias.wrapping_add(at))?;
+            if resolver == 0 {
+                return Err(Unresolved::NotRelocated);
+            }
+            // The resolver's argument is the offset itself, which is negative, or leads to module id
+            // and offset: glibc's `tlsdesc_dynamic_arg`, musl's `td_index`.
+            if argument.cast_signed() < 0 {
+                return fixed(argument.wrapping_add_signed(more).cast_signed());
+            }
+            if argument == 0 {
+                return Err(Unresolved::NotRelocated);
+            }
+            let (module, offset) = pair(argument)?;
+            dynamic(module, offset, more, entry_size)
+        }
+    }
+}
+
+/// A place at an offset from the thread pointer, if it is one: below it, on x86-64.
+fn fixed(offset: i64) -> Result<Place, Unresolved> {
+    let below = offset.unsigned_abs();
+    if offset < 0 && below <= MAX_OFFSET && below.is_multiple_of(8) {
+        Ok(Place::Offset(offset))
+    } else {
+        Err(Unresolved::NotRelocated)
+    }
+}
+
+/// A place in the block of a module, if it is one. On x86-64 neither libc takes anything off an offset.
+fn dynamic(module: u64, offset: u64, more: i64, entry_size: u8) -> Result<Place, Unresolved> {
+    let offset = offset.wrapping_add_signed(more);
+    if (1..=MAX_MODULE).contains(&module) && offset <= MAX_OFFSET && offset.is_multiple_of(8) {
+        Ok(Place::Dynamic {
+            module,
+            offset,
+            entry_size,
+        })
+    } else {
+        Err(Unresolved::NotRelocated)
+    }
+}
+
+/// What the thread-local holds in the thread with this thread pointer; `None` where the thread has no
+/// such block yet, because it never used it, and where memory cannot be read.
+pub fn read_at<R: ReadUser>(reader: &R, place: Place, thread_pointer: u64) -> Option<u64> {
+    match place {
+        Place::Offset(offset) => reader.read_u64(thread_pointer.wrapping_add_signed(offset)),
+        Place::Dynamic {
+            module,
+            offset,
+            entry_size,
+        } => {
+            let vector = reader.read_u64(thread_pointer.wrapping_add(VECTOR))?;
+            // How many entries it has is in front of it in glibc, and its first word in musl.
+            let length = match entry_size {
+                MUSL_ENTRY => vector,
+                _ => vector.wrapping_sub(u64::from(GLIBC_ENTRY)),
+            };
+            if module > reader.read_u64(length)? {
+                return None;
+            }
+            let entry = vector.wrapping_add(module.wrapping_mul(u64::from(entry_size)));
+            let block = reader.read_u64(entry)?;
+            // glibc writes the former (`TLS_DTV_UNALLOCATED`), musl leaves the latter.
+            if block == u64::MAX || block == 0 {
+                return None;
+            }
+            reader.read_u64(block.wrapping_add(offset))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use profiler_common::walk::{Block, ReadUser};
+
+    use super::{Place, ThreadLocal, Unresolved, is_musl, read_at, resolve};
+    use crate::targets::{FileId, Mapping};
+
+    /// Memory of words.
+    struct Words(HashMap<u64, u64>);
+
+    impl ReadUser for Words {
+        fn read<const N: usize>(&self, _: u64, _: u32, _: &mut Block<N>) -> bool {
+            false
+        }
+
+        fn read_u64(&self, address: u64) -> Option<u64> {
+            self.0.get(&address).copied()
+        }
+    }
+
+    fn words<const N: usize>(words: [(u64, u64); N]) -> Words {
+        Words(words.into())
+    }
+
+    const BIAS: u64 = 0x7f00_0000_0000;
+    const PAIR: ThreadLocal = ThreadLocal::Module {
+        pair: 0x10,
+        more: 8,
+    };
+    const DESCRIPTOR: ThreadLocal = ThreadLocal::Descriptor {
+        pair: 0x10,
+        more: 8,
+    };
+
+    fn minus(offset: i64) -> u64 {
+        offset.cast_unsigned()
+    }
+
+    /// A pair of words at the file's address 0x10, and one that a descriptor's argument leads to.
+    fn resolved(thread_local: ThreadLocal, first: u64, second: u64) -> Result<Place, Unresolved> {
+        let memory = words([
+            (BIAS + 0x10, first),
+            (BIAS + 0x18, second),
+            (0x5000, 3),
+            (0x5008, 0x20),
+        ]);
+        resolve(thread_local, BIAS, false, &memory)
+    }
+
+    fn dynamic(module: u64, offset: u64) -> Result<Place, Unresolved> {
+        Ok(Place::Dynamic {
+            module,
+            offset,
+            entry_size: 16,
+        })
+    }
+
+    /// Each way leads to its place, with the bytes to add.
+    #[test]
+    fn ways_lead_to_places() {
+        let offset = ThreadLocal::OffsetAt(0x10);
+        assert_eq!(resolved(offset, minus(-24), 0), Ok(Place::Offset(-24)));
+        let offset = ThreadLocal::Offset(-24);
+        assert_eq!(resolved(offset, 0, 0), Ok(Place::Offset(-24)));
+        assert_eq!(resolved(PAIR, 2, 0x10), dynamic(2, 0x18));
+        let fixed = resolved(DESCRIPTOR, 0x4000, minus(-24));
+        assert_eq!(fixed, Ok(Place::Offset(-16)));
+        assert_eq!(resolved(DESCRIPTOR, 0x4000, 0x5000), dynamic(3, 0x28));
+    }
+
+    /// Words that no loader writes are of a process whose loader has not come to them.
+    #[test]
+    fn words_that_are_not_written() {
+        let not_yet = Err(Unresolved::NotRelocated);
+        for word in [0, 8, minus(-12), minus(-(17 << 20))] {
+            assert_eq!(resolved(ThreadLocal::OffsetAt(0x10), word, 0), not_yet);
+        }
+        for (module, offset) in [
+            (0, 0x10),
+            (0x1_0000, 0x10),
+            (1, 17 << 20),
+            (1, 4),
+            (1, minus(-64)),
+        ] {
+            assert_eq!(
+                resolved(PAIR, module, offset),
+                not_yet,
+                "{module} {offset:#x}"
+            );
+        }
+        assert_eq!(resolved(DESCRIPTOR, 0, 0), not_yet);
+        assert_eq!(resolved(DESCRIPTOR, 0, minus(-24)), not_yet);
+        assert_eq!(resolved(DESCRIPTOR, 0x4000, 0), not_yet);
+        let unreadable = Err(Unresolved::Unreadable);
+        assert_eq!(resolved(DESCRIPTOR, 0x4000, 0x6000), unreadable);
+        assert_eq!(
+            resolved(ThreadLocal::OffsetAt(0x20), minus(-24), 0),
+            unreadable
+        );
+    }
+
+    /// A thread's value is where its thread pointer and its vector say; a vector that is too short and
+    /// a block that was never made are no value.
+    #[test]
+    fn values_of_threads() {
+        let place = |module, entry_size| Place::Dynamic {
+            module,
+            offset: 0x18,
+            entry_size,
+        };
+        let memory = words([
+            (0x1000 - 24, 77),
+            (0x1008, 0x2000),
+            // glibc: three entries.
+            (0x2000 - 16, 3),
+            (0x2000 + 2 * 16, 0x3000),
+            (0x2000 + 3 * 16, u64::MAX),
+            (0x2000 + 4 * 16, 0x3000),
+            // musl, read as such: two entries.
+            (0x2000, 2),
+            (0x2000 + 8, 0x3008),
+            (0x2000 + 3 * 8, 0x3000),
+            (0x3018, 78),
+            (0x3020, 79),
+        ]);
+        let read = |place| read_at(&memory, place, 0x1000);
+        assert_eq!(read(Place::Offset(-24)), Some(77));
+        assert_eq!(read(place(2, 16)), Some(78));
+        assert_eq!(read(place(3, 16)), None);
+        assert_eq!(read(place(4, 16)), None);
+        assert_eq!(read(place(1, 8)), Some(79));
+        assert_eq!(read(place(3, 8)), None);
+        assert_eq!(read_at(&memory, place(2, 16), 0x9000), None);
+    }
+
+    /// musl is known by the names of its loader; glibc's are others.
+    #[test]
+    fn libc_by_its_name() {
+        let has = |path: &str| {
+            is_musl(&[Mapping {
+                addresses: 0x1000..0x2000,
+                file_offset: 0,
+                file: FileId {
+                    device: 1,
+                    inode: 1,
+                },
+                path: path.into(),
+            }])
+        };
+        for musl in [
+            "/lib/ld-musl-x86_64.so.1",
+            "/lib/libc.musl-x86_64.so.1",
+            "/usr/lib/libc.so",
+            "/usr/lib/libc.so (deleted)",
+        ] {
+            assert!(has(musl), "{musl}");
+        }
+        for glibc in [
+            "/usr/lib/x86_64-linux-gnu/libc.so.6",
+            "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+            "/lib/libc-2.31.so",
+            "/ld-musl-x/python3",
+            "[vdso]",
+        ] {
+            assert!(!has(glibc), "{glibc}");
+        }
+    }
+}
