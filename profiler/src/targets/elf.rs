@@ -23,6 +23,8 @@ use object::{
 const MAX_READ: u64 = 48 << 20;
 /// Symbols looked at in one table.
 const MAX_SYMBOLS: usize = 400_000;
+/// Relocations looked at in one table: a `libpython` has some 20,000.
+const MAX_RELOCATIONS: usize = 400_000;
 
 type Header = elf::FileHeader64<LittleEndian>;
 const ENDIAN: LittleEndian = LittleEndian;
@@ -194,6 +196,9 @@ pub struct ThreadLocals {
     /// for any address.
     pub alignment: u64,
 }
+
+/// What the loader writes into a word, by the psABI's number.
+pub use elf::RelocationType;
 
 /// An ELF file.
 pub struct Elf<'data> {
@@ -389,6 +394,31 @@ impl<'data> Elf<'data> {
             let inside = address.checked_sub(segment.address)?;
             (inside < segment.size).then(|| segment.offset.checked_add(inside))?
         })
+    }
+
+    /// What the loader writes at a virtual address: the type of the relocation of that very word
+    /// (`R_X86_64_*`); `None` where it writes nothing there.
+    pub fn relocation(&self, address: u64) -> Option<RelocationType> {
+        self.sections
+            .iter()
+            .filter(|section| {
+                section.sh_type(ENDIAN) == elf::SHT_RELA
+                    && section.sh_flags(ENDIAN).contains(elf::SHF_ALLOC)
+            })
+            .filter_map(|section| section.data_as_array(ENDIAN, self.data).ok())
+            .flat_map(|table: &[elf::Rela64<LittleEndian>]| table.iter().take(MAX_RELOCATIONS))
+            .find(|relocation| relocation.r_offset.get(ENDIAN) == address)
+            .map(|relocation| relocation.r_type(ENDIAN, false))
+    }
+
+    /// The code at a virtual address, `most` bytes of it, or what its segment has.
+    pub fn code(&self, address: u64, most: u64) -> Option<&'data [u8]> {
+        let segment = self.segments.iter().find(|segment| {
+            let inside = address.checked_sub(segment.address);
+            segment.executable && inside.is_some_and(|inside| inside < segment.size)
+        })?;
+        let left = segment.size - (address - segment.address);
+        self.bytes(address, left.min(most))
     }
 
     /// Bytes of the file at a virtual address.

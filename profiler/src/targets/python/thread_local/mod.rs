@@ -6,7 +6,14 @@
 //! what is not understood has no place.
 
 mod block;
+mod code;
 mod place;
+mod value;
+
+#[cfg(test)]
+mod forms;
+#[cfg(test)]
+mod fuzz;
 
 pub use place::{Place, Unresolved, is_musl, read_at, resolve};
 
@@ -39,8 +46,26 @@ pub enum ThreadLocal {
     },
 }
 
+/// Exported functions that return the thread-local and do little else: all of them since 3.12, but for
+/// the second and the third, which is called the second since 3.13.
+const FUNCTIONS: [&str; 4] = [
+    "_PyThreadState_GetCurrent",
+    "PyThreadState_GetUnchecked",
+    "_PyThreadState_UncheckedGet",
+    "PyThreadState_Get",
+];
+
 /// How the code of a CPython reaches the attached thread state of the running thread, told by the
 /// file alone; `None` where that is not understood, and before 3.12, where there is no thread-local.
+///
+/// Its symbol says so, and what its functions return; whoever says something must say the same.
 pub fn find(elf: &Elf<'_>) -> Option<ThreadLocal> {
-    block::by_symbol(elf)
+    let functions = elf.dynamic_symbols(FUNCTIONS).ok()?;
+    let by_code = functions
+        .into_iter()
+        .flatten()
+        .filter_map(|function| code::returned(elf, function.address));
+    let mut answers = block::by_symbol(elf).into_iter().chain(by_code);
+    let first = answers.next()?;
+    answers.all(|answer| answer == first).then_some(first)
 }

@@ -206,12 +206,12 @@ mod tests {
         resolve(thread_local, BIAS, false, &memory)
     }
 
-    fn dynamic(module: u64, offset: u64) -> Result<Place, Unresolved> {
-        Ok(Place::Dynamic {
+    fn dynamic(module: u64, offset: u64) -> Place {
+        Place::Dynamic {
             module,
             offset,
             entry_size: 16,
-        })
+        }
     }
 
     /// Each way leads to its place, with the bytes to add.
@@ -221,10 +221,10 @@ mod tests {
         assert_eq!(resolved(offset, minus(-24), 0), Ok(Place::Offset(-24)));
         let offset = ThreadLocal::Offset(-24);
         assert_eq!(resolved(offset, 0, 0), Ok(Place::Offset(-24)));
-        assert_eq!(resolved(PAIR, 2, 0x10), dynamic(2, 0x18));
+        assert_eq!(resolved(PAIR, 2, 0x10), Ok(dynamic(2, 0x18)));
         let fixed = resolved(DESCRIPTOR, 0x4000, minus(-24));
         assert_eq!(fixed, Ok(Place::Offset(-16)));
-        assert_eq!(resolved(DESCRIPTOR, 0x4000, 0x5000), dynamic(3, 0x28));
+        assert_eq!(resolved(DESCRIPTOR, 0x4000, 0x5000), Ok(dynamic(3, 0x28)));
     }
 
     /// Words that no loader writes are of a process whose loader has not come to them.
