@@ -36,14 +36,6 @@ record! {
         version: u32,
     }
 
-    /// The state of a thread, remembered from its last sample. Checked on each use: a thread
-    /// state carries the id of its thread.
-    ThreadState: 16 bytes {
-        /// Address of the `PyThreadState`.
-        address: u64,
-        /// Address of `_PyRuntime` it was found from.
-        runtime: u64,
-    }
 }
 
 impl KnownCode {

@@ -5,7 +5,7 @@ use crate::wire::record;
 record! {
     /// Settings and facts about the running kernel, read-only once loaded. Offsets come from the
     /// kernel's own BTF, in bytes; the verifier drops the branches that the flags rule out.
-    Config: 56 bytes {
+    Config: 64 bytes {
         /// `task_struct.tgid`.
         task_tgid: u32,
         /// `task_struct.pid`: the thread.
@@ -20,6 +20,10 @@ record! {
         signal_live: u32,
         /// `task_struct.thread.fsbase`: the thread pointer on x86-64.
         task_thread_pointer: u32,
+        /// `task_struct.mm`.
+        task_memory: u32,
+        /// `mm_struct.start_stack`: where the stack of the process's first thread begins.
+        memory_stack: u32,
         /// `task_struct.stack`: the kernel stack, at whose top the user registers lie.
         task_stack: u32,
         /// Bytes of a kernel stack.

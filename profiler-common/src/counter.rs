@@ -45,6 +45,7 @@ counters! {
     ProcessRingFull, "process_notices_dropped_ring_full", "Process notices dropped because the ring buffer was full; the procfs scan finds what was missed.";
     ProcessMapFull, "process_map_failures", "Processes that could not be put on the map of profiled processes.";
     WalkNoThreadState, "walks_no_thread_state", "Samples of a Python process on a thread that has no thread state.";
+    WalkStateUnknown, "walks_thread_state_unknown", "Samples of a Python process whose thread runs in a thread state that nothing proves: native frames only.";
     WalkUnreadable, "walks_unreadable", "Python walks cut because memory could not be read.";
     WalkNotCode, "walks_not_code", "Python walks cut because a frame led to something that is not a code object.";
     WalkTruncated, "walks_truncated", "Python walks cut because the stack was deeper than the budget.";

@@ -21,10 +21,11 @@ pub const MAX_CODE_NAME: usize = 512;
 pub const MAX_CODE_FILE: usize = 1024;
 /// Bytes of a code object's line table. Longer tables are cut: lines past the cut are unknown.
 pub const MAX_LINE_TABLE: usize = 16 * 1024;
-/// Interpreters (main and sub) searched for the current thread, if each has [`MAX_THREADS`].
-pub const MAX_INTERPRETERS: usize = 4;
-/// Thread states searched in each of [`MAX_INTERPRETERS`]; one alone may have more.
-pub const MAX_THREADS: usize = 256;
+/// Thread states, interpreters and frames that are looked at to find the state of a detached thread. There may be
+/// as many states in one interpreter as in many.
+pub const MAX_SEARCH: usize = 2048;
+/// Interpreters of one process beside its main one whose spans are read.
+pub const MAX_SUBINTERPRETERS: usize = 256;
 /// Frame layouts the agent may load: one per distinct interpreter layout on the host.
 pub const MAX_LAYOUTS: u32 = 64;
 

@@ -40,4 +40,6 @@ outcomes! {
     TooManyThreads = 7, "[too many threads]";
     /// The frame-pointer chain ended before the outermost frame: code built without frame pointers.
     BrokenChain = 8, "[no frame pointer]";
+    /// Nothing proves which thread state the thread runs in.
+    StateUnknown = 9, "[thread state unknown]";
 }

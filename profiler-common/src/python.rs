@@ -6,19 +6,32 @@ record! {
     /// Where CPython keeps what the walk needs. One per interpreter build, found by the agent
     /// (`profiler/src/targets/python/`), followed blindly but within bounds by the walker.
     /// Offsets are in bytes from the start of the named structure.
-    PythonLayout: 68 bytes {
+    PythonLayout: 80 bytes {
         /// `_PyRuntimeState.interpreters.head`.
         runtime_interpreters: u32,
         /// `PyInterpreterState.next`.
         interpreter_next: u32,
         /// `PyInterpreterState.threads.head` (`tstate_head` before 3.11).
         interpreter_threads: u32,
+        /// `PyInterpreterState.id`.
+        interpreter_id: u32,
+        /// `_PyRuntimeState.gilstate.tstate_current`, the state that holds the GIL (before 3.12); 0 where a
+        /// thread-local says which state a thread has attached.
+        runtime_current: u32,
         /// `PyThreadState.next`.
         thread_next: u16,
         /// `PyThreadState.thread_id`: what `pthread_self()` returns.
         thread_id: u16,
         /// `PyThreadState.frame`, `.cframe` or `.current_frame`, see [`flags::FRAME_IN_CFRAME`].
         thread_frame: u16,
+        /// `PyThreadState.cframe` (3.10 to 3.12), which lies on the stack of whoever runs the state; 0 where
+        /// there is none.
+        thread_cframe: u16,
+        /// `PyThreadState.interp`.
+        thread_interpreter: u16,
+        /// `PyThreadState._status` (3.12 and later), whose bit [`STATUS_ACTIVE`] says that the state is attached; 0
+        /// where there is none.
+        thread_status: u16,
         /// `_PyCFrame.current_frame`.
         cframe_frame: u16,
         /// `f_code` or `f_executable`.
@@ -78,13 +91,13 @@ record! {
         /// [`flags::INSTRUCTION_IS_INDEX`].
         instruction_shift: u8,
         /// Always 0.
-        reserved: [u8; 3],
+        reserved: [u8; 1],
     }
 
     /// A process whose samples are taken: value of the map of processes, keyed by thread group.
     /// Written by the agent; copied to the child at fork, stripped at exec and deleted at exit by
     /// the kernel programs.
-    Process: 48 bytes {
+    Process: 80 bytes {
         /// Start time in clock ticks since boot.
         start_time: u64,
         /// Address of `_PyRuntime`, 0 while no interpreter is known: native frames only.
@@ -94,14 +107,40 @@ record! {
         /// Address of the main interpreter's (3.12: the process's) count of code objects made; 0 where that is
         /// not known. As long as it stands still, no code object has taken over another's address.
         code_version: u64,
-        /// Address of the main interpreter's state, where `code_version` is known.
+        /// Address of the main interpreter's state, 0 while it is not known.
         main_interpreter: u64,
+        /// Where the interpreter keeps which state a thread has attached (3.12 and later): bytes from the thread
+        /// pointer, or with `thread_local_entry` from the start of a module's block.
+        thread_local: u64,
+        /// The module's number, where `thread_local_entry` is one of a thread's vector.
+        thread_local_module: u32,
+        /// One of [`thread_local`].
+        thread_local_entry: u32,
+        /// Where the bytecode loop begins; 0 where that is not known.
+        evaluation_start: u64,
+        /// Its bytes.
+        evaluation_size: u64,
         /// Index of the layout in the map of layouts.
         layout: u32,
         /// Which incarnation of the process's memory this is: set anew by the agent's kernel room
         /// whenever it writes the entry, so that code objects shipped before an exec do not count.
         generation: u32,
     }
+}
+
+/// Bit of [`PythonLayout::thread_status`]: `_status.active`, in 3.12 to 3.15.
+pub const STATUS_ACTIVE: u32 = 1 << 4;
+
+/// What is known of the thread-local with the attached state, in [`Process::thread_local_entry`].
+pub mod thread_local {
+    /// Nothing, or not yet.
+    pub const UNKNOWN: u32 = 0;
+    /// It lies at a distance from the thread pointer.
+    pub const AT_OFFSET: u32 = 1;
+    /// It lies in a module's block, which a thread's vector of blocks leads to; an entry has 16 bytes (glibc).
+    pub const IN_BLOCK_OF_16: u32 = 16;
+    /// The same with entries of 8 bytes (musl).
+    pub const IN_BLOCK_OF_8: u32 = 8;
 }
 
 /// Bits of [`PythonLayout::flags`].

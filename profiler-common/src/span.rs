@@ -92,4 +92,8 @@ pub mod state {
     pub const SPAN_CLASS_UNKNOWN: u32 = 7;
     /// A dictionary or collision node on the way has more entries than are looked at.
     pub const CONTEXT_TOO_LARGE: u32 = 8;
+    /// Nothing proves which thread state the thread runs in.
+    pub const THREAD_STATE_UNKNOWN: u32 = 9;
+    /// How spans are read in the interpreter that the thread runs in is not known (yet).
+    pub const INTERPRETER_UNKNOWN: u32 = 10;
 }

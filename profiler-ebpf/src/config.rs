@@ -12,6 +12,8 @@ static CONFIG: Config = Config {
     task_signal: 0,
     signal_live: 0,
     task_thread_pointer: 0,
+    task_memory: 0,
+    memory_stack: 0,
     task_stack: 0,
     stack_size: 0,
     has_task_registers: 0,
@@ -34,6 +36,6 @@ macro_rules! getters {
 }
 
 getters! {
-    task_tgid task_pid task_comm task_start task_signal signal_live task_thread_pointer task_stack stack_size
+    task_tgid task_pid task_comm task_start task_signal signal_live task_thread_pointer task_memory memory_stack task_stack stack_size
     has_task_registers unrolled_steps wake_at debug time_stages
 }

@@ -3,13 +3,13 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use profiler_common::{
     context::{
-        ContextScratch, LocalRoot, NO_ATTRIBUTE, SpanRecipe, attribute, current_span, integer,
-        local_root, type_offset,
+        ContextScratch, InterpreterKey, LocalRoot, NO_ATTRIBUTE, SpanRecipe, attribute,
+        current_span, integer, local_root, type_offset,
     },
     counter::Counter,
     event::{Header, SpanSeenRecord, kind, seen},
     outcome::Outcome,
-    python::PythonLayout,
+    python::{Process, PythonLayout},
     span::{LiveSpanKey, source, state},
     walk::ReadUser as _,
 };
@@ -27,6 +27,48 @@ use crate::{
 /// Bytes of a span's name that are shipped, a power of two.
 const NAME: usize = 256;
 
+/// The interpreter that a thread runs in.
+pub(crate) enum Interpreter {
+    /// Its process's main one, or none at all.
+    Main,
+    /// Another one.
+    Other(InterpreterKey),
+    /// Nobody can tell.
+    Unreadable,
+}
+
+/// The interpreter of the thread that is sampled.
+#[inline(always)]
+pub(crate) fn interpreter(
+    process: &Process,
+    layout: &PythonLayout,
+    sample: &SampleScratch,
+) -> Interpreter {
+    let address = sample.interpreter;
+    if address == 0 || address == process.main_interpreter {
+        return Interpreter::Main;
+    }
+    match CurrentProcess.read_u64(address.wrapping_add(u64::from(layout.interpreter_id))) {
+        Some(0) => Interpreter::Main,
+        Some(id) => Interpreter::Other(InterpreterKey {
+            address,
+            id,
+            tgid: sample.record.header.tgid,
+            reserved: 0,
+        }),
+        None => Interpreter::Unreadable,
+    }
+}
+
+/// No span, for a reason: one of [`state`].
+#[inline(always)]
+pub(crate) fn failed(reason: u32) -> Current {
+    Current {
+        source: source::CONTEXT,
+        ..Current::none(reason)
+    }
+}
+
 /// The span that is current in the thread that is sampled.
 #[inline(always)]
 pub(crate) fn current(
@@ -35,13 +77,18 @@ pub(crate) fn current(
     sample: &SampleScratch,
 ) -> Current {
     let header = &sample.record.header;
-    let mut found = Current {
-        source: source::CONTEXT,
-        ..Current::none(state::NONE)
-    };
+    let mut found = failed(state::NONE);
+    if recipe.is_without_spans != 0 {
+        let count = CurrentProcess.read_u64(recipe.runtime_context_place);
+        if count != Some(recipe.runtime_context) {
+            found.state = state::INTERPRETER_UNKNOWN;
+        }
+        return found;
+    }
     if sample.thread_state == 0 {
-        // A thread without a state runs no Python, and so is in no context.
-        if sample.python_outcome != Outcome::NoThreadState as u32 {
+        // A thread that runs no Python is in no context.
+        let outcome = sample.python_outcome;
+        if outcome != Outcome::NoThreadState as u32 && outcome != Outcome::NoFrame as u32 {
             found.state = state::CONTEXT_UNREADABLE;
         }
         return found;

@@ -1,12 +1,13 @@
 //! Every map: who writes, who reads, key, why this size, what happens when full.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use profiler_common::{
-    code::{CodeKey, ThreadState},
-    context::{ContextScratch, SpanRecipe},
+    code::CodeKey,
+    context::{ContextScratch, InterpreterKey, SpanRecipe},
     counter::Counter,
     limits::MAX_LAYOUTS,
     python::{Process, PythonLayout},
@@ -59,11 +60,17 @@ pub(crate) static CONTEXT_SCRATCH: PerCpuArray<ContextScratch> =
 pub(crate) static SEEN_SPANS: LruHashMap<LiveSpanKey, u32> =
     LruHashMap::with_max_entries(16_384, 0);
 
-/// State of a thread, by thread id. Written and read by `sample`, deleted at thread exit. A cache:
-/// the least recently used goes, and is found again by the walk of the interpreter's threads.
+/// How to read the current span in an interpreter that is not its process's main one. Written by the agent, which
+/// also removes what is gone, read by `sample`. Full: its samples are of an unknown interpreter.
 #[map]
-pub(crate) static THREAD_STATES: LruHashMap<u32, ThreadState> =
-    LruHashMap::with_max_entries(8_192, 0);
+pub(crate) static INTERPRETER_RECIPES: HashMap<InterpreterKey, SpanRecipe> =
+    HashMap::with_max_entries(8_192, BPF_F_NO_PREALLOC);
+
+/// Processes whose threads were seen in thread states that other threads had made, by thread group id, with their
+/// start time. Written and read by `sample`, deleted at exit and exec. The least recently used goes, and is found out
+/// again by the next such sample.
+#[map]
+pub(crate) static HANDED_STATES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
 
 /// Code objects already shipped. Written and read by `sample`. The least recently used goes, and
 /// is shipped once more when seen again.

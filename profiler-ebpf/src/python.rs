@@ -3,19 +3,19 @@
 use core::{cell::Cell, ffi::c_void};
 
 use profiler_common::{
-    code::ThreadState,
     counter::Counter,
     outcome::Outcome,
     python::{Process, PythonLayout},
     walk::{
-        MAX_SEARCH_STEPS, MAX_STEPS, Remembered, code_version, current_frame, remembered, step,
+        MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position, attached, code_version, holder, see,
+        step,
     },
 };
 
 use crate::{
     codes::Codes,
     count::bump,
-    maps::THREAD_STATES,
+    maps::HANDED_STATES,
     scratch::{KnownCodes, SampleScratch},
     stage,
     task::Thread,
@@ -53,12 +53,7 @@ pub(crate) fn stack<R: Repeat>(
         scratch.shipped = 0;
         before.thread_state = 0;
     }
-    let likely = if R::BY_HELPER && before.tid == header.tid {
-        before.thread_state
-    } else {
-        0
-    };
-    let outcome = match thread_state::<R>(layout, process, likely, scratch, known) {
+    let outcome = match thread_state::<R>(layout, process, scratch, known) {
         Ok((state, frame)) => {
             scratch.thread_state = state;
             stage::end(scratch, Counter::StageThread);
@@ -72,6 +67,7 @@ pub(crate) fn stack<R: Repeat>(
     };
     match outcome {
         Outcome::NoThreadState => bump(Counter::WalkNoThreadState),
+        Outcome::StateUnknown => bump(Counter::WalkStateUnknown),
         Outcome::Unreadable => bump(Counter::WalkUnreadable),
         Outcome::NotCode => bump(Counter::WalkNotCode),
         Outcome::Truncated => bump(Counter::WalkTruncated),
@@ -179,80 +175,138 @@ extern "C" fn take_steps<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
     0
 }
 
-/// The state of the current thread, remembered or found anew, and its innermost frame. `likely` is where the
-/// sample before has found it, 0 where that was of another thread.
+/// The state that the current thread runs in, as far as something proves it, and its innermost frame.
 #[inline(always)]
 fn thread_state<R: Repeat>(
     layout: &PythonLayout,
     process: &Process,
-    likely: u64,
     scratch: &mut SampleScratch,
     known: &mut KnownCodes,
 ) -> Result<(u64, u64), Outcome> {
-    let tid = scratch.record.header.tid;
-    let pointer = Thread::<R>::current().pointer();
-    let mut state = likely;
-    if state == 0
-        && let Some(known) = THREAD_STATES.get_ptr(&tid)
-    {
-        // SAFETY: map values stay readable while the program runs. The element may be recycled for
-        // another thread meanwhile: the state itself is asked whose it is.
-        let known = unsafe { *known };
-        if known.runtime == process.runtime {
-            state = known.address;
+    let thread = Thread::<R>::current();
+    let pointer = thread.pointer();
+    let registers = scratch.registers;
+    let mut position = Position::new(pointer, registers.instruction, registers.stack, 0);
+    let state = if layout.runtime_current == 0 {
+        match attached(&CurrentProcess, process, pointer) {
+            Some(state) => state,
+            None => return Err(Outcome::StateUnknown),
         }
-    }
-    if state != 0 {
+    } else {
+        position = whole::<R>(&thread, position);
         let block = &mut scratch.walk.code;
-        match remembered(&CurrentProcess, layout, state, pointer, block) {
-            // Perhaps it runs in another interpreter now.
-            Remembered::Gone | Remembered::Frame(0) => {}
-            Remembered::Frame(frame) => return Ok((state, frame)),
-            Remembered::Unreadable => return Err(Outcome::Unreadable),
-        }
+        holder(&CurrentProcess, layout, process, &position, block)
+    };
+    if state != 0 {
+        return run_in(layout, process, state, pointer, scratch);
     }
-    if scratch
-        .search
-        .start(&CurrentProcess, layout, process, pointer)
-    {
-        let mut steps = Steps {
-            layout,
-            process,
-            scratch,
-            known,
-        };
-        // SAFETY: the body gets the `Steps` it expects.
-        unsafe {
+    position = whole::<R>(&thread, position);
+    detached::<R>(layout, process, &position, scratch, known)
+}
+
+/// The position with the end of the stack, which most samples do not need.
+#[inline(always)]
+fn whole<R: Repeat>(thread: &Thread<R>, position: Position) -> Position {
+    Position::new(
+        position.thread_pointer,
+        position.instruction,
+        position.stack,
+        thread.first_stack(),
+    )
+}
+
+/// The thread runs in this state.
+#[inline(always)]
+fn run_in(
+    layout: &PythonLayout,
+    process: &Process,
+    state: u64,
+    thread_pointer: u64,
+    scratch: &mut SampleScratch,
+) -> Result<(u64, u64), Outcome> {
+    let Some(seen) = see(&CurrentProcess, layout, state, &mut scratch.walk.code) else {
+        return Err(Outcome::Unreadable);
+    };
+    scratch.interpreter = seen.interpreter;
+    if seen.maker != thread_pointer && state != scratch.before.thread_state {
+        let tgid = scratch.record.header.tgid;
+        // Where the kernel refuses the update, the next sample tries again.
+        let _ = HANDED_STATES.insert(&tgid, &process.start_time, 0);
+    }
+    match seen.frame {
+        Some(frame) => Ok((state, frame)),
+        None => Err(Outcome::Unreadable),
+    }
+}
+
+/// The state that the thread has detached.
+#[inline(always)]
+fn detached<R: Repeat>(
+    layout: &PythonLayout,
+    process: &Process,
+    position: &Position,
+    scratch: &mut SampleScratch,
+    known: &mut KnownCodes,
+) -> Result<(u64, u64), Outcome> {
+    let is_for_all = match HANDED_STATES.get_ptr(&scratch.record.header.tgid) {
+        // SAFETY: map values stay readable while the program runs.
+        Some(start) => unsafe { *start == process.start_time },
+        None => false,
+    };
+    let mut steps = Steps {
+        layout,
+        process,
+        scratch,
+        known,
+    };
+    // SAFETY: the scratch is the one that came in; the bodies get the `Steps` they expect.
+    let (outcome, state) = unsafe {
+        let search = &mut (*steps.scratch).search;
+        if search.start(&CurrentProcess, layout, process, position, is_for_all) {
             repeat::<R, MAX_SEARCH_STEPS, 1>(
                 MAX_SEARCH_STEPS,
                 search_step,
                 (&raw mut steps).cast(),
             );
         }
-    }
-    match Outcome::from_number(scratch.search.outcome) {
+        let scratch = &mut *steps.scratch;
+        let has_c_frames = layout.thread_cframe != 0 || layout.thread_status != 0;
+        if !has_c_frames && scratch.search.outcome == Outcome::Complete as u32 {
+            scratch.scan.start(position, scratch.search.found_at);
+            repeat::<R, MAX_SCAN_STEPS, 4>(MAX_SCAN_STEPS, scan_step, (&raw mut steps).cast());
+            let scratch = &mut *steps.scratch;
+            if scratch.scan.is_found == 0 {
+                scratch.search.outcome = Outcome::StateUnknown as u32;
+            }
+        }
+        let search = &(*steps.scratch).search;
+        (search.outcome, search.found)
+    };
+    match Outcome::from_number(outcome) {
         Some(Outcome::Complete) => {}
         Some(outcome) => return Err(outcome),
-        None => return Err(Outcome::NoThreadState),
+        None => return Err(Outcome::StateUnknown),
     }
-    let state = ThreadState {
-        address: scratch.search.thread,
-        runtime: process.runtime,
-    };
-    // A cache: where the kernel refuses the update, the next sample searches again.
-    let _ = THREAD_STATES.insert(&tid, &state, 0);
-    match current_frame(&CurrentProcess, layout, state.address) {
-        Some(frame) => Ok((state.address, frame)),
-        None => Err(Outcome::Unreadable),
-    }
+    // SAFETY: as above.
+    let scratch = unsafe { &mut *steps.scratch };
+    let pointer = position.thread_pointer;
+    run_in(layout, process, state, pointer, scratch)
 }
 
 /// One step of the search: 0 to go on, 1 to stop.
 extern "C" fn search_step(_index: u64, steps: *mut c_void) -> i64 {
-    // SAFETY: as in `take_step`.
-    let (layout, scratch) = unsafe {
+    // SAFETY: as in `take_steps`.
+    let (layout, process, scratch) = unsafe {
         let steps = &*steps.cast::<Steps>();
-        (&*steps.layout, &mut *steps.scratch)
+        (&*steps.layout, &*steps.process, &mut *steps.scratch)
     };
-    i64::from(!scratch.search.step(&CurrentProcess, layout))
+    let block = &mut scratch.walk.code;
+    i64::from(!scratch.search.step(&CurrentProcess, layout, process, block))
+}
+
+/// One step of the look at the stack: 0 to go on, 1 to stop.
+extern "C" fn scan_step(_index: u64, steps: *mut c_void) -> i64 {
+    // SAFETY: as in `take_steps`.
+    let scratch = unsafe { &mut *(*steps.cast::<Steps>()).scratch };
+    i64::from(!scratch.scan.step(&CurrentProcess, &mut scratch.walk.code))
 }

@@ -12,10 +12,14 @@ use profiler_common::{
 };
 
 use crate::{
-    code, config, context,
+    code, config,
+    context::{self, Interpreter},
     count::bump,
     emit,
-    maps::{KNOWN_CODES, LAYOUTS, PROCESSES, SAMPLE_SCRATCH, SPAN_PROGRAM, SPAN_RECIPES},
+    maps::{
+        INTERPRETER_RECIPES, KNOWN_CODES, LAYOUTS, PROCESSES, SAMPLE_SCRATCH, SPAN_PROGRAM,
+        SPAN_RECIPES,
+    },
     native, python,
     scratch::{Before, SampleScratch},
     span, stage,
@@ -48,6 +52,9 @@ pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
     bump(Counter::SampleTaken);
     let header = emit::header_of(tgid, thread.tid(), kind::SAMPLE, 0);
     scratch.record.header = header;
+    let (in_user_mode, registers) = native::registers(context);
+    scratch.in_user_mode = u64::from(in_user_mode);
+    scratch.registers = registers;
     stage::end(scratch, Counter::StageStart);
     python::<R>(process, scratch);
     native::<R>(context, scratch);
@@ -77,8 +84,8 @@ pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
 /// The kernel's and the native stack.
 #[inline(always)]
 fn native<R: Repeat>(context: &PerfEventContext, scratch: &mut SampleScratch) {
-    let (in_user_mode, registers) = native::registers(context);
-    scratch.kernel_frames = if in_user_mode {
+    let registers = scratch.registers;
+    scratch.kernel_frames = if scratch.in_user_mode != 0 {
         0
     } else {
         // SAFETY: the room is in the scratch.
@@ -101,6 +108,7 @@ fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) {
     scratch.before.count = 0;
     scratch.walk.count = 0;
     scratch.thread_state = 0;
+    scratch.interpreter = 0;
     scratch.python_outcome = Outcome::NotPython as u32;
     if process.runtime == 0 {
         return;
@@ -139,13 +147,26 @@ fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) {
 #[inline(always)]
 fn current_span(process: &Process, scratch: &SampleScratch) -> span::Current {
     if process.runtime != 0
-        && let Some(recipe) = SPAN_RECIPES.get_ptr(&scratch.record.header.tgid)
         && let Some(layout) = LAYOUTS.get(process.layout)
     {
-        // SAFETY: map values stay readable while the program runs. The agent may write the entry
-        // meanwhile: then some check on the way fails, or both recipes say the same.
-        let recipe = unsafe { &*recipe };
-        return context::current(recipe, layout, scratch);
+        if scratch.python_outcome == Outcome::StateUnknown as u32 {
+            // Whose spans they are that the thread has open is just as unknown.
+            return context::failed(state::THREAD_STATE_UNKNOWN);
+        }
+        let recipe = match context::interpreter(process, layout, scratch) {
+            Interpreter::Main => SPAN_RECIPES.get_ptr(&scratch.record.header.tgid),
+            Interpreter::Other(key) => match INTERPRETER_RECIPES.get_ptr(&key) {
+                None => return context::failed(state::INTERPRETER_UNKNOWN),
+                recipe => recipe,
+            },
+            Interpreter::Unreadable => return context::failed(state::CONTEXT_UNREADABLE),
+        };
+        if let Some(recipe) = recipe {
+            // SAFETY: map values stay readable while the program runs. The agent may write the entry
+            // meanwhile: then some check on the way fails, or both recipes say the same.
+            let recipe = unsafe { &*recipe };
+            return context::current(recipe, layout, scratch);
+        }
     }
     let header = &scratch.record.header;
     span::current(header.tgid, header.tid)
@@ -197,7 +218,9 @@ fn finish<R: Repeat>(process: &Process, scratch: &mut SampleScratch, span: &span
     };
     // From these the agent learns how to read the next one.
     let wake = match span.state {
-        state::CONTEXT_UNEXPECTED | state::SPAN_CLASS_UNKNOWN => emit::WAKE,
+        state::CONTEXT_UNEXPECTED | state::SPAN_CLASS_UNKNOWN | state::INTERPRETER_UNKNOWN => {
+            emit::WAKE
+        }
         _ => emit::wake_if_filling(),
     };
     stage::end(scratch, Counter::StageRecord);

@@ -10,7 +10,7 @@ use profiler_common::{
         MAX_PYTHON_FRAMES,
     },
     python::Process,
-    walk::{Block, NativeWalk, PythonWalk, ThreadSearch},
+    walk::{Block, NativeWalk, PythonWalk, Registers, StackScan, ThreadSearch},
 };
 
 use crate::verifier::{is_not_zero, masked};
@@ -45,8 +45,16 @@ pub(crate) struct SampleScratch {
     pub(crate) stage_start: u64,
     /// The thread's state; 0 where it has none.
     pub(crate) thread_state: u64,
-    /// The search for the thread's state.
+    /// Its interpreter; 0 where the thread has no state.
+    pub(crate) interpreter: u64,
+    /// Whether the clock hit the thread in user mode.
+    pub(crate) in_user_mode: u64,
+    /// The registers that it has there.
+    pub(crate) registers: Registers,
+    /// The search for the state of a detached thread.
     pub(crate) search: ThreadSearch,
+    /// The look for a frame on its stack.
+    pub(crate) scan: StackScan,
     /// The native walk.
     pub(crate) native: NativeWalk,
 }

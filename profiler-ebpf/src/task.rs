@@ -81,6 +81,13 @@ impl<R: Repeat> Thread<R> {
         self.load(config::task_thread_pointer())
     }
 
+    /// Where the stack of its process's first thread begins; 0 for a kernel thread.
+    #[inline(always)]
+    pub(crate) fn first_stack(&self) -> u64 {
+        let memory: u64 = self.load(config::task_memory());
+        read(memory + u64::from(config::memory_stack()))
+    }
+
     /// Its name (`comm`), NUL-padded.
     #[inline(always)]
     pub(crate) fn name(&self) -> [u8; 16] {

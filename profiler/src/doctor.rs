@@ -219,6 +219,11 @@ fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
         "hook": report.hook,
         "span_source": report.span_source,
         "context_not_read": report.no_context,
+        "thread_states_not_known": report.no_thread_states,
+        "other_interpreters": {
+            "count": report.other_interpreters.0,
+            "not_read": report.other_interpreters.1,
+        },
         "pyroscope_sdk": report.pyroscope_sdk,
         "samples": samples,
         "service_name": report.service.name,
@@ -285,6 +290,23 @@ fn as_text(
             let _ = writeln!(
                 text,
                 "process {}: its current span is not read from its context: {reason}",
+                report.pid
+            );
+        }
+    }
+    for report in reports {
+        if let Some(reason) = report.no_thread_states {
+            let _ = writeln!(
+                text,
+                "process {}: its samples have native frames only: {reason}",
+                report.pid
+            );
+        }
+        let (count, reasons) = &report.other_interpreters;
+        for reason in reasons {
+            let _ = writeln!(
+                text,
+                "process {}: the current span is not read in some of its {count} other interpreters: {reason}",
                 report.pid
             );
         }

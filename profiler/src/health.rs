@@ -45,6 +45,8 @@ losses! {
     ContextUnexpected, "samples_context_unexpected", "Samples left unattributed: something on the way to the current span was not as expected.";
     SpanClassUnknown, "samples_span_class_unknown", "Samples left unattributed: the current span is of a class that is not known (yet).";
     ContextTooLarge, "samples_context_too_large", "Samples left unattributed: the context has more entries than are looked at.";
+    ThreadStateUnknown, "samples_thread_state_unknown", "Samples left unattributed, with native frames only: nothing proves which thread state the thread runs in.";
+    InterpreterUnknown, "samples_interpreter_unknown", "Samples left unattributed: how spans are read in the thread's sub-interpreter is not known (yet).";
     ContextPending, "samples_context_pending", "Samples left unattributed: how to read the process's current span is being worked out.";
     ContextHidden, "samples_context_hidden", "Samples left unattributed: the process keeps its spans where they cannot be read; `spanprof doctor` says why.";
     LocalRootUnknown, "samples_local_root_unknown", "Samples labelled with their active span: its local root was never sampled.";

@@ -32,6 +32,8 @@ pub enum Notice {
     /// The way to the current span of a process is not as its recipe says; the class of the span,
     /// where that is what is not known.
     StaleRecipe(Pid, Option<u64>),
+    /// A thread of the process runs in an interpreter that nobody has looked at.
+    UnknownInterpreter(Pid),
 }
 
 /// The rooms of the data plane, in a row.
@@ -88,6 +90,9 @@ impl Pipeline {
                 }
                 SpanStamp::Context(ContextFailure::Unexpected) => {
                     Some(Notice::StaleRecipe(sample.process.pid, None))
+                }
+                SpanStamp::Context(ContextFailure::InterpreterUnknown) => {
+                    Some(Notice::UnknownInterpreter(sample.process.pid))
                 }
                 _ => None,
             },

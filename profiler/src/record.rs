@@ -125,16 +125,8 @@ fn start_command(arguments: &RecordArguments, armed: &mut Armed) -> Result<Optio
     armed.start_sampling()?;
     let control = &mut armed.control;
     let own = Pid(std::process::id());
-    let entry = Process {
-        start_time: 0,
-        runtime: 0,
-        code_type: 0,
-        code_version: 0,
-        main_interpreter: 0,
-        layout: 0,
-        generation: 0,
-    };
-    control.set_process(own, &entry)?;
+    let nothing_known: Process = bytemuck::Zeroable::zeroed();
+    control.set_process(own, &nothing_known)?;
     let child = Command::new(program).args(rest).spawn();
     control.remove_process(own)?;
     child

@@ -31,7 +31,9 @@ mod span;
 use self::{dictionary::span_in, hamt::context_value, span::ids};
 pub use self::{
     object::{attribute, integer, locate, look, type_offset},
-    recipe::{MAX_SPAN_CLASSES, NO_ATTRIBUTE, SpanClass, SpanRecipe, dialect, storage},
+    recipe::{
+        InterpreterKey, MAX_SPAN_CLASSES, NO_ATTRIBUTE, SpanClass, SpanRecipe, dialect, storage,
+    },
     scratch::{Attributes, ContextScratch, FoundSpan, LastSpan},
     span::{LocalRoot, local_root},
 };

@@ -64,13 +64,26 @@ record! {
         dictionary_in_front: u8,
         /// Where span contexts keep their attributes: one of [`storage`].
         local_root_storage: u8,
-        /// Always 0.
-        reserved: u8,
+        /// Not 0 where the interpreter has not imported OpenTelemetry. Then nothing else is set but, in the two
+        /// fields of the runtime context, where it counts its modules and how many it had.
+        is_without_spans: u8,
         /// Where they keep the local root: its index is in the place of that of `_context`. All 0
         /// where no hook has left one.
         local_root: SpanClass,
         /// The classes of spans that are known.
         classes: [SpanClass; MAX_SPAN_CLASSES],
+    }
+
+    /// An interpreter of a process, as the key of its recipe: addresses are used again, ids are not.
+    InterpreterKey: 24 bytes {
+        /// Address of the `PyInterpreterState`.
+        address: u64,
+        /// Its id.
+        id: u64,
+        /// Process (host thread group id).
+        tgid: u32,
+        /// Always 0: makes the padding explicit.
+        reserved: u32,
     }
 
     /// Where instances of one class of spans keep their attributes.

@@ -29,7 +29,10 @@ mod thread;
 pub use code::{checksum, code_version, in_part};
 pub use native::{NativeWalk, Registers};
 pub use python::{MAX_STEPS, PythonWalk, step};
-pub use thread::{MAX_SEARCH_STEPS, Remembered, ThreadSearch, current_frame, owns, remembered};
+pub use thread::{
+    MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, Seen, StackScan, ThreadSearch, attached, holder,
+    see,
+};
 
 /// Bytes copied out of a target, aligned for the fields in it.
 #[repr(C, align(8))]

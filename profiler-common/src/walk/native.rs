@@ -7,6 +7,7 @@ use crate::{
 };
 
 /// Registers of an interrupted thread, as far as frame pointers need them.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Registers {
     /// Instruction pointer.

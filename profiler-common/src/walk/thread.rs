@@ -1,58 +1,240 @@
-//! The state of a thread, and the search for it through all interpreters.
+//! Which thread state a thread runs in, and what proves it.
+//!
+//! A state says who made it (`thread_id`), never who runs it: programs that embed Python make states for
+//! their threads, hand them over and swap them. So this asks what the interpreter itself goes by:
+//!
+//! - From 3.12 on a thread-local of the interpreter holds the state that the thread has attached.
+//! - Before, one word of the process holds the state that has the GIL. It is this thread's where the C
+//!   frame that runs it lies on the stack that this thread is on.
+//! - A thread that has detached its state (`Py_BEGIN_ALLOW_THREADS`) is inside a call from that state's
+//!   innermost C frame, which therefore lies on its stack; no other one lies between.
+//!
+//! Facts: `Python/pystate.c`, `Python/ceval.c`, `Python/ceval_gil.{h,c}` of CPython 3.8 to 3.15.
 
 use super::{Block, ReadUser};
 use crate::{
-    limits::{CODE_BLOCK, MAX_INTERPRETERS, MAX_THREADS},
+    limits::{CODE_BLOCK, MAX_SEARCH},
     outcome::Outcome,
-    python::{Process, PythonLayout, flags},
+    python::{Process, PythonLayout, STATUS_ACTIVE, flags, thread_local},
 };
 
-/// Whether a thread state belongs to the thread whose thread pointer is given.
-#[inline(always)]
-pub fn owns<R: ReadUser>(
-    reader: &R,
-    layout: &PythonLayout,
-    thread_state: u64,
-    thread_pointer: u64,
-) -> bool {
-    reader.read_u64(thread_state.wrapping_add(u64::from(layout.thread_id))) == Some(thread_pointer)
+/// Bytes that a thread's own stack has at most: the default of glibc's `ulimit -s`.
+const OWN_STACK: u64 = 8 << 20;
+/// A C frame that is no farther above the stack pointer is on the same stack: a call from Python into C
+/// takes less, and the innermost frames of two stacks that lie side by side are farther apart.
+const NEAR: u64 = 16 << 10;
+
+/// Bytes of a state in which the C frame that runs nothing lies (`root_cframe`).
+const IDLE_FRAME: u64 = 4096;
+/// Bytes of a stack on which a frame is looked for: see [`StackScan`].
+const SCANNED: u64 = 16 << 10;
+
+/// Where a thread stands.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Position {
+    /// What `pthread_self()` returns in it, on glibc and musl.
+    pub thread_pointer: u64,
+    /// Its instruction in user mode.
+    pub instruction: u64,
+    /// Its stack pointer.
+    pub stack: u64,
+    /// Where the stack ends that it was started with; 0 where it is on another one.
+    pub stack_end: u64,
 }
 
-/// A search for the state of one thread under way, through all interpreters of the process.
+impl Position {
+    /// `first_stack`: where the stack of the process's first thread begins. Those of other threads end at the
+    /// thread pointer (glibc's and musl's `pthread_create`), that of the first one does in a process forked
+    /// from another thread.
+    #[inline(always)]
+    pub fn new(thread_pointer: u64, instruction: u64, stack: u64, first_stack: u64) -> Self {
+        let is_end = |end: u64| end.wrapping_sub(stack) < OWN_STACK;
+        let stack_end = if is_end(thread_pointer) {
+            thread_pointer
+        } else if is_end(first_stack) {
+            first_stack
+        } else {
+            0
+        };
+        Self {
+            thread_pointer,
+            instruction,
+            stack,
+            stack_end,
+        }
+    }
+
+    /// Whether an address lies on the part in use of the thread's own stack.
+    #[inline(always)]
+    fn holds(&self, address: u64) -> bool {
+        address >= self.stack && address < self.stack_end
+    }
+
+    #[inline(always)]
+    fn is_near(&self, address: u64) -> bool {
+        address.wrapping_sub(self.stack) < NEAR
+    }
+}
+
+/// The state that the thread-local says is attached to a thread (3.12 and later): 0 where none is. `None` where
+/// the thread-local is not known, or cannot be read.
+#[inline(always)]
+pub fn attached<R: ReadUser>(reader: &R, process: &Process, thread_pointer: u64) -> Option<u64> {
+    /// Where a thread control block has the vector of its blocks, on x86-64.
+    const VECTOR: u64 = 8;
+    let entry_size = u64::from(process.thread_local_entry);
+    if process.thread_local_entry == thread_local::AT_OFFSET {
+        return reader.read_u64(thread_pointer.wrapping_add(process.thread_local));
+    }
+    if process.thread_local_entry == thread_local::UNKNOWN {
+        return None;
+    }
+    let module = u64::from(process.thread_local_module);
+    let vector = reader.read_u64(thread_pointer.wrapping_add(VECTOR))?;
+    // glibc keeps the vector's length in the entry before the first, musl in the first.
+    let before = if process.thread_local_entry == thread_local::IN_BLOCK_OF_16 {
+        entry_size
+    } else {
+        0
+    };
+    if reader.read_u64(vector.wrapping_sub(before))? < module {
+        return Some(0);
+    }
+    let block = reader.read_u64(vector.wrapping_add(entry_size.wrapping_mul(module)))?;
+    // A block is made when its thread first asks for it.
+    if block == 0 || block == u64::MAX {
+        return Some(0);
+    }
+    reader.read_u64(block.wrapping_add(process.thread_local))
+}
+
+/// The state that has the GIL (before 3.12), if that is this thread's; else 0.
+#[inline(always)]
+pub fn holder<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    process: &Process,
+    position: &Position,
+    block: &mut Block<CODE_BLOCK>,
+) -> u64 {
+    let current = process
+        .runtime
+        .wrapping_add(u64::from(layout.runtime_current));
+    let Some(state) = reader.read_u64(current) else {
+        return 0;
+    };
+    if state == 0 {
+        return 0;
+    }
+    if layout.thread_cframe == 0 {
+        // Nothing of the state lies on the stack: only who executes bytecode has the GIL for certain.
+        let is_in_loop =
+            position.instruction.wrapping_sub(process.evaluation_start) < process.evaluation_size;
+        return if is_in_loop { state } else { 0 };
+    }
+    if !reader.read(state, CODE_BLOCK as u32, block) {
+        return 0;
+    }
+    let frame = block.u64_at(layout.thread_cframe);
+    let is_own = block.u64_at(layout.thread_id) == position.thread_pointer;
+    if position.is_near(frame) || (is_own && position.holds(frame)) {
+        return state;
+    }
+    0
+}
+
+/// What a state says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The thread pointer of the thread that made it.
+    pub maker: u64,
+    /// Its interpreter.
+    pub interpreter: u64,
+    /// Its innermost frame, 0 where it runs no Python code; `None` where that cannot be read.
+    pub frame: Option<u64>,
+}
+
+/// Looks at a state; `None` where it cannot be read.
+#[inline(always)]
+pub fn see<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    state: u64,
+    block: &mut Block<CODE_BLOCK>,
+) -> Option<Seen> {
+    if !reader.read(state, CODE_BLOCK as u32, block) {
+        return None;
+    }
+    Some(Seen {
+        maker: block.u64_at(layout.thread_id),
+        interpreter: block.u64_at(layout.thread_interpreter),
+        frame: below_cframe(reader, layout, block.u64_at(layout.thread_frame)),
+    })
+}
+
+#[inline(always)]
+fn below_cframe<R: ReadUser>(reader: &R, layout: &PythonLayout, frame: u64) -> Option<u64> {
+    if layout.flags & flags::FRAME_IN_CFRAME == 0 || frame == 0 {
+        return Some(frame);
+    }
+    reader.read_u64(frame.wrapping_add(u64::from(layout.cframe_frame)))
+}
+
+/// A search under way for the state that a thread has detached: the one whose innermost C frame is the nearest on
+/// the thread's stack.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadSearch {
-    /// The interpreter whose threads are searched; 0 behind the last.
+    /// Where the thread stands.
+    pub position: Position,
+    /// The interpreter whose states are looked at; 0 behind the last.
     pub interpreter: u64,
-    /// The thread state to look at next; 0 behind the interpreter's last.
+    /// The state to look at next; 0 behind the interpreter's last.
     pub thread: u64,
-    /// What `pthread_self()` returns in the thread: its thread pointer, on glibc and musl.
-    pub thread_pointer: u64,
-    /// How it ended, as a number of [`Outcome`]; [`Outcome::Complete`] where `thread` was found.
+    /// The state whose frames are followed to its innermost C frame.
+    pub followed: u64,
+    /// Its frame to look at next; 0 where none is followed.
+    pub frame: u64,
+    /// The state that was found, and its C frame; 0 where none was.
+    pub found: u64,
+    /// Address of its innermost C frame (before 3.10: of its innermost frame).
+    pub found_at: u64,
+    /// Not 0 where the states of all threads are looked at: in a process that hands them over.
+    pub is_for_all: u32,
+    /// Not 0 where what is followed was made by the thread.
+    pub is_own: u32,
+    /// Not 0 where what was found was made by the thread.
+    pub is_found_own: u32,
+    /// States that the thread has made and that run nothing.
+    pub own_idle: u32,
+    /// Other states that the thread has made.
+    pub own_busy: u32,
+    /// How it ended, as a number of [`Outcome`]; [`Outcome::Complete`] where `found` is the state.
     pub outcome: u32,
-    /// Always 0.
-    pub reserved: u32,
-    /// A state of the thread that runs nothing; 0 where none was met. Who makes a sub-interpreter is
-    /// left such a state in it, and runs on in its own.
-    pub idle: u64,
 }
 
-/// Steps a search may take: one for each thread state, and one for each interpreter.
-pub const MAX_SEARCH_STEPS: u32 = ((MAX_THREADS + 1) * MAX_INTERPRETERS) as u32;
+/// Steps a search may take: one for each thread state, one for each interpreter, and one for each frame on the way
+/// to a state's innermost C frame.
+pub const MAX_SEARCH_STEPS: u32 = MAX_SEARCH as u32;
 
 impl ThreadSearch {
-    /// Starts at the process's main interpreter; false where that cannot be read.
+    /// Starts at the newest interpreter; false where that cannot be read.
     #[inline(always)]
     pub fn start<R: ReadUser>(
         &mut self,
         reader: &R,
         layout: &PythonLayout,
         process: &Process,
-        thread_pointer: u64,
+        position: &Position,
+        is_for_all: bool,
     ) -> bool {
-        self.thread_pointer = thread_pointer;
-        self.idle = 0;
-        self.outcome = Outcome::TooManyThreads as u32;
+        *self = Self {
+            position: *position,
+            is_for_all: u32::from(is_for_all),
+            outcome: Outcome::TooManyThreads as u32,
+            ..Self::default()
+        };
         let head = process
             .runtime
             .wrapping_add(u64::from(layout.runtime_interpreters));
@@ -62,9 +244,18 @@ impl ThreadSearch {
         }
     }
 
-    /// Looks at one thread state; false where the search has ended and `outcome` says how.
+    /// Looks at one thread state, frame or interpreter; false where the search has ended and `outcome` says how.
     #[inline(always)]
-    pub fn step<R: ReadUser>(&mut self, reader: &R, layout: &PythonLayout) -> bool {
+    pub fn step<R: ReadUser>(
+        &mut self,
+        reader: &R,
+        layout: &PythonLayout,
+        process: &Process,
+        block: &mut Block<CODE_BLOCK>,
+    ) -> bool {
+        if self.frame != 0 {
+            return self.follow(reader, layout, block);
+        }
         if self.interpreter == 0 {
             return self.exhausted();
         }
@@ -77,19 +268,93 @@ impl ThreadSearch {
                 None => self.end(Outcome::Unreadable),
             };
         }
-        if owns(reader, layout, self.thread, self.thread_pointer) {
-            match current_frame(reader, layout, self.thread) {
-                Some(0) => self.idle = self.thread,
-                Some(_) => return self.end(Outcome::Complete),
-                None => return self.end(Outcome::Unreadable),
-            }
+        let state = self.thread;
+        if !reader.read(state, CODE_BLOCK as u32, block) {
+            return self.end(Outcome::Unreadable);
         }
-        match reader.read_u64(self.thread.wrapping_add(u64::from(layout.thread_next))) {
-            Some(next) => {
-                self.thread = next;
-                true
-            }
-            None => self.end(Outcome::Unreadable),
+        self.thread = block.u64_at(layout.thread_next);
+        let is_own = block.u64_at(layout.thread_id) == self.position.thread_pointer;
+        if is_own || self.is_for_all != 0 {
+            self.followed = state;
+            self.is_own = u32::from(is_own);
+            self.look(reader, layout, process, block);
+        }
+        true
+    }
+
+    /// Looks at the state in the block.
+    #[inline(always)]
+    fn look<R: ReadUser>(
+        &mut self,
+        reader: &R,
+        layout: &PythonLayout,
+        process: &Process,
+        block: &Block<CODE_BLOCK>,
+    ) {
+        let is_attached = if layout.thread_status != 0 {
+            block.u32_at(layout.thread_status) & STATUS_ACTIVE != 0
+        } else if layout.thread_cframe != 0 {
+            let current = process
+                .runtime
+                .wrapping_add(u64::from(layout.runtime_current));
+            reader.read_u64(current) == Some(self.followed)
+        } else {
+            // Before 3.10 a thread may have it attached and not be known to.
+            false
+        };
+        let frame = block.u64_at(layout.thread_frame);
+        // Up to 3.12 a state has a C frame in itself that runs nothing.
+        let is_idle = frame.wrapping_sub(self.followed) < IDLE_FRAME;
+        if frame == 0 || is_idle {
+            self.own_idle = self.own_idle.wrapping_add(self.is_own);
+        } else if is_attached {
+            // To another thread.
+            self.own_busy = self.own_busy.wrapping_add(self.is_own);
+        } else if layout.thread_cframe != 0 {
+            self.lies_at(block.u64_at(layout.thread_cframe));
+        } else if layout.flags & flags::FRAME_HAS_OWNER != 0 {
+            self.frame = frame;
+        } else {
+            self.own_busy = self.own_busy.wrapping_add(self.is_own);
+            // Of two nothing tells which one it is.
+            self.is_found_own = u32::from(self.found == 0) & self.is_own;
+            self.found = self.followed;
+            self.found_at = frame;
+        }
+    }
+
+    /// Goes on to the innermost frame that the interpreter has on the C stack: that of a call from C into Python.
+    #[inline(always)]
+    fn follow<R: ReadUser>(
+        &mut self,
+        reader: &R,
+        layout: &PythonLayout,
+        block: &mut Block<CODE_BLOCK>,
+    ) -> bool {
+        let at = self.frame;
+        if !reader.read_part(at, u32::from(layout.frame_size), block) {
+            return self.end(Outcome::Unreadable);
+        }
+        self.frame = 0;
+        if block.u8_at(layout.frame_owner) >= layout.owner_trampoline {
+            self.lies_at(at);
+            return true;
+        }
+        self.frame = block.u64_at(layout.frame_previous);
+        if self.frame == 0 {
+            self.own_busy = self.own_busy.wrapping_add(self.is_own);
+        }
+        true
+    }
+
+    /// The followed state's innermost C frame is there.
+    #[inline(always)]
+    fn lies_at(&mut self, address: u64) {
+        self.own_busy = self.own_busy.wrapping_add(self.is_own);
+        if self.position.holds(address) && (self.found == 0 || address < self.found_at) {
+            self.found = self.followed;
+            self.found_at = address;
+            self.is_found_own = self.is_own;
         }
     }
 
@@ -109,14 +374,20 @@ impl ThreadSearch {
         }
     }
 
-    /// Nothing is left to search: an idle state will do.
+    /// Nothing is left to look at.
     #[inline(always)]
     fn exhausted(&mut self) -> bool {
-        if self.idle == 0 {
-            return self.end(Outcome::NoThreadState);
+        if self.found != 0 && self.is_found_own != 0 {
+            return self.end(Outcome::Complete);
         }
-        self.thread = self.idle;
-        self.end(Outcome::Complete)
+        // A thread that made no state may run in one that was handed to it.
+        if self.found != 0 || self.is_for_all != 0 || self.own_busy != 0 {
+            return self.end(Outcome::StateUnknown);
+        }
+        if self.own_idle != 0 {
+            return self.end(Outcome::NoFrame);
+        }
+        self.end(Outcome::NoThreadState)
     }
 
     #[inline(always)]
@@ -126,63 +397,60 @@ impl ThreadSearch {
     }
 }
 
-/// What a thread state that may have become another's says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remembered {
-    /// It is of another thread now, or cannot be read.
-    Gone,
-    /// It is the thread's, and this is its innermost frame; 0 where it runs no Python code.
-    Frame(u64),
-    /// It is the thread's, and the frame cannot be read.
-    Unreadable,
+/// A look for a frame on a thread's stack, before 3.10: the C function that runs a frame keeps its address there,
+/// and nothing of the state says where on the stack it runs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StackScan {
+    /// What is looked at next.
+    pub next: u64,
+    /// Where the look ends.
+    pub end: u64,
+    /// What is looked for.
+    pub wanted: u64,
+    /// Not 0 where it was found.
+    pub is_found: u64,
 }
 
-/// [`owns`] and [`current_frame`] at once, for a state that is mostly the thread's.
-#[inline(always)]
-pub fn remembered<R: ReadUser>(
-    reader: &R,
-    layout: &PythonLayout,
-    thread_state: u64,
-    thread_pointer: u64,
-    block: &mut Block<CODE_BLOCK>,
-) -> Remembered {
-    let (id, frame) = (layout.thread_id, layout.thread_frame);
-    let start = if id < frame { id } else { frame };
-    let size = id
-        .wrapping_add(frame)
-        .wrapping_sub(start)
-        .wrapping_sub(start);
-    let size = u32::from(size).wrapping_add(8);
-    if size >= CODE_BLOCK as u32 {
-        // No version has the two so far apart: then the search finds both.
-        return Remembered::Gone;
-    }
-    if !reader.read_part(thread_state.wrapping_add(u64::from(start)), size, block)
-        || block.u64_at(id.wrapping_sub(start)) != thread_pointer
-    {
-        return Remembered::Gone;
-    }
-    match below_cframe(reader, layout, block.u64_at(frame.wrapping_sub(start))) {
-        Some(frame) => Remembered::Frame(frame),
-        None => Remembered::Unreadable,
-    }
-}
+/// Steps a look may take.
+pub const MAX_SCAN_STEPS: u32 = SCANNED as u32 / CODE_BLOCK as u32;
 
-/// The thread's innermost frame; 0 where it runs no Python code.
-#[inline(always)]
-pub fn current_frame<R: ReadUser>(
-    reader: &R,
-    layout: &PythonLayout,
-    thread_state: u64,
-) -> Option<u64> {
-    let frame = reader.read_u64(thread_state.wrapping_add(u64::from(layout.thread_frame)))?;
-    below_cframe(reader, layout, frame)
-}
-
-#[inline(always)]
-fn below_cframe<R: ReadUser>(reader: &R, layout: &PythonLayout, frame: u64) -> Option<u64> {
-    if layout.flags & flags::FRAME_IN_CFRAME == 0 || frame == 0 {
-        return Some(frame);
+impl StackScan {
+    /// Starts at the stack pointer.
+    #[inline(always)]
+    pub fn start(&mut self, position: &Position, wanted: u64) {
+        let start = position.stack & !7;
+        let most = start.wrapping_add(SCANNED);
+        let end = position.stack_end;
+        *self = Self {
+            next: start,
+            end: if most < end { most } else { end },
+            wanted,
+            is_found: 0,
+        };
     }
-    reader.read_u64(frame.wrapping_add(u64::from(layout.cframe_frame)))
+
+    /// Looks at some words; false where the look has ended.
+    #[inline(always)]
+    pub fn step<R: ReadUser>(&mut self, reader: &R, block: &mut Block<CODE_BLOCK>) -> bool {
+        const SIZE: u16 = CODE_BLOCK as u16;
+        if self.next >= self.end || !reader.read(self.next, u32::from(SIZE), block) {
+            return false;
+        }
+        let mut at = 0;
+        let mut difference = u64::MAX;
+        while at < SIZE {
+            let word = block.u64_at(at) ^ self.wanted;
+            if word < difference {
+                difference = word;
+            }
+            at += 8;
+        }
+        if difference == 0 {
+            self.is_found = 1;
+            return false;
+        }
+        self.next = self.next.wrapping_add(u64::from(SIZE));
+        true
+    }
 }

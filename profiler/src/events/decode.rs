@@ -161,6 +161,8 @@ fn stamp(record: &SampleRecord) -> Result<SpanStamp, DecodeError> {
         state::CONTEXT_UNREADABLE => Ok(SpanStamp::Context(ContextFailure::Unreadable)),
         state::CONTEXT_UNEXPECTED => Ok(SpanStamp::Context(ContextFailure::Unexpected)),
         state::CONTEXT_TOO_LARGE => Ok(SpanStamp::Context(ContextFailure::TooLarge)),
+        state::THREAD_STATE_UNKNOWN => Ok(SpanStamp::Context(ContextFailure::ThreadStateUnknown)),
+        state::INTERPRETER_UNKNOWN => Ok(SpanStamp::Context(ContextFailure::InterpreterUnknown)),
         state::SPAN_CLASS_UNKNOWN => Ok(SpanStamp::Context(ContextFailure::ClassUnknown(
             record.span_class,
         ))),

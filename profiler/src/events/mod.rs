@@ -129,6 +129,10 @@ pub enum ContextFailure {
     ClassUnknown(u64),
     /// Something has more entries than are looked at.
     TooLarge,
+    /// Nothing proves which thread state the thread runs in.
+    ThreadStateUnknown,
+    /// How spans are read in the thread's interpreter, not its process's main one, is not known.
+    InterpreterUnknown,
 }
 
 /// One Python frame, not yet named.

@@ -84,5 +84,7 @@ fn loss(reason: Reason) -> Loss {
         Reason::Context(ContextFailure::Unexpected) => Loss::ContextUnexpected,
         Reason::Context(ContextFailure::ClassUnknown(_)) => Loss::SpanClassUnknown,
         Reason::Context(ContextFailure::TooLarge) => Loss::ContextTooLarge,
+        Reason::Context(ContextFailure::ThreadStateUnknown) => Loss::ThreadStateUnknown,
+        Reason::Context(ContextFailure::InterpreterUnknown) => Loss::InterpreterUnknown,
     }
 }

@@ -11,13 +11,13 @@ use aya::{
     },
 };
 use profiler_common::{
-    context::SpanRecipe,
+    context::{InterpreterKey, SpanRecipe},
     python::{Process, PythonLayout},
     span::{LiveSpan, LiveSpanKey, SpanStack},
 };
 
 use super::{
-    Control, ControlError, SpanProbeSites, SpanProbes,
+    Control, ControlError, InterpreterId, SpanProbeSites, SpanProbes,
     load::{self, LoadError},
 };
 use crate::id::Pid;
@@ -31,6 +31,7 @@ pub struct KernelControl {
     layouts: Array<MapData, PythonLayout>,
     processes: HashMap<MapData, u32, Process>,
     recipes: HashMap<MapData, u32, SpanRecipe>,
+    interpreter_recipes: HashMap<MapData, InterpreterKey, SpanRecipe>,
     live_spans: HashMap<MapData, LiveSpanKey, LiveSpan>,
     span_stacks: HashMap<MapData, u32, SpanStack>,
     /// Span programs on the sites of files.
@@ -52,6 +53,7 @@ impl KernelControl {
             layouts: take(&mut ebpf, "LAYOUTS", Array::try_from)?,
             processes: take(&mut ebpf, "PROCESSES", HashMap::try_from)?,
             recipes: take(&mut ebpf, "SPAN_RECIPES", HashMap::try_from)?,
+            interpreter_recipes: take(&mut ebpf, "INTERPRETER_RECIPES", HashMap::try_from)?,
             live_spans: take(&mut ebpf, "LIVE_SPANS", HashMap::try_from)?,
             span_stacks: take(&mut ebpf, "SPAN_STACKS", HashMap::try_from)?,
             ebpf,
@@ -157,11 +159,14 @@ impl Control for KernelControl {
 
     fn set_process(&mut self, pid: Pid, process: &Process) -> Result<(), ControlError> {
         let mut process = *process;
-        // Where code objects are counted says nothing of whose memory it is.
+        // Where code objects are counted, and where threads keep their states, says nothing of whose memory it is.
         let identity = |process: &Process| Process {
             generation: 0,
             code_version: 0,
             main_interpreter: 0,
+            thread_local: 0,
+            thread_local_module: 0,
+            thread_local_entry: 0,
             ..*process
         };
         match self.written.get(&pid) {
@@ -197,6 +202,27 @@ impl Control for KernelControl {
                 .insert(&pid.0, recipe, 0)
                 .map_err(|error| refused("SPAN_RECIPES", &error)),
             None => removed("SPAN_RECIPES", self.recipes.remove(&pid.0)),
+        }
+    }
+
+    fn set_interpreter_recipe(
+        &mut self,
+        pid: Pid,
+        InterpreterId { address, id }: InterpreterId,
+        recipe: Option<&SpanRecipe>,
+    ) -> Result<(), ControlError> {
+        let key = InterpreterKey {
+            address,
+            id,
+            tgid: pid.0,
+            reserved: 0,
+        };
+        match recipe {
+            Some(recipe) => self
+                .interpreter_recipes
+                .insert(&key, recipe, 0)
+                .map_err(|error| refused("INTERPRETER_RECIPES", &error)),
+            None => removed("INTERPRETER_RECIPES", self.interpreter_recipes.remove(&key)),
         }
     }
 

@@ -59,7 +59,7 @@ pub fn default_ring_size() -> u32 {
 pub struct Limits {
     /// Python processes.
     pub processes: u32,
-    /// Threads whose state is remembered.
+    /// Threads whose spans may be remembered.
     pub threads: u32,
     /// Open spans.
     pub spans: u32,
@@ -77,12 +77,11 @@ impl Default for Limits {
 
 impl Limits {
     /// Sizes of the maps that depend on them.
-    fn maps(self) -> [(&'static str, u32); 7] {
+    fn maps(self) -> [(&'static str, u32); 6] {
         [
             ("PROCESSES", self.processes),
             ("SPAN_RECIPES", self.processes),
             ("RESOURCES", self.processes),
-            ("THREAD_STATES", self.threads),
             // Most threads are in no span, and a stack is large.
             ("SPAN_STACKS", self.threads.div_ceil(4)),
             ("LIVE_SPANS", self.spans),
@@ -207,6 +206,8 @@ fn kernel_config(settings: &Settings) -> Result<Config, LoadError> {
         task_signal: types.offset(&["task_struct", "signal"])?,
         signal_live: types.offset(&["signal_struct", "live"])?,
         task_thread_pointer: types.offset(&["task_struct", "thread", "fsbase"])?,
+        task_memory: types.offset(&["task_struct", "mm"])?,
+        memory_stack: types.offset(&["mm_struct", "start_stack"])?,
         task_stack: types.offset(&["task_struct", "stack"])?,
         // x86-64 without KASAN: arch/x86/include/asm/page_64_types.h. Used before 5.15 only.
         stack_size: 16 * 1024,

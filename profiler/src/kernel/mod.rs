@@ -48,6 +48,15 @@ pub trait Control: Send {
         recipe: Option<&SpanRecipe>,
     ) -> Result<(), ControlError>;
 
+    /// Reads the current span of threads in one interpreter of a process, not its main one, by a recipe from now on,
+    /// or with `None` no more.
+    fn set_interpreter_recipe(
+        &mut self,
+        pid: Pid,
+        interpreter: InterpreterId,
+        recipe: Option<&SpanRecipe>,
+    ) -> Result<(), ControlError>;
+
     /// Takes no more samples of a process. Forgetting one that is not there is no error.
     fn remove_process(&mut self, pid: Pid) -> Result<(), ControlError>;
 
@@ -65,6 +74,15 @@ pub trait Control: Send {
     /// Forgets the open spans and span stacks of all processes but those to keep: ends that nobody has
     /// seen must not leave spans open.
     fn forget_spans(&mut self, keep: &dyn Fn(Pid) -> bool);
+}
+
+/// An interpreter of a process: its address is used again once it is gone, its id is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InterpreterId {
+    /// Address of its `PyInterpreterState`.
+    pub address: u64,
+    /// `PyInterpreterState.id`; the main interpreter's is 0.
+    pub id: u64,
 }
 
 /// The attached probes of one file.
@@ -125,6 +143,15 @@ impl Control for NoKernel {
     fn set_span_recipe(
         &mut self,
         _pid: Pid,
+        _recipe: Option<&SpanRecipe>,
+    ) -> Result<(), ControlError> {
+        Ok(())
+    }
+
+    fn set_interpreter_recipe(
+        &mut self,
+        _pid: Pid,
+        _interpreter: InterpreterId,
         _recipe: Option<&SpanRecipe>,
     ) -> Result<(), ControlError> {
         Ok(())

@@ -16,6 +16,8 @@ pub(super) fn words(reason: Reason) -> &'static str {
         Reason::Context(ContextFailure::Unexpected) => "context not as expected",
         Reason::Context(ContextFailure::ClassUnknown(_)) => "span of an unknown class",
         Reason::Context(ContextFailure::TooLarge) => "context too large",
+        Reason::Context(ContextFailure::ThreadStateUnknown) => "thread state unknown",
+        Reason::Context(ContextFailure::InterpreterUnknown) => "interpreter not known yet",
         Reason::Unseen(Unseen::Pending) => "process just found",
         Reason::Unseen(Unseen::Hidden) => "context cannot be read",
     }

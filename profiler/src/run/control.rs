@@ -128,6 +128,9 @@ pub(super) fn run_control(
                         ControlMessage::Notice(Notice::StaleRecipe(pid, class)) => {
                             targets.refresh_recipe(pid, class);
                         }
+                        ControlMessage::Notice(Notice::UnknownInterpreter(pid)) => {
+                            targets.refresh_interpreters(pid);
+                        }
                         ControlMessage::Answer(answer) => targets.answer(*answer),
                     }
                     next = inbox.try_recv().ok();

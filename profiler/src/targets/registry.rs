@@ -19,18 +19,21 @@ use super::{
     labels,
     opentelemetry::{
         looker::{Answer, Request},
-        recipe::{CodeCount, NoRecipe},
+        recipe::NoRecipe,
     },
     probe::Hook,
     procfs,
-    python::detect::Facts,
+    python::{
+        detect::Facts,
+        thread_local::{Place, is_musl},
+    },
     report::Report,
 };
 use crate::{
     events::Resource,
     health::{Health, Loss},
     id::{Pid, ProcessKey, ServiceAttribute},
-    kernel::{Control, ControlError},
+    kernel::{Control, ControlError, InterpreterId},
     time::BootNanos,
 };
 
@@ -41,12 +44,15 @@ const MAX_OTHERS: usize = 65_536;
 const ASK_AGAIN: u64 = 90_000_000;
 /// What is not there yet is looked for again after this long, and then twice as long up to the
 /// last, in nanoseconds.
-const LOOK_FIRST: u64 = 100_000_000;
+const LOOK_FIRST: u64 = 20_000_000;
 const LOOK_LAST: u64 = 5_000_000_000;
 /// Classes of spans remembered per process.
 const MAX_WANTED: usize = 16;
 /// Mappings of one process are read anew at most this often, in nanoseconds.
 const REFRESH: u64 = 500_000_000;
+
+/// How the spans of an interpreter beside the main one are read, or why they are not.
+type OtherRecipe = Arc<Result<SpanRecipe, NoRecipe>>;
 
 /// Which processes are profiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +118,13 @@ pub(super) struct Known {
     bias: u64,
     runtime: u64,
     code_type: u64,
-    code_count: CodeCount,
+    code_count: u64,
+    main_interpreter: u64,
+    /// Its other interpreters, as of the last look, and when an unknown one was last asked for.
+    pub(super) others: HashMap<InterpreterId, OtherRecipe>,
+    others_asked: BootNanos,
+    /// Where its interpreter keeps the state that a thread has attached.
+    pub(super) thread_local: Option<Place>,
     layout: u32,
     seen: HashSet<FileId>,
     /// When to look at its files.
@@ -160,7 +172,11 @@ impl Known {
             bias: 0,
             runtime: 0,
             code_type: 0,
-            code_count: CodeCount::default(),
+            code_count: 0,
+            main_interpreter: 0,
+            others: HashMap::new(),
+            others_asked: BootNanos(0),
+            thread_local: None,
             layout: 0,
             seen: HashSet::new(),
             due: due::Due::default(),
@@ -204,6 +220,19 @@ impl Known {
         self.has_run
             && self.is_profiled()
             && (self.lacks_imports() || now.0 >= asked.saturating_add(discover::REPLACED_EVERY))
+    }
+
+    /// Whether where its interpreter keeps the state that a thread has attached can be found out and is not known.
+    fn lacks_thread_local(&self) -> bool {
+        let can_be_found = |facts: &Arc<Facts>| facts.thread_local.is_some();
+        self.thread_local.is_none() && self.facts.as_ref().is_some_and(can_be_found)
+    }
+
+    /// Has it looked at once more, after twice the time of the last look.
+    fn look_again_later(&mut self) {
+        let due = BootNanos::now().0.saturating_add(self.look_after);
+        self.look_due = Some(BootNanos(due));
+        self.look_after = (2 * self.look_after).min(LOOK_LAST);
     }
 
     /// Its target, to change it.
@@ -366,14 +395,35 @@ impl Targets {
         if known.target.process != answer.process {
             return;
         }
+        let mut has_news = false;
         if known.code_count != answer.code_count && answer.recipe.is_some() {
             known.code_count = answer.code_count;
+            has_news = true;
+        }
+        if known.main_interpreter != answer.main_interpreter && answer.main_interpreter != 0 {
+            known.main_interpreter = answer.main_interpreter;
+            has_news = true;
+        }
+        if let Some(Ok(place)) = answer.thread_local
+            && known.thread_local != Some(place)
+        {
+            known.thread_local = Some(place);
+            has_news = true;
+        }
+        if has_news {
             self.tell(pid);
         }
+        self.tell_others(pid, answer.others);
         if let Some(resource) = answer.resource {
             self.resource(&resource);
         }
-        let (Some(recipe), Some(known)) = (answer.recipe, self.processes.get_mut(&pid)) else {
+        let Some(known) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        let Some(recipe) = answer.recipe else {
+            if known.lacks_thread_local() {
+                known.look_again_later();
+            }
             return;
         };
         let had = matches!(known.recipe, Some(Ok(_)));
@@ -385,11 +435,11 @@ impl Targets {
             Ok(recipe) => known.hook_file.is_some() && recipe.local_root.class == 0,
             Err(reason) => matches!(reason, NoRecipe::NotYet | NoRecipe::Missing(_)),
         };
-        known.look_due = is_not_yet.then(|| {
-            let due = BootNanos(BootNanos::now().0.saturating_add(known.look_after));
-            known.look_after = (2 * known.look_after).min(LOOK_LAST);
-            due
-        });
+        if is_not_yet || known.lacks_thread_local() {
+            known.look_again_later();
+        } else {
+            known.look_due = None;
+        }
         let recipe = recipe.map(Arc::new);
         known.recipe = Some(recipe.clone());
         let is_new = !had && recipe.is_ok();
@@ -434,6 +484,52 @@ impl Targets {
         }
     }
 
+    /// Tells the kernel how to read the spans of the interpreters beside the main one, as far as they can be read.
+    fn tell_others(&mut self, pid: Pid, others: Vec<(InterpreterId, OtherRecipe)>) {
+        let Some(known) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        let others: HashMap<InterpreterId, OtherRecipe> = others.into_iter().collect();
+        let before = std::mem::replace(&mut known.others, others.clone());
+        let is_readable = |recipe: &OtherRecipe| recipe.is_ok();
+        for (&interpreter, recipe) in &before {
+            if is_readable(recipe) && !others.get(&interpreter).is_some_and(is_readable) {
+                self.forget_other(pid, interpreter);
+            }
+        }
+        for (&interpreter, recipe) in &others {
+            let (Ok(readable), false) = (recipe.as_ref(), before.get(&interpreter) == Some(recipe))
+            else {
+                continue;
+            };
+            let told = self
+                .control
+                .set_interpreter_recipe(pid, interpreter, Some(readable));
+            if let Err(error) = told {
+                self.health.count(Loss::ProcessTableFull);
+                tracing::warn!(%pid, %error, "cannot tell the kernel how to read a sub-interpreter's spans");
+            }
+        }
+    }
+
+    fn forget_other(&mut self, pid: Pid, interpreter: InterpreterId) {
+        if let Err(error) = self.control.set_interpreter_recipe(pid, interpreter, None) {
+            tracing::debug!(%pid, %error, "cannot forget an interpreter");
+        }
+    }
+
+    /// A thread runs in an interpreter that the kernel knows nothing of.
+    pub fn refresh_interpreters(&mut self, pid: Pid) {
+        let now = BootNanos::now();
+        let Some(known) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        if now.0.saturating_sub(known.others_asked.0) >= ASK_AGAIN {
+            known.others_asked = now;
+            self.ask_for_recipe(pid, None);
+        }
+    }
+
     /// The recipe of a process does not fit, perhaps for want of a class of spans.
     pub fn refresh_recipe(&mut self, pid: Pid, class: Option<u64>) {
         self.ask_for_recipe(pid, Some(class.unwrap_or(0)));
@@ -471,6 +567,11 @@ impl Targets {
                     Some(file) if known.lacks_resource() => file.process_block,
                     _ => None,
                 },
+                thread_local: facts
+                    .thread_local
+                    .filter(|_| known.lacks_thread_local())
+                    .map(|it| (it, is_musl(&known.target.mappings))),
+                has_others: !known.others.is_empty(),
             });
         }
     }
@@ -489,14 +590,23 @@ impl Targets {
 
     fn insert(&mut self, pid: Pid, mut known: Known) {
         let before = self.processes.get(&pid);
+        let is_other = before.is_none();
         let was_profiled = before.is_some_and(Known::is_profiled);
-        if before.is_none() && self.processes.len() - self.profiled >= MAX_OTHERS {
+        let is_gone = |it: &&InterpreterId| !known.others.contains_key(it);
+        let gone: Vec<InterpreterId> = before.map_or_else(Vec::new, |before| {
+            let told = before.others.iter().filter(|(_, recipe)| recipe.is_ok());
+            told.map(|(it, _)| it).filter(is_gone).copied().collect()
+        });
+        if is_other && self.processes.len() - self.profiled >= MAX_OTHERS {
             self.health.count(Loss::ProcessTableFull);
             return;
         }
         if known.is_profiled() && !was_profiled && self.profiled >= self.most_profiled {
             self.health.count(Loss::ProcessTableFull);
             known.refuse_for_want_of_room();
+        }
+        for interpreter in gone {
+            self.forget_other(pid, interpreter);
         }
         self.profiled += usize::from(known.is_profiled());
         self.profiled -= usize::from(was_profiled);
@@ -510,6 +620,9 @@ impl Targets {
             self.profiled -= usize::from(gone.is_profiled());
             self.has_changed = true;
             self.hooks.may_differ = true;
+            for &interpreter in gone.others.keys() {
+                self.forget_other(pid, interpreter);
+            }
         }
         if let Scope::Processes { pids, .. } = &mut self.scope {
             // The next process with this pid is not the one that was asked for.

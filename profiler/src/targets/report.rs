@@ -1,5 +1,7 @@
 //! What is known of a process, for `spanprof doctor`.
 
+use std::collections::BTreeSet;
+
 use super::{
     Service,
     probe::Hook,
@@ -33,6 +35,10 @@ pub struct Report {
     pub pyroscope_sdk: &'static str,
     /// Why its current span cannot be read from its context; `None` where it can.
     pub no_context: Option<String>,
+    /// Why its threads' states are not known, so that their samples have native frames only; `None` where they are.
+    pub no_thread_states: Option<&'static str>,
+    /// How many interpreters it has beside the main one, and why the spans of some are not read.
+    pub other_interpreters: (usize, BTreeSet<String>),
     /// Who owns its CPU.
     pub service: Service,
 }
@@ -72,8 +78,17 @@ impl Report {
             Some(Err(reason)) => (span_source, Some(reason.to_string())),
             None => (span_source, Some("nobody has looked".to_owned())),
         };
+        let unread = known
+            .others
+            .values()
+            .filter_map(|it| it.as_ref().as_ref().err());
         Some(Self {
             no_context,
+            no_thread_states: no_thread_states(known),
+            other_interpreters: (
+                known.others.len(),
+                unread.map(ToString::to_string).collect(),
+            ),
             pyroscope_sdk: known.sdk_state(),
             pid: known.target.process.pid,
             version: interpreter.map(|it| it.version),
@@ -87,4 +102,16 @@ impl Report {
             service: Service::clone(&known.target.service),
         })
     }
+}
+
+/// Why nothing tells which state a thread has attached, from 3.12 on; before, that is told without a thread-local.
+fn no_thread_states(known: &Known) -> Option<&'static str> {
+    let facts = known.facts.as_ref()?;
+    if facts.version < (3, 12, 0) || known.thread_local.is_some() {
+        return None;
+    }
+    Some(match facts.thread_local {
+        None => "how its code reaches the attached thread state is not understood",
+        Some(_) => "its loader has not placed the interpreter's thread-locals yet",
+    })
 }

@@ -26,7 +26,7 @@ use crate::{
     events::{ProcessChange, ProcessNotice, Resource},
     health::Health,
     id::Pid,
-    kernel::{Control, ControlError, SpanProbeSites, SpanProbes},
+    kernel::{Control, ControlError, InterpreterId, SpanProbeSites, SpanProbes},
     time::BootNanos,
 };
 
@@ -75,6 +75,15 @@ impl Control for Recorder {
         self.push(Call::Process(pid, *process));
         Ok(())
     }
+    fn set_interpreter_recipe(
+        &mut self,
+        _: Pid,
+        _: InterpreterId,
+        _: Option<&SpanRecipe>,
+    ) -> Result<(), ControlError> {
+        Ok(())
+    }
+
     fn set_span_recipe(
         &mut self,
         _pid: Pid,

@@ -5,12 +5,12 @@ use std::cell::Cell;
 use profiler_common::{
     limits::{CODE_BLOCK, MAX_PYTHON_FRAMES},
     outcome::Outcome,
-    python::{PythonLayout, flags},
-    walk::{Block, ReadUser, current_frame},
+    python::{PythonLayout, flags, thread_local},
+    walk::{Block, Position, ReadUser, attached, holder},
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
 
-use crate::{image::Image, layouts, search, walk, walk_checked};
+use crate::{frame_of, image::Image, layouts, process, search, walk, walk_checked};
 
 const CODE_TYPE: u64 = 0x7f00_0000_1000;
 
@@ -120,12 +120,22 @@ proptest! {
     #[test]
     fn lies_are_survived(liar in liars(), runtime: u64, thread_pointer: u64, frame: u64) {
         for layout in layouts() {
-            for pointer in [thread_pointer, 0, CODE_TYPE] {
-                let state = search(&liar, &layout, runtime, pointer);
-                if let Ok(state) = state && let Some(frame) = current_frame(&liar, &layout, state) {
-                    survive(&liar, &layout, frame);
+            for pointer in [thread_pointer, 0, CODE_TYPE, 0x5500_0001_0000] {
+                for is_for_all in [false, true] {
+                    let position = Position::new(pointer, 0, pointer.wrapping_sub(0x1_0000), 0);
+                    let state = search(&liar, &layout, runtime, &position, is_for_all);
+                    if let Ok(state) = state && let Some(frame) = frame_of(&liar, &layout, state) {
+                        survive(&liar, &layout, frame);
+                    }
                 }
             }
+            let mut process = process(runtime);
+            for entry in [thread_local::UNKNOWN, 1, 8, 16, u32::MAX] {
+                process.thread_local_entry = entry;
+                attached(&liar, &process, thread_pointer);
+            }
+            let position = Position::new(frame, frame, thread_pointer, runtime);
+            holder(&liar, &layout, &process, &position, &mut Block::zeroed());
             survive(&liar, &layout, frame);
             survive(&liar, &layout, frame & !7);
         }
@@ -140,8 +150,10 @@ proptest! {
         frame: u64,
     ) {
         let layout: PythonLayout = bytemuck::pod_read_unaligned(&layout);
-        let _ = search(&liar, &layout, runtime, frame);
-        current_frame(&liar, &layout, frame);
+        let position = Position::new(frame, frame, frame.wrapping_sub(0x1_0000), 0);
+        let _ = search(&liar, &layout, runtime, &position, true);
+        frame_of(&liar, &layout, frame);
+        holder(&liar, &layout, &process(runtime), &position, &mut Block::zeroed());
         survive(&liar, &layout, frame);
     }
 }

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use profiler_common::{
-    event::PythonFrame, limits::MAX_PYTHON_FRAMES, outcome::Outcome, walk::current_frame,
+    event::PythonFrame, limits::MAX_PYTHON_FRAMES, outcome::Outcome, walk::Position,
 };
 
 use crate::{
+    frame_of, has_c_frames,
     process::{Running, interpreters},
     search, walk,
 };
@@ -14,17 +15,28 @@ use crate::{
 /// Frames, leaf first: names and offsets of instructions.
 type Stack = Vec<(String, i32)>;
 
-/// A thread's stack as the kernel program would take it.
+/// A thread's stack as the kernel program would take it: the thread waits, and has detached its state.
 fn sample(running: &Running, thread_pointer: u64) -> (Outcome, Vec<PythonFrame>) {
     let Running { layout, placed, .. } = running;
-    match search(running, layout, placed.runtime, thread_pointer) {
-        Ok(state) => match current_frame(running, layout, state) {
-            Some(0) => (Outcome::NoFrame, vec![]),
-            Some(frame) => walk(running, layout, placed.code_type, frame),
-            None => (Outcome::Unreadable, vec![]),
-        },
-        Err(outcome) => (outcome, vec![]),
+    // Nobody tells from outside where it stands, so all of its stack counts; the first thread's is elsewhere.
+    let stack_ends = [thread_pointer, running.first_stack()];
+    let mut ended = (Outcome::NoThreadState, vec![]);
+    for end in stack_ends {
+        let position = Position {
+            thread_pointer,
+            instruction: 0,
+            stack: end - (8 << 20),
+            stack_end: end,
+        };
+        ended = match search(running, layout, placed.runtime, &position, false) {
+            Ok(state) => {
+                let frame = frame_of(running, layout, state).unwrap();
+                return walk(running, layout, placed.code_type, frame);
+            }
+            Err(outcome) => (outcome, vec![]),
+        };
     }
+    ended
 }
 
 fn named(running: &Running, frames: &[PythonFrame]) -> Stack {
@@ -102,6 +114,11 @@ fn names_on_every_interpreter(script: &str, expected: &[&str]) {
         let (running, line) = Running::start(&python, script);
         let (outcome, frames) = sample(&running, line.trim().parse().unwrap());
         let names: Vec<String> = frames.iter().map(|it| running.name(it.code)).collect();
+        if names.is_empty() && !has_c_frames(&running.layout) {
+            // Before 3.10 nothing tells two states of one thread apart.
+            assert_eq!(outcome, Outcome::StateUnknown, "{}", python.display());
+            continue;
+        }
         assert_eq!(outcome, Outcome::Complete, "{}", python.display());
         assert_eq!(names, expected, "{}", python.display());
     }

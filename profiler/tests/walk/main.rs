@@ -26,7 +26,9 @@ use profiler_common::{
     limits::{FRAME_WINDOW, MAX_PYTHON_FRAMES},
     outcome::Outcome,
     python::{Process, PythonLayout, flags},
-    walk::{MAX_SEARCH_STEPS, MAX_STEPS, PythonWalk, ReadUser, ThreadSearch, step},
+    walk::{
+        Block, MAX_SEARCH_STEPS, MAX_STEPS, Position, PythonWalk, ReadUser, ThreadSearch, see, step,
+    },
 };
 
 /// Walks from a frame as the kernel program does; `check` sees every frame when it is put.
@@ -78,34 +80,52 @@ fn walk(
     walk_checked(reader, layout, code_type, frame, |_| {})
 }
 
-/// Searches the state of a thread as the kernel program does.
+/// A process of which nothing is known but where its runtime is.
+fn process(runtime: u64) -> Process {
+    Process {
+        runtime,
+        ..bytemuck::Zeroable::zeroed()
+    }
+}
+
+/// Searches the state that a thread has detached as the kernel program does; `is_for_all` says that the process hands
+/// states over.
 fn search(
     reader: &impl ReadUser,
     layout: &PythonLayout,
     runtime: u64,
-    thread_pointer: u64,
+    position: &Position,
+    is_for_all: bool,
 ) -> Result<u64, Outcome> {
-    let process = Process {
-        start_time: 0,
-        runtime,
-        code_type: 0,
-        code_version: 0,
-        main_interpreter: 0,
-        layout: 0,
-        generation: 0,
-    };
+    let process = process(runtime);
     let mut search = ThreadSearch::default();
-    if search.start(reader, layout, &process, thread_pointer) {
+    let mut block = Block::zeroed();
+    // What an earlier use has left must not matter.
+    block.bytes_mut().fill(0xa5);
+    search.frame = 8;
+    if search.start(reader, layout, &process, position, is_for_all) {
         for _ in 0..MAX_SEARCH_STEPS {
-            if !search.step(reader, layout) {
+            if !search.step(reader, layout, &process, &mut block) {
                 break;
             }
         }
     }
     match Outcome::from_number(search.outcome).unwrap() {
-        Outcome::Complete => Ok(search.thread),
+        Outcome::Complete => Ok(search.found),
         outcome => Err(outcome),
     }
+}
+
+/// The innermost frame of a state.
+fn frame_of(reader: &impl ReadUser, layout: &PythonLayout, state: u64) -> Option<u64> {
+    let mut block = Block::zeroed();
+    block.bytes_mut().fill(0xa5);
+    see(reader, layout, state, &mut block)?.frame
+}
+
+/// Whether states of this layout have something on the stack of the thread that runs them.
+fn has_c_frames(layout: &PythonLayout) -> bool {
+    layout.thread_cframe != 0 || layout.flags & flags::FRAME_HAS_OWNER != 0
 }
 
 /// A layout of every kind there is: 3.10 to 3.12, and one that is like 3.13's.
@@ -114,6 +134,7 @@ fn layouts() -> Vec<PythonLayout> {
     // 3.13 did away with `_PyCFrame`; frames are those of 3.12.
     let newest = Offsets {
         flags: flags::FRAME_HAS_OWNER,
+        thread_cframe: 0,
         ..tables::offsets(12, Flavour::default()).unwrap().clone()
     };
     let all = tables.chain([newest]);

@@ -81,6 +81,13 @@ impl Running {
         line
     }
 
+    /// Where the stack of its first thread begins: `startstack` of `/proc/PID/stat`.
+    pub(crate) fn first_stack(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let behind_name = stat.rsplit_once(')').unwrap().1;
+        behind_name.split(' ').nth(26).unwrap().parse().unwrap()
+    }
+
     fn word(&self, address: u64) -> u64 {
         self.read_u64(address).unwrap()
     }

@@ -1,18 +1,38 @@
-//! The search for a thread's state through interpreters made up.
+//! Which state a thread runs in, by interpreters made up.
 
 use profiler_common::{
     outcome::Outcome,
-    python::{PythonLayout, flags},
-    walk::{Block, MAX_SEARCH_STEPS, ReadUser as _, Remembered, current_frame, remembered},
+    python::{Process, PythonLayout, STATUS_ACTIVE, flags, thread_local},
+    walk::{
+        Block, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, ReadUser as _, StackScan, attached,
+        holder,
+    },
 };
 use proptest::prelude::{ProptestConfig, prop, prop_assert_eq, proptest};
 
-use crate::{image::Image, layouts, search};
+use crate::{frame_of, has_c_frames, image::Image, layouts, process, search};
 
 const RUNTIME: u64 = 0x7f00_0000_0000;
 const STATES: u64 = 0x5500_0000_0000;
 /// More than any interpreter or thread state takes of the fields that are read.
 const STRIDE: u64 = 1 << 20;
+/// Bytes from a thread's stack pointer to the end of its stack.
+const STACK: u64 = 1 << 16;
+
+/// The thread pointer of a thread by its number: its stack lies below.
+fn pointer(number: u64) -> u64 {
+    0x7e00_0000_0000 + number * STRIDE
+}
+
+/// Where that thread stands.
+fn position(number: u64) -> Position {
+    Position::new(pointer(number), 0, pointer(number) - STACK, 0)
+}
+
+/// So many bytes above a thread's stack pointer.
+fn above(number: u64, bytes: u64) -> u64 {
+    pointer(number) - STACK + bytes
+}
 
 /// Addresses of interpreters and of the thread states of each.
 struct Interpreters {
@@ -37,7 +57,8 @@ impl Interpreters {
         STATES + self.states * STRIDE
     }
 
-    /// Adds an interpreter in front of the others, as CPython does, with the states of threads.
+    /// Adds an interpreter in front of the others, as CPython does, with states that these threads have made, each of
+    /// which runs something on its maker's stack.
     fn add(&mut self, threads: &[u64]) -> Vec<u64> {
         let interpreter = self.allocate();
         let head = RUNTIME + u64::from(self.layout.runtime_interpreters);
@@ -47,17 +68,12 @@ impl Interpreters {
             .put_word(interpreter + u64::from(self.layout.interpreter_next), next);
         let mut link = interpreter + u64::from(self.layout.interpreter_threads);
         let mut states = Vec::new();
-        for pointer in threads {
+        for number in threads {
             let state = self.allocate();
             self.image.put_word(link, state);
             self.image
-                .put_word(state + u64::from(self.layout.thread_id), *pointer);
-            // It runs something: one that does not would be searched past.
-            let frame = state + STRIDE / 2;
-            self.image
-                .put_word(state + u64::from(self.layout.thread_frame), frame);
-            self.image
-                .put_word(frame + u64::from(self.layout.cframe_frame), frame);
+                .put_word(state + u64::from(self.layout.thread_id), pointer(*number));
+            self.run_at(state, above(*number, 0x800));
             link = state + u64::from(self.layout.thread_next);
             states.push(state);
         }
@@ -65,8 +81,57 @@ impl Interpreters {
         states
     }
 
-    fn search(&self, pointer: u64) -> Result<u64, Outcome> {
-        search(&self.image, &self.layout, RUNTIME, pointer)
+    /// The state's innermost C frame is there.
+    fn run_at(&mut self, state: u64, stack: u64) {
+        let layout = self.layout;
+        let frame = state + STRIDE / 2;
+        let slot = state + u64::from(layout.thread_frame);
+        self.image.put_word(slot, frame);
+        // As much can be read as a frame has.
+        self.image.put(stack, &[0; 256]);
+        if layout.thread_cframe != 0 {
+            self.image
+                .put_word(state + u64::from(layout.thread_cframe), stack);
+            self.image
+                .put_word(stack + u64::from(layout.cframe_frame), frame);
+        } else if has_c_frames(&layout) {
+            self.image.put(frame + u64::from(layout.frame_owner), &[0]);
+            self.image
+                .put_word(frame + u64::from(layout.frame_previous), stack);
+            self.image
+                .put_word(stack + u64::from(layout.frame_previous), 0);
+            let owner = stack + u64::from(layout.frame_owner);
+            self.image.put(owner, &[layout.owner_trampoline]);
+        }
+    }
+
+    /// The state runs nothing.
+    fn idle(&mut self, state: u64) {
+        let slot = state + u64::from(self.layout.thread_frame);
+        let root = state + 0xc0;
+        let in_cframe = self.layout.flags & flags::FRAME_IN_CFRAME != 0;
+        self.image.put_word(slot, if in_cframe { root } else { 0 });
+        self.image
+            .put_word(root + u64::from(self.layout.cframe_frame), 0);
+    }
+
+    /// Some thread has attached the state.
+    fn attach(&mut self, state: u64) {
+        let status = u64::from(self.layout.thread_status);
+        if status == 0 {
+            let current = RUNTIME + u64::from(self.layout.runtime_current);
+            self.image.put_word(current, state);
+        } else {
+            self.image.put(state + status, &STATUS_ACTIVE.to_le_bytes());
+        }
+    }
+
+    fn search(&self, number: u64) -> Result<u64, Outcome> {
+        search(&self.image, &self.layout, RUNTIME, &position(number), false)
+    }
+
+    fn search_all(&self, number: u64) -> Result<u64, Outcome> {
+        search(&self.image, &self.layout, RUNTIME, &position(number), true)
     }
 }
 
@@ -79,68 +144,115 @@ proptest! {
         for layout in layouts() {
             let mut interpreters = Interpreters::new(layout);
             let mut all = Vec::new();
-            for (size, number) in sizes.iter().zip(1_u64..) {
-                let pointers: Vec<u64> = (0..*size).map(|it| number << 32 | it << 8).collect();
-                let states = interpreters.add(&pointers);
-                all.extend(pointers.into_iter().zip(states));
+            for (size, group) in sizes.iter().zip(1_u64..) {
+                let threads: Vec<u64> = (0..*size).map(|it| group * 16 + it).collect();
+                let states = interpreters.add(&threads);
+                all.extend(threads.into_iter().zip(states));
             }
-            for (pointer, state) in all {
-                prop_assert_eq!(interpreters.search(pointer), Ok(state));
+            for (thread, state) in all {
+                prop_assert_eq!(interpreters.search(thread), Ok(state));
+                // Handed over are others.
+                let found = interpreters.search_all(thread);
+                prop_assert_eq!(found.is_ok() || !has_c_frames(&layout), true);
             }
-            prop_assert_eq!(interpreters.search(77), Err(Outcome::NoThreadState));
+            prop_assert_eq!(interpreters.search(7), Err(Outcome::NoThreadState));
+            prop_assert_eq!(interpreters.search_all(7), Err(Outcome::StateUnknown));
         }
     }
 }
 
-/// A thread state that is remembered says at once what the search would have found, and nothing once it is
-/// another thread's, or gone.
+/// Of several states of a thread the one is found whose C frame is the nearest: it was called last.
 #[test]
-fn a_remembered_state_is_asked_whose_it_is() {
+fn the_nearest_is_found() {
+    for layout in layouts() {
+        for interpreters_of_one in [false, true] {
+            let mut interpreters = Interpreters::new(layout);
+            let states = if interpreters_of_one {
+                interpreters.add(&[1, 1, 1])
+            } else {
+                (0..3).map(|_| interpreters.add(&[1])[0]).collect()
+            };
+            for (state, bytes) in states.iter().zip([0x3000, 0x1000, 0x2000]) {
+                interpreters.run_at(*state, above(1, bytes));
+            }
+            let expected = if has_c_frames(&layout) {
+                Ok(states[1])
+            } else {
+                Err(Outcome::StateUnknown)
+            };
+            assert_eq!(interpreters.search(1), expected);
+        }
+    }
+}
+
+/// A state that another thread has made, and whose C frame is the nearest, hides those of the thread's own: it may
+/// be the one that was detached last, and that is for nobody to say.
+#[test]
+fn a_state_that_was_handed_over_hides_others() {
+    for layout in layouts().into_iter().filter(has_c_frames) {
+        let mut interpreters = Interpreters::new(layout);
+        let states = interpreters.add(&[1, 2]);
+        interpreters.run_at(states[0], above(1, 0x2000));
+        interpreters.run_at(states[1], above(1, 0x1000));
+        assert_eq!(interpreters.search_all(1), Err(Outcome::StateUnknown));
+        interpreters.run_at(states[1], above(1, 0x3000));
+        assert_eq!(interpreters.search_all(1), Ok(states[0]));
+        interpreters.run_at(states[1], above(2, 0x1000));
+        assert_eq!(interpreters.search_all(1), Ok(states[0]));
+    }
+}
+
+/// A state that runs on another stack, or that somebody has attached, is not this thread's, whoever made it.
+#[test]
+fn a_state_that_was_given_away_is_not_found() {
+    for layout in layouts().into_iter().filter(has_c_frames) {
+        let mut interpreters = Interpreters::new(layout);
+        let state = interpreters.add(&[1])[0];
+        for elsewhere in [above(2, 0x1000), above(1, 0) - 8, above(1, STACK)] {
+            interpreters.run_at(state, elsewhere);
+            assert_eq!(interpreters.search(1), Err(Outcome::StateUnknown));
+        }
+        interpreters.run_at(state, above(1, 0x1000));
+        assert_eq!(interpreters.search(1), Ok(state));
+        interpreters.attach(state);
+        assert_eq!(interpreters.search(1), Err(Outcome::StateUnknown));
+    }
+}
+
+/// A thread all of whose states run nothing runs no Python, unless it may have been handed another one.
+#[test]
+fn idle_states_have_no_frames() {
     for layout in layouts() {
         let mut interpreters = Interpreters::new(layout);
-        let state = interpreters.add(&[7 << 8])[0];
-        let ask = |image: &Image, pointer| {
-            // What an earlier use has left must not matter.
-            let mut block = Block::zeroed();
-            block.bytes_mut().fill(0xa5);
-            remembered(image, &layout, state, pointer, &mut block)
-        };
-        let image = &mut interpreters.image;
-        let frame = current_frame(image, &layout, state).unwrap();
-        assert_ne!(frame, 0);
-        assert_eq!(ask(image, 7 << 8), Remembered::Frame(frame));
-        assert_eq!(ask(image, 8 << 8), Remembered::Gone);
-        image.put_word(state + u64::from(layout.thread_frame), 0);
-        assert_eq!(ask(image, 7 << 8), Remembered::Frame(0));
-        if layout.flags & flags::FRAME_IN_CFRAME != 0 {
-            image.put_word(state + u64::from(layout.thread_frame), 8);
-            assert_eq!(ask(image, 7 << 8), Remembered::Unreadable);
-        }
-        image.forget(state);
-        assert_eq!(ask(image, 7 << 8), Remembered::Gone);
+        let states = interpreters.add(&[1, 1, 2]);
+        interpreters.idle(states[0]);
+        interpreters.idle(states[1]);
+        assert_eq!(interpreters.search(1), Err(Outcome::NoFrame));
+        assert_eq!(interpreters.search_all(1), Err(Outcome::StateUnknown));
     }
 }
 
-/// As many threads as there are steps are searched; one more is too many, and so is a cycle.
+/// As many states as there are steps are looked at; one more is too many.
 #[test]
 fn the_search_is_bounded() {
     for layout in layouts() {
-        let pointers: Vec<u64> = (1..=u64::from(MAX_SEARCH_STEPS) + 1).collect();
-        let mut interpreters = Interpreters::new(layout);
-        let states = interpreters.add(&pointers);
-        let last = pointers.len() - 1;
-        assert_eq!(
-            interpreters.search(pointers[last - 1]),
-            Ok(states[last - 1])
-        );
-        assert_eq!(
-            interpreters.search(pointers[last]),
-            Err(Outcome::TooManyThreads)
-        );
+        // One step more finds the end of the list, and one follows a frame.
+        let most = u64::from(MAX_SEARCH_STEPS) - 3;
+        for (count, is_found) in [(most, true), (most + 3, false)] {
+            let threads: Vec<u64> = (1..=count).collect();
+            let mut interpreters = Interpreters::new(layout);
+            let states = interpreters.add(&threads);
+            let expected = if is_found {
+                Ok(*states.last().unwrap())
+            } else {
+                Err(Outcome::TooManyThreads)
+            };
+            assert_eq!(interpreters.search(count), expected);
+        }
     }
 }
 
-/// Cyclic lists of threads and of interpreters use up the steps, and no more.
+/// Cyclic lists of threads, of interpreters and of frames use up the steps, and no more.
 #[test]
 fn cyclic_lists_end_the_search() {
     for layout in layouts() {
@@ -148,8 +260,7 @@ fn cyclic_lists_end_the_search() {
         let states = interpreters.add(&[1, 2, 3]);
         let next = u64::from(layout.thread_next);
         interpreters.image.put_word(states[2] + next, states[0]);
-        assert_eq!(interpreters.search(3), Ok(states[2]));
-        assert_eq!(interpreters.search(4), Err(Outcome::TooManyThreads));
+        assert_eq!(interpreters.search(3), Err(Outcome::TooManyThreads));
 
         let mut interpreters = Interpreters::new(layout);
         interpreters.add(&[]);
@@ -158,6 +269,15 @@ fn cyclic_lists_end_the_search() {
         let next = u64::from(layout.interpreter_next);
         interpreters.image.put_word(only + next, only);
         assert_eq!(interpreters.search(4), Err(Outcome::TooManyThreads));
+
+        if layout.thread_cframe == 0 && has_c_frames(&layout) {
+            let mut interpreters = Interpreters::new(layout);
+            let state = interpreters.add(&[1])[0];
+            let frame = state + STRIDE / 2;
+            let previous = frame + u64::from(layout.frame_previous);
+            interpreters.image.put_word(previous, frame);
+            assert_eq!(interpreters.search(1), Err(Outcome::TooManyThreads));
+        }
     }
 }
 
@@ -169,8 +289,7 @@ fn unreadable_lists_end_the_search() {
         let states = interpreters.add(&[1, 2, 3]);
         let next = u64::from(layout.thread_next);
         interpreters.image.put_word(states[1] + next, u64::MAX - 7);
-        assert_eq!(interpreters.search(2), Ok(states[1]));
-        assert_eq!(interpreters.search(3), Err(Outcome::Unreadable));
+        assert_eq!(interpreters.search(2), Err(Outcome::Unreadable));
         interpreters
             .image
             .forget(RUNTIME + u64::from(layout.runtime_interpreters));
@@ -185,16 +304,143 @@ fn the_current_frame_is_found() {
         let (state, cframe, frame) = (0x1000, 0x2000, 0x3000);
         let slot = state + u64::from(layout.thread_frame);
         let mut image = Image::default();
-        assert_eq!(current_frame(&image, &layout, state), None);
+        assert_eq!(frame_of(&image, &layout, state), None);
         image.put_word(slot, 0);
-        assert_eq!(current_frame(&image, &layout, state), Some(0));
+        assert_eq!(frame_of(&image, &layout, state), Some(0));
         if layout.flags & flags::FRAME_IN_CFRAME == 0 {
             image.put_word(slot, frame);
         } else {
             image.put_word(slot, cframe);
-            assert_eq!(current_frame(&image, &layout, state), None);
+            assert_eq!(frame_of(&image, &layout, state), None);
             image.put_word(cframe + u64::from(layout.cframe_frame), frame);
         }
-        assert_eq!(current_frame(&image, &layout, state), Some(frame));
+        assert_eq!(frame_of(&image, &layout, state), Some(frame));
     }
+}
+
+/// A thread's own stack ends at its thread pointer, the first thread's where the process's begins; what is far
+/// from both is another one.
+#[test]
+fn stacks_end_where_they_began() {
+    let first = 0x7fff_0000_0000;
+    let end = |stack| Position::new(pointer(1), 0, stack, first).stack_end;
+    assert_eq!(end(pointer(1) - 0x1000), pointer(1));
+    assert_eq!(end(first - 0x1000), first);
+    assert_eq!(end(pointer(1) + 0x1000), 0);
+    assert_eq!(end(STATES), 0);
+}
+
+/// Whether the GIL's holder is taken for the thread's, with its C frame there and its maker that thread.
+fn is_holder(layout: &PythonLayout, position: &Position, frame: u64, maker: u64) -> bool {
+    let mut interpreters = Interpreters::new(*layout);
+    let state = interpreters.add(&[maker])[0];
+    interpreters.run_at(state, frame);
+    interpreters.attach(state);
+    let process = Process {
+        evaluation_start: 0x40_0000,
+        evaluation_size: 0x1000,
+        ..process(RUNTIME)
+    };
+    let mut block = Block::zeroed();
+    let found = holder(&interpreters.image, layout, &process, position, &mut block);
+    assert!(found == 0 || found == state);
+    found == state
+}
+
+/// Who has the GIL is this thread where its C frame is near, whoever made it; where it is far on the thread's own
+/// stack, only if the thread made it. Before 3.10 only who is in the bytecode loop has it for certain.
+#[test]
+fn the_holder_of_the_gil() {
+    for layout in layouts().iter().filter(|it| it.runtime_current != 0) {
+        let mut position = position(1);
+        if layout.thread_cframe == 0 {
+            assert!(!is_holder(layout, &position, above(1, 0x800), 1));
+            position.instruction = 0x40_0fff;
+            assert!(is_holder(layout, &position, above(1, 0x800), 2));
+            position.instruction = 0x40_1000;
+            assert!(!is_holder(layout, &position, above(1, 0x800), 1));
+            continue;
+        }
+        for maker in [1, 2] {
+            assert!(is_holder(layout, &position, above(1, 0), maker));
+            assert!(is_holder(layout, &position, above(1, 0x3ff8), maker));
+            assert!(!is_holder(layout, &position, above(1, 0) - 8, maker));
+            assert!(!is_holder(layout, &position, above(2, 0x800), maker));
+            assert_eq!(
+                is_holder(layout, &position, above(1, 0x8000), maker),
+                maker == 1
+            );
+        }
+        // On a stack of its own choice nothing that is far is its own.
+        position.stack_end = 0;
+        assert!(is_holder(layout, &position, above(1, 0x800), 2));
+        assert!(!is_holder(layout, &position, above(1, 0x8000), 1));
+    }
+}
+
+/// What the thread-local holds: at an offset, in a module's block, and in blocks that a thread has not got.
+#[test]
+fn the_attached_state() {
+    let mut image = Image::default();
+    let (thread, vector, block, state) = (pointer(1), 0x1_0000, 0x2_0000, 0x3_0000);
+    image.put_word(thread - 24, state);
+    image.put_word(thread + 8, vector);
+    image.put_word(block + 24, state);
+    let ask = |image: &Image, entry: u32, module: u32, at: u64| {
+        let process = Process {
+            thread_local: at,
+            thread_local_module: module,
+            thread_local_entry: entry,
+            ..process(RUNTIME)
+        };
+        attached(image, &process, thread)
+    };
+    let before = 24_u64.wrapping_neg();
+    assert_eq!(ask(&image, thread_local::UNKNOWN, 0, before), None);
+    assert_eq!(ask(&image, thread_local::AT_OFFSET, 0, before), Some(state));
+    assert_eq!(ask(&image, thread_local::AT_OFFSET, 0, 1 << 40), None);
+    for (entry, length) in [
+        (thread_local::IN_BLOCK_OF_16, vector - 16),
+        (thread_local::IN_BLOCK_OF_8, vector),
+    ] {
+        image.put_word(length, 3);
+        image.put_word(vector + u64::from(entry) * 2, block);
+        assert_eq!(ask(&image, entry, 2, 24), Some(state));
+        for absent in [0, u64::MAX] {
+            image.put_word(vector + u64::from(entry) * 3, absent);
+            assert_eq!(ask(&image, entry, 3, 24), Some(0));
+        }
+        // Behind its end a vector holds anything.
+        image.put_word(vector + u64::from(entry) * 4, block);
+        assert_eq!(ask(&image, entry, 4, 24), Some(0));
+    }
+}
+
+/// A frame's address is found on the part of the stack in use that is looked at, and nowhere else.
+#[test]
+fn a_frame_is_found_on_the_stack() {
+    let wanted = 0x5500_0000_1230;
+    let is_found = |at: u64| {
+        let mut image = Image::default();
+        image.put(above(1, 0) - 0x1000, &vec![0; 0x1_1000]);
+        image.put_word(at, wanted);
+        let mut scan = StackScan {
+            is_found: 1,
+            ..StackScan::default()
+        };
+        let mut block = Block::zeroed();
+        scan.start(&position(1), wanted);
+        for _ in 0..MAX_SCAN_STEPS {
+            if !scan.step(&image, &mut block) {
+                break;
+            }
+        }
+        scan.is_found != 0
+    };
+    for bytes in [0, 8, 0x100, 0x1000, 0x3ff8] {
+        assert!(is_found(above(1, bytes)), "{bytes:#x}");
+    }
+    assert!(!is_found(above(1, 0) - 8));
+    assert!(!is_found(above(1, 0x4000)));
+    assert!(!is_found(above(1, 4)));
 }

@@ -75,15 +75,13 @@ pub(crate) fn is_part_of_python(cell: &Cell) {
     );
 }
 
-fn is_python(frame: &&Frame) -> bool {
+fn is_python(frame: &Frame) -> bool {
     !frame.file.is_empty()
 }
 
 /// Names of the frames of stacks that have no Python frame.
 fn alone(rows: &[Row]) -> BTreeSet<String> {
-    let stacks = rows
-        .iter()
-        .filter(|row| !row.frames.iter().any(|it| is_python(&it)));
+    let stacks = rows.iter().filter(|row| !row.frames.iter().any(is_python));
     stacks
         .flat_map(|row| row.frames.iter().map(|frame| in_svg(&frame.name)))
         .collect()
@@ -96,7 +94,7 @@ fn in_svg(name: &str) -> String {
 fn above(rows: &[Row]) -> Above {
     let mut above = Above::new();
     for row in rows {
-        let Some(python) = row.frames.iter().find(is_python) else {
+        let Some(python) = row.frames.iter().find(|it| is_python(it)) else {
             continue;
         };
         for frame in row.frames.iter().take_while(|frame| !is_python(frame)) {

@@ -38,6 +38,12 @@ int main(void) {
     OFFSET(runtime_interpreters, _PyRuntimeState, interpreters.head);
     VALUE(interpreter_size, sizeof(PyInterpreterState));
     OFFSET(interpreter_next, PyInterpreterState, next);
+    OFFSET(interpreter_id, PyInterpreterState, id);
+#if PY_VERSION_HEX >= 0x030C0000
+    VALUE(runtime_current, 0);
+#else
+    OFFSET(runtime_current, _PyRuntimeState, gilstate.tstate_current);
+#endif
 #if PY_VERSION_HEX >= 0x030B0000
     OFFSET(interpreter_threads, PyInterpreterState, threads.head);
 #else
@@ -53,6 +59,17 @@ int main(void) {
     VALUE(thread_size, sizeof(PyThreadState));
     OFFSET(thread_next, PyThreadState, next);
     OFFSET(thread_id, PyThreadState, thread_id);
+    OFFSET(thread_interpreter, PyThreadState, interp);
+#if PY_VERSION_HEX >= 0x030C0000
+    OFFSET(thread_status, PyThreadState, _status);
+#else
+    VALUE(thread_status, 0);
+#endif
+#if PY_VERSION_HEX >= 0x030A0000
+    OFFSET(thread_cframe, PyThreadState, cframe);
+#else
+    VALUE(thread_cframe, 0);
+#endif
 #if PY_VERSION_HEX >= 0x030B0000
     OFFSET(thread_frame, PyThreadState, cframe);
     OFFSET(cframe_frame, _PyCFrame, current_frame);

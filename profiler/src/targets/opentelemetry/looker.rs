@@ -7,12 +7,20 @@ use profiler_common::{context::SpanRecipe, event::HookProcess, walk::ReadUser as
 use super::{
     attributes,
     memory::Memory,
-    recipe::{CodeCount, NoRecipe, NodeTypes, Place},
+    others::Others,
+    recipe::{self, NoRecipe, NodeTypes},
 };
 use crate::{
     events::Resource,
     id::{Pid, ProcessKey},
-    targets::{FileId, python::detect::Facts},
+    kernel::InterpreterId,
+    targets::{
+        FileId,
+        python::{
+            detect::Facts,
+            thread_local::{Place, ThreadLocal, Unresolved, resolve},
+        },
+    },
     time::monotonic_now,
 };
 
@@ -41,6 +49,11 @@ pub struct Request {
     pub has_hook: bool,
     /// Where its hook says who it is, if that is to be read.
     pub process_block: Option<ProcessBlock>,
+    /// How its interpreter reaches the thread-local with a thread's state, if where that lies is to be found out; and
+    /// whether its libc is musl.
+    pub thread_local: Option<(ThreadLocal, bool)>,
+    /// Whether the last look has found interpreters beside the main one.
+    pub has_others: bool,
 }
 
 /// Where a process says who it is (`python/ABI.md`).
@@ -59,8 +72,14 @@ pub struct Answer {
     pub process: ProcessKey,
     /// How to read its current span, or why that cannot be done; `None` where the last answer stands.
     pub recipe: Option<Result<SpanRecipe, NoRecipe>>,
-    /// Where it counts the code objects it makes; told with the recipe.
-    pub code_count: CodeCount,
+    /// Where it counts the code objects it makes; told with the recipe. 0 where that is not known.
+    pub code_count: u64,
+    /// Address of its main interpreter; 0 where that is not known.
+    pub main_interpreter: u64,
+    /// Its other interpreters, and how to read their current spans.
+    pub others: Vec<(InterpreterId, Arc<Result<SpanRecipe, NoRecipe>>)>,
+    /// Where the thread-local lies, if that was to be found out; or why it is not known yet.
+    pub thread_local: Option<Result<Place, Unresolved>>,
     /// Its resource, if that was to be read and is there.
     pub resource: Option<Resource>,
     /// How long the look took.
@@ -90,6 +109,7 @@ pub struct Looker {
     types: HashMap<FileId, NodeTypes>,
     /// Modules that a process had imported at the last look.
     modules: HashMap<ProcessKey, u64>,
+    others: Others,
 }
 
 impl Looker {
@@ -102,18 +122,27 @@ impl Looker {
                 return Some(Answer {
                     process: request.process,
                     recipe: Some(Err(NoRecipe::Memory(error.to_string()))),
-                    code_count: CodeCount::default(),
+                    code_count: 0,
+                    main_interpreter: 0,
+                    others: Vec::new(),
+                    thread_local: None,
                     resource: None,
                     took: start.elapsed(),
                 });
             }
         };
-        let place = Place {
+        let place = recipe::Place {
             memory: &memory,
             facts: &request.facts,
             bias: request.bias,
         };
-        let count = place.module_count().unwrap_or(0);
+        let thread_local = request.thread_local;
+        let thread_local =
+            thread_local.map(|(it, is_musl)| resolve(it, request.bias, is_musl, &memory));
+        let interpreters = place.interpreters();
+        let main = interpreters.iter().find(|it| it.id == 0);
+        let main = main.map_or(0, |it| it.address);
+        let count = place.module_count(main).unwrap_or(0);
         if self.modules.len() >= MAX_REMEMBERED {
             self.modules.clear();
         }
@@ -121,23 +150,34 @@ impl Looker {
         let recipe = (before != Some(count) || request.again).then(|| {
             self.types(request.file, &place)
                 .ok_or(NoRecipe::Missing("the types of the context's nodes"))
-                .and_then(|types| place.recipe(&types, &request.wanted, request.has_hook))
+                .and_then(|types| place.recipe(main, &types, &request.wanted, request.has_hook))
         });
+        let others = if interpreters.len() > 1 {
+            let types = self.types(request.file, &place);
+            self.others.look(request, &place, types, &interpreters)
+        } else {
+            Vec::new()
+        };
         let block = request.process_block;
         let resource = block.and_then(|block| resource(&memory, request.process.pid, block));
-        (recipe.is_some() || resource.is_some()).then(|| Answer {
+        let has_others = request.has_others || !others.is_empty();
+        let is_new = recipe.is_some() || resource.is_some() || thread_local.is_some();
+        (is_new || has_others).then(|| Answer {
             process: request.process,
             code_count: recipe
                 .as_ref()
-                .and_then(|_| place.code_count())
+                .and_then(|_| place.code_count(main))
                 .unwrap_or_default(),
+            main_interpreter: main,
+            others,
+            thread_local,
             recipe,
             resource,
             took: start.elapsed(),
         })
     }
 
-    fn types(&mut self, file: FileId, place: &Place<'_>) -> Option<NodeTypes> {
+    fn types(&mut self, file: FileId, place: &recipe::Place<'_>) -> Option<NodeTypes> {
         if let Some(types) = self.types.get(&file)
             && place.are_node_types(types)
         {

@@ -30,6 +30,11 @@ impl Memory {
         })
     }
 
+    /// Allows as many reads again as at the start.
+    pub fn refill(&self) {
+        self.left.set(MAX_READS);
+    }
+
     /// Fills a buffer; false where the memory cannot be read or the budget is used up.
     pub fn fill(&self, address: u64, buffer: &mut [u8]) -> bool {
         let Some(left) = self.left.get().checked_sub(1) else {

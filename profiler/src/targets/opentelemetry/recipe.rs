@@ -2,11 +2,12 @@
 
 use profiler_common::{
     context::{MAX_SPAN_CLASSES, SpanClass, SpanRecipe},
+    limits::MAX_SUBINTERPRETERS,
     walk::ReadUser as _,
 };
 
 use super::{memory::Memory, objects::Objects};
-use crate::targets::python::detect::Facts;
+use crate::{kernel::InterpreterId, targets::python::detect::Facts};
 
 /// Writable data of an interpreter searched for its types, in bytes.
 const MAX_DATA: u64 = 16 << 20;
@@ -50,15 +51,6 @@ pub struct Place<'a> {
     pub bias: u64,
 }
 
-/// Where a process counts the code objects it makes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CodeCount {
-    /// Address of the count: the main interpreter's (3.12: the process's); 0 where it is not known.
-    pub address: u64,
-    /// Address of the main interpreter's state.
-    pub main_interpreter: u64,
-}
-
 /// The types of HAMT nodes, as addresses in the file: the same for every process that maps it.
 pub type NodeTypes = [u64; 3];
 
@@ -74,32 +66,34 @@ impl Place<'_> {
         })
     }
 
-    /// `sys.modules` of the main interpreter.
-    fn modules(&self, objects: &Objects<'_>) -> Option<u64> {
+    /// The interpreters of the process, the newest first; those that lie behind more than are looked at are left out.
+    pub fn interpreters(&self) -> Vec<InterpreterId> {
+        let layout = &self.facts.layout;
         let runtime = self.facts.runtime.wrapping_add(self.bias);
-        let head = runtime + u64::from(self.facts.layout.runtime_interpreters);
-        let interpreter = objects.pointer(head)?;
+        let word = |address: u64| self.memory.read_u64(address).filter(|&it| it != 0);
+        let head = word(runtime.wrapping_add(u64::from(layout.runtime_interpreters)));
+        let next = |&address: &u64| word(address.wrapping_add(u64::from(layout.interpreter_next)));
+        std::iter::successors(head, next)
+            .take(MAX_SUBINTERPRETERS + 1)
+            .filter_map(|address| {
+                let id = address.wrapping_add(u64::from(layout.interpreter_id));
+                let id = self.memory.read_u64(id)?;
+                Some(InterpreterId { address, id })
+            })
+            .collect()
+    }
+
+    /// `sys.modules` of an interpreter.
+    fn modules(&self, objects: &Objects<'_>, interpreter: u64) -> Option<u64> {
         objects.pointer(interpreter + self.facts.interpreter_modules)
     }
 
-    /// Where code objects made are counted, as long as there is one interpreter.
-    pub fn code_count(&self) -> Option<CodeCount> {
-        let objects = self.objects()?;
-        let runtime = self.facts.runtime.wrapping_add(self.bias);
-        let head = runtime + u64::from(self.facts.layout.runtime_interpreters);
-        let main_interpreter = objects.pointer(head)?;
-        let next = main_interpreter + u64::from(self.facts.layout.interpreter_next);
-        if self.memory.read_u64(next)? != 0 {
-            return None;
+    /// Where the main interpreter (3.12: the process) counts the code objects it makes.
+    pub fn code_count(&self, main_interpreter: u64) -> Option<u64> {
+        match self.facts.code_counter {
+            Some(of_process) => Some(of_process.wrapping_add(self.bias)),
+            None => self.count_of(main_interpreter, &self.objects()?),
         }
-        let address = match self.facts.code_counter {
-            Some(of_process) => of_process.wrapping_add(self.bias),
-            None => self.count_of(main_interpreter, &objects)?,
-        };
-        Some(CodeCount {
-            address,
-            main_interpreter,
-        })
     }
 
     /// An interpreter's own count, where what lies behind it is what should: the cache of functions by
@@ -139,10 +133,24 @@ impl Place<'_> {
         None
     }
 
-    /// How many modules the process has imported so far: a recipe is worth a look when it grows.
-    pub fn module_count(&self) -> Option<u64> {
+    /// How many modules an interpreter has imported so far: a recipe is worth a look when it grows.
+    pub fn module_count(&self, interpreter: u64) -> Option<u64> {
         let objects = self.objects()?;
-        objects.entry_count(self.modules(&objects)?)
+        objects.entry_count(self.modules(&objects, interpreter)?)
+    }
+
+    /// What stands for the recipe of an interpreter that has not imported OpenTelemetry: as long as it has as many
+    /// modules as now its threads are in no span.
+    pub fn without_spans(&self, interpreter: u64) -> Option<SpanRecipe> {
+        let objects = self.objects()?;
+        // `PyDictObject.ma_used`, behind `PyObject`.
+        let place = self.modules(&objects, interpreter)? + objects.object_size();
+        Some(SpanRecipe {
+            runtime_context_place: place,
+            runtime_context: self.memory.read_u64(place)?,
+            is_without_spans: 1,
+            ..bytemuck::Zeroable::zeroed()
+        })
     }
 
     /// Finds the types of HAMT nodes by their names: they are static, so some word of the writable
@@ -194,17 +202,19 @@ impl Place<'_> {
         })
     }
 
-    /// Works out the recipe. `wanted` are classes of spans that were met and not known.
+    /// Works out the recipe of an interpreter. `wanted` are classes of spans that were met and not known.
     /// `has_hook` says that the process maps a hook, which leaves local roots.
     pub fn recipe(
         &self,
+        interpreter: u64,
         nodes: &NodeTypes,
         wanted: &[u64],
         has_hook: bool,
     ) -> Result<SpanRecipe, NoRecipe> {
         let objects = self.objects().ok_or(NoRecipe::Interpreter)?;
         let known = self.facts.objects.ok_or(NoRecipe::Interpreter)?;
-        let modules = self.modules(&objects).ok_or(NoRecipe::Interpreter)?;
+        let modules = self.modules(&objects, interpreter);
+        let modules = modules.ok_or(NoRecipe::Interpreter)?;
         let names = [
             "opentelemetry.context",
             "opentelemetry.trace.propagation",

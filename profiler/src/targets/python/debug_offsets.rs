@@ -123,6 +123,9 @@ fn common(missing: &Unpublished) -> Offsets {
     Offsets {
         // `PyThreadState.current_frame` is the frame itself (no FRAME_IN_CFRAME).
         cframe_frame: 0,
+        thread_cframe: 0,
+        // A thread-local says which state is attached.
+        runtime_current: 0,
         string_compact_data: missing.string_compact_data,
         string_kind_shift: missing.string_kind_shift,
         string_compact_bit: missing.string_compact_bit,
@@ -155,11 +158,11 @@ fn offsets_3_13(words: &[u64; WORDS_3_13], missing: &Unpublished) -> Offsets {
         runtime_size, _, runtime_interpreters,
         // interpreter_state: size, id, next, threads_head, gc, imports_modules, sysdict, builtins,
         // ceval_gil, gil_runtime_state, …_enabled, …_locked, …_holder
-        interpreter_size, _, interpreter_next, interpreter_threads, _, interpreter_modules,
+        interpreter_size, interpreter_id, interpreter_next, interpreter_threads, _, interpreter_modules,
         _, _, _, _, _, _, _,
         // thread_state: size, prev, next, interp, current_frame, thread_id, native_thread_id,
         // datastack_chunk, status
-        thread_size, _, thread_next, _, thread_frame, thread_id, _, _, _,
+        thread_size, _, thread_next, thread_interpreter, thread_frame, thread_id, _, _, thread_status,
         // interpreter_frame: size, previous, executable, instr_ptr, localsplus, owner
         frame_size, frame_previous, frame_code, frame_instruction, _, frame_owner,
         // code_object: size, filename, name, qualname, linetable, firstlineno, argcount,
@@ -183,11 +186,14 @@ fn offsets_3_13(words: &[u64; WORDS_3_13], missing: &Unpublished) -> Offsets {
         interpreter_size,
         interpreter_next,
         interpreter_threads,
+        interpreter_id,
         interpreter_modules,
         thread_size,
         thread_next,
         thread_id,
         thread_frame,
+        thread_interpreter,
+        thread_status,
         frame_size,
         frame_code,
         frame_previous,
@@ -219,11 +225,11 @@ fn offsets_3_14(words: &[u64; WORDS_3_14], missing: &Unpublished) -> Offsets {
         // interpreter_state: size, id, next, threads_head, threads_main, gc, imports_modules, sysdict,
         // builtins, ceval_gil, gil_runtime_state, …_enabled, …_locked, …_holder,
         // code_object_generation, tlbc_generation
-        interpreter_size, _, interpreter_next, interpreter_threads, _, _, interpreter_modules,
+        interpreter_size, interpreter_id, interpreter_next, interpreter_threads, _, _, interpreter_modules,
         _, _, _, _, _, _, _, _, _,
         // thread_state: size, prev, next, interp, current_frame, thread_id, native_thread_id,
         // datastack_chunk, status
-        thread_size, _, thread_next, _, thread_frame, thread_id, _, _, _,
+        thread_size, _, thread_next, thread_interpreter, thread_frame, thread_id, _, _, thread_status,
         // interpreter_frame: size, previous, executable, instr_ptr, localsplus, owner, stackpointer,
         // tlbc_index
         frame_size, frame_previous, frame_code, frame_instruction, _, frame_owner, _, frame_bytecode,
@@ -249,11 +255,14 @@ fn offsets_3_14(words: &[u64; WORDS_3_14], missing: &Unpublished) -> Offsets {
         interpreter_size,
         interpreter_next,
         interpreter_threads,
+        interpreter_id,
         interpreter_modules,
         thread_size,
         thread_next,
         thread_id,
         thread_frame,
+        thread_interpreter,
+        thread_status,
         frame_size,
         frame_code,
         frame_previous,
@@ -286,12 +295,13 @@ fn offsets_3_15(words: &[u64; WORDS_3_15], missing: &Unpublished) -> Offsets {
         // runtime_state
         runtime_size, _, runtime_interpreters,
         // interpreter_state, as in 3.14
-        interpreter_size, _, interpreter_next, interpreter_threads, _, _, interpreter_modules,
+        interpreter_size, interpreter_id, interpreter_next, interpreter_threads, _, _, interpreter_modules,
         _, _, _, _, _, _, _, _, _,
         // thread_state: size, prev, next, interp, current_frame, base_frame, last_profiled_frame,
         // last_profiled_frame_seq, thread_id, native_thread_id, datastack_chunk, status, holds_gil,
         // gil_requested, current_exception, exc_state
-        thread_size, _, thread_next, _, thread_frame, _, _, _, thread_id, _, _, _, _, _, _, _,
+        thread_size, _, thread_next, thread_interpreter, thread_frame, _, _, _, thread_id, _, _, thread_status,
+        _, _, _, _,
         // err_stackitem
         _,
         // interpreter_frame, as in 3.14
@@ -317,11 +327,14 @@ fn offsets_3_15(words: &[u64; WORDS_3_15], missing: &Unpublished) -> Offsets {
         interpreter_size,
         interpreter_next,
         interpreter_threads,
+        interpreter_id,
         interpreter_modules,
         thread_size,
         thread_next,
         thread_id,
         thread_frame,
+        thread_interpreter,
+        thread_status,
         frame_size,
         frame_code,
         frame_previous,

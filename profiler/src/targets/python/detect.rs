@@ -11,6 +11,7 @@ use super::{
     layout,
     layout::{LayoutError, Offsets},
     tables,
+    thread_local::{self, ThreadLocal},
 };
 use crate::targets::elf::{Elf, ElfError, Segment, Symbol};
 
@@ -97,6 +98,9 @@ pub struct Facts {
     /// `_Py_next_func_version`, the process's count of code objects made (3.12, unless its file was
     /// stripped); `None` where there is none.
     pub code_counter: Option<u64>,
+    /// How its code reaches the thread-local with the state that a thread has attached (3.12 and later); `None`
+    /// where that is not understood.
+    pub thread_local: Option<ThreadLocal>,
     /// What the way to the current span needs of it; `None` where it is not all there.
     pub objects: Option<Objects>,
 }
@@ -212,6 +216,7 @@ fn facts(
         interpreter_version_cache: offsets.offsets.interpreter_version_cache,
         interpreter_code_version: offsets.offsets.interpreter_code_version,
         code_counter: code_counter(elf, version),
+        thread_local: thread_local::find(elf).filter(|_| version >= (3, 12, 0)),
         objects: objects(elf),
     })
 }

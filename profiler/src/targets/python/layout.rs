@@ -18,6 +18,9 @@ pub struct Offsets {
     pub interpreter_size: u64,
     pub interpreter_next: u64,
     pub interpreter_threads: u64,
+    pub interpreter_id: u64,
+    /// 0 where the version has none, as with the others of a state.
+    pub runtime_current: u64,
     pub interpreter_modules: u64,
     /// 0 where the version has none.
     pub interpreter_code_version: u64,
@@ -26,6 +29,9 @@ pub struct Offsets {
     pub thread_next: u64,
     pub thread_id: u64,
     pub thread_frame: u64,
+    pub thread_interpreter: u64,
+    pub thread_status: u64,
+    pub thread_cframe: u64,
     pub cframe_frame: u64,
     pub frame_size: u64,
     pub frame_code: u64,
@@ -101,15 +107,22 @@ pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
     let mut layout = objects(offsets)?;
     let runtime = Structure::new(offsets.runtime_size);
     let interpreter = Structure::new(offsets.interpreter_size);
-    let thread = Structure::new(offsets.thread_size);
+    // Of a state the walker reads one block.
+    let thread = Structure::new(offsets.thread_size.min(CODE_BLOCK as u64));
     layout.runtime_interpreters =
         runtime.word("runtime.interpreters", offsets.runtime_interpreters)?;
     layout.interpreter_next = interpreter.word("interpreter.next", offsets.interpreter_next)?;
     layout.interpreter_threads =
         interpreter.word("interpreter.threads", offsets.interpreter_threads)?;
+    layout.interpreter_id = interpreter.word("interpreter.id", offsets.interpreter_id)?;
+    layout.runtime_current = runtime.word("runtime.current", offsets.runtime_current)?;
     layout.thread_next = thread.short_word("thread.next", offsets.thread_next)?;
     layout.thread_id = thread.short_word("thread.thread_id", offsets.thread_id)?;
     layout.thread_frame = thread.short_word("thread.frame", offsets.thread_frame)?;
+    layout.thread_interpreter =
+        thread.short_word("thread.interpreter", offsets.thread_interpreter)?;
+    layout.thread_status = thread.half_word("thread.status", offsets.thread_status)?;
+    layout.thread_cframe = thread.short_word("thread.cframe", offsets.thread_cframe)?;
     // `_PyCFrame` is smaller than a frame in every version: 24 bytes (3.11), 16 (3.12).
     layout.cframe_frame = Structure::new(32).short_word("cframe.frame", offsets.cframe_frame)?;
     // The walker reads one block of each, so a field must end within structure and block.

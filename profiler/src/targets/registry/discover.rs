@@ -253,6 +253,8 @@ impl Targets {
         // mapped may have been told of first.
         known.change().process = stat.process;
         let now = BootNanos::now();
+        // Of its parent's interpreters it has the main one only, from when it runs Python (`PyOS_AfterFork_Child`).
+        known.others = HashMap::new();
         // Its parent's threads are not its own.
         known.sdk = known.sdk.map(|_| Sdk::loaded(now));
         if self.discovery.was_noticed(pid, now) {

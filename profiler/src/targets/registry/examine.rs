@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use profiler_common::{
     limits::MAX_LAYOUTS,
-    python::{Process, PythonLayout},
+    python::{Process, PythonLayout, thread_local},
 };
 
 use super::{Known, Scope, Targets, hooks::HookFile, sdk};
@@ -17,6 +17,7 @@ use crate::{
         python::{
             detect::{Detection, Facts},
             place::place,
+            thread_local::{Place, ThreadLocal},
         },
     },
     time::BootNanos,
@@ -118,6 +119,11 @@ impl Targets {
         known.bias = placed.bias;
         known.runtime = placed.runtime;
         known.code_type = placed.code_type;
+        // Of a program it is known from the file; else its loader places it.
+        known.thread_local = match facts.thread_local {
+            Some(ThreadLocal::Offset(offset)) => Some(Place::Offset(offset)),
+            _ => None,
+        };
         known.facts = Some(facts.clone());
         known.change().interpreter = Some(Arc::new(Interpreter {
             version: facts.version,
@@ -162,10 +168,11 @@ impl Targets {
                 start_time: known.target.process.start_time,
                 runtime: known.runtime,
                 code_type: known.code_type,
-                code_version: known.code_count.address,
-                main_interpreter: known.code_count.main_interpreter,
+                code_version: known.code_count,
+                main_interpreter: known.main_interpreter,
                 layout: known.layout,
                 generation: 0,
+                ..thread_facts(known)
             };
             self.control.set_process(pid, &process)
         };
@@ -174,4 +181,32 @@ impl Targets {
             tracing::warn!(%pid, %error, "cannot tell the kernel of a process");
         }
     }
+}
+
+/// What tells which thread state a thread runs in.
+fn thread_facts(known: &Known) -> Process {
+    let interpreter = known.target.interpreter.as_ref();
+    let evaluation = interpreter.map_or(0..0, |it| it.evaluation_loop.clone());
+    let mut process = Process {
+        evaluation_start: evaluation.start,
+        evaluation_size: evaluation.end.saturating_sub(evaluation.start),
+        ..bytemuck::Zeroable::zeroed()
+    };
+    match known.thread_local {
+        None => process.thread_local_entry = thread_local::UNKNOWN,
+        Some(Place::Offset(offset)) => {
+            process.thread_local_entry = thread_local::AT_OFFSET;
+            process.thread_local = offset.cast_unsigned();
+        }
+        Some(Place::Dynamic {
+            module,
+            offset,
+            entry_size,
+        }) => {
+            process.thread_local_entry = u32::from(entry_size);
+            process.thread_local_module = u32::try_from(module).unwrap_or(u32::MAX);
+            process.thread_local = offset;
+        }
+    }
+    process
 }
