@@ -10,6 +10,7 @@
     reason = "helpers of tests panic like tests, and tell what was measured"
 )]
 
+mod attached;
 mod coverage;
 mod errors;
 mod flask;

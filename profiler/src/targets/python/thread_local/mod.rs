@@ -14,6 +14,8 @@ mod value;
 mod forms;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod live;
 
 pub use place::{Place, Unresolved, is_musl, read_at, resolve};
 

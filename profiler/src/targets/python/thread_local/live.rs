@@ -1,0 +1,139 @@
+//! The thread-local against running interpreters: it holds the state of a thread that runs Python, and
+//! null in one that waits.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use profiler_common::walk::ReadUser as _;
+
+use super::{ThreadLocal, find, is_musl, read_at, resolve};
+use crate::{
+    id::Pid,
+    targets::{
+        elf::Elf,
+        mappings,
+        opentelemetry::memory::Memory,
+        procfs,
+        python::{
+            detect::{Detection, Facts, detect},
+            live::interpreters,
+            place::{Placed, place},
+        },
+    },
+};
+
+/// Of two threads, the one that is named runs Python and the other one waits. Which threads they are is
+/// said by their thread pointers.
+const SCRIPT: &str = "\
+import sys, threading, time
+def run():
+    while True:
+        pass
+def wait():
+    time.sleep(3600)
+main, other = (run, wait) if sys.argv[1] == 'main' else (wait, run)
+thread = threading.Thread(target=other, daemon=True)
+thread.start()
+print(threading.get_ident(), thread.ident, flush=True)
+main()
+";
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A file with an interpreter in a process: what it says of itself, where it is, and how it reaches its
+/// thread-local.
+fn interpreter(pid: Pid) -> (Facts, Placed, Option<ThreadLocal>) {
+    mappings::read(pid)
+        .unwrap()
+        .iter()
+        .filter(|mapping| mapping.file.inode != 0)
+        .find_map(|mapping| {
+            let data = mappings::open(pid, mapping).unwrap().1.data();
+            let elf = Elf::parse(&data).unwrap();
+            let Detection::Found(facts) = detect(&elf) else {
+                return None;
+            };
+            let placed = place(&facts, mapping).unwrap();
+            Some(((*facts).clone(), placed, find(&elf)))
+        })
+        .unwrap()
+}
+
+/// Checks two threads of which one runs Python; `None` if the interpreter has no thread-local.
+fn check(python: &Path, script: &Path, who: &str) -> Option<ThreadLocal> {
+    let child = Command::new(python)
+        .arg(script)
+        .arg(who)
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut running = Running(child.unwrap());
+    let mut line = String::new();
+    let said = running.0.stdout.take().unwrap();
+    BufReader::new(said).read_line(&mut line).unwrap();
+    let threads: Vec<u64> = line
+        .split_whitespace()
+        .map(|it| it.parse().unwrap())
+        .collect();
+    let pid = Pid(running.0.id());
+    let memory = Memory::open(procfs::stat(pid).unwrap().process).unwrap();
+    let (facts, placed, thread_local) = interpreter(pid);
+    assert_eq!(thread_local.is_some(), facts.version >= (3, 12, 0));
+    let thread_local = thread_local?;
+    let is_musl = is_musl(&mappings::read(pid).unwrap());
+    let place = resolve(thread_local, placed.bias, is_musl, &memory).unwrap();
+    let word = |address: u64| memory.read_u64(address).unwrap();
+    // By who made it, which here is who runs it.
+    let state_of = |thread: u64| {
+        let interpreter = word(placed.runtime + u64::from(facts.layout.runtime_interpreters));
+        let mut state = word(interpreter + u64::from(facts.layout.interpreter_threads));
+        while word(state + u64::from(facts.layout.thread_id)) != thread {
+            state = word(state + u64::from(facts.layout.thread_next));
+        }
+        state
+    };
+    let is_running = |at: usize| (at == 0) == (who == "main");
+    let expected: Vec<_> = threads
+        .iter()
+        .enumerate()
+        .map(|(at, thread)| Some(if is_running(at) { state_of(*thread) } else { 0 }))
+        .collect();
+    let read = || -> Vec<_> {
+        threads
+            .iter()
+            .map(|thread| read_at(&memory, place, *thread))
+            .collect()
+    };
+    // They say who they are before they run or wait.
+    let start = Instant::now();
+    while read() != expected && start.elapsed() < Duration::from_secs(30) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..1000 {
+        assert_eq!(read(), expected, "{} {who} {place:?}", python.display());
+    }
+    Some(thread_local)
+}
+
+/// In each interpreter from 3.12 on the thread-local is found without a doubt; before, there is none.
+#[test]
+fn threads_that_run_and_wait() {
+    let mut script = tempfile::NamedTempFile::new().unwrap();
+    script.write_all(SCRIPT.as_bytes()).unwrap();
+    for python in interpreters() {
+        let found = ["main", "other"].map(|who| check(&python, script.path(), who));
+        assert_eq!(found[0], found[1]);
+        println!("{}: {:x?}", python.display(), found[0]);
+    }
+}

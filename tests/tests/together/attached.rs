@@ -1,0 +1,150 @@
+//! The thread state that is attached to a thread, by the interpreter's own thread-local, in every kind of
+//! CPython that has one: as a program, and in a library that a program loads.
+
+use std::{fs, path::Path, process::Command};
+
+use profiler::{
+    id::Pid,
+    targets::{
+        elf::Elf,
+        mappings,
+        opentelemetry::memory::Memory,
+        procfs,
+        python::{
+            detect::{Detection, detect},
+            place::place,
+            thread_local::{self, ThreadLocal},
+        },
+    },
+};
+use profiler_common::walk::ReadUser as _;
+use tests::{
+    compile::compile,
+    matrix::{self, Cell},
+    process::{Running, eventually},
+};
+
+/// The first minor version with the thread-local.
+const FIRST: u8 = 12;
+/// Often enough to meet a moment in which it is another.
+const READS: usize = 1000;
+
+/// Runs `attached.py` and reads the thread-local in its two threads: it is the state of the one that runs,
+/// and null in the one that waits.
+fn check(command: &mut Command, who: &str, what: &str) {
+    let running = Running::start(command.arg(who));
+    let line = running.stdout.wait_for("threads");
+    let threads: Vec<u64> = line
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let process = procfs::stat(Pid(running.pid())).unwrap().process;
+    let memory = Memory::open(process).unwrap();
+    let mappings = mappings::read(process.pid).unwrap();
+    let files = mappings.iter().filter(|mapping| mapping.file.inode != 0);
+    let (facts, placed, thread_local) = files
+        .filter_map(|mapping| {
+            let (_, file) = mappings::open(process.pid, mapping).ok()?;
+            let data = file.data();
+            let elf = Elf::parse(&data).ok()?;
+            let Detection::Found(facts) = detect(&elf) else {
+                return None;
+            };
+            let placed = place(&facts, mapping)?;
+            Some((facts, placed, thread_local::find(&elf)))
+        })
+        .next()
+        .unwrap();
+    let thread_local: ThreadLocal = thread_local.unwrap_or_else(|| panic!("{what}: not found"));
+    let is_musl = thread_local::is_musl(&mappings);
+    let place = thread_local::resolve(thread_local, placed.bias, is_musl, &memory).unwrap();
+    let word = |address: u64| memory.read_u64(address).unwrap();
+    // By who made it, which here is who runs it.
+    let state_of = |thread: u64| {
+        let interpreter = word(placed.runtime + u64::from(facts.layout.runtime_interpreters));
+        let mut state = word(interpreter + u64::from(facts.layout.interpreter_threads));
+        while word(state + u64::from(facts.layout.thread_id)) != thread {
+            state = word(state + u64::from(facts.layout.thread_next));
+        }
+        state
+    };
+    let expected = match who {
+        "main" => [state_of(threads[0]), 0],
+        _ => [0, state_of(threads[1])],
+    }
+    .map(Some);
+    let read = || [0, 1].map(|at| thread_local::read_at(&memory, place, threads[at]));
+    // They say who they are before they run or wait.
+    eventually(what, || (read() == expected).then_some(()));
+    for _ in 0..READS {
+        assert_eq!(read(), expected, "{what}, {who}: {place:?}");
+    }
+    eprintln!("{what}, {who}: {thread_local:x?}, {place:x?}");
+}
+
+fn cells() -> impl Iterator<Item = Cell> {
+    let cells = matrix::cells().into_iter();
+    cells.filter(|cell| cell.minor >= FIRST && cell.python.is_some())
+}
+
+#[test]
+fn in_every_kind_of_interpreter() {
+    for cell in cells() {
+        let program = cell.program("attached.py");
+        for who in ["main", "other"] {
+            let mut command = cell.command(&[program.to_str().unwrap()]);
+            check(&mut command, who, &cell.name);
+        }
+    }
+}
+
+/// The library of an interpreter, as the interpreter sees it: where it is in Debian, and beside a program
+/// that was built here.
+fn library(cell: &Cell) -> Option<String> {
+    let debug = if cell.name.contains("d-debian") {
+        "d"
+    } else {
+        ""
+    };
+    let name = format!("libpython3.{}{debug}.so.1.0", cell.minor);
+    let Some(root) = &cell.root else {
+        let python = cell.python.as_ref()?;
+        let beside = fs::canonicalize(python).ok()?.parent()?.join("../lib");
+        let path = beside.join(name);
+        return path.is_file().then(|| path.to_str().unwrap().to_owned());
+    };
+    let path = format!("/usr/lib/x86_64-linux-gnu/{name}");
+    root.join(&path[1..]).is_file().then_some(path)
+}
+
+/// A library that is loaded late has its thread-locals where the loader finds room for them.
+#[test]
+fn in_a_library_that_is_loaded() {
+    let mut has_library = false;
+    // The program is one of glibc's.
+    for cell in cells().filter(|cell| !cell.what.contains("musl")) {
+        let Some(library) = library(&cell) else {
+            continue;
+        };
+        let inside = cell.root.as_deref().unwrap_or(Path::new("/"));
+        let folder = tempfile::tempdir_in(inside.join("tmp")).unwrap();
+        let program = folder.path().join("shopd");
+        compile("embed.c", &program, &[]);
+        let seen = Path::new("/").join(program.strip_prefix(inside).unwrap());
+        let script = cell.program("attached.py");
+        let arguments = [&library, "0", script.to_str().unwrap()];
+        for who in ["main", "other"] {
+            let mut command = cell.with_python(&seen).command(&arguments);
+            if cell.root.is_none() {
+                let python = cell.python.as_ref().unwrap();
+                let home = fs::canonicalize(python).unwrap();
+                command.env("PYTHONHOME", home.parent().unwrap().join(".."));
+            }
+            check(&mut command, who, &format!("{} loaded", cell.name));
+        }
+        has_library = true;
+    }
+    if !has_library {
+        tests::skip("no CPython from 3.12 on has a libpython here");
+    }
+}
