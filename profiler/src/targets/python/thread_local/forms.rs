@@ -23,11 +23,16 @@ use crate::{
 };
 
 const SOURCE: &str = include_str!("forms.c");
+const ODD: &str = include_str!("odd.s");
 
 /// Compiles a half of the source, or both.
 pub(super) fn compile(compiler: &str, arguments: &[&str], into: &Path) {
-    let source = into.with_extension("c");
-    std::fs::write(&source, SOURCE).unwrap();
+    compile_source(compiler, arguments, into, SOURCE, "c");
+}
+
+fn compile_source(compiler: &str, arguments: &[&str], into: &Path, text: &str, language: &str) {
+    let source = into.with_extension(language);
+    std::fs::write(&source, text).unwrap();
     let output = Command::new(compiler)
         .arg(&source)
         .args(arguments)
@@ -310,4 +315,34 @@ fn all_must_agree() {
     check(found(&["-rdynamic", "-s", agreed]), "functions");
     check(found(&["-static", agreed]), "symbol");
     assert_eq!(found(&["-static", "-s", agreed]), None);
+}
+
+/// Functions written by hand: what returns the thread-local in an odd way is understood, and what returns
+/// anything else is not taken for it.
+#[test]
+fn odd_functions() {
+    let folder = TempDir::new().unwrap();
+    let library = folder.path().join("odd.so");
+    compile_source(
+        "cc",
+        &["-shared", "-nostdlib", "-Wl,-Bsymbolic"],
+        &library,
+        ODD,
+        "s",
+    );
+    let data = OpenFile::open(&library).unwrap().data();
+    let elf = Elf::parse(&data).unwrap();
+    let mut seen = [0, 0];
+    for line in ODD.lines() {
+        let Some(name) = line.strip_prefix("function ") else {
+            continue;
+        };
+        let [symbol] = elf.dynamic_symbols([name]).unwrap();
+        let answer = code::returned(&elf, symbol.unwrap().address);
+        let is_same = name.starts_with("same_");
+        let expected = is_same.then_some(ThreadLocal::Offset(-8));
+        assert_eq!(answer, expected, "{name}");
+        seen[usize::from(is_same)] += 1;
+    }
+    assert_eq!(seen, [22, 6]);
 }
