@@ -1,6 +1,15 @@
 //! Programs in C.
 
-use std::{path::Path, process::Command};
+#![expect(
+    clippy::expect_used,
+    reason = "a test cannot go on without its program"
+)]
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::python::program;
 
@@ -8,18 +17,27 @@ use crate::python::program;
 ///
 /// # Panics
 /// Where there is no compiler, or it refuses.
-#[expect(
-    clippy::expect_used,
-    reason = "a test cannot go on without its program"
-)]
 pub fn compile(source: &str, into: &Path, arguments: &[&str]) {
-    let status = Command::new("cc")
-        .arg(program(source))
+    compile_all("cc", &[program(source)], into, arguments);
+}
+
+/// Compiles source files into a program by a compiler.
+///
+/// # Panics
+/// Where there is no such compiler, or it refuses.
+pub fn compile_all<T: AsRef<OsStr>>(
+    compiler: &str,
+    sources: &[PathBuf],
+    into: &Path,
+    arguments: &[T],
+) {
+    let status = Command::new(compiler)
+        .args(sources)
         .arg("-o")
         .arg(into)
         .args(["-O1", "-Wall", "-Werror", "-ldl"])
         .args(arguments)
         .status()
         .expect("there is a C compiler");
-    assert!(status.success(), "{source} does not compile");
+    assert!(status.success(), "{sources:?} do not compile");
 }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod certificates;
 pub mod compile;
 pub mod container;
+pub mod embedding;
 pub mod http;
 mod listen;
 pub mod made_up;

@@ -23,3 +23,4 @@ mod odd_spans;
 mod pretender;
 mod pyroscope_sdk;
 mod right_span;
+mod thread_states;

@@ -1,0 +1,53 @@
+/* What the programs that embed CPython share: CPU time to burn, and a record of which thread ran what when.
+ *
+ * A program runs for so many seconds, and records a stretch each time that a thread has done one and the same
+ * thing: a line `KIND TID BEGIN END CPU SPAN STACK` in the file that STATES_FILE names. BEGIN and END are
+ * nanoseconds of CLOCK_BOOTTIME, which the kernel stamps samples with, CPU nanoseconds of the thread, SPAN the
+ * current span's id in decimal or 0, and STACK the names of the Python functions, leaf first, `;` between them.
+ */
+#pragma once
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a program is: what it does before anybody can profile it, if that matters, what after that, and what
+ * `host.act` of its Python part does. All are called with a state attached. */
+struct program {
+    const char *name;
+    void (*prepare)(void);
+    void (*run)(double seconds);
+    void (*act)(void);
+};
+extern const struct program made, pool, moved, tasks, nested, interpreters, subinterpreters;
+extern const struct program *program;
+
+/* The module `host`. */
+PyMODINIT_FUNC PyInit_host(void);
+
+void open_record(void);
+
+/* Burns CPU time in C on a stack that has no Python below it, or whose Python's state another thread has taken:
+ * nobody may see Python here. */
+void burn_without_python(double seconds);
+
+/* Seconds since any beginning. */
+double now(void);
+
+/* Calls a function of `embedding.parts`, or of another module, in the interpreter that is attached; ends the
+ * program if it raises. */
+void call(const char *function, const char *format, ...);
+void call_in(const char *module, const char *function, const char *format, ...);
+
+/* Starts a thread of this name. */
+pthread_t start(const char *name, void *(*function)(void *), void *argument);
+
+/* Ends the program with a message unless a condition holds. */
+void require(bool condition, const char *what);
+
+/* Says where the stack is that a state is going to run on: CPython 3.14 and later want to know. */
+void protect(PyThreadState *state, void *stack, size_t size);
+/* The same for the current thread's own stack. */
+void protect_here(PyThreadState *state);

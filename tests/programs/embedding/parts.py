@@ -1,0 +1,116 @@
+"""The Python part of the programs that embed CPython: functions that burn in a span each, called as the span."""
+
+import threading
+import time
+
+import host
+import workload
+from embedding import plain
+from opentelemetry import trace
+
+tracer = trace.get_tracer("embedding")
+# Set when the work begins, by which time the profiler has met all threads that wait for it.
+begun = threading.Event()
+
+
+def set_up() -> None:
+    """Register a provider, and have a span made."""
+    workload.set_up_tracing(service_name="embedding")
+    with tracer.start_as_current_span("first of its class"):
+        pass
+
+
+def current_span() -> int:
+    """Tell the id of the current span."""
+    return trace.get_current_span().get_span_context().span_id
+
+
+plain.current_span = current_span
+
+
+def burn_a(ways: str, seconds: float) -> None:
+    """Burn in span a."""
+    for way in ways.split():
+        plain.WAYS[way](seconds)
+
+
+def burn_b(ways: str, seconds: float) -> None:
+    """Burn in span b."""
+    for way in ways.split():
+        plain.WAYS[way](seconds)
+
+
+def burn_c(ways: str, seconds: float) -> None:
+    """Burn in span c."""
+    for way in ways.split():
+        plain.WAYS[way](seconds)
+
+
+def burn_d(ways: str, seconds: float) -> None:
+    """Burn in span d."""
+    for way in ways.split():
+        plain.WAYS[way](seconds)
+
+
+def burn_e(ways: str, seconds: float) -> None:
+    """Burn in span e."""
+    for way in ways.split():
+        plain.WAYS[way](seconds)
+
+
+def burn_f(ways: str, seconds: float) -> None:
+    """Burn in span f."""
+    for way in ways.split():
+        plain.WAYS[way](seconds)
+
+
+BURNERS = {"a": burn_a, "b": burn_b, "c": burn_c, "d": burn_d, "e": burn_e, "f": burn_f}
+
+
+def in_span(name: str, ways: str, seconds: float) -> None:
+    """Burn once in each way, in a span of its own or in none."""
+    if name == "plain":
+        plain.burn_plain(ways, seconds)
+        return
+    with tracer.start_as_current_span(name):
+        BURNERS[name](ways, seconds)
+
+
+def loop(name: str, ways: str, seconds: float) -> None:
+    """Burn again and again."""
+    stop = time.monotonic() + seconds
+    while time.monotonic() < stop:
+        in_span(name, ways, 0.004)
+
+
+def wait_in(name: str) -> None:
+    """Sleep in a span, from before the profiler came until the work begins."""
+    while not begun.is_set():
+        in_span(name, "sleep", 0.004)
+
+
+def begin() -> None:
+    """Let those begin who wait."""
+    begun.set()
+
+
+def turns(name: str, turn: float, seconds: float) -> None:
+    """Burn in turns with others, each turn in a span that stays open while the others have theirs."""
+    stop = time.monotonic() + seconds
+    while time.monotonic() < stop:
+        with tracer.start_as_current_span(name):
+            BURNERS[name]("spin", turn)
+            host.act()
+            BURNERS[name]("unlocked", turn / 2)
+
+
+def wait_for_start() -> None:
+    """Say that all is imported, wait for the word, and until the profiler has looked at the process."""
+    workload.wait_for_start()
+    time.sleep(0.3)
+
+
+def wait_for_end() -> None:
+    """Say that all is done."""
+    workload.say(done=True)
+    workload.wait_for_end()

@@ -1,0 +1,68 @@
+/* Tasks that take turns on one thread, as runtimes of tasks have them: two with a state of their own, suspended
+ * in a call from Python to C, and one that has nothing to do with Python. Their stacks are side by side. */
+#include "host.h"
+#include <ucontext.h>
+
+enum { TASKS = 3, SIZE = 1 << 20 };
+static char stacks[TASKS][SIZE];
+static ucontext_t main_task, contexts[TASKS];
+static PyThreadState *states[TASKS];
+static int current;
+static double until;
+
+/* Goes on in another task. */
+static void turn_to(int next) {
+    int last = current;
+    current = next;
+    swapcontext(&contexts[last], &contexts[next]);
+}
+
+/* The first task goes on after each other one, so that most of the time is its own. */
+static void act(void) {
+    static int turns;
+    PyThreadState *mine = PyEval_SaveThread();
+    turn_to(current == 0 ? 1 + turns++ % (TASKS - 1) : 0);
+    PyEval_RestoreThread(mine);
+}
+
+static void run_python(int number, const char *span, double seconds) {
+    PyEval_RestoreThread(states[number]);
+    call("turns", "(sdd)", span, seconds, until - now());
+    PyEval_SaveThread();
+    /* The first to end ends all. */
+    setcontext(&main_task);
+}
+
+static void first(void) { run_python(0, "a", 0.006); }
+static void second(void) { run_python(1, "b", 0.004); }
+
+static void third(void) {
+    for (;;) {
+        burn_without_python(0.004);
+        turn_to(0);
+    }
+}
+
+static void prepare(void) {
+    for (int i = 0; i < 2; i++) {
+        states[i] = PyThreadState_New(PyThreadState_Get()->interp);
+        protect(states[i], stacks[i], SIZE);
+    }
+}
+
+static void run(double seconds) {
+    void (*const functions[TASKS])(void) = {first, second, third};
+    until = now() + seconds;
+    for (int i = 0; i < TASKS; i++) {
+        getcontext(&contexts[i]);
+        contexts[i].uc_stack.ss_sp = stacks[i];
+        contexts[i].uc_stack.ss_size = SIZE;
+        makecontext(&contexts[i], functions[i], 0);
+    }
+    PyThreadState *mine = PyEval_SaveThread();
+    current = 0;
+    swapcontext(&main_task, &contexts[0]);
+    PyEval_RestoreThread(mine);
+}
+
+const struct program tasks = {"tasks", prepare, run, act};

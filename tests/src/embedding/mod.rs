@@ -1,0 +1,12 @@
+//! Programs that embed CPython and hand its thread states about (`tests/programs/embedding`), and the judge of
+//! what was sampled in them.
+
+mod build;
+mod judge;
+mod record;
+
+pub use self::{
+    build::{Host, Linked},
+    judge::{Tally, Verdict, judge},
+    record::{Kind, Record, Stretch},
+};
