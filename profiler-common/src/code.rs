@@ -38,6 +38,26 @@ record! {
 
 }
 
+record! {
+    /// Key of the map of who used a thread state last.
+    StateKey: 16 bytes {
+        /// Address of the `PyThreadState`.
+        address: u64,
+        /// Process (host thread group id).
+        tgid: u32,
+        /// Always 0: makes the padding explicit.
+        reserved: u32,
+    }
+
+    /// Who was last seen to have a thread state attached.
+    StateUse: 16 bytes {
+        /// The thread pointer of that thread.
+        thread_pointer: u64,
+        /// Start time of its process.
+        process_start: u64,
+    }
+}
+
 impl KnownCode {
     /// What is remembered of a frame's code object that was read while there were `version` of them.
     #[inline]

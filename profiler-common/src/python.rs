@@ -97,7 +97,7 @@ record! {
     /// A process whose samples are taken: value of the map of processes, keyed by thread group.
     /// Written by the agent; copied to the child at fork, stripped at exec and deleted at exit by
     /// the kernel programs.
-    Process: 80 bytes {
+    Process: 88 bytes {
         /// Start time in clock ticks since boot.
         start_time: u64,
         /// Address of `_PyRuntime`, 0 while no interpreter is known: native frames only.
@@ -125,6 +125,11 @@ record! {
         /// Which incarnation of the process's memory this is: set anew by the agent's kernel room
         /// whenever it writes the entry, so that code objects shipped before an exec do not count.
         generation: u32,
+        /// Not 0 once one of its threads was seen in a thread state that another thread had made. Written by the
+        /// kernel programs.
+        hands_states_over: u32,
+        /// Always 0: makes the padding explicit.
+        reserved: u32,
     }
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use profiler_common::{
-    code::CodeKey,
+    code::{CodeKey, StateKey, StateUse},
     context::{ContextScratch, InterpreterKey, SpanRecipe},
     counter::Counter,
     limits::MAX_LAYOUTS,
@@ -66,11 +66,11 @@ pub(crate) static SEEN_SPANS: LruHashMap<LiveSpanKey, u32> =
 pub(crate) static INTERPRETER_RECIPES: HashMap<InterpreterKey, SpanRecipe> =
     HashMap::with_max_entries(8_192, BPF_F_NO_PREALLOC);
 
-/// Processes whose threads were seen in thread states that other threads had made, by thread group id, with their
-/// start time. Written and read by `sample`, deleted at exit and exec. The least recently used goes, and is found out
-/// again by the next such sample.
+/// Who was last seen to have a thread state attached, in processes that hand them over. Written and read by `sample`.
+/// The least recently used goes: then who made the state is thought to be in it, and nobody else.
 #[map]
-pub(crate) static HANDED_STATES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
+pub(crate) static STATE_USERS: LruHashMap<StateKey, StateUse> =
+    LruHashMap::with_max_entries(8_192, 0);
 
 /// Code objects already shipped. Written and read by `sample`. The least recently used goes, and
 /// is shipped once more when seen again.

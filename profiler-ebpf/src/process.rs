@@ -9,7 +9,7 @@ use crate::{
     config,
     count::bump,
     emit,
-    maps::{EVENTS, HANDED_STATES, PROCESSES, RESOURCES, SPAN_RECIPES, SPAN_STACKS},
+    maps::{EVENTS, PROCESSES, RESOURCES, SPAN_RECIPES, SPAN_STACKS},
     task,
 };
 
@@ -50,7 +50,6 @@ pub(crate) fn executed(tgid: u32, tid: u32) {
     forget_thread(tid);
     let _ = RESOURCES.remove(&tgid);
     let _ = SPAN_RECIPES.remove(&tgid);
-    let _ = HANDED_STATES.remove(&tgid);
     if let Some(entry) = PROCESSES.get_ptr_mut(&tgid) {
         // SAFETY: the entry is this process's own, which has a single thread now.
         unsafe { (*entry).runtime = 0 };
@@ -67,7 +66,6 @@ pub(crate) fn exited(tgid: u32, tid: u32) {
     }
     let _ = PROCESSES.remove(&tgid);
     let _ = SPAN_RECIPES.remove(&tgid);
-    let _ = HANDED_STATES.remove(&tgid);
     let _ = RESOURCES.remove(&tgid);
     notify(tgid, process::EXIT, 0);
 }

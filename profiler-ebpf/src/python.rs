@@ -3,19 +3,21 @@
 use core::{cell::Cell, ffi::c_void};
 
 use profiler_common::{
+    code::{StateKey, StateUse},
     counter::Counter,
+    event::Header,
     outcome::Outcome,
     python::{Process, PythonLayout},
     walk::{
-        MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position, attached, code_version, holder, see,
-        step,
+        MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position, Seen, attached, code_version,
+        holder, may_be_in, see, step,
     },
 };
 
 use crate::{
     codes::Codes,
     count::bump,
-    maps::HANDED_STATES,
+    maps::{PROCESSES, STATE_USERS},
     scratch::{KnownCodes, SampleScratch},
     stage,
     task::Thread,
@@ -198,7 +200,9 @@ fn thread_state<R: Repeat>(
         holder(&CurrentProcess, layout, process, &position, block)
     };
     if state != 0 {
-        return run_in(layout, process, state, pointer, scratch);
+        let seen = look_into(layout, state, scratch)?;
+        note_user(process, state, seen.maker, pointer, scratch);
+        return innermost(state, seen);
     }
     position = whole::<R>(&thread, position);
     detached::<R>(layout, process, &position, scratch, known)
@@ -215,28 +219,83 @@ fn whole<R: Repeat>(thread: &Thread<R>, position: Position) -> Position {
     )
 }
 
-/// The thread runs in this state.
+/// What a state says of itself, its interpreter among it.
 #[inline(always)]
-fn run_in(
+fn look_into(
     layout: &PythonLayout,
-    process: &Process,
     state: u64,
-    thread_pointer: u64,
     scratch: &mut SampleScratch,
-) -> Result<(u64, u64), Outcome> {
+) -> Result<Seen, Outcome> {
     let Some(seen) = see(&CurrentProcess, layout, state, &mut scratch.walk.code) else {
         return Err(Outcome::Unreadable);
     };
     scratch.interpreter = seen.interpreter;
-    if seen.maker != thread_pointer && state != scratch.before.thread_state {
-        let tgid = scratch.record.header.tgid;
-        // Where the kernel refuses the update, the next sample tries again.
-        let _ = HANDED_STATES.insert(&tgid, &process.start_time, 0);
-    }
+    Ok(seen)
+}
+
+/// A state, and the innermost frame in it.
+#[inline(always)]
+fn innermost(state: u64, seen: Seen) -> Result<(u64, u64), Outcome> {
     match seen.frame {
         Some(frame) => Ok((state, frame)),
         None => Err(Outcome::Unreadable),
     }
+}
+
+/// The thread has this state attached. In a process that hands states over it is remembered which thread has which.
+#[inline(always)]
+fn note_user(
+    process: &Process,
+    state: u64,
+    maker: u64,
+    thread_pointer: u64,
+    scratch: &SampleScratch,
+) {
+    let Header { tgid, tid, .. } = scratch.record.header;
+    let is_as_before = state == scratch.before.thread_state && tid == scratch.before.tid;
+    let is_handed_over = maker != thread_pointer;
+    if is_as_before || (!is_handed_over && process.hands_states_over == 0) {
+        return;
+    }
+    if process.hands_states_over == 0
+        && let Some(entry) = PROCESSES.get_ptr_mut(&tgid)
+    {
+        // SAFETY: map values stay readable and writable while the program runs.
+        unsafe { (*entry).hands_states_over = 1 };
+    }
+    let key = state_key(state, tgid);
+    let user = StateUse {
+        thread_pointer,
+        process_start: process.start_time,
+    };
+    // Where the kernel refuses the update, the next sample tries again.
+    let _ = STATE_USERS.insert(&key, &user, 0);
+}
+
+#[inline(always)]
+fn state_key(address: u64, tgid: u32) -> StateKey {
+    StateKey {
+        address,
+        tgid,
+        reserved: 0,
+    }
+}
+
+/// Whether a state that the thread seems to have detached may be its.
+#[inline(always)]
+fn may_be_its(process: &Process, thread_pointer: u64, scratch: &SampleScratch) -> bool {
+    let search = &scratch.search;
+    let key = state_key(search.found, scratch.record.header.tgid);
+    let mut user = None;
+    if let Some(last) = STATE_USERS.get_ptr(&key) {
+        // SAFETY: map values stay readable while the program runs. The element may be recycled for another state
+        // meanwhile, which then is one that another thread uses, or this one.
+        let last = unsafe { *last };
+        if last.process_start == process.start_time {
+            user = Some(last.thread_pointer);
+        }
+    }
+    may_be_in(search.is_found_own != 0, user, thread_pointer)
 }
 
 /// The state that the thread has detached.
@@ -248,11 +307,7 @@ fn detached<R: Repeat>(
     scratch: &mut SampleScratch,
     known: &mut KnownCodes,
 ) -> Result<(u64, u64), Outcome> {
-    let is_for_all = match HANDED_STATES.get_ptr(&scratch.record.header.tgid) {
-        // SAFETY: map values stay readable while the program runs.
-        Some(start) => unsafe { *start == process.start_time },
-        None => false,
-    };
+    let is_for_all = process.hands_states_over != 0;
     let mut steps = Steps {
         layout,
         process,
@@ -289,8 +344,11 @@ fn detached<R: Repeat>(
     }
     // SAFETY: as above.
     let scratch = unsafe { &mut *steps.scratch };
-    let pointer = position.thread_pointer;
-    run_in(layout, process, state, pointer, scratch)
+    if is_for_all && !may_be_its(process, position.thread_pointer, scratch) {
+        return Err(Outcome::StateUnknown);
+    }
+    let seen = look_into(layout, state, scratch)?;
+    innermost(state, seen)
 }
 
 /// One step of the search: 0 to go on, 1 to stop.

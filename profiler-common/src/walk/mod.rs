@@ -31,7 +31,7 @@ pub use native::{NativeWalk, Registers};
 pub use python::{MAX_STEPS, PythonWalk, step};
 pub use thread::{
     MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, Seen, StackScan, ThreadSearch, attached, holder,
-    see,
+    may_be_in, see,
 };
 
 /// Bytes copied out of a target, aligned for the fields in it.

@@ -181,6 +181,17 @@ fn below_cframe<R: ReadUser>(reader: &R, layout: &PythonLayout, frame: u64) -> O
     reader.read_u64(frame.wrapping_add(u64::from(layout.cframe_frame)))
 }
 
+/// Whether a thread may be in a state that it has detached, in a process that hands states over. `user` is who was last
+/// seen to have it attached: another one than this thread may have changed it since, and whoever made it is in it
+/// until somebody else was seen.
+#[inline(always)]
+pub fn may_be_in(is_own: bool, user: Option<u64>, thread_pointer: u64) -> bool {
+    match user {
+        Some(user) => user == thread_pointer,
+        None => is_own,
+    }
+}
+
 /// A search under way for the state that a thread has detached: the one whose innermost C frame is the nearest on
 /// the thread's stack.
 #[repr(C)]
@@ -377,7 +388,9 @@ impl ThreadSearch {
     /// Nothing is left to look at.
     #[inline(always)]
     fn exhausted(&mut self) -> bool {
-        if self.found != 0 && self.is_found_own != 0 {
+        // One that was handed over has to be as near as one that is attached.
+        let is_near = self.is_for_all != 0 && self.position.is_near(self.found_at);
+        if self.found != 0 && (self.is_found_own != 0 || is_near) {
             return self.end(Outcome::Complete);
         }
         // A thread that made no state may run in one that was handed to it.

@@ -167,11 +167,15 @@ impl Control for KernelControl {
             thread_local: 0,
             thread_local_module: 0,
             thread_local_entry: 0,
+            hands_states_over: 0,
             ..*process
         };
         match self.written.get(&pid) {
             Some(before) if identity(before) == identity(&process) => {
                 process.generation = before.generation;
+                // What the kernel programs have found out since stays.
+                let there = self.processes.get(&pid.0, 0);
+                process.hands_states_over = there.map_or(0, |it| it.hands_states_over);
             }
             _ => {
                 process.generation = self.next_generation;

@@ -5,7 +5,7 @@ use profiler_common::{
     python::{Process, PythonLayout, STATUS_ACTIVE, flags, thread_local},
     walk::{
         Block, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, ReadUser as _, StackScan, attached,
-        holder,
+        holder, may_be_in,
     },
 };
 use proptest::prelude::{ProptestConfig, prop, prop_assert_eq, proptest};
@@ -185,17 +185,20 @@ fn the_nearest_is_found() {
     }
 }
 
-/// A state that another thread has made, and whose C frame is the nearest, hides those of the thread's own: it may
-/// be the one that was detached last, and that is for nobody to say.
+/// A state that another thread has made, and whose C frame is the nearest, hides those of the thread's own. It is
+/// found itself only where it is as near as the frame of an attached one has to be.
 #[test]
 fn a_state_that_was_handed_over_hides_others() {
     for layout in layouts().into_iter().filter(has_c_frames) {
         let mut interpreters = Interpreters::new(layout);
         let states = interpreters.add(&[1, 2]);
-        interpreters.run_at(states[0], above(1, 0x2000));
-        interpreters.run_at(states[1], above(1, 0x1000));
+        interpreters.run_at(states[0], above(1, 0x6000));
+        interpreters.run_at(states[1], above(1, 0x5000));
         assert_eq!(interpreters.search_all(1), Err(Outcome::StateUnknown));
-        interpreters.run_at(states[1], above(1, 0x3000));
+        interpreters.run_at(states[1], above(1, 0x1000));
+        assert_eq!(interpreters.search_all(1), Ok(states[1]));
+        assert_eq!(interpreters.search(1), Ok(states[0]));
+        interpreters.run_at(states[1], above(1, 0x7000));
         assert_eq!(interpreters.search_all(1), Ok(states[0]));
         interpreters.run_at(states[1], above(2, 0x1000));
         assert_eq!(interpreters.search_all(1), Ok(states[0]));
@@ -328,6 +331,16 @@ fn stacks_end_where_they_began() {
     assert_eq!(end(first - 0x1000), first);
     assert_eq!(end(pointer(1) + 0x1000), 0);
     assert_eq!(end(STATES), 0);
+}
+
+/// Who was seen to have a state last is in it; until somebody was seen, who made it.
+#[test]
+fn who_may_be_in_a_state() {
+    for is_own in [false, true] {
+        assert_eq!(may_be_in(is_own, None, 7), is_own);
+        assert!(may_be_in(is_own, Some(7), 7));
+        assert!(!may_be_in(is_own, Some(8), 7));
+    }
 }
 
 /// Whether the GIL's holder is taken for the thread's, with its C frame there and its maker that thread.
