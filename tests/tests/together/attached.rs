@@ -13,7 +13,7 @@ use profiler::{
         python::{
             detect::{Detection, detect},
             place::place,
-            thread_local::{self, ThreadLocal},
+            thread_local,
         },
     },
 };
@@ -41,9 +41,9 @@ fn check(command: &mut Command, who: &str, what: &str) {
     let process = procfs::stat(Pid(running.pid())).unwrap().process;
     let memory = Memory::open(process).unwrap();
     let mappings = mappings::read(process.pid).unwrap();
-    let files = mappings.iter().filter(|mapping| mapping.file.inode != 0);
+    let mut files = mappings.iter().filter(|mapping| mapping.file.inode != 0);
     let (facts, placed, thread_local) = files
-        .filter_map(|mapping| {
+        .find_map(|mapping| {
             let (_, file) = mappings::open(process.pid, mapping).ok()?;
             let data = file.data();
             let elf = Elf::parse(&data).ok()?;
@@ -53,9 +53,9 @@ fn check(command: &mut Command, who: &str, what: &str) {
             let placed = place(&facts, mapping)?;
             Some((facts, placed, thread_local::find(&elf)))
         })
-        .next()
         .unwrap();
-    let thread_local: ThreadLocal = thread_local.unwrap_or_else(|| panic!("{what}: not found"));
+    assert!(thread_local.is_some(), "{what}: not found");
+    let thread_local = thread_local.unwrap();
     let is_musl = thread_local::is_musl(&mappings);
     let place = thread_local::resolve(thread_local, placed.bias, is_musl, &memory).unwrap();
     let word = |address: u64| memory.read_u64(address).unwrap();

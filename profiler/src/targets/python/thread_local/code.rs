@@ -157,7 +157,7 @@ impl<'elf, 'data> Machine<'elf, 'data> {
             return None;
         }
         // The resolver of a descriptor takes its address and gives an offset, both in `%rax`, and
-        // keeps all else (Oliva, section 3).
+        // keeps all else.
         let rax = self.register(Register::RAX)?;
         if instruction.op0_kind() == OpKind::Memory
             && self.effective(instruction) == rax

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use profiler_common::walk::ReadUser as _;
@@ -25,6 +25,7 @@ use crate::{
             place::{Placed, place},
         },
     },
+    time::monotonic_now,
 };
 
 /// Of two threads, the one that is named runs Python and the other one waits. Which threads they are is
@@ -116,7 +117,7 @@ fn check(python: &Path, script: &Path, who: &str) -> Option<ThreadLocal> {
             .collect()
     };
     // They say who they are before they run or wait.
-    let start = Instant::now();
+    let start = monotonic_now();
     while read() != expected && start.elapsed() < Duration::from_secs(30) {
         thread::sleep(Duration::from_millis(5));
     }
