@@ -10,7 +10,7 @@ use crate::{
     config::Sampling,
     health::Health,
     id::Pid,
-    kernel::{self, Support},
+    kernel::{self, ControlError, Support},
     output::out,
     profile::{Coverage, LabelSet},
     run::{self, Session, SessionSettings},
@@ -24,22 +24,26 @@ use crate::{
 struct Check {
     name: &'static str,
     good: bool,
-    /// Whether profiling works without it.
-    optional: bool,
     says: String,
 }
 
 /// Whether the host has all that is needed.
 fn host_works(checks: &[Check]) -> bool {
-    checks.iter().all(|check| check.good || check.optional)
+    checks.iter().all(|check| check.good)
 }
 
 /// Looks at the host and its Python processes. Succeeds only if profiling would work.
 pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
     let pids: BTreeSet<Pid> = arguments.pids.iter().copied().map(Pid).collect();
-    let mut checks = host(&kernel::ask());
+    let support = kernel::ask();
+    let mut checks = host(&support);
     let coverage = sample(arguments, &mut checks);
     let mut reports = targets::survey(&pids);
+    if support.calls_crash_children {
+        for report in reports.iter_mut().filter(|it| it.hook_on_long_nops) {
+            report.hook = format!("{}, but {}", report.hook, ControlError::CallsCrashChildren);
+        }
+    }
     reports.sort_by_key(|report| report.pid);
     let refused = refused(&pids);
     let missing = refused
@@ -66,15 +70,13 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
 /// Takes samples for a while, which also shows that the kernel takes the programs; `None` where that
 /// was not asked for or is not permitted.
 fn sample(arguments: &DoctorArguments, checks: &mut Vec<Check>) -> Option<Coverage> {
-    let permitted = checks.iter().all(|check| check.good || check.optional);
-    if arguments.no_sample || !permitted {
+    if arguments.no_sample || !host_works(checks) {
         return None;
     }
     let taken = take_samples(arguments);
     checks.push(Check {
         name: "kernel programs",
         good: taken.is_ok(),
-        optional: false,
         says: match &taken {
             Ok(_) => "loaded, and taken off again".into(),
             Err(error) => format!("{error:#}"),
@@ -118,21 +120,15 @@ fn host(support: &Support) -> Vec<Check> {
         release,
         btf,
         missing_capabilities,
-        optimised_uprobes,
+        calls_crash_children: _,
         perf_events,
     } = support;
-    let check = |name, good, optional, says: String| Check {
-        name,
-        good,
-        optional,
-        says,
-    };
+    let check = |name, good, says: String| Check { name, good, says };
     vec![
-        check("kernel", true, false, release.clone()),
+        check("kernel", true, release.clone()),
         check(
             "BTF",
             *btf,
-            false,
             if *btf {
                 "yes".into()
             } else {
@@ -142,7 +138,6 @@ fn host(support: &Support) -> Vec<Check> {
         check(
             "capabilities",
             missing_capabilities.is_empty(),
-            false,
             if missing_capabilities.is_empty() {
                 "all that is needed".into()
             } else {
@@ -152,20 +147,9 @@ fn host(support: &Support) -> Vec<Check> {
         check(
             "perf events",
             perf_events.is_ok(),
-            false,
             perf_events
                 .clone()
                 .map_or_else(|reason| reason, |()| "software CPU clock".into()),
-        ),
-        check(
-            "optimised uprobes",
-            *optimised_uprobes,
-            true,
-            if *optimised_uprobes {
-                "yes".into()
-            } else {
-                "no (Linux 6.18 on x86-64 has them): spans cost a little more".into()
-            },
         ),
     ]
 }
@@ -270,11 +254,7 @@ fn as_text(
     let mut text = String::new();
     // Writing to a string cannot fail.
     for check in checks {
-        let mark = match (check.good, check.optional) {
-            (true, _) => "ok",
-            (false, true) => "--",
-            (false, false) => "NO",
-        };
+        let mark = if check.good { "ok" } else { "NO" };
         let _ = writeln!(text, "{mark}  {:<18} {}", check.name, check.says);
     }
     text.push('\n');

@@ -43,16 +43,15 @@ pub(crate) const FLAG_SAMPLED: u64 = 1;
 /// The span's parent lives in another process.
 pub(crate) const FLAG_REMOTE_PARENT: u64 = 1 << 1;
 
-/// The site and its note. `$nop` is the instruction a probe replaces, `$align` what keeps it within
-/// one cache line, `$arguments` the note's argument string.
+/// The site and its note. `$nop` is the instruction a probe replaces, `$arguments` the note's argument
+/// string.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 macro_rules! probe {
-    ($name:literal, $align:literal, $nop:literal, $arguments:literal, $($operand:tt)*) => {
+    ($name:literal, $nop:literal, $arguments:literal, $($operand:tt)*) => {
         core::arch::asm!(
-            $align,
             concat!(".globl spanprof_site_", $name),
             concat!(".hidden spanprof_site_", $name),
             concat!("spanprof_site_", $name, ":"),
@@ -82,10 +81,9 @@ macro_rules! probe {
             ".size _.stapsdt.base, 1",
             ".popsection",
             ".endif",
-            // Neither `nostack` nor `nomem`: the optimised uprobe pushes onto the stack, and the
-            // agent reads the memory that the arguments point to.
+            // Not `nomem`: the agent reads the memory that the arguments point to.
             $($operand)*
-            options(preserves_flags),
+            options(preserves_flags, nostack),
         )
     };
 }
@@ -109,9 +107,9 @@ unsafe extern "C" {
 }
 
 /// The first byte of the nop, in memory. A probe is an instruction written over it, and differs
-/// there: `int3` or `call` on x86-64, `brk` on aarch64.
+/// there: `int3` on x86-64, `brk` on aarch64.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-const NOP_FIRST_BYTE: u8 = 0x0f;
+const NOP_FIRST_BYTE: u8 = 0x90;
 #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 const NOP_FIRST_BYTE: u8 = 0x1f;
 
@@ -166,13 +164,12 @@ pub(crate) fn span_end_wanted() -> bool {
 )]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) fn span_start(start: &SpanStart) {
-    // SAFETY: the asm is a nop that reads nothing and changes nothing; a uprobe that replaces it
-    // restores every register, and pushes only where the asm is allowed to.
+    // SAFETY: the asm is a nop that reads nothing and changes nothing; a uprobe on it traps into the
+    // kernel, which restores every register.
     unsafe {
         probe!(
             "span_start",
-            ".balign 8",
-            ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
+            ".byte 0x90",
             "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13",
             in("rdi") start.trace_id_high,
             in("rsi") start.trace_id_low,
@@ -199,8 +196,7 @@ pub(crate) fn span_end(span_id: u64, trace_id_high: u64, trace_id_low: u64) {
     unsafe {
         probe!(
             "span_end",
-            ".balign 8",
-            ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
+            ".byte 0x90",
             "8@%rdi 8@%rsi 8@%rdx",
             in("rdi") span_id,
             in("rsi") trace_id_high,
@@ -222,7 +218,6 @@ pub(crate) fn span_start(start: &SpanStart) {
     unsafe {
         probe!(
             "span_start",
-            ".balign 4",
             "nop",
             "8@x0 8@x1 8@x2 8@x3 8@x4 8@x5 8@x6 8@x7 8@x8",
             in("x0") start.trace_id_high,
@@ -250,7 +245,6 @@ pub(crate) fn span_end(span_id: u64, trace_id_high: u64, trace_id_low: u64) {
     unsafe {
         probe!(
             "span_end",
-            ".balign 4",
             "nop",
             "8@x0 8@x1 8@x2",
             in("x0") span_id,

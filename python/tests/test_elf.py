@@ -2,7 +2,6 @@
 
 import io
 import platform
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,9 @@ pytestmark = pytest.mark.skipif(
     reason="the sites of x86-64 are looked at",
 )
 
-NOP = bytes.fromhex("0f1f440000")
+NOP = bytes.fromhex("90")
+# What kernels make calls of: from 6.18 on, and since July 2026. A forked child may crash there.
+CALLED = (bytes.fromhex("0f1f440000"), bytes.fromhex("662e0f1f840000000000"))
 ARGUMENTS = {
     "span_start": "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13",
     "span_end": "8@%rdi 8@%rsi 8@%rdx",
@@ -66,10 +67,11 @@ def test_notes(elf, notes):
         assert semaphore == 0
 
 
-def test_sites_are_nops_within_one_line(elf, notes):
+def test_sites_are_nops_that_no_kernel_makes_a_call_of(elf, notes):
     for _, name, _, address, _, _ in notes:
-        assert read(elf, address, 5) == NOP, name
-        assert address // 64 == (address + 4) // 64
+        assert read(elf, address, 1) == NOP, name
+        # Where one of those follows, libbpf puts a probe on that one.
+        assert not read(elf, address + 1, 10).startswith(CALLED), name
 
 
 def function_around(elf, address):
@@ -82,19 +84,13 @@ def function_around(elf, address):
     raise AssertionError(f"no function around {address:#x}")
 
 
-def test_functions_with_sites_use_no_red_zone(elf, notes):
+def test_sites_are_instructions_of_their_own(elf, notes):
     disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    for _, name, _, site, _, _ in notes:
+    for _, _, _, site, _, _ in notes:
         start, size = function_around(elf, site)
         instructions = list(disassembler.disasm(read(elf, start, size), start))
         assert sum(instruction.size for instruction in instructions) == size
         assert site in [instruction.address for instruction in instructions]
-        text = [f"{instruction.mnemonic} {instruction.op_str}" for instruction in instructions]
-        assert [line for line in text if re.search(r"\[rsp - |\[rsp \+ \w+\*.* - ", line)] == [], (
-            name
-        )
-        # A frame pointer would be another way to get below the stack pointer.
-        assert [line for line in text if "[rbp" in line] == [], name
 
 
 def test_marks_its_version(elf):
@@ -145,10 +141,10 @@ site = base + int(sys.argv[1])
 page = site & -4096
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.mprotect(ctypes.c_void_p(page), 4096, 7) == 0
-# Another nop of five bytes: what differs is the first byte, as with a probe.
-ctypes.memmove(site, bytes.fromhex("6666666690"), 5)
+# An instruction of one byte that changes nothing either: `cld`.
+ctypes.memmove(site, bytes.fromhex("fc"), 1)
 print(failures())
-ctypes.memmove(site, bytes.fromhex("0f1f440000"), 5)
+ctypes.memmove(site, bytes.fromhex("90"), 1)
 print(failures())
 """
 

@@ -2,8 +2,7 @@
 
 For every line on stdin (how many times to go round): times every processor once a round, in an order
 that changes, and answers with nanoseconds a span for each round and processor, of spans below a local root
-and of local roots, as JSON, with the first byte of each probe site: 0f is the nop, cc a trap, e8 the
-optimised call.
+and of local roots, as JSON, with the first byte of each probe site: 90 is the nop, cc a trap.
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ pub struct KernelControl {
     /// Span programs on the sites of files.
     probes: Table<SpanProbes, Vec<Attached>>,
     next_probes: u64,
+    /// Whether the probes of earlier packages would crash forked children.
+    calls_crash_children: bool,
     /// What was written last, to tell a new incarnation from the same facts written again.
     written: Table<Pid, Process>,
     next_generation: u32,
@@ -45,7 +47,11 @@ pub struct KernelControl {
 }
 
 impl KernelControl {
-    pub(super) fn new(mut ebpf: Ebpf, debug: bool) -> Result<Self, LoadError> {
+    pub(super) fn new(
+        mut ebpf: Ebpf,
+        debug: bool,
+        calls_crash_children: bool,
+    ) -> Result<Self, LoadError> {
         let log = debug
             .then(|| super::log::BpfLog::start(&mut ebpf))
             .flatten();
@@ -59,6 +65,7 @@ impl KernelControl {
             ebpf,
             probes: Table::new(),
             next_probes: 1,
+            calls_crash_children,
             written: Table::new(),
             next_generation: 1,
             _log: log,
@@ -235,6 +242,9 @@ impl Control for KernelControl {
         file: &Path,
         sites: &SpanProbeSites,
     ) -> Result<SpanProbes, ControlError> {
+        if sites.on_long_nops && self.calls_crash_children {
+            return Err(ControlError::CallsCrashChildren);
+        }
         let mut attached = Vec::new();
         // Ends first: a start without its end would stay open for ever.
         let done = self

@@ -18,7 +18,7 @@ use super::{
     control::KernelControl,
     counters::Counters,
     ring::Ring,
-    support::{has_loop, has_task_registers},
+    support::{calls_crash_children, has_loop, has_task_registers},
 };
 
 /// How the kernel side is set up.
@@ -154,7 +154,8 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
     if !super::support::may_load_programs() {
         return Err(LoadError::NotPermitted);
     }
-    let config = kernel_config(settings)?;
+    let types = KernelTypes::read()?;
+    let config = kernel_config(settings, &types)?;
     let mut loader = EbpfLoader::new();
     loader
         .override_global("CONFIG", &config, true)
@@ -187,14 +188,13 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
         load_second_half(&mut ebpf)?;
     }
     Ok(Loaded {
-        control: KernelControl::new(ebpf, settings.debug)?,
+        control: KernelControl::new(ebpf, settings.debug, calls_crash_children(&types))?,
         ring: Ring::new(ring).map_err(LoadError::Ring)?,
         counters: Counters::new(counters),
     })
 }
 
-fn kernel_config(settings: &Settings) -> Result<Config, LoadError> {
-    let types = KernelTypes::read()?;
+fn kernel_config(settings: &Settings, types: &KernelTypes) -> Result<Config, LoadError> {
     Ok(Config {
         task_tgid: types.offset(&["task_struct", "tgid"])?,
         task_pid: types.offset(&["task_struct", "pid"])?,

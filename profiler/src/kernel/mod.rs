@@ -96,6 +96,9 @@ pub struct SpanProbeSites {
     pub span_start: Vec<u64>,
     /// Sites of `span_end`.
     pub span_end: Vec<u64>,
+    /// Whether one of them is the 5-byte nop of earlier packages, of which some kernels make a call that
+    /// forked children do not survive ([`Support::calls_crash_children`]).
+    pub on_long_nops: bool,
 }
 
 /// The kernel refused something.
@@ -120,6 +123,11 @@ pub enum ControlError {
         /// What the kernel said.
         reason: String,
     },
+    /// The sites are 5-byte nops, and the kernel makes calls of those ([`Support::calls_crash_children`]).
+    #[error(
+        "its probes would crash forked children on this kernel: upgrade the Python package `spanprof`"
+    )]
+    CallsCrashChildren,
 }
 
 /// A kernel side that takes everything and does nothing: for looking at processes without

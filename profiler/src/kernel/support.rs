@@ -4,6 +4,8 @@ use std::{fs, path::Path};
 
 use rustix::thread::CapabilitySet;
 
+use super::btf::{self, KernelTypes};
+
 /// Capabilities without which nothing works. `CAP_SYS_ADMIN` stands in for the first two, as it
 /// did for all of BPF before Linux 5.8.
 const NEEDED: [(CapabilitySet, &str); 3] = [
@@ -21,8 +23,8 @@ pub struct Support {
     pub btf: bool,
     /// Capabilities this process lacks.
     pub missing_capabilities: Vec<&'static str>,
-    /// Whether uprobes on 5-byte nops are optimised into calls (Linux 6.18, x86-64).
-    pub optimised_uprobes: bool,
+    /// Whether a uprobe on a 5-byte nop becomes a call that crashes the children a process forks.
+    pub calls_crash_children: bool,
     /// Whether software CPU clock events can be opened.
     pub perf_events: Result<(), String>,
 }
@@ -31,9 +33,10 @@ pub struct Support {
 pub fn ask() -> Support {
     let release = release();
     Support {
-        btf: Path::new(super::btf::PATH).exists(),
+        btf: Path::new(btf::PATH).exists(),
         missing_capabilities: missing_capabilities(),
-        optimised_uprobes: version(&release) >= (6, 18) && cfg!(target_arch = "x86_64"),
+        // Without BTF no probe is put on.
+        calls_crash_children: KernelTypes::read().is_ok_and(|types| calls_crash_children(&types)),
         perf_events: perf_events(),
         release,
     }
@@ -42,6 +45,17 @@ pub fn ask() -> Support {
 /// Whether this process has the capabilities to load programs.
 pub(super) fn may_load_programs() -> bool {
     missing_capabilities().is_empty()
+}
+
+/// Whether a uprobe on a 5-byte nop becomes a call that crashes the children a process forks.
+///
+/// Linux 6.18 and later replace such a nop, when it has been hit once, by a call of a page that they map
+/// into the process. A forked child has the call and not the page: `arch/x86/kernel/uprobes.c` maps it with
+/// `VM_DONTCOPY`. The series that mends it ("uprobes/x86: Allow to copy uprobe trampolines on fork", July
+/// 2026) also makes calls of no 5-byte nop any more, and drops the list of those pages. So it is the list
+/// that tells, whatever a distribution has backported.
+pub(super) fn calls_crash_children(types: &KernelTypes) -> bool {
+    cfg!(target_arch = "x86_64") && types.offset(&["uprobes_state", "head_tramps"]).is_ok()
 }
 
 /// Whether the helper `bpf_task_pt_regs` exists.

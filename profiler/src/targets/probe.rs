@@ -5,8 +5,11 @@ use crate::kernel::SpanProbeSites;
 
 const START_ARGUMENTS: &[u8] = b"8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13";
 const END_ARGUMENTS: &[u8] = b"8@%rdi 8@%rsi 8@%rdx";
-/// The 5-byte nop: what the kernel can replace by a call, where anything else costs a trap.
-const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+/// The instruction of a site. The kernel emulates it after the trap, which costs half a microsecond where
+/// single-stepping costs twenty.
+const NOP: [u8; 1] = [0x90];
+/// That of earlier packages, which the kernel emulates as well, or makes a call of.
+const LONG_NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 /// `NT_STAPSDT`.
 const NOTE_TYPE: u32 = 3;
 /// Sites per file: the hook has two.
@@ -46,8 +49,8 @@ pub enum Refused {
     /// A probe's arguments are not those of the ABI.
     #[error("the probe {0} has other arguments than ABI version 1 says")]
     Arguments(String),
-    /// A probe is on an instruction that would cost a trap each time.
-    #[error("the probe {0} is not on a 5-byte nop")]
+    /// A probe is on an instruction that the kernel would have to single-step.
+    #[error("the probe {0} is not on a nop that the kernel emulates")]
     SlowSite(String),
     /// A probe is not in the file, one of the two is missing, or a symbol is.
     #[error("the hook is incomplete: a probe or the symbol spanprof_process_block is missing")]
@@ -105,7 +108,9 @@ fn facts(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<HookFacts, Refused> {
         }
         let moved = base.map_or(0, |base| base.wrapping_sub(note.base));
         let address = note.address.wrapping_add(moved);
-        if elf.bytes(address, 5) != Some(NOP5.as_slice()) {
+        if elf.bytes(address, 5) == Some(LONG_NOP.as_slice()) {
+            sites.on_long_nops = true;
+        } else if elf.bytes(address, 1) != Some(NOP.as_slice()) {
             return Err(Refused::SlowSite(name()));
         }
         list.push(elf.file_offset(address).ok_or(Refused::Incomplete)?);

@@ -29,6 +29,8 @@ pub struct Report {
     pub unsupported: Option<String>,
     /// The hook in it, in words.
     pub hook: String,
+    /// Whether its probes are on the 5-byte nops of earlier packages.
+    pub hook_on_long_nops: bool,
     /// Where its spans come from.
     pub span_source: &'static str,
     /// Of `pyroscope-io` in it: `absent`, `imported` or `running`.
@@ -98,6 +100,7 @@ impl Report {
             build,
             unsupported: known.unsupported.clone().filter(|_| interpreter.is_none()),
             hook,
+            hook_on_long_nops: matches!(&known.hook, Some(Hook::Present(it)) if it.sites.on_long_nops),
             span_source,
             service: Service::clone(&known.target.service),
         })

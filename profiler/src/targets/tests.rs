@@ -376,7 +376,7 @@ fn hook_with(version: &str, nop: &str, arguments: &str, more: &str) -> Hook {
     let text = format!(
         ".globl {version},spanprof_process_block{more}\n.type {version},@object\n\
          .type spanprof_process_block,@object\n.data\nspanprof_process_block: .8byte 0\n\
-         spanprof_process_attributes: .space 2048\n.text\n{version}: nop\none: {nop}\ntwo: .byte 0x0f,0x1f,0x44,0,0\n\
+         spanprof_process_attributes: .space 2048\n.text\n{version}: nop\none: {nop}\ntwo: nop\n\
          .section .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\nbase: .space 1\n\
          .section .note.stapsdt,\"\",\"note\"\n{}{}.section .note.GNU-stack,\"\"\n",
         note("span_start", "one", arguments),
@@ -398,7 +398,8 @@ fn hook_with(version: &str, nop: &str, arguments: &str, more: &str) -> Hook {
 /// A hook of this ABI is found; another version, other arguments and a slow site are refused.
 #[test]
 fn hooks_are_told_apart() {
-    const NOP: &str = ".byte 0x0f,0x1f,0x44,0,0";
+    const NOP: &str = "nop";
+    const LONG_NOP: &str = ".byte 0x0f,0x1f,0x44,0,0";
     const START: &str = "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13";
     let present = |more: &str| match hook_with("spanprof_abi_v1", NOP, START, more) {
         Hook::Present(facts) => facts,
@@ -409,7 +410,8 @@ fn hooks_are_told_apart() {
         process_attributes,
         ..
     } = present("");
-    assert_eq!(sites.span_end[0] - sites.span_start[0], 5);
+    assert_eq!(sites.span_end[0] - sites.span_start[0], 1);
+    assert!(!sites.on_long_nops);
     // Of a release that tells no attributes.
     assert_eq!(process_attributes, None);
     let newer = present(",spanprof_process_attributes");
@@ -423,11 +425,15 @@ fn hooks_are_told_apart() {
         hook("spanprof_abi_v1", NOP, "8@%rdi"),
         Hook::Refused(arguments)
     );
-    let slow = Refused::SlowSite("span_start".to_owned());
-    assert_eq!(
-        hook("spanprof_abi_v1", "push %rbp; sub $8,%rsp", START),
-        Hook::Refused(slow)
-    );
+    match hook("spanprof_abi_v1", LONG_NOP, START) {
+        Hook::Present(earlier) => assert!(earlier.sites.on_long_nops),
+        other => panic!("{other:?}"),
+    }
+    // A longer nop of another form, too: nobody has tried those.
+    for other in ["push %rbp; sub $8,%rsp", ".byte 0x66,0x66,0x66,0x66,0x90"] {
+        let slow = Refused::SlowSite("span_start".to_owned());
+        assert_eq!(hook("spanprof_abi_v1", other, START), Hook::Refused(slow));
+    }
 }
 
 /// The version that is found in a file, whose hook is looked for, too.

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use tests::{
+    compile::compile,
     on_every_python,
     profile::Profile,
     python::{Python, Workload, with_newest},
     spanprof::{Recorded, Recording},
 };
 
-on_every_python!(readable_context);
+on_every_python!(readable_context, forked_children);
 
 /// Tells the workload that the probes are not going to be taken off.
 const STAY: (&str, &str) = ("PROBES_STAY", "1");
@@ -84,4 +85,57 @@ fn probes_that_are_wanted() {
         roots_are_right(&recorded.profile, &facts);
         assert_eq!(recorded.count("spans_started"), 300);
     });
+}
+
+/// Children of `forks.py`, each of which hits both sites.
+const CHILDREN: &str = "40";
+
+/// Runs `forks.py` while probes are to be on; says whether they were, and how its children ended: by exit
+/// code, or by signal as a negative number.
+fn fork(python: &Python, library: &[&str]) -> (Recorded, bool, Vec<i64>) {
+    let arguments = [&[CHILDREN], library].concat();
+    let mut workload = python.start("forks.py", &arguments);
+    let pid = workload.pid();
+    let recording = Recording::start(&["--span-probes", "always", "--pid", &pid]);
+    workload.begin();
+    let facts = workload.facts("ended");
+    let ended = serde_json::from_value(facts["ended"].clone()).unwrap();
+    let probed = facts["probed"].as_bool().unwrap();
+    (recording.stop(), probed, ended)
+}
+
+/// A child that is forked while probes are on goes on under them: what the kernel has put on the sites of
+/// its parent, which has hit them, holds in the child as well.
+fn forked_children(python: &Python) {
+    let (recorded, probed, ended) = fork(python, &[]);
+    assert!(probed);
+    assert_eq!(ended, vec![0; 40]);
+    // 5 of the parent, 5 of each child.
+    assert_eq!(recorded.count("spans_started"), 205);
+    assert_eq!(recorded.count("spans_ended"), 205);
+}
+
+/// No kernel makes a child crash at the sites of earlier packages: either it does not make calls of them,
+/// or they have no probes and the agent says why.
+#[test]
+fn forked_children_with_an_earlier_package() {
+    with_newest(|python| {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("older_hook.so");
+        compile("older_hook.c", &library, &["-shared", "-fPIC"]);
+        let (recorded, probed, ended) = fork(python, &[library.to_str().unwrap()]);
+        assert_eq!(ended, vec![0; 40]);
+        let refused = recorded.ended.stderr.contains("upgrade the Python package");
+        assert_ne!(probed, refused, "{}", recorded.ended.stderr);
+        assert_eq!(recorded.count("probes_failed") > 0, refused);
+        assert!(probed || makes_calls_of_nops());
+    });
+}
+
+/// Whether this kernel may be one that makes calls of 5-byte nops: from Linux 6.18 on.
+fn makes_calls_of_nops() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|it| it.parse().ok());
+    let version: (u32, u32) = (numbers.next().unwrap(), numbers.next().unwrap());
+    version >= (6, 18)
 }

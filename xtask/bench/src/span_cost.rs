@@ -19,6 +19,8 @@ const EMPTY: &str = "empty";
 const OURS: &str = "spanprof";
 const PEER: &str = "pyroscope-otel";
 const FREQUENCY: u32 = 99;
+/// First byte of a site that has no probe.
+const NOP: &str = "90";
 const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Microseconds a span by processor: of each round its batches, in the order of their turns.
@@ -55,11 +57,11 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     for _ in 0..rounds {
         alone.add(&workload.ask(batches)?);
         let agent = start(bench, &workload, "auto")?;
-        wait_for_sites(&mut workload, |byte| byte == "0f")?;
+        wait_for_sites(&mut workload, |byte| byte == NOP)?;
         beside.add(&workload.ask(batches)?);
         agent.stop()?;
         let agent = start(bench, &workload, "always")?;
-        sites = wait_for_sites(&mut workload, |byte| byte != "0f")?;
+        sites = wait_for_sites(&mut workload, |byte| byte != NOP)?;
         let before = agent.span_runs()?;
         probed.add(&workload.ask(batches)?);
         programs.push(mean(before, agent.span_runs()?));
@@ -82,8 +84,8 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
             .to_owned(),
     );
     notes.push(format!(
-        "first byte of the probe sites: 0f, a nop, beside an agent; {sites} with `--span-probes always` \
-         (e8: optimised)"
+        "first byte of the probe sites: {NOP}, a nop, beside an agent; {sites} with `--span-probes always` \
+         (cc: a trap)"
     ));
     Ok(Report {
         name: "span-cost",
@@ -168,7 +170,6 @@ fn wait_for_sites(workload: &mut Workload, is_right: impl Fn(&str) -> bool) -> R
     let start = Instant::now();
     let mut times_right = 0;
     while start.elapsed() < ATTACH_DEADLINE {
-        // The kernel optimises a site when it is hit first, so some spans must have been made.
         let answer = workload.ask(1)?;
         let sites = answer.get("sites").context("the program names no sites")?;
         let byte = |name: &str| sites.get(name).and_then(Value::as_str).unwrap_or_default();
