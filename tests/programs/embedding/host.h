@@ -1,6 +1,6 @@
 /* What the programs that embed CPython share: CPU time to burn, and a record of which thread ran what when.
  *
- * A program runs for so many seconds, and records a stretch each time that a thread has done one and the same
+ * A program uses so many seconds of CPU time, and records a stretch each time that a thread has done one and the same
  * thing: a line `KIND TID BEGIN END CPU SPAN STACK` in the file that STATES_FILE names. BEGIN and END are
  * nanoseconds of CLOCK_BOOTTIME, which the kernel stamps samples with, CPU nanoseconds of the thread, SPAN the
  * current span's id in decimal or 0, and STACK the names of the Python functions, leaf first, `;` between them.
@@ -13,15 +13,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a program is: what it does before anybody can profile it, if that matters, what after that, and what
- * `host.act` of its Python part does. All are called with a state attached. */
+/* What a program does; but for `run`, there may be nothing. All are called with a state attached. */
 struct program {
     const char *name;
-    void (*prepare)(void);
+    /* While it is profiled. */
     void (*run)(double seconds);
+    /* Before OpenTelemetry is imported. */
+    void (*before)(void);
+    /* Thereafter, before anybody has seen it. */
+    void (*prepare)(void);
+    /* As `host.act` of the Python part. */
     void (*act)(void);
 };
-extern const struct program made, pool, moved, tasks, nested, interpreters, subinterpreters;
+extern const struct program usual, made, pool, moved, tasks, nested, interpreters, subinterpreters;
 extern const struct program *program;
 
 /* The module `host`. */
@@ -33,8 +37,8 @@ void open_record(void);
  * nobody may see Python here. */
 void burn_without_python(double seconds);
 
-/* Seconds since any beginning. */
-double now(void);
+/* Seconds of CPU time that the process has used: programs work for so many, however fast they can. */
+double used(void);
 
 /* Calls a function of `embedding.parts`, or of another module, in the interpreter that is attached; ends the
  * program if it raises. */

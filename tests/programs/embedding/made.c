@@ -15,13 +15,13 @@ static struct worker workers[] = {
     {"b", "sleep"},
 };
 enum { COUNT = sizeof workers / sizeof *workers };
-static double seconds_each;
+static double until;
 
 static void *work(void *argument) {
     struct worker *its = argument;
     PyEval_AcquireThread(its->state);
     call("wait_in", "(s)", its->span);
-    call("loop", "(ssd)", its->span, its->ways, seconds_each);
+    call("loop", "(ssd)", its->span, its->ways, until);
     PyEval_ReleaseThread(its->state);
     return NULL;
 }
@@ -34,13 +34,13 @@ static void prepare(void) {
 }
 
 static void run(double seconds) {
-    seconds_each = seconds;
+    until = used() + seconds;
     call("begin", "()");
-    call("loop", "(ssd)", "a", "spin unlocked", seconds);
+    call("loop", "(ssd)", "a", "spin unlocked", until);
     PyThreadState *mine = PyEval_SaveThread();
     for (int i = 0; i < COUNT; i++)
         pthread_join(workers[i].thread, NULL);
     PyEval_RestoreThread(mine);
 }
 
-const struct program made = {"made", prepare, run, NULL};
+const struct program made = {"made", run, .prepare = prepare};

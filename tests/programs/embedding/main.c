@@ -1,4 +1,4 @@
-/* A program that embeds CPython and hands its thread states about: `host PROGRAM SECONDS`. */
+/* A program that embeds CPython and hands its thread states about: `host PROGRAM SECONDS`, of CPU time. */
 #include "host.h"
 #include <signal.h>
 #include <stdarg.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct program *const programs[] = {&made, &tasks};
+static const struct program *const programs[] = {&usual, &made, &pool, &moved, &tasks, &nested, &interpreters, &subinterpreters};
 const struct program *program;
 
 void require(bool condition, const char *what) {
@@ -73,6 +73,8 @@ int main(int count, char **arguments) {
     open_record();
     PyImport_AppendInittab("host", PyInit_host);
     Py_InitializeEx(0);
+    if (program->before)
+        program->before();
     call("set_up", "()");
     if (program->prepare)
         program->prepare();

@@ -13,8 +13,11 @@ tracer = trace.get_tracer("embedding")
 begun = threading.Event()
 
 
-def set_up() -> None:
-    """Register a provider, and have a span made."""
+def set_up(settle_seconds: float = 0) -> None:
+    """Register a provider, and have a span made. The profiler may need some seconds to learn of it, if it is
+    at work already.
+    """
+    plain.settled = time.monotonic() + settle_seconds
     workload.set_up_tracing(service_name="embedding")
     with tracer.start_as_current_span("first of its class"):
         pass
@@ -76,11 +79,18 @@ def in_span(name: str, ways: str, seconds: float) -> None:
         BURNERS[name](ways, seconds)
 
 
-def loop(name: str, ways: str, seconds: float) -> None:
-    """Burn again and again."""
-    stop = time.monotonic() + seconds
-    while time.monotonic() < stop:
+def loop(name: str, ways: str, until: float) -> None:
+    """Burn again and again, until the process has used so much CPU time."""
+    while time.process_time() < until:
         in_span(name, ways, 0.004)
+
+
+def around_act(name: str, ways: str, seconds: float) -> None:
+    """Burn in a span before and after what the program does in a C function."""
+    with tracer.start_as_current_span(name):
+        BURNERS[name](ways, seconds)
+        host.act()
+        BURNERS[name](ways, seconds)
 
 
 def wait_in(name: str) -> None:
@@ -94,10 +104,14 @@ def begin() -> None:
     begun.set()
 
 
-def turns(name: str, turn: float, seconds: float) -> None:
+def loop_in_threads(name: str, ways: str, until: float) -> None:
+    """Burn in a thread of Python's as well."""
+    threading.Thread(target=loop, args=(name, ways, until)).start()
+
+
+def turns(name: str, turn: float, until: float) -> None:
     """Burn in turns with others, each turn in a span that stays open while the others have theirs."""
-    stop = time.monotonic() + seconds
-    while time.monotonic() < stop:
+    while time.process_time() < until:
         with tracer.start_as_current_span(name):
             BURNERS[name]("spin", turn)
             host.act()

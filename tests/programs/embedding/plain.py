@@ -20,6 +20,13 @@ def no_span() -> int:
 
 # `parts` replaces it.
 current_span = no_span
+# When all should be attributed.
+settled = 0.0
+
+
+def kind(usual: str) -> str:
+    """Tell what a stretch is that begins now."""
+    return usual if time.monotonic() >= settled else "settling"
 
 
 def stack() -> str:
@@ -34,28 +41,28 @@ def stack() -> str:
 
 def spin(seconds: float) -> None:
     """Use CPU time in Python code."""
-    span, names = current_span(), stack()
+    what, span, names = kind("attached"), current_span(), stack()
     begin, start = host.now(), time.thread_time_ns()
     until = start + int(seconds * 1e9)
     while time.thread_time_ns() < until:
         for _ in range(1000):
             pass
-    host.stretch("attached", begin, time.thread_time_ns() - start, span, names)
+    host.stretch(what, begin, time.thread_time_ns() - start, span, names)
 
 
 def unlocked(seconds: float) -> None:
     """Use CPU time in a C function of the program that has released the GIL."""
-    host.unlocked(seconds, current_span(), stack())
+    host.unlocked(kind("detached"), seconds, current_span(), stack())
 
 
 def checksum(seconds: float) -> None:
     """Use CPU time in a library that releases the GIL, again and again."""
-    span, names = current_span(), stack()
+    what, span, names = kind("detached"), current_span(), stack()
     begin, start = host.now(), time.thread_time_ns()
     until = start + int(seconds * 1e9)
     while time.thread_time_ns() < until:
         zlib.crc32(DATA)
-    host.stretch("detached", begin, time.thread_time_ns() - start, span, names)
+    host.stretch(what, begin, time.thread_time_ns() - start, span, names)
 
 
 def sleep(seconds: float) -> None:

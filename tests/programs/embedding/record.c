@@ -22,8 +22,8 @@ static int64_t nanoseconds(clockid_t clock) {
     return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
-double now(void) {
-    return nanoseconds(CLOCK_MONOTONIC) / 1e9;
+double used(void) {
+    return nanoseconds(CLOCK_PROCESS_CPUTIME_ID) / 1e9;
 }
 
 /* In one write, so that threads do not mix their lines. */
@@ -36,22 +36,23 @@ static void record(const char *kind, int64_t begin, int64_t cpu, uint64_t span, 
 }
 
 /* Uses CPU time of this thread; returns when it began and how much it was. */
-static int64_t burn(double seconds, int64_t *used) {
+static int64_t burn(double seconds, int64_t *spent) {
     int64_t begin = nanoseconds(CLOCK_BOOTTIME), cpu = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
-    while ((*used = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - cpu) < seconds * 1e9)
+    while ((*spent = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - cpu) < seconds * 1e9)
         for (volatile int i = 0; i < 20000; i++)
             ;
     return begin;
 }
 
 __attribute__((noinline)) void burn_without_python(double seconds) {
-    int64_t used, begin = burn(seconds, &used);
-    record("native", begin, used, 0, "");
+    int64_t spent, begin = burn(seconds, &spent);
+    record("native", begin, spent, 0, "");
 }
 
-__attribute__((noinline)) static void burn_detached(double seconds, uint64_t span, const char *stack) {
-    int64_t used, begin = burn(seconds, &used);
-    record("detached", begin, used, span, stack);
+__attribute__((noinline)) static void burn_detached(const char *kind, double seconds, uint64_t span,
+                                                    const char *stack) {
+    int64_t spent, begin = burn(seconds, &spent);
+    record(kind, begin, spent, span, stack);
 }
 
 static PyObject *host_now(PyObject *self, PyObject *none) {
@@ -69,15 +70,15 @@ static PyObject *host_stretch(PyObject *self, PyObject *arguments) {
     return PyLong_FromLong(0);
 }
 
-/* unlocked(seconds, span, stack): burns without the GIL, and records it. */
+/* unlocked(kind, seconds, span, stack): burns without the GIL, and records it. */
 static PyObject *host_unlocked(PyObject *self, PyObject *arguments) {
     double seconds;
-    const char *stack;
+    const char *kind, *stack;
     unsigned long long span;
-    if (!PyArg_ParseTuple(arguments, "dKs", &seconds, &span, &stack))
+    if (!PyArg_ParseTuple(arguments, "sdKs", &kind, &seconds, &span, &stack))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    burn_detached(seconds, span, stack);
+    burn_detached(kind, seconds, span, stack);
     Py_END_ALLOW_THREADS
     return PyLong_FromLong(0);
 }

@@ -47,6 +47,8 @@ pub struct Verdict {
     pub attached: Tally,
     /// Those taken in C code below Python code.
     pub detached: Tally,
+    /// Those taken in an interpreter that has just imported OpenTelemetry.
+    pub settling: Tally,
     /// Those taken where no Python may be seen.
     pub native: Tally,
     /// Those outside of the stretches: only what is wrong at any time is wrong here.
@@ -77,20 +79,31 @@ impl Verdict {
         self.tallies().map(Tally::all).iter().sum()
     }
 
+    /// Samples in stretches.
+    pub fn judged(&self) -> u64 {
+        self.all() - self.between.all()
+    }
+
     /// Those that are wrong.
     pub fn wrong(&self) -> u64 {
         self.tallies().map(|tally| tally.wrong).iter().sum()
     }
 
-    fn tallies(&self) -> [&Tally; 4] {
-        [&self.attached, &self.detached, &self.native, &self.between]
+    fn tallies(&self) -> [&Tally; 5] {
+        [
+            &self.attached,
+            &self.detached,
+            &self.settling,
+            &self.native,
+            &self.between,
+        ]
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} wrong of {}", self.wrong(), self.all())?;
-        let names = ["attached", "detached", "native", "between"];
+        let names = ["attached", "detached", "settling", "native", "between"];
         for (name, tally) in names.into_iter().zip(self.tallies()) {
             write!(formatter, "; {name} {}/{}", tally.wrong, tally.all())?;
             if !tally.unattributed.is_empty() {
@@ -240,6 +253,7 @@ fn compare(truth: &Record, sample: &SpanSample, said: &Said, verdict: &mut Verdi
             let tally = match stretch.kind {
                 Kind::Attached => &mut verdict.attached,
                 Kind::Detached => &mut verdict.detached,
+                Kind::Settling => &mut verdict.settling,
                 Kind::Native => &mut verdict.native,
             };
             (tally, said.against(stretch))

@@ -24,6 +24,8 @@ pub enum Kind {
     Attached,
     /// It ran C code below Python code, all or most of the time without a thread state attached.
     Detached,
+    /// It ran either in an interpreter that has just imported OpenTelemetry: it takes time to learn of that.
+    Settling,
     /// It ran C code on a stack that has no Python code, or whose state another thread has attached since.
     Native,
 }
@@ -124,6 +126,7 @@ fn stretch(line: &str) -> Option<(Tid, Stretch)> {
     let kind = match words.next()? {
         "attached" => Kind::Attached,
         "detached" => Kind::Detached,
+        "settling" => Kind::Settling,
         "native" => Kind::Native,
         _ => return None,
     };
