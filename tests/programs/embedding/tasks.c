@@ -2,6 +2,13 @@
  * in a call from Python to C, and one that has nothing to do with Python. Their stacks are side by side. */
 #include "host.h"
 #include <ucontext.h>
+#ifndef __GLIBC__
+/* musl declares them, and has none. */
+#define getcontext(context) require(false, "there is getcontext")
+#define makecontext(context, function, count) require(false, "there is makecontext")
+#define setcontext(context) require(false, "there is setcontext")
+#define swapcontext(from, to) require(false, "there is swapcontext")
+#endif
 
 enum { TASKS = 3, SIZE = 1 << 20 };
 static char stacks[TASKS][SIZE];

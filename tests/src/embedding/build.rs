@@ -10,92 +10,45 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use tempfile::TempDir;
 
-use super::record::Record;
+use super::{
+    interpreter::{Interpreter, Linked},
+    record::Record,
+};
 use crate::{
     compile::compile_all,
     matrix::Cell,
     python::{Workload, program},
 };
 
-/// Where distributions that know several architectures keep libraries.
-const MULTIARCH: &str = "x86_64-linux-gnu";
-
-/// How the interpreter gets into the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Linked {
-    /// As a shared library.
-    Shared,
-    /// As a part of the program's own file.
-    Static,
-    /// The same, without a table of symbols but for those that are exported.
-    Stripped,
-}
+/// Compilers for either C library.
+const GLIBC: &str = "cc";
+const MUSL: &str = "musl-gcc";
 
 /// The program for a cell.
 #[derive(Debug)]
 pub struct Host {
     cell: Cell,
-    /// As the cell sees it.
+    /// `PYTHONHOME`.
     home: PathBuf,
     /// As this process sees it.
     folder: TempDir,
 }
 
-/// Where an interpreter keeps what is needed to embed it.
-#[derive(Debug)]
-struct Files {
-    /// What the interpreter is installed below, as this process sees it.
-    prefix: PathBuf,
-    /// Version and flags of its ABI: `3.13t`.
-    abi: String,
-}
-
-impl Files {
-    fn of(cell: &Cell) -> Option<Self> {
-        let python = cell.python.as_ref().expect("asked before");
-        let (prefix, python) = if let Some(root) = &cell.root {
-            (root.join("usr"), python.clone())
-        } else {
-            let python = fs::canonicalize(python).ok()?;
-            (python.parent()?.parent()?.to_owned(), python)
-        };
-        let abi = python.file_name()?.to_str()?.strip_prefix("python")?;
-        Some(Self {
-            prefix,
-            abi: abi.to_owned(),
-        })
-    }
-
-    fn headers(&self) -> Result<Vec<PathBuf>, String> {
-        let name = format!("python{}", self.abi);
-        let include = self.prefix.join("include");
-        let headers = include.join(&name);
-        if !headers.join("Python.h").is_file() {
-            return Err(format!("there is no {}/Python.h", headers.display()));
-        }
-        Ok(vec![headers, include.clone(), include.join(MULTIARCH)])
-    }
-
-    fn library(&self, linked: Linked) -> Result<PathBuf, String> {
-        let suffix = if linked == Linked::Shared { "so" } else { "a" };
-        let name = format!("libpython{}.{suffix}", self.abi);
-        let lib = self.prefix.join("lib");
-        let folders = [lib.clone(), lib.join(MULTIARCH)];
-        let paths = folders.map(|folder| folder.join(&name));
-        let found = paths.into_iter().find(|path| path.is_file());
-        found.ok_or_else(|| format!("there is no {name} below {}", lib.display()))
-    }
-}
-
 impl Host {
     /// Compiles it; the error says what is missing.
     pub fn build(cell: &Cell, linked: Linked) -> Result<Self, String> {
-        let files = Files::of(cell).ok_or("the interpreter's file is called otherwise")?;
-        let (headers, library) = (files.headers()?, files.library(linked)?);
+        let interpreter =
+            Interpreter::of(cell).ok_or("the interpreter's file is called otherwise")?;
+        let (headers, library) = (interpreter.headers()?, interpreter.library(linked)?);
+        let compiler = if is_musl(cell) { MUSL } else { GLIBC };
+        if Command::new(compiler).arg("--version").output().is_err() {
+            return Err(format!("there is no {compiler}"));
+        }
         let folder = match &cell.root {
             Some(root) => tempfile::tempdir_in(root.join("tmp")),
             None => tempfile::tempdir(),
@@ -103,35 +56,45 @@ impl Host {
         let folder = folder.expect("a temporary folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
         let file = folder.path().join("host");
-        let mut arguments = vec![
-            "-D_GNU_SOURCE".to_owned(),
-            // No copies of the library's objects in the program.
-            "-fPIC".to_owned(),
-            "-fno-omit-frame-pointer".to_owned(),
-        ];
-        arguments.extend(headers.iter().map(|it| format!("-I{}", it.display())));
-        arguments.push(library.display().to_string());
-        match linked {
-            Linked::Shared => {
-                let lib = library.parent().expect("a file");
-                arguments.push(format!("-Wl,-rpath,{}", lib.display()));
-            }
-            Linked::Static => arguments.push("-no-pie".to_owned()),
-            Linked::Stripped => arguments.extend(["-no-pie".to_owned(), "-s".to_owned()]),
-        }
-        arguments.extend(["-rdynamic", "-lpthread", "-lm"].map(str::to_owned));
-        compile_all("cc", &sources(), &file, &arguments);
-        let home = if cell.root.is_some() {
-            PathBuf::from("/usr")
+        let library = if linked == Linked::Shared {
+            // Beside the program, as its root may not have it.
+            let copy = folder.path().join(library.file_name().expect("a file"));
+            fs::copy(&library, &copy).expect("it can be copied");
+            copy
         } else {
-            files.prefix
+            library
         };
+        let mut arguments: Vec<String> = OPTIONS.map(str::to_owned).into();
+        arguments.extend(headers.iter().map(|it| format!("-I{}", it.display())));
+        let library = library.display();
+        if linked == Linked::Shared {
+            arguments.push(library.to_string());
+        } else {
+            arguments.push(format!("-Wl,--whole-archive,{library},--no-whole-archive"));
+            arguments.extend(STATIC.map(str::to_owned));
+        }
+        if linked == Linked::Stripped {
+            arguments.push("-s".to_owned());
+        }
+        let libraries = interpreter.libraries();
+        if libraries.is_empty() {
+            arguments.extend(["-lpthread", "-lm", "-lz"].map(str::to_owned));
+        } else {
+            arguments.extend(["-nodefaultlibs", "-lgcc"].map(str::to_owned));
+            arguments.extend(libraries.iter().map(|it| it.display().to_string()));
+        }
+        compile_all(compiler, &sources(), &file, &arguments);
         let inside = inside(cell, &file);
         Ok(Self {
             cell: cell.with_python(&inside),
-            home,
+            home: interpreter.home().to_owned(),
             folder,
         })
+    }
+
+    /// Why a program cannot be run in this cell, if it cannot.
+    pub fn lacks(&self, name: &str) -> Option<&'static str> {
+        (is_musl(&self.cell) && name == "tasks").then_some("musl has no swapcontext")
     }
 
     /// Starts one of its programs; returns when it waits for the word to begin.
@@ -153,6 +116,23 @@ impl Host {
     fn record_path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+const OPTIONS: [&str; 5] = [
+    "-D_GNU_SOURCE",
+    // No copies of the library's objects in the program.
+    "-fPIC",
+    "-fno-omit-frame-pointer",
+    "-rdynamic",
+    "-Wl,-rpath,$ORIGIN",
+];
+
+/// For an interpreter that is a part of the program. Debian's archive has hash functions that need a library which
+/// is in no package; nobody calls them.
+const STATIC: [&str; 2] = ["-no-pie", "-Wl,--unresolved-symbols=ignore-in-object-files"];
+
+fn is_musl(cell: &Cell) -> bool {
+    cell.name.ends_with("-musl")
 }
 
 /// A path as a cell sees it.

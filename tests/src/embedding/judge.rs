@@ -207,9 +207,9 @@ impl Said {
             return if is_silent { Ok(None) } else { Err(()) };
         }
         let is_whole = self.stack == stretch.stack;
-        // What is there of a stack that lacks its end must be right.
-        let is_cut = self.outcome != Outcome::Complete;
-        let is_part = is_cut && stretch.stack.starts_with(&self.stack);
+        // Nothing is not wrong, and what is there of a stack that lacks its end must be right.
+        let is_cut = self.outcome != Outcome::Complete && stretch.stack.starts_with(&self.stack);
+        let is_part = self.stack.is_empty() || is_cut;
         if !is_whole && !is_part {
             return Err(());
         }

@@ -2,11 +2,13 @@
 //! what was sampled in them.
 
 mod build;
+mod interpreter;
 mod judge;
 mod record;
 
 pub use self::{
-    build::{Host, Linked},
+    build::Host,
+    interpreter::Linked,
     judge::{Tally, Verdict, judge},
     record::{Kind, Record, Stretch},
 };

@@ -47,7 +47,10 @@ pub(super) fn parts(all: bool) -> &'static [Part] {
 impl Part {
     pub(super) fn ensure(&self, folder: &Path) -> Result<()> {
         match self {
-            Self::Suite(suite) => suite.ensure(folder),
+            Self::Suite(suite) => {
+                suite.ensure(folder)?;
+                suite.ensure_development(folder)
+            }
             Self::Headers => headers::ensure(folder),
             Self::Source(build) => build.ensure(folder),
         }

@@ -22,6 +22,9 @@ pub(super) struct Suite {
     pub(super) name: &'static str,
     /// Packages to unpack, with all they depend on.
     packages: &'static [&'static str],
+    /// Packages to unpack into a folder beside it, for programs that embed its interpreters: libraries and
+    /// headers.
+    development: &'static [&'static str],
     /// What they bring.
     pub(super) interpreters: &'static [Interpreter],
 }
@@ -45,6 +48,7 @@ const DEBUG: &str = "static, not stripped, Py_DEBUG";
 pub(super) static BULLSEYE: Suite = Suite {
     name: "bullseye",
     packages: &["python3.9", "python3.9-dbg"],
+    development: &["libpython3.9", "libpython3.9-dev"],
     interpreters: &[
         Interpreter {
             name: "3.9",
@@ -64,6 +68,7 @@ pub(super) static BULLSEYE: Suite = Suite {
 pub(super) static BOOKWORM: Suite = Suite {
     name: "bookworm",
     packages: &["python3.11", "python3.11-dbg"],
+    development: &["libpython3.11", "libpython3.11-dev"],
     interpreters: &[
         Interpreter {
             name: "3.11",
@@ -83,6 +88,7 @@ pub(super) static BOOKWORM: Suite = Suite {
 pub(super) static TRIXIE: Suite = Suite {
     name: "trixie",
     packages: &["python3.13"],
+    development: &["libpython3.13", "libpython3.13-dev"],
     interpreters: &[Interpreter {
         name: "3.13",
         what: USUAL,
@@ -94,6 +100,12 @@ pub(super) static TRIXIE: Suite = Suite {
 pub(super) static SID: Suite = Suite {
     name: "sid",
     packages: &["python3.14", "python3.15", "python3.15-dbg"],
+    development: &[
+        "libpython3.14",
+        "libpython3.14-dev",
+        "libpython3.15",
+        "libpython3.15-dev",
+    ],
     interpreters: &[
         Interpreter {
             name: "3.14",
@@ -139,6 +151,25 @@ impl Suite {
             }
             for mount in ["dev", "proc", "spanprof/programs", "spanprof/packages"] {
                 fs::create_dir_all(root.join(mount))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Suite {
+    /// Unpacks what it takes to embed its interpreters, unless that was done.
+    pub(super) fn ensure_development(&self, folder: &Path) -> Result<()> {
+        let folder = folder.join("development").join(self.name);
+        once(&folder, &self.development.join(" "), |folder| {
+            say(&format!(
+                "fetching {} of Debian {} into {}",
+                self.development.join(", "),
+                self.name,
+                folder.display()
+            ));
+            for package in Apt::new(self.name)?.download_alone(self.development)? {
+                unpack(&package, folder)?;
             }
             Ok(())
         })
