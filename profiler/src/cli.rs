@@ -273,8 +273,8 @@ pub struct SamplingArguments {
     /// Most Python processes that are profiled at once [default: 4096]
     #[arg(long, env = "SPANPROF_MAX_PROCESSES", value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "COUNT")]
     pub max_processes: Option<u32>,
-    /// Most threads whose interpreter's state is remembered; docs/limits.md says what that costs
-    /// [default: 8192]
+    /// Most threads that are reckoned with: a quarter of them may have open spans at once that only the
+    /// package tells of; docs/limits.md says what that costs [default: 8192]
     #[arg(long, env = "SPANPROF_MAX_THREADS", value_parser = clap::value_parser!(u32).range(64..=1_000_000), value_name = "COUNT")]
     pub max_threads: Option<u32>,
     /// Most spans that are remembered while they are open [default: 16384]
