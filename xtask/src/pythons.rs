@@ -24,8 +24,8 @@ use crate::{command::say, python::Pip, workspace::Workspace};
 
 /// Fetch every CPython the agent is tested with, 3.8 to 3.15, and list what there is
 ///
-/// Some 1 GB below `~/.cache/spanprof` (or `SPANPROF_CACHE`), fetched and built once: Debian's packages
-/// of 3.9, 3.11, 3.13, 3.14 and 3.15, and 3.13 without the GIL and with musl, built from source. Needs
+/// Some 1.2 GB below `~/.cache/spanprof` (or `SPANPROF_CACHE`), fetched and built once: Debian's packages
+/// of 3.9, 3.11, 3.13, 3.14 and 3.15 with what it takes to embed them, and 3.13 without the GIL and with musl, built from source. Needs
 /// apt-get, dpkg, cc and make; as root on Debian it installs musl-tools.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

@@ -35,6 +35,8 @@ pub struct Host {
     cell: Cell,
     /// `PYTHONHOME`.
     home: PathBuf,
+    /// Whether the interpreter was built with `Py_DEBUG`.
+    is_debug: bool,
     /// As this process sees it.
     folder: TempDir,
 }
@@ -78,22 +80,34 @@ impl Host {
         }
         let libraries = interpreter.libraries();
         if libraries.is_empty() {
-            arguments.extend(["-lpthread", "-lm", "-lz"].map(str::to_owned));
+            arguments.extend(["-lpthread", "-lm"].map(str::to_owned));
         } else {
             arguments.extend(["-nodefaultlibs", "-lgcc"].map(str::to_owned));
             arguments.extend(libraries.iter().map(|it| it.display().to_string()));
+            // What every program has in itself, of whichever glibc.
+            arguments.push("-l:libc_nonshared.a".to_owned());
         }
         compile_all(compiler, &sources(), &file, &arguments);
         let inside = inside(cell, &file);
         Ok(Self {
             cell: cell.with_python(&inside),
             home: interpreter.home().to_owned(),
+            is_debug: interpreter.is_debug(),
             folder,
         })
     }
 
     /// Why a program cannot be run in this cell, if it cannot.
     pub fn lacks(&self, name: &str) -> Option<&'static str> {
+        let is_refused = match self.cell.minor {
+            ..12 => ["made", "pool", "moved", "tasks", "nested"].contains(&name),
+            12.. => ["pool", "moved"].contains(&name),
+        };
+        if self.is_debug && is_refused {
+            return Some(
+                "a debug build of CPython ends by an assertion where states move between threads",
+            );
+        }
         (is_musl(&self.cell) && name == "tasks").then_some("musl has no swapcontext")
     }
 

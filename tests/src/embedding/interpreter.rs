@@ -72,6 +72,11 @@ impl Interpreter {
         })
     }
 
+    /// Whether it was built with `Py_DEBUG`.
+    pub(super) fn is_debug(&self) -> bool {
+        self.abi.ends_with('d')
+    }
+
     /// `PYTHONHOME`, as the interpreter sees it.
     pub(super) fn home(&self) -> &Path {
         match self.root {
@@ -82,10 +87,11 @@ impl Interpreter {
 
     /// Folders of headers.
     pub(super) fn headers(&self) -> Result<Vec<PathBuf>, String> {
-        let name = format!("python{}", self.abi);
+        // Those of a debug build are links to the usual ones, whose ABI is the same from 3.8 on.
+        let name = format!("python{}", self.abi.trim_end_matches('d'));
         let includes = self.development.iter().map(|it| it.join("include"));
         let with_it = |include: &PathBuf| include.join(&name).join("Python.h").is_file();
-        let include = includes.clone().find(with_it);
+        let include = { includes }.find(with_it);
         let include = include.ok_or_else(|| format!("there are no headers of {name}"))?;
         Ok(vec![include.join(name), include.join(MULTIARCH), include])
     }

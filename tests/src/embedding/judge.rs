@@ -53,6 +53,8 @@ pub struct Verdict {
     pub native: Tally,
     /// Those outside of the stretches: only what is wrong at any time is wrong here.
     pub between: Tally,
+    /// CPU time of the stretches, in periods of the sampling clock.
+    periods: u64,
     /// The first of the wrong samples.
     pub shown: Vec<String>,
 }
@@ -84,6 +86,13 @@ impl Verdict {
         self.all() - self.between.all()
     }
 
+    /// How many samples there are in stretches for each that their CPU time makes: less than one where some are lost,
+    /// and where a virtual machine is not run.
+    #[expect(clippy::cast_precision_loss, reason = "some thousand samples")]
+    pub fn sampled(&self) -> f64 {
+        self.judged() as f64 / self.periods as f64
+    }
+
     /// Those that are wrong.
     pub fn wrong(&self) -> u64 {
         self.tallies().map(|tally| tally.wrong).iter().sum()
@@ -103,6 +112,7 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} wrong of {}", self.wrong(), self.all())?;
+        write!(formatter, " ({:.2} of the CPU time)", self.sampled())?;
         let names = ["attached", "detached", "settling", "native", "between"];
         for (name, tally) in names.into_iter().zip(self.tallies()) {
             write!(formatter, "; {name} {}/{}", tally.wrong, tally.all())?;
@@ -120,12 +130,19 @@ impl fmt::Display for Verdict {
 }
 
 /// Joins kept records as the agent does, and compares them sample by sample: a verdict for each process with a
-/// record of its own.
-pub fn judge(truths: &BTreeMap<u32, Record>, kept: &Path) -> BTreeMap<u32, Verdict> {
+/// record of its own. `period`: nanoseconds that a sample stands for.
+pub fn judge(truths: &BTreeMap<u32, Record>, kept: &Path, period: i64) -> BTreeMap<u32, Verdict> {
     let bytes = fs::read(kept).expect("the recording has kept its records");
     let mut join = Join::new(MAX_SPANS, Health::default());
     let mut names = Names::default();
-    let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
+    let new = |truth: &Record| Verdict {
+        periods: truth.cpu() / period.unsigned_abs(),
+        ..Verdict::default()
+    };
+    let mut verdicts: BTreeMap<u32, Verdict> = truths
+        .iter()
+        .map(|(pid, truth)| (*pid, new(truth)))
+        .collect();
     for record in records(&bytes) {
         match decode(record).expect("a record of ours") {
             Event::Sample(sample) => {

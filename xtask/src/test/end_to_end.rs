@@ -25,6 +25,9 @@ const LANES: [(&str, &str, &str); 2] = [
     ("alone", "1", "end-to-end tests, one at a time"),
 ];
 
+/// Asks tests of single samples for ten times as many.
+const FULL_COUNT: &str = "SPANPROF_FULL_COUNT";
+
 /// Runs them all.
 pub(super) fn run(
     workspace: &Workspace,
@@ -43,7 +46,8 @@ pub(super) fn run(
             .iter()
             .filter(|test| test.name.ends_with(name))
         {
-            let environment: [(&str, &OsStr); 9] = [
+            let full_count = env::var_os(FULL_COUNT);
+            let mut environment: Vec<(&str, &OsStr)> = vec![
                 ("SPANPROF_BIN", compiled.agent.as_os_str()),
                 ("SPANPROF_VENVS", OsStr::new(&pythons.list)),
                 ("SPANPROF_RELEASES", OsStr::new(&more.releases)),
@@ -54,6 +58,7 @@ pub(super) fn run(
                 ("LC_ALL", OsStr::new("C.UTF-8")),
                 ("CI", OsStr::new(if command::is_ci() { "true" } else { "" })),
             ];
+            environment.extend(full_count.iter().map(|it| (FULL_COUNT, it.as_os_str())));
             let mut command =
                 command::privileged(&test.program, &environment, "testing end to end")?;
             command
