@@ -10,7 +10,7 @@ use profiler_common::{
     python::{Process, PythonLayout},
     walk::{
         MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position, Seen, attached, code_version,
-        holder, may_be_in, see, step,
+        has_c_frames, holder, may_be_in, see, step,
     },
 };
 
@@ -199,13 +199,28 @@ fn thread_state<R: Repeat>(
         let block = &mut scratch.walk.code;
         holder(&CurrentProcess, layout, process, &position, block)
     };
+    let mut steps = Steps {
+        layout,
+        process,
+        scratch,
+        known,
+    };
     if state != 0 {
-        let seen = look_into(layout, state, scratch)?;
-        note_user(process, state, seen.maker, pointer, scratch);
-        return innermost(state, seen);
+        // SAFETY: the scratch is the one that came in.
+        let seen = look_into(layout, state, unsafe { &mut *steps.scratch })?;
+        // SAFETY: the steps hold the scratch that came in.
+        let is_its = has_c_frames(layout)
+            || unsafe { is_on_stack::<R>(&position, seen.frame.unwrap_or(0), &mut steps) };
+        if is_its {
+            // SAFETY: as above.
+            note_user(process, state, seen.maker, pointer, unsafe {
+                &*steps.scratch
+            });
+            return innermost(state, seen);
+        }
     }
     position = whole::<R>(&thread, position);
-    detached::<R>(layout, process, &position, scratch, known)
+    detached::<R>(layout, process, &position, &mut steps)
 }
 
 /// The position with the end of the stack, which most samples do not need.
@@ -298,44 +313,47 @@ fn may_be_its(process: &Process, thread_pointer: u64, scratch: &SampleScratch) -
     may_be_in(search.is_found_own != 0, user, thread_pointer)
 }
 
+/// Whether the address of a frame is on the thread's stack.
+///
+/// # Safety
+/// Nobody else holds the scratch of the steps.
+#[inline(always)]
+unsafe fn is_on_stack<R: Repeat>(position: &Position, frame: u64, steps: &mut Steps) -> bool {
+    // SAFETY: the caller vouches for the scratch; the body gets the `Steps` it expects.
+    unsafe {
+        (*steps.scratch).scan.start(position, frame);
+        let context: *mut Steps = steps;
+        repeat::<R, MAX_SCAN_STEPS, 4>(MAX_SCAN_STEPS, scan_step, context.cast());
+        (*steps.scratch).scan.is_found != 0
+    }
+}
+
 /// The state that the thread has detached.
 #[inline(always)]
 fn detached<R: Repeat>(
     layout: &PythonLayout,
     process: &Process,
     position: &Position,
-    scratch: &mut SampleScratch,
-    known: &mut KnownCodes,
+    steps: &mut Steps,
 ) -> Result<(u64, u64), Outcome> {
     let is_for_all = process.hands_states_over != 0;
-    let mut steps = Steps {
-        layout,
-        process,
-        scratch,
-        known,
-    };
-    // SAFETY: the scratch is the one that came in; the bodies get the `Steps` they expect.
+    // SAFETY: nobody else holds the scratch of the steps; the body gets the `Steps` it expects.
     let (outcome, state) = unsafe {
         let search = &mut (*steps.scratch).search;
         if search.start(&CurrentProcess, layout, process, position, is_for_all) {
-            repeat::<R, MAX_SEARCH_STEPS, 1>(
-                MAX_SEARCH_STEPS,
-                search_step,
-                (&raw mut steps).cast(),
-            );
-        }
-        let scratch = &mut *steps.scratch;
-        let has_c_frames = layout.thread_cframe != 0 || layout.thread_status != 0;
-        if !has_c_frames && scratch.search.outcome == Outcome::Complete as u32 {
-            scratch.scan.start(position, scratch.search.found_at);
-            repeat::<R, MAX_SCAN_STEPS, 4>(MAX_SCAN_STEPS, scan_step, (&raw mut steps).cast());
-            let scratch = &mut *steps.scratch;
-            if scratch.scan.is_found == 0 {
-                scratch.search.outcome = Outcome::StateUnknown as u32;
-            }
+            let context: *mut Steps = steps;
+            repeat::<R, MAX_SEARCH_STEPS, 1>(MAX_SEARCH_STEPS, search_step, context.cast());
         }
         let search = &(*steps.scratch).search;
-        (search.outcome, search.found)
+        let (outcome, found, at) = (search.outcome, search.found, search.found_at);
+        if has_c_frames(layout)
+            || outcome != Outcome::Complete as u32
+            || is_on_stack::<R>(position, at, steps)
+        {
+            (outcome, found)
+        } else {
+            (Outcome::StateUnknown as u32, found)
+        }
     };
     match Outcome::from_number(outcome) {
         Some(Outcome::Complete) => {}

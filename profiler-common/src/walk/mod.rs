@@ -30,8 +30,8 @@ pub use code::{checksum, code_version, in_part};
 pub use native::{NativeWalk, Registers};
 pub use python::{MAX_STEPS, PythonWalk, step};
 pub use thread::{
-    MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, Seen, StackScan, ThreadSearch, attached, holder,
-    may_be_in, see,
+    MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, Seen, StackScan, ThreadSearch, attached,
+    has_c_frames, holder, may_be_in, see,
 };
 
 /// Bytes copied out of a target, aligned for the fields in it.

@@ -29,6 +29,12 @@ const IDLE_FRAME: u64 = 4096;
 /// Bytes of a stack on which a frame is looked for: see [`StackScan`].
 const SCANNED: u64 = 16 << 10;
 
+/// Whether something of a state lies on the stack of the thread that runs it: from 3.10 on.
+#[inline(always)]
+pub fn has_c_frames(layout: &PythonLayout) -> bool {
+    layout.thread_cframe != 0 || layout.flags & flags::FRAME_HAS_OWNER != 0
+}
+
 /// Where a thread stands.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,7 +134,8 @@ pub fn holder<R: ReadUser>(
         return 0;
     }
     if layout.thread_cframe == 0 {
-        // Nothing of the state lies on the stack: only who executes bytecode has the GIL for certain.
+        // Nothing of the state lies on the stack: only who executes bytecode may have the GIL, and of those that
+        // wait for it in the loop its frame is not on the stack (see `StackScan`).
         let is_in_loop =
             position.instruction.wrapping_sub(process.evaluation_start) < process.evaluation_size;
         return if is_in_loop { state } else { 0 };
@@ -221,8 +228,12 @@ pub struct ThreadSearch {
     pub own_idle: u32,
     /// Other states that the thread has made.
     pub own_busy: u32,
+    /// Not 0 where a thread has made several states, one after the other: before 3.10 nothing tells who runs them.
+    pub are_made_ahead: u32,
     /// How it ended, as a number of [`Outcome`]; [`Outcome::Complete`] where `found` is the state.
     pub outcome: u32,
+    /// The thread pointer of the thread that has made the state looked at last.
+    pub last_maker: u64,
 }
 
 /// Steps a search may take: one for each thread state, one for each interpreter, and one for each frame on the way
@@ -268,7 +279,7 @@ impl ThreadSearch {
             return self.follow(reader, layout, block);
         }
         if self.interpreter == 0 {
-            return self.exhausted();
+            return self.exhausted(layout);
         }
         if self.thread == 0 {
             let next = self
@@ -284,7 +295,10 @@ impl ThreadSearch {
             return self.end(Outcome::Unreadable);
         }
         self.thread = block.u64_at(layout.thread_next);
-        let is_own = block.u64_at(layout.thread_id) == self.position.thread_pointer;
+        let maker = block.u64_at(layout.thread_id);
+        let is_own = maker == self.position.thread_pointer;
+        self.are_made_ahead |= u32::from(maker == self.last_maker);
+        self.last_maker = maker;
         if is_own || self.is_for_all != 0 {
             self.followed = state;
             self.is_own = u32::from(is_own);
@@ -373,7 +387,7 @@ impl ThreadSearch {
     fn enter<R: ReadUser>(&mut self, reader: &R, layout: &PythonLayout, interpreter: u64) -> bool {
         self.interpreter = interpreter;
         if interpreter == 0 {
-            return self.exhausted();
+            return self.exhausted(layout);
         }
         let threads = interpreter.wrapping_add(u64::from(layout.interpreter_threads));
         match reader.read_u64(threads) {
@@ -387,7 +401,10 @@ impl ThreadSearch {
 
     /// Nothing is left to look at.
     #[inline(always)]
-    fn exhausted(&mut self) -> bool {
+    fn exhausted(&mut self, layout: &PythonLayout) -> bool {
+        if !has_c_frames(layout) && self.are_made_ahead != 0 {
+            return self.end(Outcome::StateUnknown);
+        }
         // One that was handed over has to be as near as one that is attached.
         let is_near = self.is_for_all != 0 && self.position.is_near(self.found_at);
         if self.found != 0 && (self.is_found_own != 0 || is_near) {
@@ -434,10 +451,12 @@ impl StackScan {
     pub fn start(&mut self, position: &Position, wanted: u64) {
         let start = position.stack & !7;
         let most = start.wrapping_add(SCANNED);
+        // Where the end is not known a page that cannot be read ends it.
         let end = position.stack_end;
+        let is_shorter = end != 0 && end < most;
         *self = Self {
             next: start,
-            end: if most < end { most } else { end },
+            end: if is_shorter { end } else { most },
             wanted,
             is_found: 0,
         };

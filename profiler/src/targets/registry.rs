@@ -561,7 +561,8 @@ impl Targets {
                 facts: Arc::clone(facts),
                 bias: known.bias,
                 wanted: known.wanted.clone(),
-                again: again.is_some(),
+                // After an exec the looker remembers what is forgotten here.
+                again: again.is_some() || known.recipe.is_none(),
                 has_hook: known.hook_file.is_some(),
                 process_block: match &known.hook_file {
                     Some(file) if known.lacks_resource() => file.process_block,

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use profiler_common::{
-    event::PythonFrame, limits::MAX_PYTHON_FRAMES, outcome::Outcome, walk::Position,
+    event::PythonFrame,
+    limits::MAX_PYTHON_FRAMES,
+    outcome::Outcome,
+    walk::{Position, has_c_frames},
 };
 
 use crate::{
-    frame_of, has_c_frames,
+    frame_of,
     process::{Running, interpreters},
     search, walk,
 };

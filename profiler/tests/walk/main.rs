@@ -123,11 +123,6 @@ fn frame_of(reader: &impl ReadUser, layout: &PythonLayout, state: u64) -> Option
     see(reader, layout, state, &mut block)?.frame
 }
 
-/// Whether states of this layout have something on the stack of the thread that runs them.
-fn has_c_frames(layout: &PythonLayout) -> bool {
-    layout.thread_cframe != 0 || layout.flags & flags::FRAME_HAS_OWNER != 0
-}
-
 /// A layout of every kind there is: 3.10 to 3.12, and one that is like 3.13's.
 fn layouts() -> Vec<PythonLayout> {
     let tables = (8..=12).map(|minor| tables::offsets(minor, Flavour::default()).unwrap().clone());

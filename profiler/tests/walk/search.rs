@@ -5,12 +5,12 @@ use profiler_common::{
     python::{Process, PythonLayout, STATUS_ACTIVE, flags, thread_local},
     walk::{
         Block, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, ReadUser as _, StackScan, attached,
-        holder, may_be_in,
+        has_c_frames, holder, may_be_in,
     },
 };
 use proptest::prelude::{ProptestConfig, prop, prop_assert_eq, proptest};
 
-use crate::{frame_of, has_c_frames, image::Image, layouts, process, search};
+use crate::{frame_of, image::Image, layouts, process, search};
 
 const RUNTIME: u64 = 0x7f00_0000_0000;
 const STATES: u64 = 0x5500_0000_0000;
@@ -230,7 +230,13 @@ fn idle_states_have_no_frames() {
         let states = interpreters.add(&[1, 1, 2]);
         interpreters.idle(states[0]);
         interpreters.idle(states[1]);
-        assert_eq!(interpreters.search(1), Err(Outcome::NoFrame));
+        // Before 3.10 nobody can tell who runs states that were made ahead.
+        let expected = if has_c_frames(&layout) {
+            Outcome::NoFrame
+        } else {
+            Outcome::StateUnknown
+        };
+        assert_eq!(interpreters.search(1), Err(expected));
         assert_eq!(interpreters.search_all(1), Err(Outcome::StateUnknown));
     }
 }
