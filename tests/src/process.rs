@@ -181,6 +181,12 @@ impl Lines {
         find(&text).unwrap_or_else(|| panic!("no line with {needle:?} in {:#?}", text.lines))
     }
 
+    /// Whether a line comes that contains `needle`; waits for it, or for the end.
+    pub fn has(&self, needle: &str) -> bool {
+        let find = |text: &Text| text.lines.iter().any(|line| line.contains(needle));
+        find(&self.wait_until(|text| text.ended || find(text)))
+    }
+
     /// All lines so far.
     pub fn so_far(&self) -> String {
         self.wait_until(|_| true).lines.join("\n")

@@ -150,7 +150,8 @@ impl Workload {
     /// Starts a command that is a workload; returns when it waits for the word to begin.
     pub fn start(command: &mut Command) -> Self {
         let running = Running::start(command);
-        running.stdout.wait_for("\"ready\"");
+        let is_ready = running.stdout.has("\"ready\"");
+        assert!(is_ready, "{command:?}: {:#?}", running.wait());
         Self { running }
     }
 }
