@@ -328,8 +328,9 @@ impl ThreadSearch {
             false
         };
         let frame = block.u64_at(layout.thread_frame);
-        // Up to 3.12 a state has a C frame in itself that runs nothing.
-        let is_idle = frame.wrapping_sub(self.followed) < IDLE_FRAME;
+        // In 3.11 and 3.12 a state has a C frame in itself that runs nothing.
+        let is_idle = layout.flags & flags::FRAME_IN_CFRAME != 0
+            && frame.wrapping_sub(self.followed) < IDLE_FRAME;
         if frame == 0 || is_idle {
             self.own_idle = self.own_idle.wrapping_add(self.is_own);
         } else if is_attached {

@@ -241,6 +241,27 @@ fn idle_states_have_no_frames() {
     }
 }
 
+/// A frame that lies right behind its state, as an object may, is a frame.
+#[test]
+fn a_frame_beside_its_state() {
+    for layout in layouts() {
+        if layout.flags & flags::FRAME_IN_CFRAME != 0 {
+            continue;
+        }
+        let mut interpreters = Interpreters::new(layout);
+        let state = interpreters.add(&[1])[0];
+        let frame = state + 0x400;
+        let at = |offset: u16| frame + u64::from(offset);
+        interpreters
+            .image
+            .put_word(state + u64::from(layout.thread_frame), frame);
+        interpreters
+            .image
+            .put_word(at(layout.frame_previous), above(1, 0x800));
+        assert_eq!(interpreters.search(1), Ok(state));
+    }
+}
+
 /// As many states as there are steps are looked at; one more is too many.
 #[test]
 fn the_search_is_bounded() {

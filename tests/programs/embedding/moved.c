@@ -21,7 +21,7 @@ static void *take_over(void *argument) {
         protect_here(its->state);
         sem_post(&its->attached);
         /* In the span that the state came with, if it came with one. */
-        call("in_span", "(ssd)", "plain", "spin", 0.001);
+        call("go_on", "(sd)", "spin", 0.001);
         call("in_span", "(ssd)", its->after, "spin unlocked spin", 0.004);
         PyEval_ReleaseThread(its->state);
         /* The maker needs it again, to return from what it was in. */

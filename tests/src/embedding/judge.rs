@@ -62,7 +62,12 @@ pub struct Verdict {
 impl Tally {
     /// All samples.
     pub fn all(&self) -> u64 {
-        self.right + self.wrong + self.unattributed.values().sum::<u64>()
+        self.right + self.wrong + self.lacks()
+    }
+
+    /// Those that are not attributed.
+    pub fn lacks(&self) -> u64 {
+        self.unattributed.values().sum()
     }
 
     /// How many percent of the samples are attributed, rightly or not; 100 of none.

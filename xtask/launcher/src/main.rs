@@ -171,12 +171,14 @@ fn is_ours_alone(name: &str) -> bool {
         "CARGO_BUILD_TARGET",
         "OUT_DIR",
     ];
-    // The agent's own options; the others are xtask's.
-    const KEPT: [&str; 4] = [
+    // The agent's own options; the others are xtask's, and the tests'.
+    const KEPT: [&str; 6] = [
         "SPANPROF_CACHE",
         "SPANPROF_PYTHONS",
         "SPANPROF_HEADERS",
         "SPANPROF_BLESS",
+        "SPANPROF_FULL_COUNT",
+        "SPANPROF_REAL_PYROSCOPE",
     ];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         || NAMES.contains(&name)
