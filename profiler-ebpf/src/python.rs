@@ -9,8 +9,8 @@ use profiler_common::{
     outcome::Outcome,
     python::{Process, PythonLayout},
     walk::{
-        MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position, Seen, attached, code_version,
-        has_c_frames, holder, may_be_in, see, step,
+        MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position, ReadUser as _, Seen, attached_place,
+        code_version, has_c_frames, holder, may_be_in, see, step,
     },
 };
 
@@ -190,10 +190,7 @@ fn thread_state<R: Repeat>(
     let registers = scratch.registers;
     let mut position = Position::new(pointer, registers.instruction, registers.stack, 0);
     let state = if layout.runtime_current == 0 {
-        match attached(&CurrentProcess, process, pointer) {
-            Some(state) => state,
-            None => return Err(Outcome::StateUnknown),
-        }
+        attached(process, pointer, scratch)?
     } else {
         position = whole::<R>(&thread, position);
         let block = &mut scratch.walk.code;
@@ -221,6 +218,31 @@ fn thread_state<R: Repeat>(
     }
     position = whole::<R>(&thread, position);
     detached::<R>(layout, process, &position, &mut steps)
+}
+
+/// The state that the interpreter's thread-local says is attached to the thread, 0 where none is.
+#[inline(always)]
+fn attached(
+    process: &Process,
+    thread_pointer: u64,
+    scratch: &mut SampleScratch,
+) -> Result<u64, Outcome> {
+    let before = &scratch.before;
+    // `stack` has seen that the sample before was of this process, or has forgotten what it left.
+    let is_as_before = before.tid == scratch.record.header.tid
+        && before.thread_pointer == thread_pointer
+        && before.thread_state != 0;
+    let place = if is_as_before {
+        before.attached_place
+    } else {
+        attached_place(&CurrentProcess, process, thread_pointer).ok_or(Outcome::StateUnknown)?
+    };
+    scratch.attached_place = place;
+    scratch.thread_pointer = thread_pointer;
+    if place == 0 {
+        return Ok(0);
+    }
+    CurrentProcess.read_u64(place).ok_or(Outcome::Unreadable)
 }
 
 /// The position with the end of the stack, which most samples do not need.

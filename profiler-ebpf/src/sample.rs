@@ -139,6 +139,8 @@ fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) {
             0
         },
         thread_state: scratch.thread_state,
+        attached_place: scratch.attached_place,
+        thread_pointer: scratch.thread_pointer,
     };
 }
 

@@ -45,6 +45,10 @@ pub(crate) struct SampleScratch {
     pub(crate) stage_start: u64,
     /// The thread's state; 0 where it has none.
     pub(crate) thread_state: u64,
+    /// Where the thread has the interpreter's thread-local with its attached state, 0 where it has none or is not asked.
+    pub(crate) attached_place: u64,
+    /// The thread pointer, as far as it was asked for.
+    pub(crate) thread_pointer: u64,
     /// Its interpreter; 0 where the thread has no state.
     pub(crate) interpreter: u64,
     /// Whether the clock hit the thread in user mode.
@@ -77,6 +81,10 @@ pub(crate) struct Before {
     pub(crate) count: u64,
     /// The thread's state; 0 where it has none.
     pub(crate) thread_state: u64,
+    /// As in [`SampleScratch`].
+    pub(crate) attached_place: u64,
+    /// As in [`SampleScratch`].
+    pub(crate) thread_pointer: u64,
 }
 
 /// Code objects known to have been shipped: two for each of the places that addresses name, since some

@@ -30,7 +30,7 @@ pub use code::{checksum, code_version, in_part};
 pub use native::{NativeWalk, Registers};
 pub use python::{MAX_STEPS, PythonWalk, step};
 pub use thread::{
-    MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, Seen, StackScan, ThreadSearch, attached,
+    MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, Seen, StackScan, ThreadSearch, attached_place,
     has_c_frames, holder, may_be_in, see,
 };
 

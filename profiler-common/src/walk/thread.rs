@@ -83,15 +83,20 @@ impl Position {
     }
 }
 
-/// The state that the thread-local says is attached to a thread (3.12 and later): 0 where none is. `None` where
-/// the thread-local is not known, or cannot be read.
+/// Where a thread has the interpreter's thread-local with its attached state (3.12 and later): 0 where it has none,
+/// because it has never run Python. `None` where that is not known, or cannot be read. It stays where it is as long as
+/// the thread lives.
 #[inline(always)]
-pub fn attached<R: ReadUser>(reader: &R, process: &Process, thread_pointer: u64) -> Option<u64> {
+pub fn attached_place<R: ReadUser>(
+    reader: &R,
+    process: &Process,
+    thread_pointer: u64,
+) -> Option<u64> {
     /// Where a thread control block has the vector of its blocks, on x86-64.
     const VECTOR: u64 = 8;
     let entry_size = u64::from(process.thread_local_entry);
     if process.thread_local_entry == thread_local::AT_OFFSET {
-        return reader.read_u64(thread_pointer.wrapping_add(process.thread_local));
+        return Some(thread_pointer.wrapping_add(process.thread_local));
     }
     if process.thread_local_entry == thread_local::UNKNOWN {
         return None;
@@ -112,7 +117,7 @@ pub fn attached<R: ReadUser>(reader: &R, process: &Process, thread_pointer: u64)
     if block == 0 || block == u64::MAX {
         return Some(0);
     }
-    reader.read_u64(block.wrapping_add(process.thread_local))
+    Some(block.wrapping_add(process.thread_local))
 }
 
 /// The state that has the GIL (before 3.12), if that is this thread's; else 0.

@@ -6,7 +6,7 @@ use profiler_common::{
     limits::{CODE_BLOCK, MAX_PYTHON_FRAMES},
     outcome::Outcome,
     python::{PythonLayout, flags, thread_local},
-    walk::{Block, Position, ReadUser, attached, holder},
+    walk::{Block, Position, ReadUser, attached_place, holder},
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
 
@@ -132,7 +132,7 @@ proptest! {
             let mut process = process(runtime);
             for entry in [thread_local::UNKNOWN, 1, 8, 16, u32::MAX] {
                 process.thread_local_entry = entry;
-                attached(&liar, &process, thread_pointer);
+                attached_place(&liar, &process, thread_pointer);
             }
             let position = Position::new(frame, frame, thread_pointer, runtime);
             holder(&liar, &layout, &process, &position, &mut Block::zeroed());

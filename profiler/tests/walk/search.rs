@@ -4,8 +4,8 @@ use profiler_common::{
     outcome::Outcome,
     python::{Process, PythonLayout, STATUS_ACTIVE, flags, thread_local},
     walk::{
-        Block, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, ReadUser as _, StackScan, attached,
-        has_c_frames, holder, may_be_in,
+        Block, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, ReadUser as _, StackScan,
+        attached_place, has_c_frames, holder, may_be_in,
     },
 };
 use proptest::prelude::{ProptestConfig, prop, prop_assert_eq, proptest};
@@ -433,7 +433,10 @@ fn the_attached_state() {
             thread_local_entry: entry,
             ..process(RUNTIME)
         };
-        attached(image, &process, thread)
+        match attached_place(image, &process, thread)? {
+            0 => Some(0),
+            place => image.read_u64(place),
+        }
     };
     let before = 24_u64.wrapping_neg();
     assert_eq!(ask(&image, thread_local::UNKNOWN, 0, before), None);
