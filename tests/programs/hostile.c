@@ -9,7 +9,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <link.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +18,25 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { INTERPRETERS = 40, THREADS = 72, NEXT = 8, CFRAME = 56, THREAD_ID = 136 };
+enum { INTERPRETERS = 40, THREADS = 72, NEXT = 8, CFRAME = 56 };
 enum { FRAME_CODE = 0, FRAME_PREVIOUS = 8, FRAME_INSTRUCTION = 56 };
 enum { CODE_LINE = 68, CODE_FILE = 112, CODE_NAME = 128, CODE_TABLE = 136 };
 
 static char interpreter[1 << 19], thread[4096], cframe[64], frame[256], code[512], text[4096];
 
 static void put(char *at, uint64_t value) { memcpy(at, &value, sizeof value); }
+
+/* Has every thread-local word of CPython's library lead to the state: one of them says which is attached. */
+static int attach(struct dl_phdr_info *info, size_t size, void *state) {
+    (void)size;
+    if (!strstr(info->dlpi_name, "libpython") || !info->dlpi_tls_data)
+        return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_TLS)
+            for (size_t at = 0; at + 8 <= info->dlpi_phdr[i].p_memsz; at += 8)
+                put((char *)info->dlpi_tls_data + at, (uint64_t)state);
+    return 1;
+}
 
 static double now(void) {
     struct timespec time;
@@ -59,7 +71,10 @@ int main(int count, char **arguments) {
     put(interpreter + THREADS, (uint64_t)thread);
     put(thread + NEXT, (uint64_t)thread);
     if (!strcmp(how, "frames")) {
-        put(thread + THREAD_ID, (uint64_t)pthread_self());
+        /* The block is made when it is first asked for. */
+        ((void *(*)(void))dlsym(library, "_PyThreadState_UncheckedGet"))();
+        if (!dl_iterate_phdr(attach, thread))
+            return 1;
         put(thread + CFRAME, (uint64_t)cframe);
         put(cframe, (uint64_t)frame);
         put(frame + FRAME_CODE, (uint64_t)code);
