@@ -10,7 +10,7 @@ use profiler_common::{
     python::{Process, PythonLayout},
     walk::{
         MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position, ReadUser as _, Seen, attached_place,
-        code_version, has_c_frames, holder, may_be_in, see, step,
+        code_version, has_c_frames, holder, may_be_in, see, seen_in, step,
     },
 };
 
@@ -204,7 +204,15 @@ fn thread_state<R: Repeat>(
     };
     if state != 0 {
         // SAFETY: the scratch is the one that came in.
-        let seen = look_into(layout, state, unsafe { &mut *steps.scratch })?;
+        let scratch = unsafe { &mut *steps.scratch };
+        let seen = if layout.thread_cframe != 0 && layout.runtime_current != 0 {
+            // It has been read.
+            let seen = seen_in(&CurrentProcess, layout, &scratch.walk.code);
+            scratch.interpreter = seen.interpreter;
+            seen
+        } else {
+            look_into(layout, state, scratch)?
+        };
         // SAFETY: the steps hold the scratch that came in.
         let is_its = has_c_frames(layout)
             || unsafe { is_on_stack::<R>(&position, seen.frame.unwrap_or(0), &mut steps) };

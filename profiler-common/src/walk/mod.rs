@@ -31,7 +31,7 @@ pub use native::{NativeWalk, Registers};
 pub use python::{MAX_STEPS, PythonWalk, step};
 pub use thread::{
     MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, Seen, StackScan, ThreadSearch, attached_place,
-    has_c_frames, holder, may_be_in, see,
+    has_c_frames, holder, may_be_in, see, seen_in,
 };
 
 /// Bytes copied out of a target, aligned for the fields in it.

@@ -120,7 +120,7 @@ pub fn attached_place<R: ReadUser>(
     Some(block.wrapping_add(process.thread_local))
 }
 
-/// The state that has the GIL (before 3.12), if that is this thread's; else 0.
+/// The state that has the GIL (before 3.12), if that is this thread's; else 0. From 3.10 on it is then in the block.
 #[inline(always)]
 pub fn holder<R: ReadUser>(
     reader: &R,
@@ -178,11 +178,17 @@ pub fn see<R: ReadUser>(
     if !reader.read(state, CODE_BLOCK as u32, block) {
         return None;
     }
-    Some(Seen {
+    Some(seen_in(reader, layout, block))
+}
+
+/// What the state in a block says of itself.
+#[inline(always)]
+pub fn seen_in<R: ReadUser>(reader: &R, layout: &PythonLayout, block: &Block<CODE_BLOCK>) -> Seen {
+    Seen {
         maker: block.u64_at(layout.thread_id),
         interpreter: block.u64_at(layout.thread_interpreter),
         frame: below_cframe(reader, layout, block.u64_at(layout.thread_frame)),
-    })
+    }
 }
 
 #[inline(always)]

@@ -123,8 +123,9 @@ pub(super) struct Known {
     /// Its other interpreters, as of the last look, and when an unknown one was last asked for.
     pub(super) others: HashMap<InterpreterId, OtherRecipe>,
     others_asked: BootNanos,
-    /// Where its interpreter keeps the state that a thread has attached.
+    /// Where its interpreter keeps the state that a thread has attached, and whether that was checked in its threads.
     pub(super) thread_local: Option<Place>,
+    is_thread_local_checked: bool,
     layout: u32,
     seen: HashSet<FileId>,
     /// When to look at its files.
@@ -177,6 +178,7 @@ impl Known {
             others: HashMap::new(),
             others_asked: BootNanos(0),
             thread_local: None,
+            is_thread_local_checked: false,
             layout: 0,
             seen: HashSet::new(),
             due: due::Due::default(),
@@ -222,10 +224,11 @@ impl Known {
             && (self.lacks_imports() || now.0 >= asked.saturating_add(discover::REPLACED_EVERY))
     }
 
-    /// Whether where its interpreter keeps the state that a thread has attached can be found out and is not known.
+    /// Whether where its interpreter keeps the state that a thread has attached can be found out, and is not known or
+    /// was not checked.
     fn lacks_thread_local(&self) -> bool {
         let can_be_found = |facts: &Arc<Facts>| facts.thread_local.is_some();
-        self.thread_local.is_none() && self.facts.as_ref().is_some_and(can_be_found)
+        !self.is_thread_local_checked && self.facts.as_ref().is_some_and(can_be_found)
     }
 
     /// Has it looked at once more, after twice the time of the last look.
@@ -404,11 +407,14 @@ impl Targets {
             known.main_interpreter = answer.main_interpreter;
             has_news = true;
         }
-        if let Some(Ok(place)) = answer.thread_local
-            && known.thread_local != Some(place)
-        {
-            known.thread_local = Some(place);
-            has_news = true;
+        if let Some(place) = answer.thread_local {
+            let place = place.inspect_err(|reason| {
+                tracing::debug!(%pid, %reason, "looked for the attached thread state");
+            });
+            let place = place.ok();
+            known.is_thread_local_checked = place.is_some();
+            has_news |= known.thread_local != place;
+            known.thread_local = place;
         }
         if has_news {
             self.tell(pid);

@@ -18,7 +18,7 @@ use crate::{
         FileId,
         python::{
             detect::Facts,
-            thread_local::{Place, ThreadLocal, Unresolved, resolve},
+            thread_local::{Place, ThreadLocal, Unresolved, fits, resolve},
         },
     },
     time::monotonic_now,
@@ -136,10 +136,14 @@ impl Looker {
             facts: &request.facts,
             bias: request.bias,
         };
-        let thread_local = request.thread_local;
-        let thread_local =
-            thread_local.map(|(it, is_musl)| resolve(it, request.bias, is_musl, &memory));
         let interpreters = place.interpreters();
+        let thread_local = request.thread_local.map(|(it, is_musl)| {
+            let found = resolve(it, request.bias, is_musl, &memory)?;
+            let addresses: Vec<u64> = interpreters.iter().map(|it| it.address).collect();
+            fits(&memory, &request.facts.layout, &addresses, found)
+                .then_some(found)
+                .ok_or(Unresolved::Misfit)
+        });
         let main = interpreters.iter().find(|it| it.id == 0);
         let main = main.map_or(0, |it| it.address);
         let count = place.module_count(main).unwrap_or(0);

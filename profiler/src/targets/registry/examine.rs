@@ -119,7 +119,8 @@ impl Targets {
         known.bias = placed.bias;
         known.runtime = placed.runtime;
         known.code_type = placed.code_type;
-        // Of a program it is known from the file; else its loader places it.
+        // Of a program it is known from the file; else its loader places it. Either is checked.
+        known.is_thread_local_checked = false;
         known.thread_local = match facts.thread_local {
             Some(ThreadLocal::Offset(offset)) => Some(Place::Offset(offset)),
             _ => None,

@@ -6,6 +6,7 @@
 //! what is not understood has no place.
 
 mod block;
+mod check;
 mod code;
 mod place;
 mod value;
@@ -17,6 +18,7 @@ mod fuzz;
 #[cfg(test)]
 mod live;
 
+pub use check::fits;
 pub use place::{Place, Unresolved, is_musl, read_at, resolve};
 
 use crate::targets::elf::Elf;

@@ -45,6 +45,9 @@ pub enum Unresolved {
     /// The loader has not written them: it is at work, and one may ask again.
     #[error("the loader has not placed the interpreter's thread-locals yet")]
     NotRelocated,
+    /// It holds something else than a thread state in a thread that is known.
+    #[error("the place of the attached thread state holds something else")]
+    Misfit,
 }
 
 /// Whether the libc of a process is musl, by the paths of its executable mappings: its loader is its
