@@ -19,14 +19,14 @@ const CPU: usize = 0;
 const COMMON: u32 = 30;
 const DEEP: u32 = 120;
 const FOUR_THREADS: [&str; 1] = ["threads"];
-/// How often a sample of a common stack reads, and how many bytes. First what is not of frames: the state of
-/// the thread, in 3.11 and 3.12 what it points to, from 3.12 on the interpreter and its count of code objects.
+/// How often a sample of a common stack reads, and how many bytes. First what is not of frames: which state the thread
+/// has, that state, in 3.11 and 3.12 what it points to, from 3.12 on the interpreter and its count of code objects.
 /// Then frames, which lie in a page from 3.11 on, and before 3.12, where nobody counts them, each code object.
 const READS: [(&str, &[&str]); 4] = [
-    ("3.10", &["1x160", "30x104", "30x88"]),
-    ("3.11", &["1x96", "1x8", "1x3200", "30x88"]),
-    ("3.12", &["1x96", "3x8", "1x3400"]),
-    ("3.13", &["1x96", "2x8", "1x3400"]),
+    ("3.10", &["1x8", "1x256", "30x104", "30x88"]),
+    ("3.11", &["2x8", "1x256", "1x3200", "30x88"]),
+    ("3.12", &["4x8", "1x256", "1x3400"]),
+    ("3.13", &["3x8", "1x256", "1x3400"]),
 ];
 
 /// Whose common stacks are looked at stage by stage: with code objects that are read in each sample, and without.
