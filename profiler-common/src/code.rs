@@ -50,9 +50,11 @@ record! {
     }
 
     /// Who was last seen to have a thread state attached.
-    StateUse: 16 bytes {
+    StateUse: 24 bytes {
         /// The thread pointer of that thread.
         thread_pointer: u64,
+        /// That of the thread that made the state.
+        maker: u64,
         /// Start time of its process.
         process_start: u64,
     }

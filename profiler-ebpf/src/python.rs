@@ -311,6 +311,7 @@ fn note_user(
     let key = state_key(state, tgid);
     let user = StateUse {
         thread_pointer,
+        maker,
         process_start: process.start_time,
     };
     // Where the kernel refuses the update, the next sample tries again.
@@ -331,16 +332,11 @@ fn state_key(address: u64, tgid: u32) -> StateKey {
 fn may_be_its(process: &Process, thread_pointer: u64, scratch: &SampleScratch) -> bool {
     let search = &scratch.search;
     let key = state_key(search.found, scratch.record.header.tgid);
-    let mut user = None;
-    if let Some(last) = STATE_USERS.get_ptr(&key) {
-        // SAFETY: map values stay readable while the program runs. The element may be recycled for another state
-        // meanwhile, which then is one that another thread uses, or this one.
-        let last = unsafe { *last };
-        if last.process_start == process.start_time {
-            user = Some(last.thread_pointer);
-        }
-    }
-    may_be_in(search.is_found_own != 0, user, thread_pointer)
+    // SAFETY: map values stay readable while the program runs. The element may be recycled for another state
+    // meanwhile, which then is one that another thread uses, or this one.
+    let last = STATE_USERS.get_ptr(&key).map(|last| unsafe { *last });
+    let last = last.filter(|last| last.process_start == process.start_time);
+    may_be_in(search.is_found_own != 0, last.as_ref(), thread_pointer)
 }
 
 /// Whether the address of a frame is on the thread's stack.

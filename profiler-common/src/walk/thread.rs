@@ -13,6 +13,7 @@
 
 use super::{Block, ReadUser};
 use crate::{
+    code::StateUse,
     limits::{CODE_BLOCK, MAX_SEARCH},
     outcome::Outcome,
     python::{Process, PythonLayout, STATUS_ACTIVE, flags, thread_local},
@@ -199,13 +200,15 @@ fn below_cframe<R: ReadUser>(reader: &R, layout: &PythonLayout, frame: u64) -> O
     reader.read_u64(frame.wrapping_add(u64::from(layout.cframe_frame)))
 }
 
-/// Whether a thread may be in a state that it has detached, in a process that hands states over. `user` is who was last
-/// seen to have it attached: another one than this thread may have changed it since, and whoever made it is in it
-/// until somebody else was seen.
+/// Whether a thread may be in a state that it has detached, in a process that hands states over. `last` is who was last
+/// seen to have a state of this address attached: another one than this thread may have changed it since, and whoever
+/// made it is in it until somebody else was seen.
 #[inline(always)]
-pub fn may_be_in(is_own: bool, user: Option<u64>, thread_pointer: u64) -> bool {
-    match user {
-        Some(user) => user == thread_pointer,
+pub fn may_be_in(is_own: bool, last: Option<&StateUse>, thread_pointer: u64) -> bool {
+    match last {
+        // Of one that another thread has made this one has taken the address.
+        Some(last) if is_own && last.maker != thread_pointer => true,
+        Some(last) => last.thread_pointer == thread_pointer,
         None => is_own,
     }
 }

@@ -1,6 +1,7 @@
 //! Which state a thread runs in, by interpreters made up.
 
 use profiler_common::{
+    code::StateUse,
     outcome::Outcome,
     python::{Process, PythonLayout, STATUS_ACTIVE, flags, thread_local},
     walk::{
@@ -363,11 +364,29 @@ fn stacks_end_where_they_began() {
 /// Who was seen to have a state last is in it; until somebody was seen, who made it.
 #[test]
 fn who_may_be_in_a_state() {
+    let last = |thread_pointer, maker| StateUse {
+        thread_pointer,
+        maker,
+        process_start: 1,
+    };
     for is_own in [false, true] {
+        let maker = if is_own { 7 } else { 9 };
         assert_eq!(may_be_in(is_own, None, 7), is_own);
-        assert!(may_be_in(is_own, Some(7), 7));
-        assert!(!may_be_in(is_own, Some(8), 7));
+        assert!(may_be_in(is_own, Some(&last(7, maker)), 7));
+        assert!(!may_be_in(is_own, Some(&last(8, maker)), 7));
     }
+}
+
+/// Who used a state that is gone says nothing of the one that a thread has made at its address.
+#[test]
+fn states_at_an_address_that_was_used() {
+    let of_another = StateUse {
+        thread_pointer: 8,
+        maker: 9,
+        process_start: 1,
+    };
+    assert!(may_be_in(true, Some(&of_another), 7));
+    assert!(!may_be_in(false, Some(&of_another), 7));
 }
 
 /// Whether the GIL's holder is taken for the thread's, with its C frame there and its maker that thread.
