@@ -5,7 +5,6 @@ use core::{cell::Cell, ffi::c_void};
 use profiler_common::{
     code::{StateKey, StateUse},
     counter::Counter,
-    event::Header,
     outcome::Outcome,
     python::{Process, PythonLayout},
     walk::{
@@ -296,10 +295,8 @@ fn note_user(
     thread_pointer: u64,
     scratch: &SampleScratch,
 ) {
-    let Header { tgid, tid, .. } = scratch.record.header;
-    let is_as_before = state == scratch.before.thread_state && tid == scratch.before.tid;
-    let is_handed_over = maker != thread_pointer;
-    if is_as_before || (!is_handed_over && process.hands_states_over == 0) {
+    let tgid = scratch.record.header.tgid;
+    if maker == thread_pointer && process.hands_states_over == 0 {
         return;
     }
     if process.hands_states_over == 0
@@ -314,6 +311,14 @@ fn note_user(
         maker,
         process_start: process.start_time,
     };
+    // What this CPU has seen last says nothing: another one may have written since, of the same state or of the next
+    // at its address.
+    if let Some(last) = STATE_USERS.get_ptr(&key)
+        // SAFETY: map values stay readable while the program runs.
+        && unsafe { *last } == user
+    {
+        return;
+    }
     // Where the kernel refuses the update, the next sample tries again.
     let _ = STATE_USERS.insert(&key, &user, 0);
 }
