@@ -49,14 +49,16 @@ record! {
         reserved: u32,
     }
 
-    /// Who was last seen to have a thread state attached.
-    StateUse: 24 bytes {
+    /// Who was last seen to have a thread state.
+    StateUse: 32 bytes {
         /// The thread pointer of that thread.
         thread_pointer: u64,
         /// That of the thread that made the state.
         maker: u64,
         /// Start time of its process.
         process_start: u64,
+        /// Not 0 where that thread was seen to have detached it since.
+        is_detached: u64,
     }
 }
 

@@ -97,7 +97,7 @@ record! {
     /// A process whose samples are taken: value of the map of processes, keyed by thread group.
     /// Written by the agent; copied to the child at fork, stripped at exec and deleted at exit by
     /// the kernel programs.
-    Process: 88 bytes {
+    Process: 104 bytes {
         /// Start time in clock ticks since boot.
         start_time: u64,
         /// Address of `_PyRuntime`, 0 while no interpreter is known: native frames only.
@@ -120,6 +120,10 @@ record! {
         evaluation_start: u64,
         /// Its bytes.
         evaluation_size: u64,
+        /// Where the interpreter's code begins.
+        text_start: u64,
+        /// Its bytes.
+        text_size: u64,
         /// Index of the layout in the map of layouts.
         layout: u32,
         /// Which incarnation of the process's memory this is: set anew by the agent's kernel room

@@ -8,8 +8,8 @@ use profiler_common::{
     outcome::Outcome,
     python::{Process, PythonLayout},
     walk::{
-        MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position, ReadUser as _, Seen, attached_place,
-        code_version, has_c_frames, holder, may_be_in, see, seen_in, step,
+        MAX_PAGE_STEPS, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position, ReadUser as _, Seen,
+        attached_place, code_version, has_c_frames, holder, may_be_in, see, seen_in, step,
     },
 };
 
@@ -188,13 +188,16 @@ fn thread_state<R: Repeat>(
     let pointer = thread.pointer();
     let registers = scratch.registers;
     let mut position = Position::new(pointer, registers.instruction, registers.stack, 0);
-    let state = if layout.runtime_current == 0 {
+    let mut state = if layout.runtime_current == 0 {
         attached(process, pointer, scratch)?
     } else {
         position = whole::<R>(&thread, position);
         let block = &mut scratch.walk.code;
         holder(&CurrentProcess, layout, process, &position, block)
     };
+    if layout.runtime_current != 0 && !may_hold(process, state, &position, scratch) {
+        state = 0;
+    }
     let mut steps = Steps {
         layout,
         process,
@@ -213,13 +216,20 @@ fn thread_state<R: Repeat>(
             look_into(layout, state, scratch)?
         };
         // SAFETY: the steps hold the scratch that came in.
-        let is_its = has_c_frames(layout)
-            || unsafe { is_on_stack::<R>(&position, seen.frame.unwrap_or(0), &mut steps) };
+        let is_its = unsafe {
+            if !has_c_frames(layout) {
+                is_on_stack::<R>(&position, seen.frame.unwrap_or(0), &mut steps)
+            } else if layout.runtime_current != 0 {
+                let frame = scratch_cframe(layout, &steps);
+                position.is_near(frame) || is_on_one_stack::<R>(&position, frame, &mut steps)
+            } else {
+                true
+            }
+        };
         if is_its {
             // SAFETY: as above.
-            note_user(process, state, seen.maker, pointer, unsafe {
-                &*steps.scratch
-            });
+            let scratch = unsafe { &*steps.scratch };
+            note_user(process, state, seen.maker, pointer, false, scratch);
             return innermost(state, seen);
         }
     }
@@ -250,6 +260,32 @@ fn attached(
         return Ok(0);
     }
     CurrentProcess.read_u64(place).ok_or(Outcome::Unreadable)
+}
+
+/// Whether the thread on whose stack the C frame of the GIL's holder lies may be the one that has it (before 3.12). In a
+/// process that hands states over another one may have attached the state and run no Python yet. So a thread that was
+/// seen to have detached it is believed only where it is back in the interpreter's own code.
+#[inline(always)]
+fn may_hold(process: &Process, state: u64, position: &Position, scratch: &SampleScratch) -> bool {
+    if process.hands_states_over == 0
+        || position.instruction.wrapping_sub(process.text_start) < process.text_size
+    {
+        return true;
+    }
+    match last_use(process, state, scratch) {
+        Some(last) => last.is_detached == 0 || last.thread_pointer != position.thread_pointer,
+        None => true,
+    }
+}
+
+/// The C frame of the state that was read last (3.10 to 3.12).
+///
+/// # Safety
+/// Nobody else holds the scratch of the steps.
+#[inline(always)]
+unsafe fn scratch_cframe(layout: &PythonLayout, steps: &Steps) -> u64 {
+    // SAFETY: the caller vouches for the scratch.
+    unsafe { (*steps.scratch).walk.code.u64_at(layout.thread_cframe) }
 }
 
 /// The position with the end of the stack, which most samples do not need.
@@ -286,13 +322,14 @@ fn innermost(state: u64, seen: Seen) -> Result<(u64, u64), Outcome> {
     }
 }
 
-/// The thread has this state attached. In a process that hands states over it is remembered which thread has which.
+/// The thread has this state. In a process that hands states over it is remembered which thread has which.
 #[inline(always)]
 fn note_user(
     process: &Process,
     state: u64,
     maker: u64,
     thread_pointer: u64,
+    is_detached: bool,
     scratch: &SampleScratch,
 ) {
     let tgid = scratch.record.header.tgid;
@@ -310,6 +347,7 @@ fn note_user(
         thread_pointer,
         maker,
         process_start: process.start_time,
+        is_detached: u64::from(is_detached),
     };
     // What this CPU has seen last says nothing: another one may have written since, of the same state or of the next
     // at its address.
@@ -336,12 +374,18 @@ fn state_key(address: u64, tgid: u32) -> StateKey {
 #[inline(always)]
 fn may_be_its(process: &Process, thread_pointer: u64, scratch: &SampleScratch) -> bool {
     let search = &scratch.search;
-    let key = state_key(search.found, scratch.record.header.tgid);
+    let last = last_use(process, search.found, scratch);
+    may_be_in(search.is_found_own != 0, last.as_ref(), thread_pointer)
+}
+
+/// Who was last seen to have a state.
+#[inline(always)]
+fn last_use(process: &Process, state: u64, scratch: &SampleScratch) -> Option<StateUse> {
+    let key = state_key(state, scratch.record.header.tgid);
     // SAFETY: map values stay readable while the program runs. The element may be recycled for another state
     // meanwhile, which then is one that another thread uses, or this one.
     let last = STATE_USERS.get_ptr(&key).map(|last| unsafe { *last });
-    let last = last.filter(|last| last.process_start == process.start_time);
-    may_be_in(search.is_found_own != 0, last.as_ref(), thread_pointer)
+    last.filter(|last| last.process_start == process.start_time)
 }
 
 /// Whether the address of a frame is on the thread's stack.
@@ -356,6 +400,21 @@ unsafe fn is_on_stack<R: Repeat>(position: &Position, frame: u64, steps: &mut St
         let context: *mut Steps = steps;
         repeat::<R, MAX_SCAN_STEPS, 4>(MAX_SCAN_STEPS, scan_step, context.cast());
         (*steps.scratch).scan.is_found != 0
+    }
+}
+
+/// Whether what lies between the stack pointer and a C frame is of one stack.
+///
+/// # Safety
+/// Nobody else holds the scratch of the steps.
+#[inline(always)]
+unsafe fn is_on_one_stack<R: Repeat>(position: &Position, frame: u64, steps: &mut Steps) -> bool {
+    // SAFETY: the caller vouches for the scratch; the body gets the `Steps` it expects.
+    unsafe {
+        (*steps.scratch).pages.start(position, frame);
+        let context: *mut Steps = steps;
+        repeat::<R, MAX_PAGE_STEPS, 8>(MAX_PAGE_STEPS, page_step, context.cast());
+        (*steps.scratch).pages.is_whole != 0
     }
 }
 
@@ -377,10 +436,13 @@ fn detached<R: Repeat>(
         }
         let search = &(*steps.scratch).search;
         let (outcome, found, at) = (search.outcome, search.found, search.found_at);
-        if has_c_frames(layout)
-            || outcome != Outcome::Complete as u32
-            || is_on_stack::<R>(position, at, steps)
-        {
+        let is_its = outcome != Outcome::Complete as u32
+            || if has_c_frames(layout) {
+                is_on_one_stack::<R>(position, at, steps)
+            } else {
+                is_on_stack::<R>(position, at, steps)
+            };
+        if is_its {
             (outcome, found)
         } else {
             (Outcome::StateUnknown as u32, found)
@@ -397,6 +459,10 @@ fn detached<R: Repeat>(
         return Err(Outcome::StateUnknown);
     }
     let seen = look_into(layout, state, scratch)?;
+    if is_for_all {
+        let pointer = position.thread_pointer;
+        note_user(process, state, seen.maker, pointer, true, scratch);
+    }
     innermost(state, seen)
 }
 
@@ -407,8 +473,15 @@ extern "C" fn search_step(_index: u64, steps: *mut c_void) -> i64 {
         let steps = &*steps.cast::<Steps>();
         (&*steps.layout, &*steps.process, &mut *steps.scratch)
     };
-    let block = &mut scratch.walk.code;
-    i64::from(!scratch.search.step(&CurrentProcess, layout, process, block))
+    let walk = &mut scratch.walk;
+    i64::from(!scratch.search.step(&CurrentProcess, layout, process, walk))
+}
+
+/// One step of the look at the stack's pages: 0 to go on, 1 to stop.
+extern "C" fn page_step(_index: u64, steps: *mut c_void) -> i64 {
+    // SAFETY: as in `take_steps`.
+    let scratch = unsafe { &mut *(*steps.cast::<Steps>()).scratch };
+    i64::from(!scratch.pages.step(&CurrentProcess))
 }
 
 /// One step of the look at the stack: 0 to go on, 1 to stop.

@@ -10,7 +10,7 @@ use profiler_common::{
         MAX_PYTHON_FRAMES,
     },
     python::Process,
-    walk::{Block, NativeWalk, PythonWalk, Registers, StackScan, ThreadSearch},
+    walk::{Block, NativeWalk, PythonWalk, Registers, StackPages, StackScan, ThreadSearch},
 };
 
 use crate::verifier::{is_not_zero, masked};
@@ -59,6 +59,8 @@ pub(crate) struct SampleScratch {
     pub(crate) search: ThreadSearch,
     /// The look for a frame on its stack.
     pub(crate) scan: StackScan,
+    /// The look at the pages of its stack.
+    pub(crate) pages: StackPages,
     /// The native walk.
     pub(crate) native: NativeWalk,
 }

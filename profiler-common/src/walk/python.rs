@@ -57,7 +57,7 @@ impl PythonWalk {
 
     /// Has the frame at an address in `frames`; where, or `None` where it cannot be read.
     #[inline(always)]
-    fn frame_at<R: ReadUser>(
+    pub(super) fn frame_at<R: ReadUser>(
         &mut self,
         reader: &R,
         layout: &PythonLayout,

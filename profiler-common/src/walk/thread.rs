@@ -11,7 +11,7 @@
 //!
 //! Facts: `Python/pystate.c`, `Python/ceval.c`, `Python/ceval_gil.{h,c}` of CPython 3.8 to 3.15.
 
-use super::{Block, ReadUser};
+use super::{Block, PythonWalk, ReadUser};
 use crate::{
     code::StateUse,
     limits::{CODE_BLOCK, MAX_SEARCH},
@@ -78,8 +78,9 @@ impl Position {
         address >= self.stack && address < self.stack_end
     }
 
+    /// Whether an address is so little above the stack pointer that it is on the same stack.
     #[inline(always)]
-    fn is_near(&self, address: u64) -> bool {
+    pub fn is_near(&self, address: u64) -> bool {
         address.wrapping_sub(self.stack) < NEAR
     }
 }
@@ -250,7 +251,10 @@ pub struct ThreadSearch {
     pub last_maker: u64,
 }
 
-/// Steps a search may take: one for each thread state, one for each interpreter, and one for each frame on the way
+/// Frames followed in one step.
+const FRAMES_AT_ONCE: u32 = 8;
+
+/// Steps a search may take: one for each thread state, one for each interpreter, and one for eight frames on the way
 /// to a state's innermost C frame.
 pub const MAX_SEARCH_STEPS: u32 = MAX_SEARCH as u32;
 
@@ -287,11 +291,17 @@ impl ThreadSearch {
         reader: &R,
         layout: &PythonLayout,
         process: &Process,
-        block: &mut Block<CODE_BLOCK>,
+        walk: &mut PythonWalk,
     ) -> bool {
         if self.frame != 0 {
-            return self.follow(reader, layout, block);
+            for _ in 0..FRAMES_AT_ONCE {
+                if self.frame != 0 && !self.follow(reader, layout, walk) {
+                    return false;
+                }
+            }
+            return true;
         }
+        let block = &mut walk.code;
         if self.interpreter == 0 {
             return self.exhausted(layout);
         }
@@ -369,18 +379,20 @@ impl ThreadSearch {
         &mut self,
         reader: &R,
         layout: &PythonLayout,
-        block: &mut Block<CODE_BLOCK>,
+        walk: &mut PythonWalk,
     ) -> bool {
         let at = self.frame;
-        if !reader.read_part(at, u32::from(layout.frame_size), block) {
+        let Some(frame) = walk.frame_at(reader, layout, at) else {
             return self.end(Outcome::Unreadable);
-        }
+        };
         self.frame = 0;
-        if block.u8_at(layout.frame_owner) >= layout.owner_trampoline {
+        let owner = walk.frames.u8_at(frame.wrapping_add(layout.frame_owner));
+        if owner >= layout.owner_trampoline {
             self.lies_at(at);
             return true;
         }
-        self.frame = block.u64_at(layout.frame_previous);
+        let previous = frame.wrapping_add(layout.frame_previous);
+        self.frame = walk.frames.u64_at(previous);
         if self.frame == 0 {
             self.own_busy = self.own_busy.wrapping_add(self.is_own);
         }
@@ -439,6 +451,55 @@ impl ThreadSearch {
     fn end(&mut self, outcome: Outcome) -> bool {
         self.outcome = outcome as u32;
         false
+    }
+}
+
+/// A look at the pages between a thread's stack pointer and a C frame above it. Those of one stack have all been used,
+/// and so are there. Between two stacks that lie side by side there are some that never were: the unused end of the
+/// upper one, or a guard.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StackPages {
+    /// The page to look at next.
+    pub next: u64,
+    /// The last page.
+    pub last: u64,
+    /// Not 0 where all are there.
+    pub is_whole: u64,
+}
+
+/// Pages looked at in one step.
+const PAGES_AT_ONCE: u32 = 8;
+
+/// Steps a look at pages may take: 1 MiB of stack.
+pub const MAX_PAGE_STEPS: u32 = 32;
+
+impl StackPages {
+    /// Starts behind the stack pointer's page.
+    #[inline(always)]
+    pub fn start(&mut self, position: &Position, frame: u64) {
+        const PAGE: u64 = 4096;
+        *self = Self {
+            next: (position.stack & !(PAGE - 1)).wrapping_add(PAGE),
+            last: frame & !(PAGE - 1),
+            is_whole: 0,
+        };
+    }
+
+    /// Looks at some pages; false where the look has ended.
+    #[inline(always)]
+    pub fn step<R: ReadUser>(&mut self, reader: &R) -> bool {
+        for _ in 0..PAGES_AT_ONCE {
+            if self.next > self.last {
+                self.is_whole = 1;
+                return false;
+            }
+            if reader.read_u64(self.next).is_none() {
+                return false;
+            }
+            self.next = self.next.wrapping_add(4096);
+        }
+        true
     }
 }
 

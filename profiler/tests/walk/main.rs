@@ -99,13 +99,14 @@ fn search(
 ) -> Result<u64, Outcome> {
     let process = process(runtime);
     let mut search = ThreadSearch::default();
-    let mut block = Block::zeroed();
+    let mut walk = PythonWalk::from_frame(0);
     // What an earlier use has left must not matter.
-    block.bytes_mut().fill(0xa5);
+    walk.frames.bytes_mut().fill(0xa5);
+    walk.code.bytes_mut().fill(0xa5);
     search.frame = 8;
     if search.start(reader, layout, &process, position, is_for_all) {
         for _ in 0..MAX_SEARCH_STEPS {
-            if !search.step(reader, layout, &process, &mut block) {
+            if !search.step(reader, layout, &process, &mut walk) {
                 break;
             }
         }

@@ -5,8 +5,8 @@ use profiler_common::{
     outcome::Outcome,
     python::{Process, PythonLayout, STATUS_ACTIVE, flags, thread_local},
     walk::{
-        Block, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, ReadUser as _, StackScan,
-        attached_place, has_c_frames, holder, may_be_in,
+        Block, MAX_PAGE_STEPS, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, ReadUser as _,
+        StackPages, StackScan, attached_place, has_c_frames, holder, may_be_in,
     },
 };
 use proptest::prelude::{ProptestConfig, prop, prop_assert_eq, proptest};
@@ -368,6 +368,7 @@ fn who_may_be_in_a_state() {
         thread_pointer,
         maker,
         process_start: 1,
+        is_detached: 0,
     };
     for is_own in [false, true] {
         let maker = if is_own { 7 } else { 9 };
@@ -384,6 +385,7 @@ fn states_at_an_address_that_was_used() {
         thread_pointer: 8,
         maker: 9,
         process_start: 1,
+        is_detached: 0,
     };
     assert!(may_be_in(true, Some(&of_another), 7));
     assert!(!may_be_in(false, Some(&of_another), 7));
@@ -475,6 +477,57 @@ fn the_attached_state() {
         // Behind its end a vector holds anything.
         image.put_word(vector + u64::from(entry) * 4, block);
         assert_eq!(ask(&image, entry, 4, 24), Some(0));
+    }
+}
+
+/// Pages between the stack pointer and a C frame: all there, one missing, too many.
+#[test]
+fn pages_between() {
+    const PAGE: u64 = 4096;
+    let is_whole = |present: std::ops::Range<u64>, frame: u64| {
+        let mut image = Image::default();
+        for page in present {
+            image.put_word(above(1, page * PAGE), 1);
+        }
+        let mut pages = StackPages {
+            is_whole: 1,
+            ..StackPages::default()
+        };
+        pages.start(&position(1), above(1, frame));
+        for _ in 0..MAX_PAGE_STEPS {
+            if !pages.step(&image) {
+                break;
+            }
+        }
+        pages.is_whole != 0
+    };
+    assert!(is_whole(0..0, 0x800));
+    assert!(is_whole(1..10, 9 * PAGE + 8));
+    assert!(!is_whole(1..9, 9 * PAGE));
+    assert!(!is_whole(2..10, 9 * PAGE));
+    assert!(is_whole(1..256, 255 * PAGE));
+    assert!(!is_whole(1..400, 300 * PAGE));
+}
+
+/// A deep stack is followed to its C frame.
+#[test]
+fn deep_stacks_are_followed() {
+    for layout in layouts() {
+        if layout.thread_cframe != 0 || !has_c_frames(&layout) {
+            continue;
+        }
+        let mut interpreters = Interpreters::new(layout);
+        let state = interpreters.add(&[1])[0];
+        let image = &mut interpreters.image;
+        let mut next = above(1, 0x800);
+        for depth in 0..10_000 {
+            let frame = 0x5000_0000_0000 + depth * 96;
+            image.put(frame + u64::from(layout.frame_owner), &[0]);
+            image.put_word(frame + u64::from(layout.frame_previous), next);
+            next = frame;
+        }
+        image.put_word(state + u64::from(layout.thread_frame), next);
+        assert_eq!(interpreters.search(1), Ok(state));
     }
 }
 

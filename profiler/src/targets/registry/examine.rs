@@ -1,6 +1,6 @@
 //! Looking into one process, and telling the kernel what was found.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use profiler_common::{
     limits::MAX_LAYOUTS,
@@ -12,7 +12,7 @@ use crate::{
     health::Loss,
     id::{Pid, ProcessKey},
     targets::{
-        Interpreter, Mapping, mappings,
+        FileId, Interpreter, Mapping, mappings,
         probe::Hook,
         python::{
             detect::{Detection, Facts},
@@ -188,9 +188,12 @@ impl Targets {
 fn thread_facts(known: &Known) -> Process {
     let interpreter = known.target.interpreter.as_ref();
     let evaluation = interpreter.map_or(0..0, |it| it.evaluation_loop.clone());
+    let text = interpreter.map_or(0..0, |it| text_of(&known.target.mappings, it.file));
     let mut process = Process {
         evaluation_start: evaluation.start,
         evaluation_size: evaluation.end.saturating_sub(evaluation.start),
+        text_start: text.start,
+        text_size: text.end.saturating_sub(text.start),
         ..bytemuck::Zeroable::zeroed()
     };
     match known.thread_local {
@@ -210,4 +213,12 @@ fn thread_facts(known: &Known) -> Process {
         }
     }
     process
+}
+
+/// From the first to the last executable mapping of a file.
+fn text_of(mappings: &[Mapping], file: FileId) -> Range<u64> {
+    let of_file = mappings.iter().filter(|mapping| mapping.file == file);
+    let addresses = of_file.map(|mapping| mapping.addresses.clone());
+    let whole = addresses.reduce(|all, it| all.start.min(it.start)..all.end.max(it.end));
+    whole.unwrap_or(0..0)
 }
