@@ -188,15 +188,16 @@ fn thread_state<R: Repeat>(
     let pointer = thread.pointer();
     let registers = scratch.registers;
     let mut position = Position::new(pointer, registers.instruction, registers.stack, 0);
-    let mut state = if layout.runtime_current == 0 {
+    let state = if layout.runtime_current == 0 {
         attached(process, pointer, scratch)?
     } else {
         position = whole::<R>(&thread, position);
         let block = &mut scratch.walk.code;
         holder(&CurrentProcess, layout, process, &position, block)
     };
-    if layout.runtime_current != 0 && !may_hold(process, state, &position, scratch) {
-        state = 0;
+    let is_holder = layout.runtime_current != 0 && state != 0;
+    if is_holder && !may_hold(process, state, &position, scratch) {
+        return Err(Outcome::StateUnknown);
     }
     let mut steps = Steps {
         layout,

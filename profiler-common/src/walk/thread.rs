@@ -239,6 +239,10 @@ pub struct ThreadSearch {
     pub is_own: u32,
     /// Not 0 where what was found was made by the thread.
     pub is_found_own: u32,
+    /// Not 0 where what is followed is attached, which then is to another thread.
+    pub is_attached: u32,
+    /// Not 0 where what was found is.
+    pub is_found_attached: u32,
     /// States that the thread has made and that run nothing.
     pub own_idle: u32,
     /// Other states that the thread has made.
@@ -355,11 +359,9 @@ impl ThreadSearch {
         // In 3.11 and 3.12 a state has a C frame in itself that runs nothing.
         let is_idle = layout.flags & flags::FRAME_IN_CFRAME != 0
             && frame.wrapping_sub(self.followed) < IDLE_FRAME;
+        self.is_attached = u32::from(is_attached);
         if frame == 0 || is_idle {
             self.own_idle = self.own_idle.wrapping_add(self.is_own);
-        } else if is_attached {
-            // To another thread.
-            self.own_busy = self.own_busy.wrapping_add(self.is_own);
         } else if layout.thread_cframe != 0 {
             self.lies_at(block.u64_at(layout.thread_cframe));
         } else if layout.flags & flags::FRAME_HAS_OWNER != 0 {
@@ -382,10 +384,15 @@ impl ThreadSearch {
         walk: &mut PythonWalk,
     ) -> bool {
         let at = self.frame;
-        let Some(frame) = walk.frame_at(reader, layout, at) else {
-            return self.end(Outcome::Unreadable);
-        };
         self.frame = 0;
+        let Some(frame) = walk.frame_at(reader, layout, at) else {
+            if self.is_own != 0 && self.is_attached == 0 {
+                return self.end(Outcome::Unreadable);
+            }
+            // Another thread may run it meanwhile, on its own stack.
+            self.own_busy = self.own_busy.wrapping_add(self.is_own);
+            return true;
+        };
         let owner = walk.frames.u8_at(frame.wrapping_add(layout.frame_owner));
         if owner >= layout.owner_trampoline {
             self.lies_at(at);
@@ -407,6 +414,7 @@ impl ThreadSearch {
             self.found = self.followed;
             self.found_at = address;
             self.is_found_own = self.is_own;
+            self.is_found_attached = self.is_attached;
         }
     }
 
@@ -434,7 +442,9 @@ impl ThreadSearch {
         }
         // One that was handed over has to be as near as one that is attached.
         let is_near = self.is_for_all != 0 && self.position.is_near(self.found_at);
-        if self.found != 0 && (self.is_found_own != 0 || is_near) {
+        // What another thread has attached hides what lies behind it.
+        let is_free = self.found != 0 && self.is_found_attached == 0;
+        if is_free && (self.is_found_own != 0 || is_near) {
             return self.end(Outcome::Complete);
         }
         // A thread that made no state may run in one that was handed to it.

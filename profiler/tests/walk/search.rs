@@ -220,6 +220,12 @@ fn a_state_that_was_given_away_is_not_found() {
         assert_eq!(interpreters.search(1), Ok(state));
         interpreters.attach(state);
         assert_eq!(interpreters.search(1), Err(Outcome::StateUnknown));
+        // It hides what lies behind it, too.
+        let outer = interpreters.add(&[1])[0];
+        interpreters.run_at(outer, above(1, 0x2000));
+        assert_eq!(interpreters.search(1), Err(Outcome::StateUnknown));
+        interpreters.run_at(outer, above(1, 0x800));
+        assert_eq!(interpreters.search(1), Ok(outer));
     }
 }
 

@@ -25,7 +25,7 @@ struct program {
     /* As `host.act` of the Python part. */
     void (*act)(void);
 };
-extern const struct program usual, made, pool, moved, tasks, nested, interpreters, subinterpreters;
+extern const struct program usual, made, pool, churned, moved, tasks, fibers, nested, interpreters, subinterpreters;
 extern const struct program *program;
 
 /* The module `host`. */

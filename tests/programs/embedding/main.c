@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct program *const programs[] = {&usual, &made, &pool, &moved, &tasks, &nested, &interpreters, &subinterpreters};
+static const struct program *const programs[] = {
+    &usual, &made, &pool, &churned, &moved, &tasks, &fibers, &nested, &interpreters, &subinterpreters};
 const struct program *program;
 
 void require(bool condition, const char *what) {

@@ -100,7 +100,10 @@ impl Host {
     /// Why a program cannot be run in this cell, if it cannot.
     pub fn lacks(&self, name: &str) -> Option<&'static str> {
         let is_refused = match self.cell.minor {
-            ..12 => ["made", "pool", "moved", "tasks", "nested"].contains(&name),
+            ..12 => [
+                "made", "pool", "churned", "moved", "tasks", "fibers", "nested",
+            ]
+            .contains(&name),
             12.. => ["pool", "moved"].contains(&name),
         };
         if self.is_debug && is_refused {
@@ -108,7 +111,8 @@ impl Host {
                 "a debug build of CPython ends by an assertion where states move between threads",
             );
         }
-        (is_musl(&self.cell) && name == "tasks").then_some("musl has no swapcontext")
+        (is_musl(&self.cell) && ["tasks", "fibers"].contains(&name))
+            .then_some("musl has no swapcontext")
     }
 
     /// Starts one of its programs; returns when it waits for the word to begin.
