@@ -8,8 +8,9 @@ use profiler_common::{
     outcome::Outcome,
     python::{Process, PythonLayout},
     walk::{
-        MAX_PAGE_STEPS, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position, ReadUser as _, Seen,
-        attached_place, code_version, has_c_frames, holder, may_be_in, see, seen_in, step,
+        FRAMES_AT_ONCE, MAX_PAGE_STEPS, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, MAX_STEPS, Position,
+        ReadUser as _, Seen, attached_place, code_version, has_c_frames, holder, may_be_in, see,
+        seen_in, step,
     },
 };
 
@@ -219,7 +220,7 @@ fn thread_state<R: Repeat>(
         // SAFETY: the steps hold the scratch that came in.
         let is_its = unsafe {
             if !has_c_frames(layout) {
-                is_on_stack::<R>(&position, seen.frame.unwrap_or(0), &mut steps)
+                !R::BY_HELPER || is_on_stack::<R>(&position, seen.frame.unwrap_or(0), &mut steps)
             } else if layout.runtime_current != 0 {
                 let frame = scratch_cframe(layout, &steps);
                 position.is_near(frame) || is_on_one_stack::<R>(&position, frame, &mut steps)
@@ -395,6 +396,10 @@ fn last_use(process: &Process, state: u64, scratch: &SampleScratch) -> Option<St
 /// Nobody else holds the scratch of the steps.
 #[inline(always)]
 unsafe fn is_on_stack<R: Repeat>(position: &Position, frame: u64, steps: &mut Steps) -> bool {
+    if !R::BY_HELPER {
+        // So many looks are more than the verifier can follow.
+        return false;
+    }
     // SAFETY: the caller vouches for the scratch; the body gets the `Steps` it expects.
     unsafe {
         (*steps.scratch).scan.start(position, frame);
@@ -410,6 +415,10 @@ unsafe fn is_on_stack<R: Repeat>(position: &Position, frame: u64, steps: &mut St
 /// Nobody else holds the scratch of the steps.
 #[inline(always)]
 unsafe fn is_on_one_stack<R: Repeat>(position: &Position, frame: u64, steps: &mut Steps) -> bool {
+    if !R::BY_HELPER {
+        // So many looks are more than the verifier can follow.
+        return position.is_near(frame);
+    }
     // SAFETY: the caller vouches for the scratch; the body gets the `Steps` it expects.
     unsafe {
         (*steps.scratch).pages.start(position, frame);
@@ -418,6 +427,9 @@ unsafe fn is_on_one_stack<R: Repeat>(position: &Position, frame: u64, steps: &mu
         (*steps.scratch).pages.is_whole != 0
     }
 }
+
+/// Steps of the walk that a step of the search counts for, to the verifier.
+const UNROLLED_WEIGHT: u32 = 4;
 
 /// The state that the thread has detached.
 #[inline(always)]
@@ -433,7 +445,17 @@ fn detached<R: Repeat>(
         let search = &mut (*steps.scratch).search;
         if search.start(&CurrentProcess, layout, process, position, is_for_all) {
             let context: *mut Steps = steps;
-            repeat::<R, MAX_SEARCH_STEPS, 1>(MAX_SEARCH_STEPS, search_step, context.cast());
+            if R::BY_HELPER {
+                let step = search_step::<FRAMES_AT_ONCE>;
+                repeat::<R, MAX_SEARCH_STEPS, 1>(MAX_SEARCH_STEPS, step, context.cast());
+            } else {
+                let step = search_step::<1>;
+                repeat::<R, MAX_SEARCH_STEPS, UNROLLED_WEIGHT>(
+                    MAX_SEARCH_STEPS,
+                    step,
+                    context.cast(),
+                );
+            }
         }
         let search = &(*steps.scratch).search;
         let (outcome, found, at) = (search.outcome, search.found, search.found_at);
@@ -468,14 +490,17 @@ fn detached<R: Repeat>(
 }
 
 /// One step of the search: 0 to go on, 1 to stop.
-extern "C" fn search_step(_index: u64, steps: *mut c_void) -> i64 {
+extern "C" fn search_step<const FRAMES: u32>(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: as in `take_steps`.
     let (layout, process, scratch) = unsafe {
         let steps = &*steps.cast::<Steps>();
         (&*steps.layout, &*steps.process, &mut *steps.scratch)
     };
     let walk = &mut scratch.walk;
-    i64::from(!scratch.search.step(&CurrentProcess, layout, process, walk))
+    let goes_on = scratch
+        .search
+        .step::<_, FRAMES>(&CurrentProcess, layout, process, walk);
+    i64::from(!goes_on)
 }
 
 /// One step of the look at the stack's pages: 0 to go on, 1 to stop.

@@ -255,8 +255,8 @@ pub struct ThreadSearch {
     pub last_maker: u64,
 }
 
-/// Frames followed in one step.
-const FRAMES_AT_ONCE: u32 = 8;
+/// Frames followed in one step, where the verifier follows that once.
+pub const FRAMES_AT_ONCE: u32 = 8;
 
 /// Steps a search may take: one for each thread state, one for each interpreter, and one for eight frames on the way
 /// to a state's innermost C frame.
@@ -290,7 +290,7 @@ impl ThreadSearch {
 
     /// Looks at one thread state, frame or interpreter; false where the search has ended and `outcome` says how.
     #[inline(always)]
-    pub fn step<R: ReadUser>(
+    pub fn step<R: ReadUser, const FRAMES: u32>(
         &mut self,
         reader: &R,
         layout: &PythonLayout,
@@ -298,7 +298,7 @@ impl ThreadSearch {
         walk: &mut PythonWalk,
     ) -> bool {
         if self.frame != 0 {
-            for _ in 0..FRAMES_AT_ONCE {
+            for _ in 0..FRAMES {
                 if self.frame != 0 && !self.follow(reader, layout, walk) {
                     return false;
                 }

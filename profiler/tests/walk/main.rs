@@ -27,7 +27,8 @@ use profiler_common::{
     outcome::Outcome,
     python::{Process, PythonLayout, flags},
     walk::{
-        Block, MAX_SEARCH_STEPS, MAX_STEPS, Position, PythonWalk, ReadUser, ThreadSearch, see, step,
+        Block, FRAMES_AT_ONCE, MAX_SEARCH_STEPS, MAX_STEPS, Position, PythonWalk, ReadUser,
+        ThreadSearch, see, step,
     },
 };
 
@@ -106,7 +107,7 @@ fn search(
     search.frame = 8;
     if search.start(reader, layout, &process, position, is_for_all) {
         for _ in 0..MAX_SEARCH_STEPS {
-            if !search.step(reader, layout, &process, &mut walk) {
+            if !search.step::<_, FRAMES_AT_ONCE>(reader, layout, &process, &mut walk) {
                 break;
             }
         }
