@@ -188,54 +188,32 @@ fn thread_state<R: Repeat>(
     let thread = Thread::<R>::current();
     let pointer = thread.pointer();
     let registers = scratch.registers;
-    let mut position = Position::new(pointer, registers.instruction, registers.stack, 0);
-    let state = if layout.runtime_current == 0 {
-        attached(process, pointer, scratch)?
-    } else {
-        position = whole::<R>(&thread, position);
-        let block = &mut scratch.walk.code;
-        holder(&CurrentProcess, layout, process, &position, block)
-    };
-    let is_holder = layout.runtime_current != 0 && state != 0;
-    if is_holder && !may_hold(process, state, &position, scratch) {
-        return Err(Outcome::StateUnknown);
+    if layout.runtime_current == 0 {
+        let state = attached(process, pointer, scratch)?;
+        if state != 0 {
+            let seen = look_into(layout, state, scratch)?;
+            note_user(process, state, seen.maker, pointer, false, scratch);
+            return innermost(state, seen);
+        }
     }
+    // Most samples do not need the end of the stack.
+    let position = Position::new(
+        pointer,
+        registers.instruction,
+        registers.stack,
+        thread.first_stack(),
+    );
     let mut steps = Steps {
         layout,
         process,
         scratch,
         known,
     };
-    if state != 0 {
-        // SAFETY: the scratch is the one that came in.
-        let scratch = unsafe { &mut *steps.scratch };
-        let seen = if layout.thread_cframe != 0 && layout.runtime_current != 0 {
-            // It has been read.
-            let seen = seen_in(&CurrentProcess, layout, &scratch.walk.code);
-            scratch.interpreter = seen.interpreter;
-            seen
-        } else {
-            look_into(layout, state, scratch)?
-        };
-        // SAFETY: the steps hold the scratch that came in.
-        let is_its = unsafe {
-            if !has_c_frames(layout) {
-                !R::BY_HELPER || is_on_stack::<R>(&position, seen.frame.unwrap_or(0), &mut steps)
-            } else if layout.runtime_current != 0 {
-                let frame = scratch_cframe(layout, &steps);
-                position.is_near(frame) || is_on_one_stack::<R>(&position, frame, &mut steps)
-            } else {
-                true
-            }
-        };
-        if is_its {
-            // SAFETY: as above.
-            let scratch = unsafe { &*steps.scratch };
-            note_user(process, state, seen.maker, pointer, false, scratch);
-            return innermost(state, seen);
-        }
+    if layout.runtime_current != 0
+        && let Some((state, seen)) = held::<R>(layout, process, &position, &mut steps)?
+    {
+        return innermost(state, seen);
     }
-    position = whole::<R>(&thread, position);
     detached::<R>(layout, process, &position, &mut steps)
 }
 
@@ -280,25 +258,54 @@ fn may_hold(process: &Process, state: u64, position: &Position, scratch: &Sample
     }
 }
 
-/// The C frame of the state that was read last (3.10 to 3.12).
-///
-/// # Safety
-/// Nobody else holds the scratch of the steps.
+/// The state that has the GIL (before 3.12), if that is this thread's.
 #[inline(always)]
-unsafe fn scratch_cframe(layout: &PythonLayout, steps: &Steps) -> u64 {
-    // SAFETY: the caller vouches for the scratch.
-    unsafe { (*steps.scratch).walk.code.u64_at(layout.thread_cframe) }
-}
-
-/// The position with the end of the stack, which most samples do not need.
-#[inline(always)]
-fn whole<R: Repeat>(thread: &Thread<R>, position: Position) -> Position {
-    Position::new(
+fn held<R: Repeat>(
+    layout: &PythonLayout,
+    process: &Process,
+    position: &Position,
+    steps: &mut Steps,
+) -> Result<Option<(u64, Seen)>, Outcome> {
+    // SAFETY: nobody else holds the scratch of the steps.
+    let scratch = unsafe { &mut *steps.scratch };
+    let block = &mut scratch.walk.code;
+    let state = holder(&CurrentProcess, layout, process, position, block);
+    if state == 0 {
+        return Ok(None);
+    }
+    if !may_hold(process, state, position, scratch) {
+        return Err(Outcome::StateUnknown);
+    }
+    let (seen, is_its) = if has_c_frames(layout) {
+        // It has been read.
+        let seen = seen_in(&CurrentProcess, layout, &scratch.walk.code);
+        let frame = scratch.walk.code.u64_at(layout.thread_cframe);
+        // SAFETY: as above.
+        let is_its =
+            position.is_near(frame) || unsafe { is_on_one_stack::<R>(position, frame, steps) };
+        (seen, is_its)
+    } else {
+        let seen = look_into(layout, state, scratch)?;
+        let frame = seen.frame.unwrap_or(0);
+        // SAFETY: as above.
+        let is_its = !R::BY_HELPER || unsafe { is_on_stack::<R>(position, frame, steps) };
+        (seen, is_its)
+    };
+    if !is_its {
+        return Ok(None);
+    }
+    // SAFETY: as above.
+    let scratch = unsafe { &mut *steps.scratch };
+    scratch.interpreter = seen.interpreter;
+    note_user(
+        process,
+        state,
+        seen.maker,
         position.thread_pointer,
-        position.instruction,
-        position.stack,
-        thread.first_stack(),
-    )
+        false,
+        scratch,
+    );
+    Ok(Some((state, seen)))
 }
 
 /// What a state says of itself, its interpreter among it.

@@ -19,6 +19,7 @@ use super::{
     labels,
     opentelemetry::{
         looker::{Answer, Request},
+        others::OtherRecipe,
         recipe::NoRecipe,
     },
     probe::Hook,
@@ -50,9 +51,6 @@ const LOOK_LAST: u64 = 5_000_000_000;
 const MAX_WANTED: usize = 16;
 /// Mappings of one process are read anew at most this often, in nanoseconds.
 const REFRESH: u64 = 500_000_000;
-
-/// How the spans of an interpreter beside the main one are read, or why they are not.
-type OtherRecipe = Arc<Result<SpanRecipe, NoRecipe>>;
 
 /// Which processes are profiled.
 #[derive(Clone, Debug, PartialEq, Eq)]

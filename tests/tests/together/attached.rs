@@ -42,7 +42,7 @@ fn check(command: &mut Command, who: &str, what: &str) {
     let memory = Memory::open(process).unwrap();
     let mappings = mappings::read(process.pid).unwrap();
     let mut files = mappings.iter().filter(|mapping| mapping.file.inode != 0);
-    let (facts, placed, thread_local) = files
+    let (facts, placed) = files
         .find_map(|mapping| {
             let (_, file) = mappings::open(process.pid, mapping).ok()?;
             let data = file.data();
@@ -51,11 +51,11 @@ fn check(command: &mut Command, who: &str, what: &str) {
                 return None;
             };
             let placed = place(&facts, mapping)?;
-            Some((facts, placed, thread_local::find(&elf)))
+            Some((facts, placed))
         })
         .unwrap();
-    assert!(thread_local.is_some(), "{what}: not found");
-    let thread_local = thread_local.unwrap();
+    assert!(facts.thread_local.is_some(), "{what}: not found");
+    let thread_local = facts.thread_local.unwrap();
     let is_musl = thread_local::is_musl(&mappings);
     let place = thread_local::resolve(thread_local, placed.bias, is_musl, &memory).unwrap();
     let word = |address: u64| memory.read_u64(address).unwrap();

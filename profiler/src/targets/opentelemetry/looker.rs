@@ -7,7 +7,7 @@ use profiler_common::{context::SpanRecipe, event::HookProcess, walk::ReadUser as
 use super::{
     attributes,
     memory::Memory,
-    others::Others,
+    others::{OtherRecipe, Others},
     recipe::{self, NoRecipe, NodeTypes},
 };
 use crate::{
@@ -77,7 +77,7 @@ pub struct Answer {
     /// Address of its main interpreter; 0 where that is not known.
     pub main_interpreter: u64,
     /// Its other interpreters, and how to read their current spans.
-    pub others: Vec<(InterpreterId, Arc<Result<SpanRecipe, NoRecipe>>)>,
+    pub others: Vec<(InterpreterId, OtherRecipe)>,
     /// Where the thread-local lies, if that was to be found out; or why it is not known yet.
     pub thread_local: Option<Result<Place, Unresolved>>,
     /// Its resource, if that was to be read and is there.

@@ -10,6 +10,6 @@ pub mod looker;
 pub mod memory;
 pub mod objects;
 pub mod offsets;
-mod others;
+pub mod others;
 pub mod recipe;
 pub mod tables;

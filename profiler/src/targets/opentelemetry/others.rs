@@ -15,14 +15,15 @@ const MAX_REMEMBERED: usize = 16_384;
 /// Interpreters whose recipes are worked out in one look: whoever makes many is looked at more often.
 const MAX_AT_ONCE: usize = 64;
 
+/// How the spans of an interpreter beside the main one are read, or why they are not.
+pub type OtherRecipe = Arc<Result<SpanRecipe, NoRecipe>>;
+
 /// What the looks at other interpreters have found so far.
 #[derive(Debug, Default)]
 pub(super) struct Others {
     /// By interpreter, with how many modules that had imported.
-    known: HashMap<(ProcessKey, InterpreterId), (u64, Recipe)>,
+    known: HashMap<(ProcessKey, InterpreterId), (u64, OtherRecipe)>,
 }
-
-type Recipe = Arc<Result<SpanRecipe, NoRecipe>>;
 
 impl Others {
     /// The recipes of a process's interpreters but the main one. Those are looked at that are new, that have imported
@@ -33,7 +34,7 @@ impl Others {
         place: &Place<'_>,
         types: Option<NodeTypes>,
         interpreters: &[InterpreterId],
-    ) -> Vec<(InterpreterId, Recipe)> {
+    ) -> Vec<(InterpreterId, OtherRecipe)> {
         let Some(types) = types else {
             return Vec::new();
         };
@@ -49,7 +50,7 @@ impl Others {
             };
             let key = (request.process, interpreter);
             let before = self.known.get(&key);
-            let is_current = |(before, recipe): &&(u64, Recipe)| {
+            let is_current = |(before, recipe): &&(u64, OtherRecipe)| {
                 *before == count && !request.again && still_fits(recipe, place)
             };
             let before = before.filter(is_current);

@@ -216,7 +216,9 @@ fn facts(
         interpreter_version_cache: offsets.offsets.interpreter_version_cache,
         interpreter_code_version: offsets.offsets.interpreter_code_version,
         code_counter: code_counter(elf, version),
-        thread_local: thread_local::find(elf).filter(|_| version >= (3, 12, 0)),
+        thread_local: (version >= (3, 12, 0))
+            .then(|| thread_local::find(elf))
+            .flatten(),
         objects: objects(elf),
     })
 }

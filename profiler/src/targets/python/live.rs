@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 use profiler_common::python::{PythonLayout, flags};
@@ -38,6 +39,26 @@ pub(crate) fn interpreters() -> Vec<PathBuf> {
         launcher::skip("no CPython 3.8 to 3.15 here");
     }
     found
+}
+
+/// The interpreter in a process: what its file says, and where it lies.
+pub(crate) fn found(pid: Pid) -> (Arc<Facts>, Placed) {
+    mappings::read(pid)
+        .unwrap()
+        .iter()
+        .filter(|mapping| mapping.file.inode != 0)
+        .find_map(|mapping| {
+            let data = mappings::open(pid, mapping).unwrap().1.data();
+            match detect(&Elf::parse(&data).unwrap()) {
+                Detection::Found(facts) => {
+                    let placed = place(&facts, mapping).unwrap();
+                    Some((facts, placed))
+                }
+                Detection::NotPython => None,
+                Detection::Unsupported(reason) => panic!("{reason}"),
+            }
+        })
+        .unwrap()
 }
 
 struct Running {
@@ -110,26 +131,6 @@ impl Running {
             .collect()
     }
 
-    fn found(&self) -> (std::sync::Arc<Facts>, Placed) {
-        let pid = Pid(self.child.id());
-        mappings::read(pid)
-            .unwrap()
-            .iter()
-            .filter(|mapping| mapping.file.inode != 0)
-            .find_map(|mapping| {
-                let data = mappings::open(pid, mapping).unwrap().1.data();
-                match detect(&Elf::parse(&data).unwrap()) {
-                    Detection::Found(facts) => {
-                        let placed = place(&facts, mapping).unwrap();
-                        Some((facts, placed))
-                    }
-                    Detection::NotPython => None,
-                    Detection::Unsupported(reason) => panic!("{reason}"),
-                }
-            })
-            .unwrap()
-    }
-
     /// Names and first lines of the main thread's frames, leaf first.
     fn stack(&self, layout: &PythonLayout, placed: &Placed) -> Vec<(String, u32)> {
         let interpreter = self.word(placed.runtime + u64::from(layout.runtime_interpreters));
@@ -180,7 +181,7 @@ impl Running {
 fn layouts_fit_running_interpreters() {
     for python in interpreters() {
         let running = Running::start(&python);
-        let (facts, placed) = running.found();
+        let (facts, placed) = found(Pid(running.child.id()));
         let (_, minor, micro) = facts.version;
         println!(
             "{}: 3.{minor}.{micro} by {}, stripped {}, relocatable {}",

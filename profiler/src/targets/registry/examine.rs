@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use profiler_common::{
     limits::MAX_LAYOUTS,
-    python::{Process, PythonLayout, thread_local},
+    python::{Process, PythonLayout},
 };
 
 use super::{Known, Scope, Targets, hooks::HookFile, sdk};
@@ -196,21 +196,8 @@ fn thread_facts(known: &Known) -> Process {
         text_size: text.end.saturating_sub(text.start),
         ..bytemuck::Zeroable::zeroed()
     };
-    match known.thread_local {
-        None => process.thread_local_entry = thread_local::UNKNOWN,
-        Some(Place::Offset(offset)) => {
-            process.thread_local_entry = thread_local::AT_OFFSET;
-            process.thread_local = offset.cast_unsigned();
-        }
-        Some(Place::Dynamic {
-            module,
-            offset,
-            entry_size,
-        }) => {
-            process.thread_local_entry = u32::from(entry_size);
-            process.thread_local_module = u32::try_from(module).unwrap_or(u32::MAX);
-            process.thread_local = offset;
-        }
+    if let Some(place) = known.thread_local {
+        place.note_in(&mut process);
     }
     process
 }

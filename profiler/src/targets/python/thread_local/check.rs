@@ -36,23 +36,10 @@ pub fn fits<R: ReadUser>(
 mod tests {
     use std::collections::HashMap;
 
-    use profiler_common::walk::{Block, ReadUser};
-
     use super::{Place, fits};
-    use crate::targets::python::{flavour::Flavour, layout::validate, tables};
-
-    /// Memory of words.
-    struct Words(HashMap<u64, u64>);
-
-    impl ReadUser for Words {
-        fn read<const N: usize>(&self, _: u64, _: u32, _: &mut Block<N>) -> bool {
-            false
-        }
-
-        fn read_u64(&self, address: u64) -> Option<u64> {
-            self.0.get(&address).copied()
-        }
-    }
+    use crate::targets::python::{
+        flavour::Flavour, layout::validate, tables, thread_local::words::Words,
+    };
 
     /// Two threads: nothing, a state of the process, and what is gone fit; anything else does not.
     #[test]

@@ -11,19 +11,14 @@ use std::{
 
 use profiler_common::walk::ReadUser as _;
 
-use super::{ThreadLocal, find, is_musl, read_at, resolve};
+use super::{ThreadLocal, is_musl, read_at, resolve};
 use crate::{
     id::Pid,
     targets::{
-        elf::Elf,
         mappings,
         opentelemetry::memory::Memory,
         procfs,
-        python::{
-            detect::{Detection, Facts, detect},
-            live::interpreters,
-            place::{Placed, place},
-        },
+        python::live::{found, interpreters},
     },
     time::monotonic_now,
 };
@@ -53,25 +48,6 @@ impl Drop for Running {
     }
 }
 
-/// A file with an interpreter in a process: what it says of itself, where it is, and how it reaches its
-/// thread-local.
-fn interpreter(pid: Pid) -> (Facts, Placed, Option<ThreadLocal>) {
-    mappings::read(pid)
-        .unwrap()
-        .iter()
-        .filter(|mapping| mapping.file.inode != 0)
-        .find_map(|mapping| {
-            let data = mappings::open(pid, mapping).unwrap().1.data();
-            let elf = Elf::parse(&data).unwrap();
-            let Detection::Found(facts) = detect(&elf) else {
-                return None;
-            };
-            let placed = place(&facts, mapping).unwrap();
-            Some(((*facts).clone(), placed, find(&elf)))
-        })
-        .unwrap()
-}
-
 /// Checks two threads of which one runs Python; `None` if the interpreter has no thread-local.
 fn check(python: &Path, script: &Path, who: &str) -> Option<ThreadLocal> {
     let child = Command::new(python)
@@ -89,9 +65,9 @@ fn check(python: &Path, script: &Path, who: &str) -> Option<ThreadLocal> {
         .collect();
     let pid = Pid(running.0.id());
     let memory = Memory::open(procfs::stat(pid).unwrap().process).unwrap();
-    let (facts, placed, thread_local) = interpreter(pid);
-    assert_eq!(thread_local.is_some(), facts.version >= (3, 12, 0));
-    let thread_local = thread_local?;
+    let (facts, placed) = found(pid);
+    assert_eq!(facts.thread_local.is_some(), facts.version >= (3, 12, 0));
+    let thread_local = facts.thread_local?;
     let is_musl = is_musl(&mappings::read(pid).unwrap());
     let place = resolve(thread_local, placed.bias, is_musl, &memory).unwrap();
     let word = |address: u64| memory.read_u64(address).unwrap();

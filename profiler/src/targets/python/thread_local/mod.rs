@@ -17,6 +17,8 @@ mod forms;
 mod fuzz;
 #[cfg(test)]
 mod live;
+#[cfg(test)]
+mod words;
 
 pub use check::fits;
 pub use place::{Place, Unresolved, is_musl, read_at, resolve};

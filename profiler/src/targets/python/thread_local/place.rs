@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use profiler_common::walk::ReadUser;
+use profiler_common::{
+    python::{Process, thread_local},
+    walk::{ReadUser, attached_place},
+};
 
 use super::ThreadLocal;
 use crate::targets::Mapping;
@@ -11,9 +14,6 @@ use crate::targets::Mapping;
 const MAX_OFFSET: u64 = 16 << 20;
 /// Module ids that are believed; loaders count them from 1.
 const MAX_MODULE: u64 = 0xffff;
-/// From the thread pointer to the pointer to a thread's vector of blocks (DTV), on x86-64: glibc
-/// (`tcbhead_t`) and musl (`struct pthread`) alike.
-const VECTOR: u64 = 8;
 /// Bytes of an entry of the vector in glibc: the block, and what to free with it (`dtv_t`).
 const GLIBC_ENTRY: u8 = 16;
 /// Bytes of an entry of the vector in musl: the block.
@@ -128,57 +128,40 @@ fn dynamic(module: u64, offset: u64, more: i64, entry_size: u8) -> Result<Place,
     }
 }
 
-/// What the thread-local holds in the thread with this thread pointer; `None` where the thread has no
-/// such block yet, because it never used it, and where memory cannot be read.
-pub fn read_at<R: ReadUser>(reader: &R, place: Place, thread_pointer: u64) -> Option<u64> {
-    match place {
-        Place::Offset(offset) => reader.read_u64(thread_pointer.wrapping_add_signed(offset)),
-        Place::Dynamic {
-            module,
-            offset,
-            entry_size,
-        } => {
-            let vector = reader.read_u64(thread_pointer.wrapping_add(VECTOR))?;
-            // How many entries it has is in front of it in glibc, and its first word in musl.
-            let length = match entry_size {
-                MUSL_ENTRY => vector,
-                _ => vector.wrapping_sub(u64::from(GLIBC_ENTRY)),
-            };
-            if module > reader.read_u64(length)? {
-                return None;
+impl Place {
+    /// Notes the place in what the kernel is told of a process.
+    pub fn note_in(self, process: &mut Process) {
+        match self {
+            Self::Offset(offset) => {
+                process.thread_local_entry = thread_local::AT_OFFSET;
+                process.thread_local = offset.cast_unsigned();
             }
-            let entry = vector.wrapping_add(module.wrapping_mul(u64::from(entry_size)));
-            let block = reader.read_u64(entry)?;
-            // glibc writes the former (`TLS_DTV_UNALLOCATED`), musl leaves the latter.
-            if block == u64::MAX || block == 0 {
-                return None;
+            Self::Dynamic {
+                module,
+                offset,
+                entry_size,
+            } => {
+                process.thread_local_entry = u32::from(entry_size);
+                process.thread_local_module = u32::try_from(module).unwrap_or(u32::MAX);
+                process.thread_local = offset;
             }
-            reader.read_u64(block.wrapping_add(offset))
         }
     }
 }
 
+/// What the thread-local holds in the thread with this thread pointer, looked for as the kernel program does;
+/// `None` where the thread has no such block yet, because it never used it, and where memory cannot be read.
+pub fn read_at<R: ReadUser>(reader: &R, place: Place, thread_pointer: u64) -> Option<u64> {
+    let mut process: Process = bytemuck::Zeroable::zeroed();
+    place.note_in(&mut process);
+    let at = attached_place(reader, &process, thread_pointer)?;
+    reader.read_u64(Some(at).filter(|&at| at != 0)?)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
-    use profiler_common::walk::{Block, ReadUser};
-
     use super::{Place, ThreadLocal, Unresolved, is_musl, read_at, resolve};
-    use crate::targets::{FileId, Mapping};
-
-    /// Memory of words.
-    struct Words(HashMap<u64, u64>);
-
-    impl ReadUser for Words {
-        fn read<const N: usize>(&self, _: u64, _: u32, _: &mut Block<N>) -> bool {
-            false
-        }
-
-        fn read_u64(&self, address: u64) -> Option<u64> {
-            self.0.get(&address).copied()
-        }
-    }
+    use crate::targets::{FileId, Mapping, python::thread_local::words::Words};
 
     fn words<const N: usize>(words: [(u64, u64); N]) -> Words {
         Words(words.into())
