@@ -1,8 +1,8 @@
-"""Two threads: the one that is named runs Python, the other one waits. Says their thread pointers."""
+"""Two threads: the one that is named runs Python, the other one waits. Says their thread pointers and tids."""
 
+import os
 import sys
 import threading
-import time
 
 
 def run() -> None:
@@ -11,11 +11,13 @@ def run() -> None:
 
 
 def wait() -> None:
-    time.sleep(3600)
+    # The test knows by the system call that this thread waits here, and not for the GIL.
+    os.read(os.pipe()[0], 1)
 
 
 main, other = (run, wait) if sys.argv[1] == "main" else (wait, run)
 thread = threading.Thread(target=other, daemon=True)
 thread.start()
-print("threads", threading.get_ident(), thread.ident, flush=True)
+tids = threading.get_native_id(), thread.native_id
+print("threads", threading.get_ident(), thread.ident, *tids, flush=True)
 main()

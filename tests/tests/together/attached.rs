@@ -26,6 +26,8 @@ use tests::{
 
 /// The first minor version with the thread-local.
 const FIRST: u8 = 12;
+/// `read` on x86-64, in which the thread waits that does not run.
+const READ: &str = "0 ";
 /// Often enough to meet a moment in which it is another.
 const READS: usize = 1000;
 
@@ -34,10 +36,11 @@ const READS: usize = 1000;
 fn check(command: &mut Command, who: &str, what: &str) {
     let running = Running::start(command.arg(who));
     let line = running.stdout.wait_for("threads");
-    let threads: Vec<u64> = line
+    let said: Vec<u64> = line
         .split_whitespace()
         .filter_map(|word| word.parse().ok())
         .collect();
+    let (threads, tids) = said.split_at(2);
     let process = procfs::stat(Pid(running.pid())).unwrap().process;
     let memory = Memory::open(process).unwrap();
     let mappings = mappings::read(process.pid).unwrap();
@@ -68,14 +71,17 @@ fn check(command: &mut Command, who: &str, what: &str) {
         }
         state
     };
-    let expected = match who {
-        "main" => [state_of(threads[0]), 0],
-        _ => [0, state_of(threads[1])],
-    }
-    .map(Some);
+    let (expected, waits) = match who {
+        "main" => ([state_of(threads[0]), 0], tids[1]),
+        _ => ([0, state_of(threads[1])], tids[0]),
+    };
+    let expected = expected.map(Some);
     let read = || [0, 1].map(|at| thread_local::read_at(&memory, place, threads[at]));
-    // They say who they are before they run or wait.
-    eventually(what, || (read() == expected).then_some(()));
+    // They say who they are before they run or wait. One that is yet to wait for the GIL takes it once more
+    // from the other.
+    let system_call = format!("/proc/{}/task/{waits}/syscall", running.pid());
+    let is_waiting = || fs::read_to_string(&system_call).is_ok_and(|call| call.starts_with(READ));
+    eventually(what, || (is_waiting() && read() == expected).then_some(()));
     for _ in 0..READS {
         assert_eq!(read(), expected, "{what}, {who}: {place:?}");
     }
