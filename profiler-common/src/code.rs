@@ -57,8 +57,9 @@ record! {
         maker: u64,
         /// Start time of its process.
         process_start: u64,
-        /// Not 0 where that thread was seen to have detached it since.
-        is_detached: u64,
+        /// Where it was seen to have detached it: [`Seen::progress`](crate::walk::Seen::progress) of its Python;
+        /// 0 where it was attached.
+        detached_at: u64,
     }
 }
 

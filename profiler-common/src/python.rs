@@ -120,7 +120,7 @@ record! {
         evaluation_start: u64,
         /// Its bytes.
         evaluation_size: u64,
-        /// Where the interpreter's code begins.
+        /// Where the code begins that only threads run which are in the interpreter.
         text_start: u64,
         /// Its bytes.
         text_size: u64,

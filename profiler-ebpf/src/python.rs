@@ -192,7 +192,7 @@ fn thread_state<R: Repeat>(
         let state = attached(process, pointer, scratch)?;
         if state != 0 {
             let seen = look_into(layout, state, scratch)?;
-            note_user(process, state, seen.maker, pointer, false, scratch);
+            note_user(process, state, seen.maker, pointer, 0, scratch);
             return innermost(state, seen);
         }
     }
@@ -244,16 +244,27 @@ fn attached(
 
 /// Whether the thread on whose stack the C frame of the GIL's holder lies may be the one that has it (before 3.12). In a
 /// process that hands states over another one may have attached the state and run no Python yet. So a thread that was
-/// seen to have detached it is believed only where it is back in the interpreter's own code.
+/// seen to have detached it is believed only where it is back in the interpreter's own code, or its Python has gone on.
 #[inline(always)]
-fn may_hold(process: &Process, state: u64, position: &Position, scratch: &SampleScratch) -> bool {
+fn may_hold(
+    layout: &PythonLayout,
+    process: &Process,
+    state: u64,
+    seen: &Seen,
+    position: &Position,
+    scratch: &SampleScratch,
+) -> bool {
     if process.hands_states_over == 0
         || position.instruction.wrapping_sub(process.text_start) < process.text_size
     {
         return true;
     }
     match last_use(process, state, scratch) {
-        Some(last) => last.is_detached == 0 || last.thread_pointer != position.thread_pointer,
+        Some(last) => {
+            last.detached_at == 0
+                || last.thread_pointer != position.thread_pointer
+                || last.detached_at != seen.progress(&CurrentProcess, layout)
+        }
         None => true,
     }
 }
@@ -272,9 +283,6 @@ fn held<R: Repeat>(
     let state = holder(&CurrentProcess, layout, process, position, block);
     if state == 0 {
         return Ok(None);
-    }
-    if !may_hold(process, state, position, scratch) {
-        return Err(Outcome::StateUnknown);
     }
     let (seen, is_its) = if has_c_frames(layout) {
         // It has been read.
@@ -296,15 +304,12 @@ fn held<R: Repeat>(
     }
     // SAFETY: as above.
     let scratch = unsafe { &mut *steps.scratch };
+    if !may_hold(layout, process, state, &seen, position, scratch) {
+        return Err(Outcome::StateUnknown);
+    }
     scratch.interpreter = seen.interpreter;
-    note_user(
-        process,
-        state,
-        seen.maker,
-        position.thread_pointer,
-        false,
-        scratch,
-    );
+    let pointer = position.thread_pointer;
+    note_user(process, state, seen.maker, pointer, 0, scratch);
     Ok(Some((state, seen)))
 }
 
@@ -338,7 +343,7 @@ fn note_user(
     state: u64,
     maker: u64,
     thread_pointer: u64,
-    is_detached: bool,
+    detached_at: u64,
     scratch: &SampleScratch,
 ) {
     let tgid = scratch.record.header.tgid;
@@ -356,7 +361,7 @@ fn note_user(
         thread_pointer,
         maker,
         process_start: process.start_time,
-        is_detached: u64::from(is_detached),
+        detached_at,
     };
     // What this CPU has seen last says nothing: another one may have written since, of the same state or of the next
     // at its address.
@@ -491,7 +496,8 @@ fn detached<R: Repeat>(
     let seen = look_into(layout, state, scratch)?;
     if is_for_all {
         let pointer = position.thread_pointer;
-        note_user(process, state, seen.maker, pointer, true, scratch);
+        let at = seen.progress(&CurrentProcess, layout);
+        note_user(process, state, seen.maker, pointer, at, scratch);
     }
     innermost(state, seen)
 }

@@ -169,6 +169,19 @@ pub struct Seen {
     pub frame: Option<u64>,
 }
 
+impl Seen {
+    /// Tells a moment of its Python from another: the innermost frame and the instruction in that. Never 0. Two
+    /// moments may have the same.
+    #[inline(always)]
+    pub fn progress<R: ReadUser>(&self, reader: &R, layout: &PythonLayout) -> u64 {
+        let frame = self.frame.unwrap_or(0);
+        let instruction = frame.wrapping_add(u64::from(layout.frame_instruction));
+        let at = reader.read_u64(instruction).unwrap_or(0);
+        // Frames are at even addresses, and the 1 keeps it from being 0.
+        (frame ^ at.rotate_left(32)) | 1
+    }
+}
+
 /// Looks at a state; `None` where it cannot be read.
 #[inline(always)]
 pub fn see<R: ReadUser>(

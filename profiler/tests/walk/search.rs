@@ -374,7 +374,7 @@ fn who_may_be_in_a_state() {
         thread_pointer,
         maker,
         process_start: 1,
-        is_detached: 0,
+        detached_at: 0,
     };
     for is_own in [false, true] {
         let maker = if is_own { 7 } else { 9 };
@@ -391,7 +391,7 @@ fn states_at_an_address_that_was_used() {
         thread_pointer: 8,
         maker: 9,
         process_start: 1,
-        is_detached: 0,
+        detached_at: 0,
     };
     assert!(may_be_in(true, Some(&of_another), 7));
     assert!(!may_be_in(false, Some(&of_another), 7));
