@@ -1,14 +1,15 @@
 """Burns CPU below a stack of the depth asked for, until stdin is closed.
 
 A second argument says where: ``idle`` with OpenTelemetry in use and no span, ``span`` in a span, ``threads`` in
-four threads that take turns.
+four threads that take turns, ``interpreters`` in the main one of four interpreters.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import in_process
 import until_closed
@@ -48,10 +49,26 @@ def main() -> None:
             thread.start()
         for thread in threads:
             thread.join()
+    elif sys.argv[2:] == ["interpreters"]:
+        with other_interpreters(THREADS - 1):
+            stack(depth - 3)(stop)
     elif sys.argv[2:]:
         in_opentelemetry(sys.argv[2], stack(depth - 5), stop)
     else:
         stack(depth - 3)(stop)
+
+
+@contextlib.contextmanager
+def other_interpreters(count: int) -> Iterator[None]:
+    """Have so many interpreters beside this one."""
+    try:
+        import _interpreters as interpreters
+    except ImportError:
+        import _xxsubinterpreters as interpreters
+    made = [interpreters.create() for _ in range(count)]
+    yield
+    for interpreter in made:
+        interpreters.destroy(interpreter)
 
 
 def in_opentelemetry(place: str, run: Callable[[threading.Event], None], stop: object) -> None:

@@ -69,6 +69,9 @@ struct Arguments {
     /// Write the tables to docs/performance.md
     #[arg(long)]
     update_docs: bool,
+    /// Another `spanprof`, such as that of an earlier commit: sample-cost measures it in the same rounds
+    #[arg(long, value_name = "FILE")]
+    beside: Option<PathBuf>,
 }
 
 /// A benchmark.
@@ -108,6 +111,8 @@ enum Name {
 struct Bench {
     workspace: Workspace,
     agent: PathBuf,
+    /// An agent to compare with.
+    beside: Option<PathBuf>,
     quick: bool,
 }
 
@@ -165,6 +170,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let bench = Bench {
         workspace,
         agent,
+        beside: arguments.beside.clone(),
         quick: arguments.quick,
     };
     let machine = host::machine();

@@ -1,6 +1,6 @@
 //! What one sample costs in the BPF program, by the kernel's own run-time statistics.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -19,6 +19,7 @@ const CPU: usize = 0;
 const COMMON: u32 = 30;
 const DEEP: u32 = 120;
 const FOUR_THREADS: [&str; 1] = ["threads"];
+const FOUR_INTERPRETERS: [&str; 1] = ["interpreters"];
 /// How often a sample of a common stack reads, and how many bytes. First what is not of frames: which state the thread
 /// has, that state, in 3.11 and 3.12 what it points to, from 3.12 on the interpreter and its count of code objects.
 /// Then frames, which lie in a page from 3.11 on, and before 3.12, where nobody counts them, each code object.
@@ -39,6 +40,8 @@ struct Case {
     place: &'static [&'static str],
     python: PathBuf,
     nanoseconds: Vec<f64>,
+    /// The same by another agent, if there is one to compare with.
+    beside: Vec<f64>,
 }
 
 impl Case {
@@ -57,6 +60,7 @@ impl Case {
             ("3.12", DEEP, &[]),
             ("3.12", COMMON, &FOUR_THREADS),
             ("3.12", DEEP, &FOUR_THREADS),
+            ("3.12", COMMON, &FOUR_INTERPRETERS),
             ("3.10", COMMON, &[]),
             ("3.10", DEEP, &[]),
             ("3.11", COMMON, &[]),
@@ -64,6 +68,7 @@ impl Case {
             ("3.13", 5, &[]),
             ("3.13", COMMON, &[]),
             ("3.13", DEEP, &[]),
+            ("3.13", COMMON, &FOUR_INTERPRETERS),
         ] {
             match interpreters.get(version) {
                 Some(python) => cases.push(Self {
@@ -72,6 +77,7 @@ impl Case {
                     place,
                     python: python.clone(),
                     nanoseconds: Vec::new(),
+                    beside: Vec::new(),
                 }),
                 None => notes.push(format!("CPython {version}, depth {depth}: not found here")),
             }
@@ -83,6 +89,8 @@ impl Case {
     fn place_name(&self) -> &'static str {
         if self.place == FOUR_THREADS {
             ", in 4 threads"
+        } else if self.place == FOUR_INTERPRETERS {
+            ", in one of 4 interpreters"
         } else {
             ""
         }
@@ -117,7 +125,11 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         let other = elsewhere_cost(bench, &cases)?;
         elsewhere.push(other);
         for case in &mut cases {
-            case.nanoseconds.push(sample_cost(bench, case, other)?);
+            case.nanoseconds
+                .push(sample_cost(bench, &bench.agent, case, other)?);
+            if let Some(agent) = bench.beside.as_ref().filter(|_| case.is_common()) {
+                case.beside.push(sample_cost(bench, agent, case, other)?);
+            }
             if let Some((_, stages)) = stages
                 .iter_mut()
                 .find(|(version, _)| case.is_common() && *version == case.version)
@@ -133,6 +145,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     }
     let by_reads = by_reads(&cases, bare);
     let per_frame = per_frame(&cases);
+    let more = more(&cases);
     let mut figures: Vec<Figure> = cases
         .into_iter()
         .map(|case| {
@@ -150,6 +163,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         })
         .collect();
     figures.extend(per_frame);
+    figures.extend(more);
     figures.push(Figure::new("no process of interest", "ns", elsewhere));
     figures.extend(by_reads);
     figures.extend(stages.into_iter().flat_map(|(_, stages)| stages.figures()));
@@ -181,6 +195,33 @@ fn per_frame(cases: &[Case]) -> Vec<Figure> {
         }
     }
     per_frame
+}
+
+/// What several interpreters take more than one, and this agent more than the one to compare with, of each round.
+fn more(cases: &[Case]) -> Vec<Figure> {
+    let difference =
+        |of: &[f64], than: &[f64]| of.iter().zip(than).map(|(of, than)| of - than).collect();
+    let mut more = Vec::new();
+    for several in cases.iter().filter(|case| case.place == FOUR_INTERPRETERS) {
+        let one = |it: &&Case| it.is_common() && it.version == several.version;
+        if let Some(one) = cases.iter().find(one) {
+            let name = format!(
+                "CPython {}, one of 4 interpreters, more than alone",
+                several.version
+            );
+            let values = difference(&several.nanoseconds, &one.nanoseconds);
+            more.push(Figure::new(name, "ns", values).below(200.0));
+        }
+    }
+    for case in cases.iter().filter(|case| !case.beside.is_empty()) {
+        let name = format!(
+            "CPython {}, {COMMON} Python frames, more than by the agent of --beside",
+            case.version
+        );
+        let values = difference(&case.nanoseconds, &case.beside);
+        more.push(Figure::new(name, "ns", values).below(100.0));
+    }
+    more
 }
 
 /// A program that does nothing but read as often as a sample.
@@ -237,7 +278,7 @@ fn elsewhere_cost(bench: &Bench, cases: &[Case]) -> Result<f64> {
     let case = cases.first().context("found no supported CPython")?;
     let program = bench.program("throughput.py");
     let sleeper = Workload::start(&case.python, &program, &[], Some(CPU))?;
-    Ok(record(bench, &sleeper)?.0)
+    Ok(record(bench, &bench.agent, &sleeper)?.0)
 }
 
 /// Starts the program of a case.
@@ -250,16 +291,16 @@ fn spin(bench: &Bench, case: &Case) -> Result<Workload> {
     Workload::start(&case.python, &program, &arguments, Some(CPU))
 }
 
-fn sample_cost(bench: &Bench, case: &Case, elsewhere: f64) -> Result<f64> {
-    let (run, taken) = record(bench, &spin(bench, case)?)?;
+fn sample_cost(bench: &Bench, agent: &Path, case: &Case, elsewhere: f64) -> Result<f64> {
+    let (run, taken) = record(bench, agent, &spin(bench, case)?)?;
     Ok((run - (1.0 - taken) * elsewhere) / taken)
 }
 
 /// Records for a while; nanoseconds of the sampling program's runs, and which share of them took a
 /// sample.
-fn record(bench: &Bench, workload: &Workload) -> Result<(f64, f64)> {
+fn record(bench: &Bench, agent: &Path, workload: &Workload) -> Result<(f64, f64)> {
     let folder = bench.workspace.target.join("bench");
-    let agent = Spanprof::record(&bench.agent, &folder, &[workload.id()], FREQUENCY)?;
+    let agent = Spanprof::record(agent, &folder, &[workload.id()], FREQUENCY)?;
     let duration = Duration::from_secs(if bench.quick { 2 } else { 4 });
     let run = agent.sample_nanoseconds(duration)?;
     let counters = agent.stop()?;
