@@ -86,7 +86,7 @@ pub(crate) static KNOWN_CODES: PerCpuArray<KnownCodes> = PerCpuArray::with_max_e
 
 /// Spans started and not ended, by process and span id. Written by `span_start` and `span_end`,
 /// read by `sample`. Full: the least recently used goes; its samples count as `span_ended`, and
-/// its end as `span_ends_unknown`.
+/// its end in `span_ends_unmatched`.
 #[map]
 pub(crate) static LIVE_SPANS: LruHashMap<LiveSpanKey, LiveSpan> =
     LruHashMap::with_max_entries(16_384, 0);

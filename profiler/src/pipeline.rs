@@ -5,7 +5,9 @@
 use std::{collections::HashSet, sync::Arc};
 
 use crate::{
-    events::{ContextFailure, Event, ProcessNotice, Resource, Sample, SpanStamp, decode},
+    events::{
+        ContextFailure, Event, ProcessNotice, Resource, Sample, SpanStamp, decode, is_sample,
+    },
     health::{Health, Loss},
     id::Pid,
     join::{Join, Unseen},
@@ -72,7 +74,12 @@ impl Pipeline {
         match decode(record) {
             Ok(event) => Some(event),
             Err(error) => {
-                self.health.count(Loss::RecordMalformed);
+                let loss = if is_sample(record) {
+                    Loss::SampleMalformed
+                } else {
+                    Loss::RecordMalformed
+                };
+                self.health.count(loss);
                 tracing::debug!("a record on the ring is malformed: {error}");
                 None
             }
@@ -108,6 +115,11 @@ impl Pipeline {
                 let unseen = self.unseen(&sample);
                 let sample = self.join.sample(sample, unseen);
                 if let Some(named) = self.symbolizer.symbolize(sample, &self.snapshot) {
+                    // Those of nobody's processes are lost, and counted as that.
+                    self.health.count(named.attribution.counts_as());
+                    if named.attribution.lacks_name() {
+                        self.health.count(Loss::SpanUnnamed);
+                    }
                     self.table.add(&named);
                     self.coverage.add(&named);
                     self.aggregator.add(&named);

@@ -19,7 +19,7 @@ use std::{
 };
 
 use profiler::{
-    events::{Event, records},
+    events::{self, Event, records},
     health::Health,
     id::{ProcessKey, Service},
     pipeline::Pipeline,
@@ -27,7 +27,7 @@ use profiler::{
     targets::{Snapshot, SpansSeen, Target},
     time::{BootNanos, UnixNanos},
 };
-use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
+use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, proptest};
 use prost::Message as _;
 
 const PERIOD: u64 = 10_000_000;
@@ -162,19 +162,21 @@ fn written() {
     }
 }
 
+/// Samples that are attributed, unattributed by some reason, or lost by some reason.
+fn accounted(health: &Health) -> u64 {
+    let parts = ["samples_attributed", "samples_unattributed", "samples_lost"];
+    parts.iter().map(|part| health.total(part).unwrap()).sum()
+}
+
 /// Every sample on the ring is in the profile: none is lost, none is there twice.
 #[test]
 fn nothing_is_lost() {
     for case in CASES {
         let bytes = bytes(case);
-        let samples = records(&bytes).filter_map(|record| profiler::events::decode(record).ok());
+        let health = Health::default();
+        let samples = records(&bytes).filter_map(|record| events::decode(record).ok());
         let samples = samples.filter(|event| matches!(event, Event::Sample(_)));
-        let profiles = run(
-            &bytes,
-            SpanLabel::Active,
-            LabelSet::File,
-            &Health::default(),
-        );
+        let profiles = run(&bytes, SpanLabel::Active, LabelSet::File, &health);
         let exported: i64 = profiles
             .iter()
             .map(|it| proto::Profile::decode(pprof::encode(it).as_slice()).unwrap())
@@ -183,6 +185,7 @@ fn nothing_is_lost() {
             .sum();
         let taken = i64::try_from(samples.count()).unwrap();
         assert!(taken > 20, "{case}");
+        assert_eq!(accounted(&health), taken.unsigned_abs(), "{case}");
         assert_eq!(exported, taken * i64::try_from(PERIOD).unwrap(), "{case}");
     }
 }
@@ -201,7 +204,10 @@ proptest! {
             let index = index.index(bytes.len());
             bytes[index] = value;
         }
-        let profiles = run(&bytes, SpanLabel::LocalRoot, LabelSet::File, &Health::default());
+        let health = Health::default();
+        let profiles = run(&bytes, SpanLabel::LocalRoot, LabelSet::File, &health);
+        let taken = records(&bytes).filter(|it| events::is_sample(it)).count();
+        prop_assert_eq!(accounted(&health), taken as u64, "{}", health.table());
         for profile in profiles {
             let decoded = proto::Profile::decode(pprof::encode(&profile).as_slice());
             prop_assert!(decoded.is_ok());

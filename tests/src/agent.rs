@@ -1,10 +1,6 @@
 //! Runs `spanprof agent` against a pretend Pyroscope.
 
-#![expect(
-    clippy::missing_panics_doc,
-    clippy::expect_used,
-    reason = "a test cannot go on without its agent"
-)]
+#![expect(clippy::expect_used, reason = "a test cannot go on without its agent")]
 
 use std::{collections::BTreeMap, io::Read as _, process::Command};
 
@@ -85,15 +81,10 @@ impl Agent {
 /// said to have, it has kept all.
 fn adds_up(server: &PretendPyroscope, said: &str) {
     let count = |name| counted(said, name);
-    let lost: i64 = [
-        "profiles_refused",
-        "profiles_dropped_queue_full",
-        "profiles_dropped_too_old",
-        "profiles_dropped_at_end",
-    ]
-    .into_iter()
-    .map(count)
-    .sum();
+    let lost: i64 = ["profiles_refused", "profiles_dropped"]
+        .into_iter()
+        .map(count)
+        .sum();
     let (encoded, stored) = (count("profiles_encoded"), count("profiles_stored"));
     assert_eq!(encoded, stored + lost, "{said}");
     // Each of them once, however often it was sent.
@@ -153,8 +144,17 @@ pub fn time_in(samples: &[StoredSample], function: &str) -> i64 {
         .sum()
 }
 
-/// A count of the table of losses that the agent has printed last.
+/// A count of the table that the agent has printed last, all reasons together.
 pub fn counted(said: &str, name: &str) -> i64 {
+    spanprof::count(last_table(said), name)
+}
+
+/// What has one reason of such a count.
+pub fn counted_of(said: &str, name: &str, reason: &str) -> i64 {
+    spanprof::count_of(last_table(said), name, reason)
+}
+
+fn last_table(said: &str) -> &str {
     let from = said.rfind("what was counted").expect("a table of losses");
-    spanprof::count(said.get(from..).unwrap_or_default(), name)
+    said.get(from..).unwrap_or_default()
 }

@@ -10,6 +10,8 @@ use std::{cell::Cell, env, path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
+use profiler::health::COUNTS;
+
 use crate::{
     process::{Ended, Running, Signal},
     profile::Profile,
@@ -129,18 +131,41 @@ impl Recording {
 }
 
 impl Recorded {
-    /// A count of the table of losses that the command prints; 0 where it is not in the table.
+    /// A count of the table that the command prints, all reasons together; 0 where it is not in the table.
     pub fn count(&self, name: &str) -> i64 {
         count(&self.ended.stdout, name)
     }
+
+    /// What has one reason of such a count.
+    pub fn count_of(&self, name: &str, reason: &str) -> i64 {
+        count_of(&self.ended.stdout, name, reason)
+    }
 }
 
-/// A count of a table of losses; 0 where it is not in the table.
+/// A count of a table of counts, all its rows together; 0 where it is not in the table. Fails if there is no
+/// count of that name.
 pub fn count(table: &str, name: &str) -> i64 {
+    let metric = COUNTS.iter().find(|metric| metric.name == name);
+    let metric = metric.expect("it is in the table of what is counted");
+    let rows = metric.rows.iter().map(|row| metric.row_name(row));
+    rows.map(|row| row_count(table, &row)).sum()
+}
+
+/// What has one reason of a count; 0 where it is not in the table. Fails if there is no such row.
+pub fn count_of(table: &str, name: &str, reason: &str) -> i64 {
+    let row = format!("{name}{{reason=\"{reason}\"}}");
+    let mut rows = COUNTS
+        .iter()
+        .flat_map(|metric| metric.rows.iter().map(|row| metric.row_name(row)));
+    assert!(rows.any(|it| it == row), "nothing is counted as {row}");
+    row_count(table, &row)
+}
+
+fn row_count(table: &str, row: &str) -> i64 {
     let line = table.lines().find_map(|line| {
         let mut words = line.split_whitespace();
         let count = words.next()?;
-        (words.next()? == name).then_some(count)
+        (words.next()? == row).then_some(count)
     });
     line.map_or(0, |count| count.parse().expect("a number"))
 }

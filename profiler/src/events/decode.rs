@@ -50,6 +50,11 @@ pub enum DecodeError {
     NoSpanId,
 }
 
+/// Whether a record says that it is a sample, whatever else is wrong with it.
+pub fn is_sample(bytes: &[u8]) -> bool {
+    split::<Header>(bytes).is_ok_and(|(header, _)| header.kind == kind::SAMPLE)
+}
+
 /// Decodes one record.
 pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     let (header, _) = split::<Header>(bytes)?;

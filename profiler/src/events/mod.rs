@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use profiler_common::outcome::Outcome;
 
-pub use self::decode::{DecodeError, decode, records};
+pub use self::decode::{DecodeError, decode, is_sample, records};
 
 use crate::{
     id::{Pid, ProcessKey, SpanId, Tid, TraceId},

@@ -15,7 +15,7 @@ use crate::{
     events::{
         Code, ContextFailure, ProcessChange, ProcessNotice, Sample, SpanEnd, SpanSeen, SpanStart,
     },
-    health::Health,
+    health::{Health, Loss},
     id::{SpanId, TraceId},
 };
 
@@ -24,7 +24,6 @@ use crate::{
 pub struct Join {
     spans: Spans,
     event_loops: EventLoops,
-    health: Health,
 }
 
 /// A span that has been seen to start.
@@ -41,9 +40,8 @@ impl Join {
     pub fn new(max_spans: usize, health: Health) -> Self {
         let max = NonZeroUsize::new(max_spans).unwrap_or(NonZeroUsize::MIN);
         Self {
-            spans: Spans::new(max, health.clone()),
+            spans: Spans::new(max, health),
             event_loops: EventLoops::default(),
-            health,
         }
     }
 
@@ -97,8 +95,7 @@ impl Join {
             in_event_loop,
             unseen,
         };
-        let attribution =
-            attribute::attribute(&sample, surroundings, &mut self.spans, &self.health);
+        let attribution = attribute::attribute(&sample, surroundings, &mut self.spans);
         SpanSample {
             sample,
             attribution,
@@ -126,6 +123,26 @@ pub enum Attribution {
     Unattributed(Reason),
 }
 
+impl Attribution {
+    /// What a sample counts as: attributed, or what it is instead.
+    pub fn counts_as(&self) -> Loss {
+        match self {
+            Self::Span(_) => Loss::SampleAttributed,
+            Self::NoSpan => Loss::SampleOutsideSpans,
+            Self::Unattributed(reason) => reason.counts_as(),
+        }
+    }
+
+    /// Whether the sample is in a span that lacks its name, or whose local root does.
+    pub fn lacks_name(&self) -> bool {
+        let Self::Span(context) = self else {
+            return false;
+        };
+        let root = context.local_root.as_ref();
+        context.active.name.is_none() || root.is_some_and(|root| root.name.is_none())
+    }
+}
+
 /// Why a sample that may belong to a span has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -141,6 +158,25 @@ pub enum Reason {
     Context(ContextFailure),
     /// The thread's context was not read.
     Unseen(Unseen),
+}
+
+impl Reason {
+    fn counts_as(self) -> Loss {
+        match self {
+            Self::NotNested => Loss::SpanNotNested,
+            Self::Ended => Loss::SpanEnded,
+            Self::TooDeep => Loss::SpanTooDeep,
+            Self::EventLoop => Loss::SpanEventLoop,
+            Self::Unseen(Unseen::Pending) => Loss::ContextPending,
+            Self::Unseen(Unseen::Hidden) => Loss::ContextHidden,
+            Self::Context(ContextFailure::Unreadable) => Loss::ContextUnreadable,
+            Self::Context(ContextFailure::Unexpected) => Loss::ContextUnexpected,
+            Self::Context(ContextFailure::ClassUnknown(_)) => Loss::SpanClassUnknown,
+            Self::Context(ContextFailure::TooLarge) => Loss::ContextTooLarge,
+            Self::Context(ContextFailure::ThreadStateUnknown) => Loss::ThreadStateUnknown,
+            Self::Context(ContextFailure::InterpreterUnknown) => Loss::InterpreterUnknown,
+        }
+    }
 }
 
 /// Why the spans of a process may not be seen.

@@ -117,22 +117,19 @@ fn a_span_that_just_ended_keeps_its_name_for_a_moment() {
     assert_eq!(names(&mut join, active(1, 1)), Ok(pair("?", "?")));
 }
 
-/// Whatever the kernel program could not tell stays unattributed, each reason counted by name.
+/// Whatever the kernel program could not tell stays unattributed, each reason a count of its own.
 #[test]
 fn reasons_are_kept_and_counted() {
-    let health = Health::default();
-    let mut join = Join::new(8, health.clone());
-    assert_eq!(
-        names(&mut join, SpanStamp::NotNested),
-        Err(Some(Reason::NotNested))
-    );
-    assert_eq!(names(&mut join, SpanStamp::Ended), Err(Some(Reason::Ended)));
-    assert_eq!(
-        names(&mut join, SpanStamp::TooDeep),
-        Err(Some(Reason::TooDeep))
-    );
-    let counts = [Loss::SpanNotNested, Loss::SpanEnded, Loss::SpanTooDeep].map(|it| health.get(it));
-    assert_eq!(counts, [1, 1, 1]);
+    let mut join = Join::new(8, Health::default());
+    for (stamp, reason, counts_as) in [
+        (SpanStamp::NotNested, Reason::NotNested, Loss::SpanNotNested),
+        (SpanStamp::Ended, Reason::Ended, Loss::SpanEnded),
+        (SpanStamp::TooDeep, Reason::TooDeep, Loss::SpanTooDeep),
+    ] {
+        let attribution = join.sample(sample(stamp), None).attribution;
+        assert_eq!(attribution, Attribution::Unattributed(reason));
+        assert_eq!(attribution.counts_as(), counts_as);
+    }
 }
 
 /// In a thread that runs an event loop the span stack names nothing, even with one span open.
@@ -202,8 +199,11 @@ fn eviction_is_counted() {
         join.span_start(&start(span, span, "a"));
     }
     assert_eq!(health.get(Loss::SpanTableFull), 1);
-    assert_eq!(names(&mut join, active(1, 1)), Ok(pair("?", "?")));
-    assert_eq!(health.get(Loss::SpanUnnamed), 2);
+    for (span, lacks_name) in [(1, true), (2, false)] {
+        let attribution = join.sample(sample(active(span, span)), None).attribution;
+        assert_eq!(attribution.lacks_name(), lacks_name, "{attribution:?}");
+        assert_eq!(attribution.counts_as(), Loss::SampleAttributed);
+    }
 }
 
 fn seen(span: u64, parent: SpanParent, name: &str) -> SpanSeen {
@@ -260,23 +260,25 @@ fn cycles_of_parents_end() {
 /// An empty stack says that there is no span only where somebody looks at the process's contexts.
 #[test]
 fn an_empty_stack_is_not_always_no_span() {
-    let health = Health::default();
-    let mut join = Join::new(8, health.clone());
+    let mut join = Join::new(8, Health::default());
     let mut attribution = |stamp, unseen| join.sample(sample(stamp), unseen).attribution;
     assert_eq!(
         attribution(SpanStamp::EmptyStack, None),
         Attribution::NoSpan
     );
-    for unseen in [Unseen::Pending, Unseen::Hidden] {
+    for (unseen, counts_as) in [
+        (Unseen::Pending, Loss::ContextPending),
+        (Unseen::Hidden, Loss::ContextHidden),
+    ] {
+        let unattributed = attribution(SpanStamp::EmptyStack, Some(unseen));
         assert_eq!(
-            attribution(SpanStamp::EmptyStack, Some(unseen)),
+            unattributed,
             Attribution::Unattributed(Reason::Unseen(unseen))
         );
+        assert_eq!(unattributed.counts_as(), counts_as);
         assert_eq!(
             attribution(SpanStamp::None, Some(unseen)),
             Attribution::NoSpan
         );
     }
-    let counts = [Loss::ContextPending, Loss::ContextHidden].map(|it| health.get(it));
-    assert_eq!(counts, [1, 1]);
 }

@@ -167,7 +167,7 @@ fn short_lived_processes() {
         let (pid, used) = told.first().unwrap();
         let missed = used - seconds_of(&recorded, pid);
         assert!(missed < MOST_MISSED, "{missed} of {used} s missed");
-        assert_eq!(recorded.count("notices_dropped"), 0);
+        assert_eq!(recorded.count_of("process_notices_lost", "agent_busy"), 0);
     });
 }
 
@@ -248,7 +248,7 @@ fn more_than_allowed() {
         let profiled = profiled.count();
         assert!(profiled < 3, "{profiled} of 3");
         assert!(
-            recorded.count("processes_over_budget") > 0,
+            recorded.count_of("processes_not_profiled", "too_many") > 0,
             "{}",
             recorded.ended.stdout
         );

@@ -127,7 +127,7 @@ fn forked_children_with_an_earlier_package() {
         assert_eq!(ended, vec![0; 40]);
         let refused = recorded.ended.stderr.contains("upgrade the Python package");
         assert_ne!(probed, refused, "{}", recorded.ended.stderr);
-        assert_eq!(recorded.count("probes_failed") > 0, refused);
+        assert_eq!(recorded.count("span_probes_failed") > 0, refused);
         assert!(probed || makes_calls_of_nops());
     });
 }

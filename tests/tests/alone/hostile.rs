@@ -70,7 +70,10 @@ fn beside_an_honest_process(how: &str) -> Option<Recorded> {
 #[test]
 fn garbage() {
     if let Some(recorded) = beside_an_honest_process("garbage") {
-        let lost = recorded.count("walks_unreadable") + recorded.count("walks_no_thread_state");
+        let lost = ["python_not_in_memory", "python_no_thread_state"]
+            .map(|reason| recorded.count_of("stacks_incomplete", reason))
+            .iter()
+            .sum::<i64>();
         assert!(lost > 100, "{}", recorded.ended.stdout);
     }
 }
@@ -94,7 +97,7 @@ fn endless_frames_and_names() {
             rows.iter()
                 .all(|row| row.stack.iter().all(|name| name.len() < 1024))
         );
-        assert!(recorded.count("code_names_cut") > 0);
+        assert!(recorded.count("function_names_cut") > 0);
     }
 }
 
@@ -103,7 +106,7 @@ fn endless_frames_and_names() {
 fn endless_threads() {
     if let Some(recorded) = beside_an_honest_process("threads") {
         assert!(
-            recorded.count("walks_too_many_threads") > 100,
+            recorded.count_of("stacks_incomplete", "python_too_many_threads") > 100,
             "{}",
             recorded.ended.stdout
         );
@@ -115,7 +118,7 @@ fn endless_threads() {
 fn mapped_and_unmapped() {
     // More notices come than anybody takes: what they cost is bounded, and asserted for every case.
     if let Some(recorded) = beside_an_honest_process("mapping") {
-        assert_eq!(recorded.count("notices_dropped"), 0);
+        assert_eq!(recorded.count_of("process_notices_lost", "agent_busy"), 0);
     }
 }
 

@@ -117,13 +117,16 @@ fn full_ring() {
         workload.begin();
         workload.facts("cpu");
         let recorded = recording.stop();
-        let dropped = recorded.count("samples_dropped_ring_full");
+        let dropped = recorded.count_of("samples_lost", "ring_full");
         assert!(dropped > 100, "{recorded:#?}");
         let exported = recorded.profile.samples();
         assert!(exported > 100, "{recorded:#?}");
         let taken = recorded.count("samples_taken");
-        let others = recorded.count("samples_of_others");
+        let others = recorded.count_of("samples_lost", "process_unknown");
         assert_eq!(taken, exported + dropped + others, "{recorded:#?}");
+        let in_spans = recorded.count("samples_attributed");
+        let in_none = recorded.count("samples_unattributed");
+        assert_eq!(exported, in_spans + in_none, "{recorded:#?}");
     });
 }
 

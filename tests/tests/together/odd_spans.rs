@@ -97,8 +97,8 @@ fn ended_on_another_thread() {
         assert_labelled(profile, "while_open", "span_id", &id("travels"));
         assert_unlabelled(profile, "after_end");
         assert_labelled(profile, "in_next", "span_id", &id("next"));
-        assert_eq!(recorded.count("spans_ended_elsewhere"), 1);
-        let counted = recorded.count("samples_span_ended");
+        assert_eq!(recorded.count_of("span_ends_unmatched", "other_thread"), 1);
+        let counted = recorded.count_of("samples_unattributed", "span_ended");
         assert!(counted >= profile.samples_in("after_end"), "{recorded:#?}");
     });
 }
@@ -126,7 +126,7 @@ fn too_many_nested() {
         let (recorded, facts) = record_own_context(python, &["deep", "80"], "innermost");
         let profile = &recorded.profile;
         assert_unlabelled(profile, "at_the_bottom");
-        let counted = recorded.count("samples_span_too_deep");
+        let counted = recorded.count_of("samples_unattributed", "too_many_open_spans");
         assert!(
             counted >= profile.samples_in("at_the_bottom"),
             "{recorded:#?}"
@@ -149,7 +149,7 @@ fn name_of_ten_kilobytes() {
         let kept = name.strip_suffix('…').unwrap_or_else(|| panic!("{name}"));
         assert!(kept.len() > 100, "{name}");
         assert_eq!(kept.trim_start_matches('n').trim_start_matches('ä'), "");
-        assert_eq!(recorded.count("span_names_cut"), 1);
+        assert_eq!(recorded.count_of("span_names_incomplete", "too_long"), 1);
     });
 }
 
@@ -183,7 +183,7 @@ fn interleaved_siblings() {
         let (recorded, _) = record_own_context(python, &["interleaved"], "first");
         let profile = &recorded.profile;
         assert_unlabelled(profile, "both_open");
-        let counted = recorded.count("samples_span_not_nested");
+        let counted = recorded.count_of("samples_unattributed", "spans_not_nested");
         let not_nested = profile.samples_in("both_open") + profile.samples_in("one_open");
         assert!(counted >= not_nested, "{recorded:#?}");
         assert_unlabelled(profile, "one_open");
@@ -214,8 +214,8 @@ fn event_loop_with_its_own_context(python: &Python) {
             }
         }
     }
-    let counted: i64 = ["samples_event_loop", "samples_span_not_nested"]
-        .map(|name| recorded.count(name))
+    let counted: i64 = ["event_loop", "spans_not_nested"]
+        .map(|reason| recorded.count_of("samples_unattributed", reason))
         .iter()
         .sum();
     assert!(

@@ -90,7 +90,7 @@ fn foreign_runtime_context_without_package() {
         let (verdict, recorded) = run_one(command);
         assert_eq!(verdict.wrong, 0, "{verdict}");
         assert_eq!(verdict.labelled, 0, "{verdict}");
-        let counted = recorded.count("samples_context_hidden");
+        let counted = recorded.count_of("samples_unattributed", "context_hidden");
         let judged = i64::try_from(verdict.judged()).unwrap();
         assert!(judged > 1500 && counted >= judged, "{counted} of {judged}");
     });
@@ -113,38 +113,38 @@ fn foreign_runtime_context() {
 /// Worlds that are broken or change under the profiler: no sample is wrong, those of the broken part are
 /// counted under the reason, and those of the whole parts, before and after, have their labels.
 fn broken_worlds(python: &Python) {
-    // The counter of the reason, and how many samples may lack their label. The broken part of a case takes some
+    // The reason, and how many samples may lack their label. The broken part of a case takes some
     // 400 samples; what cannot be read has to lack some.
     let cases: [(&str, &str, RangeInclusive<u64>); 7] = [
         // Found out by the first sample in no span, and mended within 100 ms.
-        ("reloaded", "samples_context_unexpected", 0..=0),
+        ("reloaded", "context_unexpected", 0..=0),
         // Nobody sees a span of a library that was not there before, until somebody asks.
         ("upgraded", "", 0..=450),
-        ("subclassed", "samples_span_class_unknown", 0..=450),
-        ("slotted", "samples_span_class_unknown", 0..=450),
-        ("liar", "samples_span_class_unknown", 100..=450),
-        ("unreadable", "samples_context_unreadable", 100..=450),
-        ("cyclic", "samples_context_unexpected", 100..=450),
+        ("subclassed", "span_class_unknown", 0..=450),
+        ("slotted", "span_class_unknown", 0..=450),
+        ("liar", "span_class_unknown", 100..=450),
+        ("unreadable", "context_not_in_memory", 100..=450),
+        ("cyclic", "context_unexpected", 100..=450),
     ];
     let commands = cases
         .each_ref()
         .map(|(case, _, _)| without_package(python.program("oracle_broken.py", &[case])));
     let (verdicts, recorded) = run(commands.into());
     let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
-    for (verdict, (case, loss, expected)) in verdicts.into_iter().zip(cases) {
+    for (verdict, (case, reason, expected)) in verdicts.into_iter().zip(cases) {
         assert_eq!(verdict.wrong, 0, "{case}: {verdict}");
         let found: u64 = verdict.missed_in_all();
         assert!(expected.contains(&found), "{case}: {verdict}");
-        *lost.entry(loss).or_default() += found;
+        *lost.entry(reason).or_default() += found;
         // Of the whole parts nothing is missed, and the broken part was sampled, too.
         assert!(verdict.labelled > 400, "{case}: {verdict}");
         assert!(verdict.judged() > 800, "{case}: {verdict}");
     }
-    for (loss, found) in lost.into_iter().filter(|(loss, _)| !loss.is_empty()) {
-        let counted = recorded.count(loss);
+    for (reason, found) in lost.into_iter().filter(|(it, _)| !it.is_empty()) {
+        let counted = recorded.count_of("samples_unattributed", reason);
         assert!(
             counted.unsigned_abs() >= found,
-            "{loss}: {counted} of {found}"
+            "{reason}: {counted} of {found}"
         );
     }
 }

@@ -168,7 +168,10 @@ fn run_agent(bench: &Bench, url: &str, frequency: u32) -> Result<Column> {
         let counters = agent.stop()?;
         let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
         let taken = count("samples_taken");
-        let share = taken / (taken + count("samples_elsewhere") + count("samples_idle"));
+        let share = taken
+            / (taken
+                + count(r#"samples_skipped{reason="process_not_profiled"}"#)
+                + count(r#"samples_skipped{reason="cpu_idle"}"#));
         column.per_sample.push(1e6 * used / (runs * share));
     }
     Ok(column)

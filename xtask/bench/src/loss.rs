@@ -51,14 +51,16 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         thread::sleep(Duration::from_millis(200));
         let (counters, exported) = agent.stop_and_count(&pids)?;
         let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
-        let lost = count("samples_dropped_ring_full")
-            + count("samples_of_others")
-            + count("records_malformed");
+        let lost: f64 = counters
+            .iter()
+            .filter(|(name, _)| name.starts_with("samples_lost{"))
+            .map(|(_, count)| count)
+            .sum();
         taken.push(count("samples_taken") / elapsed);
         dropped.push(lost);
         unexplained.push((count("samples_taken") - exported - lost).abs());
         spans.push(made / elapsed);
-        let seen = count("spans_started") - count("spans_dropped_ring_full");
+        let seen = count("spans_started") - count(r#"span_records_lost{reason="ring_full"}"#);
         missing.push((made - seen).abs());
     }
     Ok(Report {

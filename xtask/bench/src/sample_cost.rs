@@ -306,6 +306,9 @@ fn record(bench: &Bench, agent: &Path, workload: &Workload) -> Result<(f64, f64)
     let counters = agent.stop()?;
     let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
     let taken = count("samples_taken");
-    let share = taken / (taken + count("samples_elsewhere") + count("samples_idle"));
+    let share = taken
+        / (taken
+            + count(r#"samples_skipped{reason="process_not_profiled"}"#)
+            + count(r#"samples_skipped{reason="cpu_idle"}"#));
     Ok((run, share))
 }

@@ -11,18 +11,30 @@ use crate::workload::Workload;
 
 /// Of the agent's counters, and what happens there.
 const STAGES: [(&str, &str); 9] = [
-    ("stage_start_ns", "header of the record"),
-    ("stage_thread_ns", "the thread's state and innermost frame"),
-    ("stage_version_ns", "the count of code objects"),
-    ("stage_frames_ns", "Python frames"),
-    ("stage_codes_ns", "code objects not yet shipped"),
-    ("stage_native_ns", "kernel and native frames"),
-    ("stage_span_ns", "the current span"),
-    ("stage_record_ns", "filling in the record"),
-    ("stage_ring_ns", "onto the ring"),
+    (r#"sampling_time{stage="start"}"#, "header of the record"),
+    (
+        r#"sampling_time{stage="thread"}"#,
+        "the thread's state and innermost frame",
+    ),
+    (
+        r#"sampling_time{stage="version"}"#,
+        "the count of code objects",
+    ),
+    (r#"sampling_time{stage="frames"}"#, "Python frames"),
+    (
+        r#"sampling_time{stage="codes"}"#,
+        "code objects not yet shipped",
+    ),
+    (
+        r#"sampling_time{stage="native"}"#,
+        "kernel and native frames",
+    ),
+    (r#"sampling_time{stage="span"}"#, "the current span"),
+    (r#"sampling_time{stage="record"}"#, "filling in the record"),
+    (r#"sampling_time{stage="ring"}"#, "onto the ring"),
 ];
 /// One reading of the clock: it is in each stage.
-const CLOCK: &str = "stage_clock_ns";
+const CLOCK: &str = r#"sampling_time{stage="clock"}"#;
 
 /// The stages of samples of one workload, a value a round each.
 pub(crate) struct Stages {
@@ -54,7 +66,8 @@ impl Stages {
         let counters = agent.stop()?;
         let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
         for ((name, _), values) in STAGES.iter().zip(&mut self.nanoseconds) {
-            values.push((count(name) - count(CLOCK)) / count("samples_taken"));
+            let seconds = count(name) - count(CLOCK);
+            values.push(1e9 * seconds / count("samples_taken"));
         }
         Ok(())
     }

@@ -28,8 +28,10 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         instructions.push(agent.verified_instructions()? / 1000.0);
         let counters = agent.stop()?;
         let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
+        let unattributed =
+            |reason: &str| count(&format!("samples_unattributed{{reason=\"{reason}\"}}"));
         // Those before the first that has its span: what its class is like is learnt from them.
-        let unlabelled = count("samples_span_class_unknown") + count("samples_context_pending");
+        let unlabelled = unattributed("span_class_unknown") + unattributed("process_just_found");
         first.push(1000.0 * sampled.as_secs_f64());
         labelled.push(1000.0 * (sampled.as_secs_f64() + unlabelled / f64::from(FREQUENCY)));
     }

@@ -157,7 +157,10 @@ fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, others: &Others<'_>
             } else {
                 let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
                 let hits = count("samples_taken");
-                let share = hits / (hits + count("samples_elsewhere") + count("samples_idle"));
+                let share = hits
+                    / (hits
+                        + count(r#"samples_skipped{reason="process_not_profiled"}"#)
+                        + count(r#"samples_skipped{reason="cpu_idle"}"#));
                 taken
                     .program
                     .push((run - (1.0 - share) * elsewhere) / share);

@@ -81,11 +81,10 @@ struct Account {
 
 impl Account {
     fn of(health: &Health) -> Self {
-        let sum = |losses: &[Loss]| losses.iter().map(|&loss| health.get(loss)).sum::<u64>();
         let account = Self {
             stored: health.get(Loss::ProfileStored),
-            refused: health.get(Loss::ProfileRefused),
-            dropped: sum(&[Loss::QueueFull, Loss::ProfileTooOld, Loss::ProfileLeft]),
+            refused: health.total("profiles_refused").unwrap(),
+            dropped: health.total("profiles_dropped").unwrap(),
         };
         let all = account.stored + account.refused + account.dropped;
         assert_eq!(health.get(Loss::ProfileEncoded), all, "{}", health.table());

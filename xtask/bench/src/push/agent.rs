@@ -48,7 +48,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
         thread::sleep(IN_TIME);
         let counters = agent.report()?;
         let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
-        let done = count("profiles_stored") + count("profiles_refused");
+        let done = count("profiles_stored") + count(r#"profiles_refused{reason="by_server"}"#);
         waiting.push(count("profiles_encoded") - done);
     }
     let lags = server.look_at(|profile| {

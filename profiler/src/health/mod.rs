@@ -1,0 +1,131 @@
+//! Every count and every loss, from every room: one [`table`] of names, units and words, and the counts.
+
+mod metric;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use profiler_common::counter::Counter;
+
+pub use self::{
+    metric::{Metric, Row, Source},
+    table::{COUNTS, Loss},
+};
+
+/// Nanoseconds of a second.
+const NANOS: u64 = 1_000_000_000;
+
+/// The counts, shared by all rooms.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    losses: Vec<AtomicU64>,
+    kernel: Vec<AtomicU64>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            losses: Loss::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            kernel: Counter::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
+impl Health {
+    /// Counts one loss.
+    pub fn count(&self, loss: Loss) {
+        self.add(loss, 1);
+    }
+
+    /// Counts `number` losses of one kind.
+    pub fn add(&self, loss: Loss, number: u64) {
+        if let Some(count) = self.counts.losses.get(loss as usize) {
+            count.fetch_add(number, Ordering::Relaxed);
+        }
+    }
+
+    /// How often a loss has happened.
+    pub fn get(&self, loss: Loss) -> u64 {
+        self.counts
+            .losses
+            .get(loss as usize)
+            .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Profiles that were never stored, whatever has kept them from it.
+    pub fn profiles_lost(&self) -> u64 {
+        let losses = [
+            Loss::EncoderBehind,
+            Loss::QueueFull,
+            Loss::ProfileTooOld,
+            Loss::ProfileRefused,
+            Loss::ProfileLeft,
+        ];
+        losses.into_iter().map(|loss| self.get(loss)).sum()
+    }
+
+    /// Takes over what the kernel programs have counted, summed over all CPUs.
+    pub fn set_kernel(&self, counter: Counter, value: u64) {
+        if let Some(count) = self.counts.kernel.get(counter as usize) {
+            count.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// What the kernel programs have counted, as of the last [`Self::set_kernel`].
+    pub fn kernel(&self, counter: Counter) -> u64 {
+        self.counts
+            .kernel
+            .get(counter as usize)
+            .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// A row of the table, in its unit: what is timed is in nanoseconds.
+    pub fn row(&self, row: &Row) -> u64 {
+        match row.source {
+            Source::Agent(loss) => self.get(loss),
+            Source::Kernel(counter) => self.kernel(counter),
+        }
+    }
+
+    /// All rows of a metric together, by its name; `None` where there is none of that name.
+    pub fn total(&self, name: &str) -> Option<u64> {
+        let metric = COUNTS.iter().find(|metric| metric.name == name)?;
+        Some(metric.rows.iter().map(|row| self.row(row)).sum())
+    }
+
+    /// The table of all counts that are not zero, a line each: count, name, words.
+    pub fn table(&self) -> String {
+        let rows = COUNTS
+            .iter()
+            .flat_map(|metric| metric.rows.iter().map(move |row| (metric, row)));
+        let mut table = String::new();
+        for (metric, row) in rows {
+            let count = self.row(row);
+            if count == 0 {
+                continue;
+            }
+            let count = if metric.unit == Metric::SECONDS {
+                format!("{}.{:09}", count / NANOS, count % NANOS)
+            } else {
+                count.to_string()
+            };
+            let (name, words) = (metric.row_name(row), metric.row_words(row));
+            // Writing to a string cannot fail.
+            let _ = writeln!(table, "{count:>12}  {name:<52}  {words}");
+        }
+        table
+    }
+}

@@ -1,0 +1,236 @@
+//! The table of what is counted: the names, units and words that users see, in one place.
+//!
+//! A loss is named by what is lost, and its cause is the attribute `reason`: a cause that is split later adds
+//! a value and renames nothing.
+
+use profiler_common::counter::Counter;
+
+use super::metric::{Metric, Row, Source};
+
+macro_rules! counts {
+    ($(
+        $name:literal, $unit:literal, by $attribute:literal: $words:literal {
+            $(kernel $counter:ident $($kernel_value:literal: $kernel_words:literal)?;)*
+            $(agent $loss:ident $($value:literal: $row_words:literal)?;)*
+        }
+    )*) => {
+        /// What the agent counts itself: mostly what it could not keep, or kept with less than it should have.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum Loss { $($(
+            #[doc = concat!($words $(, " ", $row_words)?)]
+            $loss,
+        )*)* }
+
+        impl Loss {
+            /// All of them, in the order of the table.
+            pub const ALL: &'static [Self] = &[$($(Self::$loss,)*)*];
+        }
+
+        /// All that is counted.
+        pub static COUNTS: &[Metric] = &[$(
+            Metric {
+                name: $name,
+                unit: $unit,
+                words: $words,
+                attribute: $attribute,
+                rows: &[
+                    $(Row {
+                        value: concat!($($kernel_value)?),
+                        words: concat!($($kernel_words)?),
+                        source: Source::Kernel(Counter::$counter),
+                    },)*
+                    $(Row {
+                        value: concat!($($value)?),
+                        words: concat!($($row_words)?),
+                        source: Source::Agent(Loss::$loss),
+                    },)*
+                ],
+            },
+        )*];
+    };
+}
+
+counts! {
+    "samples_taken", "{sample}", by "reason":
+    "Samples that the kernel program has taken of profiled processes." {
+        kernel SampleTaken;
+    }
+    "samples_skipped", "{sample}", by "reason":
+    "Ticks of the sampling clock of which no sample was taken." {
+        kernel SampleElsewhere "process_not_profiled": "The CPU ran a process that is not profiled: it is no Python, or was not asked for.";
+        kernel SampleIdle "cpu_idle": "The CPU was idle.";
+    }
+    "samples_attributed", "{sample}", by "reason":
+    "Samples with the span that they were taken in." {
+        agent SampleAttributed;
+    }
+    "samples_unattributed", "{sample}", by "reason":
+    "Samples without a span." {
+        agent SampleOutsideSpans "no_span": "The thread was in no span: nothing is missing.";
+        agent SpanNotNested "spans_not_nested": "The spans that are open in the thread are not nested in one another.";
+        agent SpanEnded "span_ended": "The span that the thread is said to be in has ended elsewhere, or was forgotten.";
+        agent SpanTooDeep "too_many_open_spans": "More spans are open in the thread than are kept.";
+        agent SpanEventLoop "event_loop": "The thread runs an event loop and its context cannot be read, so its current task is not known.";
+        agent ContextUnreadable "context_not_in_memory": "Memory on the way to the current span was not resident.";
+        agent ContextUnexpected "context_unexpected": "Something on the way to the current span was not as expected.";
+        agent SpanClassUnknown "span_class_unknown": "The current span is of a class that is not known, or not known yet.";
+        agent ContextTooLarge "context_too_large": "The context has more entries than are looked at.";
+        agent ThreadStateUnknown "thread_state_unknown": "Nothing proves which Python thread state the thread runs in: its stack has native frames only.";
+        agent InterpreterUnknown "interpreter_unknown": "How spans are read in the thread's sub-interpreter is not known, or not known yet.";
+        agent ContextPending "process_just_found": "How to read the process's current span is being worked out.";
+        agent ContextHidden "context_hidden": "The process keeps its spans where they cannot be read; `spanprof doctor` says why.";
+    }
+    "samples_lost", "{sample}", by "reason":
+    "Samples that were taken and are in no profile." {
+        kernel SampleRingFull "ring_full": "The ring buffer between the kernel and the agent was full.";
+        agent SampleMalformed "malformed": "The agent could not decode the sample.";
+        agent SampleOutsideTargets "process_unknown": "The process has exited, or nobody asked for it.";
+    }
+    "samples_incomplete", "{sample}", by "reason":
+    "Samples that are in a profile with less than they should have." {
+        agent LocalRootUnknown "local_root_unknown": "The local root of the span was never sampled: the sample has the label of its active span.";
+        agent SpanUnnamed "span_name_unknown": "The name of the span or of its local root is not known: it started before the agent.";
+        agent StackTableFull "too_many_stacks": "The window has too many distinct stacks: the sample is under [other stacks].";
+    }
+    "stacks_incomplete", "{stack}", by "reason":
+    "Stacks of samples that lack frames." {
+        kernel WalkNoThreadState "python_no_thread_state": "The thread of a Python process has no Python thread state: native frames only.";
+        kernel WalkStateUnknown "python_thread_state_unknown": "Nothing proves which Python thread state the thread runs in: native frames only.";
+        kernel WalkUnreadable "python_not_in_memory": "Memory of the Python stack was not resident: it is cut there.";
+        kernel WalkNotCode "python_not_code": "A Python frame led to something that is no code object: the stack is cut there.";
+        kernel WalkTruncated "python_too_deep": "The Python stack is deeper than is walked: it ends in [truncated].";
+        kernel WalkTooManyThreads "python_too_many_threads": "The process has more threads than are searched for the thread's state.";
+        kernel NativeBroken "native_no_frame_pointers": "Native code without frame pointers was met: the native stack is cut there.";
+        kernel NativeTruncated "native_too_deep": "The native stack is deeper than is walked.";
+        kernel KernelStackFailed "kernel_stack_refused": "The kernel could not take its own stack.";
+        agent NativeHidden "native_place_uncertain": "It is not certain where the native frames belong: only the innermost is shown.";
+    }
+    "frames_incomplete", "{frame}", by "reason":
+    "Frames that lack their name or their line." {
+        agent CodeUnknown "code_unknown": "The Python code object has not reached the agent, or not yet: shown as [unknown code].";
+        agent CodeStale "code_stale": "The address of the Python code object is in use again: shown as [stale code].";
+        agent LineUnknown "line_unknown": "The Python line table was cut, or could not be read.";
+        agent NativeUnknown "native_symbol_unknown": "The native function has no symbol: shown as [file]+0xOFFSET, or [file] (no symbol).";
+        agent KernelUnknown "kernel_symbol_unknown": "The kernel function has no symbol.";
+    }
+    "code_objects_not_sent", "{code_object}", by "reason":
+    "Python code objects whose names the kernel program could not send; it tries again with the next sample." {
+        kernel CodeRingFull "ring_full": "The ring buffer between the kernel and the agent was full.";
+        kernel CodeUnreadable "not_in_memory": "The name of the function or of its file was not resident in memory.";
+    }
+    "code_objects_forgotten", "{code_object}", by "reason":
+    "Python code objects whose names the agent has forgotten." {
+        agent CodeCacheFull "too_many": "Too many code objects are in use: the one used longest ago goes.";
+    }
+    "function_names_cut", "{function}", by "reason":
+    "Python functions whose name or file name lacks its end, and shows … there." {
+        agent CodeNameCut "too_long": "The name is longer than what the kernel program sends.";
+    }
+    "spans_started", "{span}", by "reason":
+    "Spans whose start the probes of the Python package have told." {
+        kernel SpanStarted;
+    }
+    "spans_ended", "{span}", by "reason":
+    "Spans whose end the probes of the Python package have told." {
+        kernel SpanEnded;
+    }
+    "spans_found", "{span}", by "reason":
+    "Spans that were found for the first time in the context of a sampled thread." {
+        kernel SpanSeen;
+    }
+    "spans_forgotten", "{span}", by "reason":
+    "Spans that are open and not kept: samples in them may lack their span or its name." {
+        kernel SpanTooDeep "too_many_in_thread": "More spans were open in the thread than are kept.";
+        kernel SpanMapFull "map_refused": "The kernel refused to put the span on its map.";
+        agent SpanTableFull "too_many_open": "Too many spans were open at once: the one used longest ago goes.";
+    }
+    "span_records_lost", "{record}", by "reason":
+    "Records of spans that did not reach the agent: samples in such a span have no span name." {
+        kernel SpanRingFull "ring_full": "The ring buffer between the kernel and the agent was full.";
+    }
+    "span_ends_unmatched", "{span}", by "reason":
+    "Ends of spans that belong to no start on the same thread." {
+        kernel SpanEndUnknown "start_not_seen": "The span started before the agent, in the parent before a fork, or was forgotten.";
+        kernel SpanEndedElsewhere "other_thread": "Another thread than this one has started the span.";
+    }
+    "span_names_incomplete", "{span}", by "reason":
+    "Spans that lack their name, or its end." {
+        kernel SpanNameUnreadable "unreadable": "The name could not be read from the application.";
+        kernel SpanNameCut "too_long": "The name is longer than what the kernel program sends: it ends in ….";
+    }
+    "span_probes_failed", "{file}", by "reason":
+    "Files of the Python package whose span probes are not used." {
+        agent ProbeFailed "not_attached": "The probes could not be attached; the log says why.";
+    }
+    "resources_ignored", "{resource}", by "reason":
+    "OpenTelemetry resources that the Python package told, and that are not used." {
+        kernel HookVersion "package_version": "The package is of a release that this agent does not understand.";
+    }
+    "processes_not_profiled", "{process}", by "reason":
+    "Python processes that were found and are not profiled." {
+        kernel ProcessMapFull "map_refused": "The kernel refused to put the process on its map.";
+        agent ProcessUnsupported "unsupported": "The interpreter cannot be profiled; `spanprof doctor` says why.";
+        agent ProcessTableFull "too_many": "More Python processes run than --max-processes allows.";
+    }
+    "process_inspections_dropped", "{inspection}", by "reason":
+    "Inspections of a process, for how its spans are read, that were dropped." {
+        agent LookDropped "too_many_waiting": "Too many processes wait to be inspected.";
+    }
+    "process_notices_lost", "{notice}", by "reason":
+    "Notices of forks, execs and exits that were lost; the next scan of /proc finds what was missed." {
+        kernel ProcessRingFull "ring_full": "The ring buffer between the kernel and the agent was full.";
+        agent NoticeDropped "agent_busy": "The thread of the agent that follows processes was busy.";
+    }
+    "mapping_notices_lost", "{notice}", by "reason":
+    "Notices of libraries that a process has mapped that were lost; a scan of /proc finds what was missed." {
+        agent MappingNoticeLost "too_many_at_once": "More came at once than the buffers of the kernel hold.";
+    }
+    "records_lost", "{record}", by "reason":
+    "Records of the kernel programs, other than samples, that the agent could not use." {
+        agent RecordMalformed "malformed": "The agent could not decode the record.";
+    }
+    "profiles_not_encoded", "{profile}", by "reason":
+    "Profiles that were dropped before they were encoded; they are not in profiles_encoded." {
+        agent EncoderBehind "encoder_behind": "Encoding does not keep up, or the agent ended.";
+    }
+    "profiles_encoded", "{profile}", by "reason":
+    "Profiles made for the server: each is stored, refused or dropped in the end, and waits until then." {
+        agent ProfileEncoded;
+    }
+    "profiles_stored", "{profile}", by "reason":
+    "Profiles that the server has said to have." {
+        agent ProfileStored;
+    }
+    "profiles_refused", "{profile}", by "reason":
+    "Profiles that the server will never take; the log has its words." {
+        agent ProfileRefused "by_server": "The server refused the profile for good.";
+    }
+    "profiles_dropped", "{profile}", by "reason":
+    "Profiles that were encoded and never sent with success." {
+        agent QueueFull "queue_full": "More waits than --push-queue holds: the oldest goes.";
+        agent ProfileTooOld "too_old": "The profile has waited so long that the server would refuse its age.";
+        agent ProfileLeft "agent_ended": "The agent ended before the profile could be sent.";
+    }
+    "profiles_retried", "{profile}", by "reason":
+    "Profiles that had to be sent again; not a loss." {
+        agent ProfileMaybeTwice "answer_lost": "The answer was lost: until it compacts, a server may show such a profile twice.";
+    }
+    "profile_rows_dropped", "{row}", by "reason":
+    "Rows of profiles, a stack with its labels each, that were left out with their samples." {
+        agent ProfileTooLarge "too_large": "The row alone is larger than the server takes a profile.";
+    }
+    "sampling_time", "s", by "stage":
+    "Time that the sampling program has spent in each of its stages; counted with --time-stages only." {
+        kernel StageStart "start": "Up to the header of the sample, without the program's entry.";
+        kernel StageNative "native": "Taking the kernel's and the native stack.";
+        kernel StageThread "thread": "Finding the thread's state and its innermost frame.";
+        kernel StageVersion "version": "Asking how many code objects there are.";
+        kernel StageFrames "frames": "Walking the Python frames.";
+        kernel StageCodes "codes": "Sending code objects.";
+        kernel StageSpan "span": "Finding the current span.";
+        kernel StageRecord "record": "Filling in the record.";
+        kernel StageRing "ring": "Copying the record to the ring buffer.";
+        kernel StageClock "clock": "Reading the clock once: each stage has that much for being timed.";
+    }
+}
