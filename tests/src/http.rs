@@ -7,11 +7,13 @@
 )]
 
 use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
+
+use serde_json::Value;
 
 use crate::process::DEADLINE;
 
@@ -25,6 +27,30 @@ pub fn get(address: &str, path: &str) -> String {
     let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
     assert!(head.contains(" 200 "), "{path}: {answer}");
     body.to_owned()
+}
+
+/// The answer in JSON to a question in JSON.
+///
+/// # Errors
+/// If nobody answers, or not with 200 and JSON.
+pub fn post_json(address: SocketAddr, path: &str, question: &Value) -> Result<Value, String> {
+    let failed = |error: io::Error| format!("{address}: {error}");
+    let mut stream = TcpStream::connect(address).map_err(failed)?;
+    stream.set_read_timeout(Some(DEADLINE)).map_err(failed)?;
+    let body = question.to_string();
+    write!(
+        stream,
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .map_err(failed)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(failed)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    if !head.contains(" 200 ") {
+        return Err(format!("{path}: {answer}"));
+    }
+    serde_json::from_str(body).map_err(|error| format!("{path}: {error}: {body}"))
 }
 
 /// Has so many customers at a time ask for something, with the number of each request; returns when all

@@ -5,6 +5,8 @@ pub mod certificates;
 pub mod compile;
 pub mod container;
 pub mod embedding;
+pub mod example;
+pub mod grafana;
 pub mod http;
 mod listen;
 pub mod made_up;
@@ -19,5 +21,6 @@ pub mod python;
 pub mod shop;
 pub mod spanprof;
 pub mod tls;
+pub mod traces;
 
 pub use launcher::skip;

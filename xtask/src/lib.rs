@@ -15,8 +15,10 @@
 pub mod build;
 mod ci;
 mod codegen;
+mod collector;
 pub mod command;
 mod demo;
+pub mod example;
 mod layers;
 mod lint;
 mod once;
@@ -45,6 +47,8 @@ use clap::Parser;
 )]
 enum Task {
     Demo(demo::Arguments),
+    /// Run the example of a shop with traces and profiles, and click on a span
+    Example(Elsewhere),
     Test(test::Arguments),
     Build(build::Arguments),
     Setup(setup::Arguments),
@@ -85,7 +89,9 @@ fn run(task: Task) -> Result<()> {
         Task::Codegen(arguments) => codegen::run(arguments.check),
         Task::Programs(arguments) => programs::run(&arguments),
         Task::Pythons(arguments) => pythons::run(&arguments),
-        Task::Clean(Elsewhere { arguments }) | Task::Bench(Elsewhere { arguments }) => {
+        Task::Clean(Elsewhere { arguments })
+        | Task::Bench(Elsewhere { arguments })
+        | Task::Example(Elsewhere { arguments }) => {
             bail!("start this by cargo xtask: {arguments:?} is not for this program")
         }
     }

@@ -11,35 +11,35 @@ use std::{
 use profiler::time::monotonic_now;
 
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     target: String,
     /// Names in lower case.
-    pub(super) headers: BTreeMap<String, String>,
+    pub(crate) headers: BTreeMap<String, String>,
     /// As sent: perhaps compressed.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// When all of it was there.
-    pub(super) arrived: Instant,
+    pub(crate) arrived: Instant,
     /// Whether the client wants no more than this answer.
     is_last: bool,
 }
 
 impl Request {
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    pub(super) fn query(&self) -> &str {
+    pub(crate) fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 }
 
 #[derive(Debug)]
-pub(super) enum Response {
+pub(crate) enum Response {
     Http {
         status: u16,
         headers: Vec<(String, String)>,
@@ -50,14 +50,14 @@ pub(super) enum Response {
 }
 
 impl Response {
-    pub(super) fn new(status: u16, content_type: &str, body: Vec<u8>) -> Self {
+    pub(crate) fn new(status: u16, content_type: &str, body: Vec<u8>) -> Self {
         Self::empty(status)
             .with_header("Content-Type", content_type)
             .with_body(body)
     }
 
     /// A status without a word.
-    pub(super) fn empty(status: u16) -> Self {
+    pub(crate) fn empty(status: u16) -> Self {
         Self::Http {
             status,
             headers: Vec::new(),
@@ -65,23 +65,23 @@ impl Response {
         }
     }
 
-    pub(super) fn text(status: u16, text: &str) -> Self {
+    pub(crate) fn text(status: u16, text: &str) -> Self {
         let body = format!("{text}\n").into_bytes();
         Self::new(status, "text/plain; charset=utf-8", body)
     }
 
-    pub(super) fn json(status: u16, body: &serde_json::Value) -> Self {
+    pub(crate) fn json(status: u16, body: &serde_json::Value) -> Self {
         Self::new(status, "application/json", body.to_string().into_bytes())
     }
 
-    pub(super) fn with_header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
         if let Self::Http { headers, .. } = &mut self {
             headers.push((name.to_owned(), value.to_owned()));
         }
         self
     }
 
-    pub(super) fn with_body(mut self, bytes: Vec<u8>) -> Self {
+    pub(crate) fn with_body(mut self, bytes: Vec<u8>) -> Self {
         if let Self::Http { body, .. } = &mut self {
             *body = bytes;
         }
@@ -114,7 +114,7 @@ impl Response {
 }
 
 /// Answers the requests of a connection until it ends. A client that goes away is no failure of the server.
-pub(super) fn serve(stream: impl Read + Write, answer: impl Fn(&Request) -> Response) {
+pub(crate) fn serve(stream: impl Read + Write, answer: impl Fn(&Request) -> Response) {
     let mut reader = BufReader::new(stream);
     while let Ok(request) = read(&mut reader) {
         let response = answer(&request);

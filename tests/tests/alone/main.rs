@@ -11,6 +11,7 @@
 mod agent;
 mod agent_server;
 mod discovery;
+mod example;
 mod export;
 mod hook_probes;
 mod hostile;

@@ -1,7 +1,7 @@
 //! `cargo xtask`: installs the pinned toolchain if it is missing and runs the rest with it.
 //!
 //! Comes in: a command, by whatever cargo the user has. Goes out: the same command to `xtask` (or
-//! `bench`), by the pinned one. Must not know what the commands do.
+//! `bench` or `example`), by the pinned one. Must not know what the commands do.
 
 #![allow(
     clippy::print_stdout,
@@ -105,7 +105,10 @@ fn hand_over(
     root: &Path,
     arguments: Vec<OsString>,
 ) -> String {
-    let package = if command == "bench" { "bench" } else { "xtask" };
+    let package = match command {
+        "bench" | "example" => command,
+        _ => "xtask",
+    };
     let mut cargo = toolchain.command("cargo");
     cargo.args([
         "run",
@@ -125,7 +128,7 @@ fn hand_over(
         .arg("--manifest-path")
         .arg(root.join("Cargo.toml"))
         .arg("--");
-    let skip = usize::from(package == "bench");
+    let skip = usize::from(package != "xtask");
     cargo.args(arguments.into_iter().skip(skip));
     for (name, _) in env::vars_os() {
         if is_ours_alone(&name.to_string_lossy()) {

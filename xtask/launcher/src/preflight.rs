@@ -25,6 +25,8 @@ const MEBIBYTE: u64 = 1 << 20;
 const DEMO_MEBIBYTES: u64 = 700;
 const TEST_MEBIBYTES: u64 = 2_000;
 const CI_MEBIBYTES: u64 = 4_000;
+/// What the example takes beside: `du -sm target/collector target/go target/example`.
+const COLLECTOR_MEBIBYTES: u64 = 500;
 /// What the interpreters take below the cache: `du -sm ~/.cache/spanprof`.
 const INTERPRETERS_MEBIBYTES: u64 = 1_300;
 
@@ -59,6 +61,16 @@ pub fn missing(command: &str, arguments: &[String], root: &Path) -> Vec<String> 
             }
             missing.into_iter().flatten().collect()
         }
+        "example" => [
+            compiler(),
+            python(),
+            rights("profiling"),
+            kernel(),
+            space(&build, DEMO_MEBIBYTES + COLLECTOR_MEBIBYTES),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         "build" | "bench" | "lint" => compiler().into_iter().collect(),
         _ => Vec::new(),
     }

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result};
 use launcher::interpreter;
 
 use super::lacking;
+use crate::collector;
 use crate::command;
+use crate::example;
 use crate::python::{self, Environment, Pip};
 use crate::pythons;
 use crate::summary::Summary;
@@ -39,6 +41,10 @@ pub(super) struct ForEndToEnd {
     pub(super) releases: String,
     /// The folder of a virtual environment with programs of others.
     pub(super) peers: PathBuf,
+    /// The interpreter of the example's services.
+    pub(super) example: PathBuf,
+    /// A real Collector.
+    pub(super) collector: PathBuf,
     /// The file with the cells of the matrix.
     pub(super) matrix: PathBuf,
     /// Parts of the names of tests that are not for this run.
@@ -141,6 +147,8 @@ impl Pythons {
         Ok(ForEndToEnd {
             releases: list(&releases.collect()),
             peers,
+            example: example::services(workspace, &self.pip)?,
+            collector: collector::ensure(workspace, &self.pip)?,
             matrix: pythons::write_matrix(workspace, &cells.all)?,
             left_out,
         })

@@ -189,9 +189,12 @@ fn thread_facts(known: &Known) -> Process {
     let interpreter = known.target.interpreter.as_ref();
     let evaluation = interpreter.map_or(0..0, |it| it.evaluation_loop.clone());
     // Where other code is in the file, only the loop is known to be the interpreter's.
-    let text = interpreter.map_or(0..0, |it| match it.is_alone {
-        true => text_of(&known.target.mappings, it.file),
-        false => evaluation.clone(),
+    let text = interpreter.map_or(0..0, |it| {
+        if it.is_alone {
+            text_of(&known.target.mappings, it.file)
+        } else {
+            evaluation.clone()
+        }
     });
     let mut process = Process {
         evaluation_start: evaluation.start,
