@@ -1,5 +1,7 @@
 //! What is meant by what was typed: flags over environment over file over defaults, checked once.
 
+#[cfg(test)]
+mod deployed;
 mod error;
 mod push;
 

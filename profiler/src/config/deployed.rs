@@ -1,0 +1,84 @@
+//! What is in `deploy/` tells of the settings that there are, and of no other.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::File;
+
+fn deploy(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy")
+        .join(path)
+}
+
+/// The keys of the file, as its own error message lists them.
+fn keys() -> BTreeSet<String> {
+    let said = toml::from_str::<File>("nonsense = 1")
+        .unwrap_err()
+        .to_string();
+    let (_, listed) = said.split_once("expected one of ").unwrap();
+    let quoted = listed.split('`').skip(1).step_by(2);
+    quoted.map(str::to_owned).collect()
+}
+
+/// Every setting is in the file of `spanprof.service`, most of them as comments with their defaults.
+#[test]
+fn file_of_the_unit() {
+    let text = fs::read_to_string(deploy("systemd/spanprof.toml")).unwrap();
+    toml::from_str::<File>(&text).unwrap();
+    let all: Vec<&str> = text
+        .lines()
+        .map(|line| line.strip_prefix("# ").unwrap_or(line))
+        .filter(|line| line.contains(" = ") || line.starts_with('['))
+        .collect();
+    let all = all.join("\n");
+    toml::from_str::<File>(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));
+    let told: toml::Table = toml::from_str(&all).unwrap();
+    let told: BTreeSet<String> = told.keys().cloned().collect();
+    // Of no use to the only agent of a host.
+    let left_out = BTreeSet::from(["lock_file".to_owned()]);
+    assert_eq!(told, keys().difference(&left_out).cloned().collect());
+}
+
+/// The chart takes every setting, by a value of its own or under `config`.
+#[test]
+fn values_of_the_chart() {
+    // By values of their own, or by what the pod is told of its node.
+    const OWN: [&str; 10] = [
+        "pyroscope_url",
+        "tenant_id",
+        "basic_auth_user",
+        "basic_auth_password_file",
+        "bearer_token_file",
+        "ca_file",
+        "client_certificate_file",
+        "client_key_file",
+        "host_name",
+        "lock_file",
+    ];
+    let text = fs::read_to_string(deploy("helm/spanprof/values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let taken = schema["properties"]["config"]["properties"]
+        .as_object()
+        .unwrap();
+    let taken = taken.keys().cloned().chain(OWN.map(str::to_owned));
+    assert_eq!(taken.collect::<BTreeSet<_>>(), keys());
+}
+
+/// The settings that the chart renders are taken as they are.
+#[test]
+fn rendered_settings() {
+    let text = fs::read_to_string(deploy("helm/examples/config.yaml")).unwrap();
+    let (_, block) = text.split_once("  spanprof.toml: |\n").unwrap();
+    let lines = block.lines().take_while(|line| line.starts_with("    "));
+    let settings: Vec<&str> = lines.map(str::trim_start).collect();
+    let settings: File = toml::from_str(&settings.join("\n")).unwrap();
+    assert_eq!(settings.frequency, Some(49));
+    assert_eq!(settings.max_processes, Some(1_000_000));
+    assert_eq!(settings.tags["cluster"], r#"with "quotes" and \ in it"#);
+}
