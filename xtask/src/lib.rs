@@ -18,6 +18,7 @@ mod codegen;
 mod collector;
 pub mod command;
 mod demo;
+mod deploy;
 pub mod example;
 mod layers;
 mod lint;
@@ -60,6 +61,7 @@ enum Task {
     Codegen(codegen::Arguments),
     Programs(programs::Arguments),
     Pythons(pythons::Arguments),
+    Deploy(deploy::Arguments),
     /// Remove all that these commands have put outside of the tree, and say what
     Clean(Elsewhere),
 }
@@ -89,6 +91,7 @@ fn run(task: Task) -> Result<()> {
         Task::Codegen(arguments) => codegen::run(arguments.check),
         Task::Programs(arguments) => programs::run(&arguments),
         Task::Pythons(arguments) => pythons::run(&arguments),
+        Task::Deploy(arguments) => deploy::run(&arguments),
         Task::Clean(Elsewhere { arguments })
         | Task::Bench(Elsewhere { arguments })
         | Task::Example(Elsewhere { arguments }) => {

@@ -4,7 +4,7 @@
 //! unpacked into folders to run in by `chroot`, and two builds from Debian's source of CPython.
 
 mod cell;
-mod debian;
+pub(crate) mod debian;
 mod headers;
 mod musl;
 mod packages;

@@ -27,6 +27,10 @@ pub struct Pins {
     pub pip: String,
     /// The version of maturin.
     pub maturin: String,
+    /// The version of the npm package with Helm and kubectl.
+    pub kubectl_layer: String,
+    /// The version of kubernetes-validate.
+    pub kubernetes_validate: String,
 }
 
 impl Pins {
@@ -52,6 +56,8 @@ impl Pins {
             ruff: pin("ruff")?,
             pip: pin("pip")?,
             maturin: pin("maturin")?,
+            kubectl_layer: pin("kubectl-layer")?,
+            kubernetes_validate: pin("kubernetes-validate")?,
         })
     }
 }
@@ -88,7 +94,8 @@ mod tests {
     #[test]
     fn pins_are_read() {
         let text = "# stable = \"1.0\"\nstable = \"1.98.0\"\nnightly=\"nightly-2026-08-01\"\n\
-            bpf-linker = \"0.10.4\"\ncargo-deny = \"1\"\nruff = \"2\"\npip = \"3\"\nmaturin = \"4\"\n";
+            bpf-linker = \"0.10.4\"\ncargo-deny = \"1\"\nruff = \"2\"\npip = \"3\"\nmaturin = \"4\"\n\
+            kubectl-layer = \"5\"\nkubernetes-validate = \"6\"\n";
         let pins = Pins::parse(text).unwrap();
         assert_eq!(
             (pins.stable.as_str(), pins.nightly.as_str()),

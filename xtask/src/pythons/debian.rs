@@ -177,7 +177,7 @@ impl Suite {
 }
 
 /// Unpacks a package into a folder.
-pub(super) fn unpack(package: &Path, folder: &Path) -> Result<()> {
+pub(crate) fn unpack(package: &Path, folder: &Path) -> Result<()> {
     command::run(Command::new("dpkg").arg("-x").arg(package).arg(folder))
 }
 
@@ -189,12 +189,12 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Apt with a state of its own, thrown away in the end.
-pub(super) struct Apt {
+pub(crate) struct Apt {
     state: tempfile::TempDir,
 }
 
 impl Apt {
-    pub(super) fn new(suite: &str) -> Result<Self> {
+    pub(crate) fn new(suite: &str) -> Result<Self> {
         for program in ["apt-get", "dpkg"] {
             if command::find_on_path(program).is_none() {
                 bail!("there is no {program}: this needs Debian or Ubuntu");
@@ -240,7 +240,7 @@ impl Apt {
     }
 
     /// Downloads packages with all they depend on.
-    pub(super) fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+    pub(crate) fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         let mut command = self.command(&["install", "-qq", "--yes", "--download-only"]);
         command::run(command.args(packages))?;
         files(&self.state.path().join("cache/archives"), ".deb")
