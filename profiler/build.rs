@@ -1,6 +1,7 @@
 //! Leaves the kernel programs' object where `kernel/load.rs` embeds it: the one that `cargo xtask` names,
-//! else one built here.
+//! else one built here; and tells `version.rs` of the commit.
 
+mod commit;
 #[path = "../profiler-ebpf/object.rs"]
 mod object;
 
@@ -30,6 +31,7 @@ fn run() -> Result<(), String> {
     let root = manifest
         .parent()
         .ok_or("the crate is at the root of the file system")?;
+    commit::tell(root);
     let bytes = match env::var_os(VARIABLE) {
         Some(path) => read(Path::new(&path))?,
         None => build(root, &out)?,

@@ -30,3 +30,4 @@ pub mod signals;
 pub mod symbolize;
 pub mod targets;
 pub mod time;
+pub mod version;

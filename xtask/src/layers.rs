@@ -30,7 +30,7 @@ const TOP: [&str; 4] = ["run", "record", "agent", "doctor"];
 
 /// The rooms in the order of the flow: data moves right only, so a stage knows the types it eats
 /// and never the stage that eats its own.
-const ROOMS: [(&str, Uses); 23] = [
+const ROOMS: [(&str, Uses); 24] = [
     ("id", Uses::Only(&[])),
     ("time", Uses::Only(&["id"])),
     ("health", Uses::Only(&["id", "time"])),
@@ -72,6 +72,7 @@ const ROOMS: [(&str, Uses); 23] = [
     ("signals", Uses::Only(&[])),
     ("output", Uses::Only(&[])),
     ("cli", Uses::Only(&[])),
+    ("version", Uses::Only(&["kernel"])),
     ("config", Uses::Middle),
     ("run", Uses::Any),
     ("record", Uses::Any),

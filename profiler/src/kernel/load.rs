@@ -146,7 +146,8 @@ pub enum LoadError {
 /// Steps of a walk that the verifier follows one by one on kernels without `bpf_loop`.
 const UNROLLED_STEPS: u32 = 96;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/spanprof-bpf"));
+/// The object with the kernel programs, as it is part of this program.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/spanprof-bpf"));
 
 /// Loads the programs and attaches the process notices. Sampling starts with
 /// [`Control::start_sampling`](super::Control::start_sampling).

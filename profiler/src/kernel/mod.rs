@@ -23,7 +23,7 @@ pub use self::{
     btf::BtfError,
     control::KernelControl,
     counters::Counters,
-    load::{Limits, LoadError, Loaded, Settings, default_ring_size, load},
+    load::{Limits, LoadError, Loaded, OBJECT, Settings, default_ring_size, load},
     mapped::{Mapped, MappingNotices},
     ring::{Bell, Ring},
     support::{Support, ask},

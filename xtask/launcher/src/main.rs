@@ -175,8 +175,9 @@ fn is_ours_alone(name: &str) -> bool {
         "OUT_DIR",
     ];
     // The agent's own options; the others are xtask's, and the tests'.
-    const KEPT: [&str; 6] = [
+    const KEPT: [&str; 7] = [
         "SPANPROF_CACHE",
+        "SPANPROF_COMMIT",
         "SPANPROF_PYTHONS",
         "SPANPROF_HEADERS",
         "SPANPROF_BLESS",
