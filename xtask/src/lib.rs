@@ -1,6 +1,6 @@
 //! Automation of the workspace. `cargo xtask help` lists the commands, one module each.
 //!
-//! A library, so that `bench`, which half of its users never compile, can stand on it.
+//! A library, so that `bench` and `dist`, which most of its users never compile, can stand on it.
 
 #![allow(
     clippy::print_stdout,
@@ -22,11 +22,11 @@ mod deploy;
 pub mod example;
 mod layers;
 mod lint;
-mod once;
-mod programs;
+pub mod once;
+pub mod programs;
 mod progress;
 pub mod python;
-mod pythons;
+pub mod pythons;
 mod setup;
 mod summary;
 mod test;
@@ -55,6 +55,8 @@ enum Task {
     Setup(setup::Arguments),
     /// Measure what profiling costs, beside other profilers
     Bench(Elsewhere),
+    /// Make what is released: static binary, image, deb, rpm, wheels
+    Dist(Elsewhere),
     Lint(lint::Arguments),
     Layers(layers::Arguments),
     Ci(ci::Arguments),
@@ -94,6 +96,7 @@ fn run(task: Task) -> Result<()> {
         Task::Deploy(arguments) => deploy::run(&arguments),
         Task::Clean(Elsewhere { arguments })
         | Task::Bench(Elsewhere { arguments })
+        | Task::Dist(Elsewhere { arguments })
         | Task::Example(Elsewhere { arguments }) => {
             bail!("start this by cargo xtask: {arguments:?} is not for this program")
         }

@@ -9,11 +9,10 @@ use anyhow::{Context as _, Result};
 
 /// Makes a folder by `make`, unless it was made with the same `stamp`; what is there of another, or of an
 /// interrupted one, is removed first.
-pub(crate) fn once(
-    folder: &Path,
-    stamp: &str,
-    make: impl FnOnce(&Path) -> Result<()>,
-) -> Result<()> {
+///
+/// # Errors
+/// It cannot be made.
+pub fn once(folder: &Path, stamp: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let file = folder.join("spanprof.stamp");
     if fs::read_to_string(&file).is_ok_and(|found| found == stamp) {
         return Ok(());
@@ -29,7 +28,7 @@ pub(crate) fn once(
 }
 
 /// A stamp of all that decides what is in a folder.
-pub(crate) fn stamp(inputs: impl Hash) -> String {
+pub fn stamp(inputs: impl Hash) -> String {
     let mut hasher = DefaultHasher::new();
     inputs.hash(&mut hasher);
     format!("{:016x}", hasher.finish())

@@ -14,7 +14,7 @@ use crate::workspace::{Workspace, files_below};
 mod object;
 
 /// The variable that tells `profiler/build.rs` of the object.
-pub(crate) const VARIABLE: &str = "SPANPROF_BPF_OBJECT";
+pub const VARIABLE: &str = "SPANPROF_BPF_OBJECT";
 /// Where the prebuilt object is, and the checksums of all it was made of.
 const PREBUILT: &str = "profiler-ebpf/prebuilt/spanprof-bpf";
 const SUMS: &str = "profiler-ebpf/prebuilt/inputs.sha256";
@@ -79,7 +79,10 @@ pub(crate) fn check(workspace: &Workspace, built: &Path) -> Result<()> {
 }
 
 /// The object to embed in the agent, and how it came: prebuilt, or built here and now.
-pub(crate) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
+///
+/// # Errors
+/// It has to be built and cannot.
+pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     if is_current(workspace)? {
         return Ok(workspace.root.join(PREBUILT));
     }

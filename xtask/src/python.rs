@@ -70,8 +70,13 @@ impl Pip {
         pip
     }
 
+    /// The folder of its programs, with maturin among them.
+    pub fn folder(&self) -> &Path {
+        self.python.parent().unwrap_or(Path::new(""))
+    }
+
     /// The command `pip install`.
-    pub(crate) fn install(&self, arguments: &[&str]) -> Command {
+    pub fn install(&self, arguments: &[&str]) -> Command {
         let mut install = self.command(arguments);
         install.arg("install");
         install
@@ -195,13 +200,12 @@ pub fn ensure_wheel(workspace: &Workspace, pip: &Pip) -> Result<(PathBuf, u64)> 
         fs::remove_dir_all(&folder)
             .with_context(|| format!("failed to remove {}", folder.display()))?;
     }
-    let tools = pip.python.parent().unwrap_or(Path::new(""));
     command::run(
         pip.command(&[])
             .args(["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir"])
             .arg(&folder)
             .arg(workspace.python_package())
-            .env("PATH", workspace.path_with(tools)?)
+            .env("PATH", workspace.path_with(pip.folder())?)
             .env("CARGO_TARGET_DIR", workspace.target.join("python-package")),
     )?;
     let wheel =

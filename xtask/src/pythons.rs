@@ -4,7 +4,7 @@
 //! unpacked into folders to run in by `chroot`, and two builds from Debian's source of CPython.
 
 mod cell;
-pub(crate) mod debian;
+pub mod debian;
 mod headers;
 mod musl;
 mod packages;
@@ -65,6 +65,32 @@ pub(crate) fn ensure(workspace: &Workspace, all: bool, pip: &Pip) -> Result<Cell
     let cells = Cells::choose(cell::all(workspace)?, all);
     packages::ensure(workspace, &cells.all, all, pip)?;
     Ok(cells)
+}
+
+/// CPython 3.13 without the GIL, built if it is not there.
+///
+/// # Errors
+/// It does not build.
+pub fn ensure_free_threaded() -> Result<PathBuf> {
+    source::FREE_THREADED.ensure(&folder()?)?;
+    Ok(source::FREE_THREADED.program(&folder()?))
+}
+
+/// CPython 3.13 with musl, built if it is not there.
+///
+/// # Errors
+/// It does not build.
+pub fn ensure_musl() -> Result<PathBuf> {
+    source::MUSL.ensure(&folder()?)?;
+    Ok(source::MUSL.program(&folder()?))
+}
+
+/// Installs `musl-gcc`, unless it is there.
+///
+/// # Errors
+/// It is not, and this is no Debian, or this user may not install.
+pub fn ensure_musl_compiler() -> Result<()> {
+    source::ensure_musl()
 }
 
 /// Fetches the headers that pyenv does not have.

@@ -1,9 +1,11 @@
 //! The pinned toolchains and tools, and how each is installed when it is missing.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Error, Result};
+use launcher::cache::Installed;
 use launcher::pins::Pins;
 use launcher::toolchain::Toolchain;
 
@@ -31,10 +33,53 @@ pub(crate) const CARGO_DENY: Tool = Tool {
     version: |pins| &pins.cargo_deny,
 };
 
+/// Makes Debian's packages.
+pub const CARGO_DEB: Tool = Tool {
+    name: "cargo-deb",
+    version: |pins| &pins.cargo_deb,
+};
+
+/// Makes Red Hat's packages.
+pub const CARGO_GENERATE_RPM: Tool = Tool {
+    name: "cargo-generate-rpm",
+    version: |pins| &pins.cargo_generate_rpm,
+};
+
+/// Has cargo put the list of crates into what it builds.
+pub const CARGO_AUDITABLE: Tool = Tool {
+    name: "cargo-auditable",
+    version: |pins| &pins.cargo_auditable,
+};
+
+/// Writes bills of materials.
+pub const CARGO_CYCLONEDX: Tool = Tool {
+    name: "cargo-cyclonedx",
+    version: |pins| &pins.cargo_cyclonedx,
+};
+
 /// Installs components of the stable toolchain, which has neither clippy nor rustfmt at first.
 pub(crate) fn ensure_stable(workspace: &Workspace, components: &[&str]) -> Result<()> {
     let name = &workspace.pins.stable;
     Toolchain { name, components }.ensure().map_err(Error::msg)
+}
+
+/// Adds a target to the toolchain that runs this, unless it is there.
+///
+/// # Errors
+/// rustup cannot fetch it.
+pub fn ensure_target(workspace: &Workspace, target: &str) -> Result<()> {
+    let mut libraries = Command::new("rustc");
+    libraries
+        .args(["--print", "target-libdir", "--target", target])
+        .current_dir(&workspace.root);
+    if PathBuf::from(command::output(&mut libraries)?.trim()).is_dir() {
+        return Ok(());
+    }
+    let stable = &workspace.pins.stable;
+    command::run(Command::new("rustup").args(["target", "add", target, "--toolchain", stable]))?;
+    Installed::Target(stable.clone(), target.to_owned())
+        .note()
+        .map_err(Error::msg)
 }
 
 /// The toolchain of the BPF crate.
@@ -57,9 +102,16 @@ pub(crate) fn ensure_bpf(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 /// Installs `tool` under the target folder, unless the right version is there or on `PATH`.
-pub(crate) fn ensure_tool(workspace: &Workspace, tool: &Tool) -> Result<PathBuf> {
+///
+/// # Errors
+/// It cannot be fetched, or does not compile.
+pub fn ensure_tool(workspace: &Workspace, tool: &Tool) -> Result<PathBuf> {
     let version = (tool.version)(&workspace.pins);
     let own = workspace.tools().join("bin").join(tool.name);
+    // Some programs do not say their version.
+    if own.is_file() && was_installed(workspace, tool.name, version) {
+        return Ok(own);
+    }
     let candidates = [Some(own.clone()), command::find_on_path(tool.name)];
     for candidate in candidates.into_iter().flatten() {
         if is_version(&candidate, version) {
@@ -91,6 +143,12 @@ pub(crate) fn ensure_tool(workspace: &Workspace, tool: &Tool) -> Result<PathBuf>
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
     )?;
     Ok(own)
+}
+
+/// Did cargo install this version under the target folder? It keeps a list of what it has installed there.
+fn was_installed(workspace: &Workspace, name: &str, version: &str) -> bool {
+    let list = fs::read_to_string(workspace.tools().join(".crates.toml")).unwrap_or_default();
+    list.contains(&format!("\"{name} {version} ("))
 }
 
 /// Does `program --version` say `version`?

@@ -1,7 +1,7 @@
 //! `cargo xtask`: installs the pinned toolchain if it is missing and runs the rest with it.
 //!
 //! Comes in: a command, by whatever cargo the user has. Goes out: the same command to `xtask` (or
-//! `bench` or `example`), by the pinned one. Must not know what the commands do.
+//! `bench`, `example` or `dist`), by the pinned one. Must not know what the commands do.
 
 #![allow(
     clippy::print_stdout,
@@ -106,7 +106,7 @@ fn hand_over(
     arguments: Vec<OsString>,
 ) -> String {
     let package = match command {
-        "bench" | "example" => command,
+        "bench" | "example" | "dist" => command,
         _ => "xtask",
     };
     let mut cargo = toolchain.command("cargo");

@@ -21,6 +21,14 @@ pub struct Pins {
     pub bpf_linker: String,
     /// The version of cargo-deny.
     pub cargo_deny: String,
+    /// The version of cargo-deb.
+    pub cargo_deb: String,
+    /// The version of cargo-generate-rpm.
+    pub cargo_generate_rpm: String,
+    /// The version of cargo-auditable.
+    pub cargo_auditable: String,
+    /// The version of cargo-cyclonedx.
+    pub cargo_cyclonedx: String,
     /// The version of ruff.
     pub ruff: String,
     /// The version of pip.
@@ -31,6 +39,8 @@ pub struct Pins {
     pub kubectl_layer: String,
     /// The version of kubernetes-validate.
     pub kubernetes_validate: String,
+    /// The version of Zig, as PyPI has it.
+    pub ziglang: String,
 }
 
 impl Pins {
@@ -53,11 +63,16 @@ impl Pins {
             nightly: pin("nightly")?,
             bpf_linker: pin("bpf-linker")?,
             cargo_deny: pin("cargo-deny")?,
+            cargo_deb: pin("cargo-deb")?,
+            cargo_generate_rpm: pin("cargo-generate-rpm")?,
+            cargo_auditable: pin("cargo-auditable")?,
+            cargo_cyclonedx: pin("cargo-cyclonedx")?,
             ruff: pin("ruff")?,
             pip: pin("pip")?,
             maturin: pin("maturin")?,
             kubectl_layer: pin("kubectl-layer")?,
             kubernetes_validate: pin("kubernetes-validate")?,
+            ziglang: pin("ziglang")?,
         })
     }
 }
@@ -94,7 +109,9 @@ mod tests {
     #[test]
     fn pins_are_read() {
         let text = "# stable = \"1.0\"\nstable = \"1.98.0\"\nnightly=\"nightly-2026-08-01\"\n\
-            bpf-linker = \"0.10.4\"\ncargo-deny = \"1\"\nruff = \"2\"\npip = \"3\"\nmaturin = \"4\"\n\
+            bpf-linker = \"0.10.4\"\ncargo-deny = \"1\"\ncargo-deb = \"5\"\n\
+            cargo-generate-rpm = \"6\"\ncargo-auditable = \"7\"\ncargo-cyclonedx = \"8\"\n\
+            ruff = \"2\"\npip = \"3\"\nmaturin = \"4\"\nziglang = \"9\"\n\
             kubectl-layer = \"5\"\nkubernetes-validate = \"6\"\n";
         let pins = Pins::parse(text).unwrap();
         assert_eq!(

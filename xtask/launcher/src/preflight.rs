@@ -27,6 +27,7 @@ const TEST_MEBIBYTES: u64 = 2_000;
 const CI_MEBIBYTES: u64 = 4_000;
 /// What the example takes beside: `du -sm target/collector target/go target/example`.
 const COLLECTOR_MEBIBYTES: u64 = 500;
+const DIST_MEBIBYTES: u64 = 3_000;
 /// What the interpreters take below the cache: `du -sm ~/.cache/spanprof`.
 const INTERPRETERS_MEBIBYTES: u64 = 1_300;
 
@@ -72,6 +73,13 @@ pub fn missing(command: &str, arguments: &[String], root: &Path) -> Vec<String> 
         .flatten()
         .collect(),
         "build" | "bench" | "lint" => compiler().into_iter().collect(),
+        "dist" => {
+            let mut missing = vec![compiler(), python(), space(&build, DIST_MEBIBYTES)];
+            if has("--check") {
+                missing.extend([rights("checking the packages"), kernel(), interpreters()]);
+            }
+            missing.into_iter().flatten().collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -177,7 +177,10 @@ impl Suite {
 }
 
 /// Unpacks a package into a folder.
-pub(crate) fn unpack(package: &Path, folder: &Path) -> Result<()> {
+///
+/// # Errors
+/// dpkg cannot.
+pub fn unpack(package: &Path, folder: &Path) -> Result<()> {
     command::run(Command::new("dpkg").arg("-x").arg(package).arg(folder))
 }
 
@@ -189,12 +192,17 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Apt with a state of its own, thrown away in the end.
-pub(crate) struct Apt {
+#[derive(Debug)]
+pub struct Apt {
     state: tempfile::TempDir,
 }
 
 impl Apt {
-    pub(crate) fn new(suite: &str) -> Result<Self> {
+    /// One of a release of Debian.
+    ///
+    /// # Errors
+    /// This is no Debian or Ubuntu, or the network is not there.
+    pub fn new(suite: &str) -> Result<Self> {
         for program in ["apt-get", "dpkg"] {
             if command::find_on_path(program).is_none() {
                 bail!("there is no {program}: this needs Debian or Ubuntu");
@@ -247,7 +255,10 @@ impl Apt {
     }
 
     /// Downloads packages alone.
-    pub(super) fn download_alone(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+    ///
+    /// # Errors
+    /// The release does not have one, or the network is not there.
+    pub fn download_alone(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         command::run(self.command(&["download", "-qq"]).args(packages))?;
         files(self.state.path(), ".deb")
     }
@@ -277,7 +288,7 @@ fn files(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// The mirror that this machine uses, if it is a Debian, else everybody's.
-fn mirror() -> String {
+pub fn mirror() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let sources = read("/etc/apt/sources.list.d/debian.sources");
     let list = read("/etc/apt/sources.list");

@@ -6,11 +6,11 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Error, Result};
-use launcher::cache::Installed;
+use anyhow::{Context as _, Result};
 
 use crate::{
     command::{self, say},
+    toolchain,
     workspace::Workspace,
 };
 
@@ -21,19 +21,7 @@ pub(super) fn module(workspace: &Workspace) -> Result<PathBuf> {
     let package = workspace.python_package();
     let target = workspace.target.join("python-package-musl");
     say(&format!("building the Python package for {TARGET}"));
-    let stable = &workspace.pins.stable;
-    if unwinder_of_target(&package)?.is_none() {
-        command::run(Command::new("rustup").args([
-            "target",
-            "add",
-            TARGET,
-            "--toolchain",
-            stable,
-        ]))?;
-        Installed::Target(stable.clone(), TARGET.to_owned())
-            .note()
-            .map_err(Error::msg)?;
-    }
+    toolchain::ensure_target(workspace, TARGET)?;
     let unwinder = unwinder(&package, &target)?;
     let flags = [
         "-C",

@@ -154,7 +154,7 @@ fn compiler(scratch: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn ensure_musl() -> Result<()> {
+pub(super) fn ensure_musl() -> Result<()> {
     if command::find_on_path("musl-gcc").is_some() {
         return Ok(());
     }

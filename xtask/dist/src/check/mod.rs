@@ -1,0 +1,40 @@
+//! Proof that what was made works: on the real kernel, in roots and interpreters that know nothing of this machine.
+
+mod agent;
+mod packages;
+mod proof;
+mod reproduced;
+mod roots;
+mod sites;
+mod sizes;
+mod wheels;
+
+use anyhow::{Context as _, Result};
+use xtask::{command::say, workspace::Workspace};
+
+use crate::{Part, folders::Folders, release::Release, tools::Tools};
+
+/// Checks the parts that were made in `folders`; the first that fails ends it.
+pub(crate) fn run(
+    workspace: &Workspace,
+    tools: &Tools,
+    release: &Release,
+    folders: &Folders,
+    parts: &[Part],
+) -> Result<()> {
+    let begin = |what: &str| say(&format!("checking {what}"));
+    if parts.contains(&Part::Agent) {
+        begin("the binary");
+        agent::check(release, folders).context("the binary")?;
+        begin("the packages");
+        packages::check(workspace, tools, release, folders).context("the packages")?;
+    }
+    if parts.contains(&Part::Wheels) {
+        begin("the wheels");
+        wheels::check(workspace, tools, folders).context("the wheels")?;
+    }
+    begin("that another folder makes the same");
+    reproduced::check(workspace, tools, release, folders, parts)?;
+    say("all checks have passed");
+    Ok(())
+}

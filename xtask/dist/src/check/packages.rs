@@ -1,0 +1,133 @@
+//! The packages of distributions: they install, upgrade and go in clean roots, and what they install works.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use xtask::{command::say, python::Environment, workspace::Workspace};
+
+use super::{
+    proof,
+    roots::{BULLSEYE, Inside, JUDGES, TRIXIE},
+};
+use crate::{
+    folders::{self, Folders},
+    image,
+    packages::{self, REVISION},
+    release::Release,
+    tools::Tools,
+    wheels,
+};
+
+/// What an upgrade is made to: the same again, as the next package of the version.
+const NEXT: &str = "2";
+
+pub(super) fn check(
+    workspace: &Workspace,
+    tools: &Tools,
+    release: &Release,
+    folders: &Folders,
+) -> Result<()> {
+    let all = workspace.target.join("dist-work/packages");
+    folders::replace(&folders.out, &all)?;
+    packages::deb(tools, release, folders, NEXT, &all)?;
+    packages::rpm(tools, release, folders, NEXT, &all)?;
+    let workload = Workload::start(workspace, tools)?;
+    let scratch = workspace.target.join("dist-work/scratch");
+    let run = |root: &Path, target: Option<&Path>, script: &str, arguments: &[&str]| {
+        let inside = Inside {
+            root,
+            target,
+            packages: &all,
+            scratch: &scratch,
+        };
+        inside.run(script, arguments)
+    };
+    let version = format!("{}-{NEXT}", release.version);
+    let pid = workload.pid();
+    let judges = JUDGES.ensure()?;
+    for root in [&BULLSEYE, &TRIXIE] {
+        let folder = root.ensure()?;
+        let of =
+            |name: fn(&Release, &str) -> String| [name(release, REVISION), name(release, NEXT)];
+        let [first, second] = of(packages::deb_name);
+        let recorded = run(
+            &folder,
+            None,
+            include_str!("deb.sh"),
+            &[&first, &second, &version, &pid],
+        )?;
+        proof::shows_the_span(&recorded)
+            .with_context(|| format!("the agent of the deb in {}", root.name))?;
+        let [first, second] = of(packages::rpm_name);
+        let recorded = run(
+            &judges,
+            Some(&folder),
+            include_str!("rpm.sh"),
+            &[&first, &second, &version, &pid],
+        )?;
+        proof::shows_the_span(&recorded)
+            .with_context(|| format!("the agent of the rpm in {}", root.name))?;
+        say(&format!(
+            "deb and rpm install, record a span, upgrade and go in a clean {}",
+            root.name
+        ));
+    }
+    let [deb, rpm] = [
+        packages::deb_name(release, REVISION),
+        packages::rpm_name(release, REVISION),
+    ];
+    let image = image::name(release);
+    run(
+        &judges,
+        None,
+        include_str!("judges.sh"),
+        &[&deb, &rpm, &image, release.version],
+    )?;
+    say("lintian, rpmlint, skopeo, man and the shells have no objection");
+    Ok(())
+}
+
+/// A process of the host that burns CPU in spans, without the package; ends with this.
+#[derive(Debug)]
+struct Workload(Child);
+
+impl Workload {
+    fn start(workspace: &Workspace, tools: &Tools) -> Result<Self> {
+        let (_, interpreter) = wheels::interpreter()?;
+        let python = Environment {
+            folder: workspace.target.join("dist-work/python"),
+            interpreter: &interpreter,
+            requirements: &[workspace.root.join("tests/cells/3.10.txt")],
+            packages: &[],
+            inputs: 0,
+        }
+        .ensure(&tools.pip)?;
+        let mut child = Command::new(python)
+            .arg(workspace.root.join(proof::PROGRAM))
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("failed to start the workload")?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        let workload = Self(child);
+        ensure!(line == "ready\n", "the workload says {line:?}");
+        Ok(workload)
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

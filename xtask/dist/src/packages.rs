@@ -1,0 +1,141 @@
+//! The packages of distributions, and a tar file for those without one. What goes where in them is written in
+//! `profiler/Cargo.toml`, where their tools look for it.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result};
+use xtask::command;
+
+use crate::{
+    archive::{self, Entry},
+    binary,
+    folders::{self, Folders},
+    pages,
+    release::{self, Release},
+    tools::Tools,
+};
+
+/// Where what is made lies for the packages, in the copy of the tree.
+pub(crate) const GENERATED: &str = "profiler/generated";
+/// Which package it is of a version.
+pub(crate) const REVISION: &str = "1";
+/// Files of `deploy/systemd` that have a place of their own; the others are examples, and lie beside the documents.
+const PLACED: [&str; 4] = [
+    "spanprof.service",
+    "spanprof.sysusers.conf",
+    "spanprof.tmpfiles.conf",
+    "spanprof.toml",
+];
+
+/// Lays out what the packages take beside files of the tree.
+pub(crate) fn lay_out(generated: &Path, binary: &Path, release: &Release) -> Result<()> {
+    let root = generated.ancestors().nth(2).unwrap_or(generated);
+    folders::write(&generated.join("spanprof"), folders::read(binary)?)?;
+    pages::write(generated, release)?;
+    folders::write(&generated.join("changelog"), changelog(release)?)?;
+    let documents = generated.join("doc");
+    folders::write(
+        &documents.join("CHANGELOG.md.gz"),
+        archive::gzip(&folders::read(&root.join("CHANGELOG.md"))?)?,
+    )?;
+    for path in folders::files(&root.join("deploy/systemd"))? {
+        let name = path.file_name().unwrap_or_default();
+        if !PLACED.iter().any(|placed| name == *placed) {
+            folders::write(&documents.join(name), folders::read(&path)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// What Debian wants to know of a version: <https://www.debian.org/doc/debian-policy/ch-source.html#s-dpkgchangelog>.
+fn changelog(release: &Release) -> Result<String> {
+    let time = UNIX_EPOCH
+        .checked_add(Duration::from_secs(release.epoch))
+        .context("the commit is too far in the future")?;
+    let date = httpdate::fmt_http_date(time).replace("GMT", "+0000");
+    Ok(format!(
+        "spanprof ({}-{REVISION}) unstable; urgency=medium\n\n  * Commit {}; CHANGELOG.md says what is new.\n\n \
+         -- The spanprof developers <spanprof@users.noreply.github.com>  {date}\n",
+        release.version, release.commit
+    ))
+}
+
+/// Packs binary, pages, completions and licences into one tar file.
+pub(crate) fn tarball(generated: &Path, release: &Release, folders: &Folders) -> Result<()> {
+    let name = format!("spanprof-{}-x86_64-linux-musl", release.version);
+    let mut entries = vec![Entry::folder(&name)];
+    for folder in ["man", "completions", "doc"] {
+        entries.push(Entry::folder(&format!("{name}/{folder}")));
+        for path in folders::files(&generated.join(folder))? {
+            let inside = path.strip_prefix(generated)?.display();
+            let bytes = folders::read(&path)?;
+            entries.push(Entry::file(format!("{name}/{inside}"), bytes));
+        }
+    }
+    for file in ["LICENSE-APACHE", "LICENSE-MIT", "README.md"] {
+        let bytes = folders::read(&folders.source.join(file))?;
+        entries.push(Entry::file(format!("{name}/{file}"), bytes));
+    }
+    let program = folders::read(&generated.join("spanprof"))?;
+    entries.push(Entry::program(format!("{name}/spanprof"), program));
+    let packed = archive::gzip(&archive::tar(&entries, release.epoch)?)?;
+    folders::write(&folders.out.join(format!("{name}.tar.gz")), packed)
+}
+
+/// Makes the deb of a revision in `out`.
+pub(crate) fn deb(
+    tools: &Tools,
+    release: &Release,
+    folders: &Folders,
+    revision: &str,
+    out: &Path,
+) -> Result<()> {
+    let mut command = of_tool(&tools.of_agent()?.deb, release, folders);
+    command
+        .args(["--no-build", "--no-strip", "--locked", "--quiet"])
+        .args(["--package", "profiler", "--target", binary::TARGET])
+        .args(["--deb-revision", revision, "--output"])
+        .arg(out.join(deb_name(release, revision)));
+    command::run(&mut command)
+}
+
+/// The deb's file.
+pub(crate) fn deb_name(release: &Release, revision: &str) -> String {
+    format!("spanprof_{}-{revision}_amd64.deb", release.version)
+}
+
+/// Makes the rpm of a revision in `out`.
+pub(crate) fn rpm(
+    tools: &Tools,
+    release: &Release,
+    folders: &Folders,
+    revision: &str,
+    out: &Path,
+) -> Result<()> {
+    let mut command = of_tool(&tools.of_agent()?.generate_rpm, release, folders);
+    command
+        .args(["--package", "profiler", "--target", binary::TARGET])
+        .args(["--set-metadata", &format!("release = \"{revision}\"")])
+        // Zstandard is what rpm writes itself today; all since 4.14 read gzip, as RHEL 8's.
+        .args(["--payload-compress", "gzip", "--output"])
+        .arg(out.join(rpm_name(release, revision)));
+    command::run(&mut command)
+}
+
+/// The rpm's file.
+pub(crate) fn rpm_name(release: &Release, revision: &str) -> String {
+    format!("spanprof-{}-{revision}.x86_64.rpm", release.version)
+}
+
+fn of_tool(program: &Path, release: &Release, folders: &Folders) -> Command {
+    let mut command = Command::new(program);
+    command
+        .current_dir(&folders.source)
+        .env("CARGO_TARGET_DIR", &folders.target)
+        .env(release::EPOCH, release.epoch.to_string());
+    command
+}

@@ -1,0 +1,87 @@
+//! What makes a build the same wherever it takes place: paths of this machine become names, and the time is that of
+//! the commit.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+use xtask::command;
+
+use crate::{
+    folders::Folders,
+    release::{self, Release},
+};
+
+/// Paths of this machine, and what they are called in what is released.
+#[derive(Debug)]
+pub(crate) struct Places(Vec<(PathBuf, &'static str)>);
+
+impl Places {
+    /// Those that compilers see.
+    ///
+    /// # Errors
+    /// rustc does not say where it is.
+    pub(crate) fn of(folders: &Folders) -> Result<Self> {
+        let home = env::var_os("CARGO_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))
+            .context("this user has no home folder: set CARGO_HOME")?;
+        let mut places = vec![
+            (folders.source.clone(), "/spanprof"),
+            (folders.target.clone(), "/build"),
+            (sysroot()?.join("lib/rustlib/src/rust"), "/rust"),
+        ];
+        // The name of a registry's folder holds a checksum of its address, which may be a mirror's.
+        let registries = home.join("registry/src").read_dir().ok();
+        for registry in registries.into_iter().flatten().flatten() {
+            places.push((registry.path(), "/crates"));
+        }
+        Ok(Self(places))
+    }
+
+    /// Gives a command what it takes: rustc's `flags` beside those of the paths, the C compiler's, and the time.
+    pub(crate) fn apply(
+        &self,
+        command: &mut Command,
+        flags: &[&str],
+        target: &str,
+        release: &Release,
+    ) {
+        let mut rustc: Vec<OsString> = flags.iter().map(OsString::from).collect();
+        let mut c = OsString::new();
+        for (from, to) in &self.0 {
+            let mut flag = OsString::from("--remap-path-prefix=");
+            flag.push(from);
+            flag.push("=");
+            flag.push(to);
+            rustc.push(flag);
+            c.push(" -ffile-prefix-map=");
+            c.push(from);
+            c.push("=");
+            c.push(to);
+        }
+        command
+            .env("CARGO_ENCODED_RUSTFLAGS", rustc.join(OsStr::new("\u{1f}")))
+            .env(format!("CFLAGS_{}", target.replace('-', "_")), c)
+            .env(release::EPOCH, release.epoch.to_string())
+            .env(release::COMMIT, &release.commit)
+            .env_remove("RUSTFLAGS")
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC");
+    }
+
+    /// Paths that must not be in what is released.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(|(path, _)| path.as_path())
+    }
+}
+
+/// Where the toolchain is.
+pub(crate) fn sysroot() -> Result<PathBuf> {
+    let path = command::output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    Ok(PathBuf::from(path.trim()))
+}

@@ -1,0 +1,94 @@
+//! What it takes to make a release, and where it is.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use xtask::{
+    python::{Environment, Pip},
+    pythons,
+    toolchain::{self, CARGO_AUDITABLE, CARGO_CYCLONEDX, CARGO_DEB, CARGO_GENERATE_RPM},
+    workspace::Workspace,
+};
+
+use crate::{Part, binary, wheels};
+
+/// The tools of a run.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    /// Has maturin beside it.
+    pub(crate) pip: Pip,
+    of_agent: Option<OfAgent>,
+    zig: Option<PathBuf>,
+}
+
+/// Cargo's commands that make the agent and its packages.
+#[derive(Debug)]
+pub(crate) struct OfAgent {
+    pub(crate) auditable: PathBuf,
+    pub(crate) cyclonedx: PathBuf,
+    pub(crate) deb: PathBuf,
+    pub(crate) generate_rpm: PathBuf,
+}
+
+impl Tools {
+    /// Installs what is missing for these parts.
+    ///
+    /// # Errors
+    /// Something cannot be had.
+    pub(crate) fn ensure(workspace: &Workspace, parts: &[Part]) -> Result<Self> {
+        let pip = Pip::ensure(workspace)?;
+        toolchain::ensure_target(workspace, binary::TARGET)?;
+        let has = |part| parts.contains(&part).then_some(());
+        let of_agent = has(Part::Agent)
+            .map(|()| OfAgent::ensure(workspace))
+            .transpose()?;
+        let zig = has(Part::Wheels)
+            .map(|()| zig(workspace, &pip))
+            .transpose()?;
+        Ok(Self { pip, of_agent, zig })
+    }
+
+    /// Those of the agent.
+    ///
+    /// # Errors
+    /// The run is not for the agent.
+    pub(crate) fn of_agent(&self) -> Result<&OfAgent> {
+        self.of_agent.as_ref().context("no agent is made")
+    }
+
+    /// Zig's program.
+    ///
+    /// # Errors
+    /// The run is not for wheels.
+    pub(crate) fn zig(&self) -> Result<&PathBuf> {
+        self.zig.as_ref().context("no wheels are made")
+    }
+}
+
+impl OfAgent {
+    fn ensure(workspace: &Workspace) -> Result<Self> {
+        pythons::ensure_musl_compiler()?;
+        let tool = |tool| toolchain::ensure_tool(workspace, tool);
+        Ok(Self {
+            auditable: tool(&CARGO_AUDITABLE)?,
+            cyclonedx: tool(&CARGO_CYCLONEDX)?,
+            deb: tool(&CARGO_DEB)?,
+            generate_rpm: tool(&CARGO_GENERATE_RPM)?,
+        })
+    }
+}
+
+/// Zig comes as a Python package, in an environment of its own.
+fn zig(workspace: &Workspace, pip: &Pip) -> Result<PathBuf> {
+    let (_, interpreter) = wheels::interpreter()?;
+    let package = [format!("ziglang=={}", workspace.pins.ziglang)];
+    let python = Environment {
+        folder: workspace.target.join("zig"),
+        interpreter: &interpreter,
+        requirements: &[],
+        packages: &package,
+        inputs: 0,
+    }
+    .ensure(pip)?;
+    wheels::zig_of(&python)
+}

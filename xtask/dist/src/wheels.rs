@@ -1,0 +1,147 @@
+//! Wheels of the Python package, and its source.
+//!
+//! One serves CPython 3.10 and later with glibc, one with musl: they use the stable ABI. Builds without the GIL have none
+//! before 3.15, so each of their versions has a wheel of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+use launcher::interpreter;
+use xtask::{
+    command::{self, say},
+    pythons,
+};
+
+use crate::{
+    folders::{self, Folders},
+    release::Release,
+    reproducible::Places,
+    tools::Tools,
+};
+
+/// A wheel to make.
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    /// What it is for, for people.
+    pub(crate) what: &'static str,
+    /// The end of its name: <https://packaging.python.org/en/latest/specifications/platform-compatibility-tags/>.
+    pub(crate) tag: &'static str,
+    /// The oldest system it is for, as maturin is told.
+    compatibility: &'static str,
+    target: &'static str,
+    flags: &'static [&'static str],
+    /// Which interpreter it is built for.
+    pub(crate) kind: Kind,
+}
+
+/// Kinds of interpreters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Any from 3.10 on with glibc.
+    Usual,
+    /// Any from 3.10 on with musl.
+    Musl,
+    /// The one without the GIL.
+    FreeThreaded,
+}
+
+const GLIBC: &str = "x86_64-unknown-linux-gnu";
+const MUSL: &str = "x86_64-unknown-linux-musl";
+
+/// Those of a release.
+pub(crate) const ALL: [Wheel; 3] = [
+    Wheel {
+        what: "CPython 3.10 and later, glibc 2.17 and later",
+        tag: "cp310-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64",
+        compatibility: "manylinux_2_17",
+        target: GLIBC,
+        flags: &[],
+        kind: Kind::Usual,
+    },
+    Wheel {
+        what: "CPython 3.10 and later, musl 1.2 and later",
+        tag: "cp310-abi3-musllinux_1_2_x86_64",
+        compatibility: "musllinux_1_2",
+        target: MUSL,
+        flags: &["-Ctarget-feature=-crt-static"],
+        kind: Kind::Musl,
+    },
+    Wheel {
+        what: "CPython 3.13 without the GIL, glibc 2.17 and later",
+        tag: "cp313-cp313t-manylinux_2_17_x86_64.manylinux2014_x86_64",
+        compatibility: "manylinux_2_17",
+        target: GLIBC,
+        flags: &[],
+        kind: Kind::FreeThreaded,
+    },
+];
+
+/// The interpreter that builds and tests what any of them can, with its minor version.
+pub(crate) fn interpreter() -> Result<(u8, PathBuf)> {
+    interpreter::newest().with_context(interpreter::none_found)
+}
+
+/// The program in the environment of Zig's package.
+pub(crate) fn zig_of(python: &Path) -> Result<PathBuf> {
+    let script = "import os, ziglang; print(os.path.dirname(ziglang.__file__))";
+    let folder = command::output(Command::new(python).args(["-I", "-c", script]))?;
+    Ok(Path::new(folder.trim()).join("zig"))
+}
+
+impl Wheel {
+    /// Its file, among others.
+    pub(crate) fn file(&self, folder: &Path) -> Result<PathBuf> {
+        let ending = format!("-{}.whl", self.tag);
+        let is_it = |path: &PathBuf| path.to_string_lossy().ends_with(&ending);
+        let Some(path) = folders::files(folder)?.into_iter().find(is_it) else {
+            bail!("there is no wheel of {} in {}", self.tag, folder.display());
+        };
+        Ok(path)
+    }
+
+    /// An interpreter of its kind.
+    pub(crate) fn interpreter(&self) -> Result<PathBuf> {
+        match self.kind {
+            Kind::Usual => Ok(interpreter()?.1),
+            Kind::Musl => pythons::ensure_musl(),
+            Kind::FreeThreaded => pythons::ensure_free_threaded(),
+        }
+    }
+}
+
+/// Makes all of them.
+pub(crate) fn make(tools: &Tools, release: &Release, folders: &Folders) -> Result<()> {
+    let zig = tools.zig()?;
+    for wheel in &ALL {
+        say(&format!("building the wheel for {}", wheel.what));
+        let mut maturin = maturin(tools, folders);
+        maturin
+            .args(["build", "--release", "--locked", "--zig"])
+            .args(["--target", wheel.target])
+            .args(["--compatibility", wheel.compatibility])
+            .arg("--out")
+            .arg(&folders.out)
+            .env("CARGO_ZIGBUILD_ZIG_PATH", zig);
+        if wheel.kind != Kind::Musl {
+            maturin.arg("--interpreter").arg(wheel.interpreter()?);
+        }
+        Places::of(folders)?.apply(&mut maturin, wheel.flags, wheel.target, release);
+        command::run(&mut maturin)?;
+        wheel.file(&folders.out)?;
+    }
+    let mut source = maturin(tools, folders);
+    source.args(["sdist", "--out"]).arg(&folders.out);
+    Places::of(folders)?.apply(&mut source, &[], GLIBC, release);
+    command::run(&mut source)
+}
+
+fn maturin(tools: &Tools, folders: &Folders) -> Command {
+    let mut maturin = Command::new(tools.pip.folder().join("maturin"));
+    maturin
+        .current_dir(folders.source.join("python"))
+        .env("CARGO_TARGET_DIR", folders.target.join("python"));
+    maturin
+}
