@@ -91,6 +91,20 @@ pub fn span_end(context: ProbeContext) -> u32 {
     0
 }
 
+/// [`span_start`] for a link that holds all sites of a file: Linux 6.6 and later. One of the two is loaded.
+#[uprobe(multi)]
+pub fn span_start_multi(context: ProbeContext) -> u32 {
+    span::start(&context);
+    0
+}
+
+/// [`span_end`] for such a link.
+#[uprobe(multi)]
+pub fn span_end_multi(context: ProbeContext) -> u32 {
+    span::end(&context);
+    0
+}
+
 /// `sched_process_fork(parent, child)`: threads are created here too.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn process_fork(context: RawTracePointContext) -> i32 {

@@ -289,6 +289,9 @@ pub struct SamplingArguments {
     /// Count what each stage of a sample takes in the kernel program, which adds some twenty nanoseconds each
     #[arg(long, hide = true)]
     pub time_stages: bool,
+    /// Put span probes on in this way alone, and not in the first that works: to try each of them
+    #[arg(long, hide = true, value_name = "WAY")]
+    pub span_probe_route: Option<ProbeRouteArgument>,
 }
 
 /// Which frames of machine code are shown.
@@ -330,6 +333,17 @@ pub enum SpanProbesArgument {
     Auto,
     /// All the time.
     Always,
+}
+
+/// Ways to put span probes on files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProbeRouteArgument {
+    /// By links of the kind `uprobe_multi`.
+    Multi,
+    /// By perf's events of the kind `uprobe`.
+    Perf,
+    /// By events of tracefs.
+    Tracefs,
 }
 
 /// How samples are labelled with the name of their span.

@@ -18,6 +18,7 @@ pub mod process;
 pub mod profile;
 pub mod proxy;
 pub mod python;
+pub mod rights;
 pub mod shop;
 pub mod spanprof;
 pub mod tls;

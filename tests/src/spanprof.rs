@@ -65,6 +65,23 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// A command that starts another, which takes it for its last arguments; none at all leaves it as it is.
+pub fn behind(starter: &[&str], command: Command) -> Command {
+    let Some((program, arguments)) = starter.split_first() else {
+        return command;
+    };
+    let mut starting = Command::new(program);
+    starting.args(arguments);
+    starting.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => starting.env(name, value),
+            None => starting.env_remove(name),
+        };
+    }
+    starting
+}
+
 /// Runs the binary to its end.
 pub fn run(arguments: &[&str]) -> Ended {
     Running::start(&mut command(arguments)).wait()
@@ -94,13 +111,18 @@ impl Recording {
     /// Starts one; returns when samples are taken. It lasts until it is stopped, so that tests are
     /// bound by what the workload does and not by time.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::behind(&[], arguments)
+    }
+
+    /// The same, started by a command that takes ours for its last arguments.
+    pub fn behind(starter: &[&str], arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut command = command(&["--log", "info", "record", "--duration", "10m"]);
         command
             .arg("--output")
             .arg(folder.path().join("cpu.pb.gz"))
             .args(arguments);
-        let running = Running::start(&mut command);
+        let running = Running::start(&mut behind(starter, command));
         running.stderr.wait_for("recording");
         Self { running, folder }
     }

@@ -13,12 +13,12 @@ use self::push::{client_files, credentials};
 pub use self::{error::ConfigError, push::Push};
 use crate::{
     cli::{
-        AgentArguments, NativeArgument, NativeArguments, OnOff, SamplingArguments,
-        ServiceLabelArgument, SpanLabelArgument, SpanNameLabelArgument, SpanProbesArgument,
+        AgentArguments, NativeArgument, NativeArguments, OnOff, ProbeRouteArgument,
+        SamplingArguments, ServiceLabelArgument, SpanLabelArgument, SpanNameLabelArgument, SpanProbesArgument,
     },
     export::{Credentials, Tls},
     id::ServiceAttribute,
-    kernel::{Limits, default_ring_size},
+    kernel::{Limits, Route, default_ring_size},
     profile::view::NativeFrames,
 };
 
@@ -49,6 +49,8 @@ pub struct Sampling {
     pub bpf_log: bool,
     /// Counts what each stage of a sample takes.
     pub time_stages: bool,
+    /// Ways to put span probes on files.
+    pub probe_routes: Vec<Route>,
 }
 
 impl Sampling {
@@ -80,6 +82,12 @@ impl Sampling {
             ring_size: arguments.ring_size.unwrap_or_else(default_ring_size),
             bpf_log: arguments.bpf_log,
             time_stages: arguments.time_stages,
+            probe_routes: match arguments.span_probe_route {
+                Some(ProbeRouteArgument::Multi) => vec![Route::Multi],
+                Some(ProbeRouteArgument::Perf) => vec![Route::Perf],
+                Some(ProbeRouteArgument::Tracefs) => vec![Route::Tracefs],
+                None => Route::ALL.to_vec(),
+            },
         }
     }
 }

@@ -5,10 +5,7 @@ use std::{collections::HashMap as Table, io::ErrorKind, path::Path};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, MapError},
-    programs::{
-        Program, UProbe,
-        uprobe::{UProbeLinkId, UProbeScope},
-    },
+    programs::Program,
 };
 use profiler_common::{
     context::{InterpreterKey, SpanRecipe},
@@ -19,6 +16,7 @@ use profiler_common::{
 use super::{
     Control, ControlError, InterpreterId, SpanProbeSites, SpanProbes,
     load::{self, LoadError},
+    probes::{self, Attached, NoRoute, Probes, Route},
 };
 use crate::id::Pid;
 
@@ -34,8 +32,9 @@ pub struct KernelControl {
     interpreter_recipes: HashMap<MapData, InterpreterKey, SpanRecipe>,
     live_spans: HashMap<MapData, LiveSpanKey, LiveSpan>,
     span_stacks: HashMap<MapData, u32, SpanStack>,
-    /// Span programs on the sites of files.
-    probes: Table<SpanProbes, Vec<Attached>>,
+    /// Span programs on the sites of files, and how they get there.
+    attached: Table<SpanProbes, Attached>,
+    probes: Probes,
     next_probes: u64,
     /// Whether the probes of earlier packages would crash forked children.
     calls_crash_children: bool,
@@ -49,6 +48,7 @@ pub struct KernelControl {
 impl KernelControl {
     pub(super) fn new(
         mut ebpf: Ebpf,
+        probes: Probes,
         debug: bool,
         calls_crash_children: bool,
     ) -> Result<Self, LoadError> {
@@ -63,7 +63,8 @@ impl KernelControl {
             live_spans: take(&mut ebpf, "LIVE_SPANS", HashMap::try_from)?,
             span_stacks: take(&mut ebpf, "SPAN_STACKS", HashMap::try_from)?,
             ebpf,
-            probes: Table::new(),
+            attached: Table::new(),
+            probes,
             next_probes: 1,
             calls_crash_children,
             written: Table::new(),
@@ -80,56 +81,10 @@ impl KernelControl {
         }
     }
 
-    /// Takes a span program off all its sites.
-    fn detach(&mut self, program: &'static str) {
-        if let Some(Program::UProbe(probe)) = self.ebpf.program_mut(program) {
-            let _ = probe.unload();
-        }
+    /// By which of the kernel's ways span probes would be put on; on an error by none, and why.
+    pub fn find_probe_route(&mut self) -> Result<Route, NoRoute> {
+        self.probes.find_route(&mut self.ebpf)
     }
-
-    /// The program goes on these sites; on an error on none of them.
-    fn attach(
-        &mut self,
-        program: &'static str,
-        file: &Path,
-        sites: &[u64],
-        attached: &mut Vec<Attached>,
-    ) -> Result<(), ControlError> {
-        let refused = |reason: String| ControlError::Probe {
-            file: file.display().to_string(),
-            reason,
-        };
-        let probe: &mut UProbe = self
-            .ebpf
-            .program_mut(program)
-            .ok_or_else(|| refused(format!("no program `{program}`")))?
-            .try_into()
-            .map_err(|error: aya::programs::ProgramError| refused(error.to_string()))?;
-        for &site in sites {
-            let link = probe
-                .attach([site], file, UProbeScope::AllProcesses)
-                .map_err(|error| refused(error_chain(&error)))?;
-            attached.push(Attached { program, link });
-        }
-        Ok(())
-    }
-
-    /// Takes programs off again, the last attached first.
-    fn detach_all(&mut self, attached: Vec<Attached>) {
-        for Attached { program, link } in attached.into_iter().rev() {
-            if let Some(Program::UProbe(probe)) = self.ebpf.program_mut(program)
-                && let Err(error) = probe.detach(link)
-            {
-                tracing::warn!(%error, "cannot take off the probe {program}");
-            }
-        }
-    }
-}
-
-/// A span program on one site.
-struct Attached {
-    program: &'static str,
-    link: UProbeLinkId,
 }
 
 /// Takes over a map of the programs.
@@ -147,8 +102,7 @@ impl Drop for KernelControl {
     /// last samples would see spans that start and never end; then starts, and ends last.
     fn drop(&mut self) {
         self.stop_sampling();
-        self.detach("span_start");
-        self.detach("span_end");
+        probes::unload(&mut self.ebpf, self.attached.drain().map(|(_, it)| it));
     }
 }
 
@@ -245,24 +199,22 @@ impl Control for KernelControl {
         if sites.on_long_nops && self.calls_crash_children {
             return Err(ControlError::CallsCrashChildren);
         }
-        let mut attached = Vec::new();
-        // Ends first: a start without its end would stay open for ever.
-        let done = self
-            .attach("span_end", file, &sites.span_end, &mut attached)
-            .and_then(|()| self.attach("span_start", file, &sites.span_start, &mut attached));
-        if let Err(error) = done {
-            self.detach_all(attached);
-            return Err(error);
-        }
+        let attached = self
+            .probes
+            .attach(&mut self.ebpf, file, sites)
+            .map_err(|reason| ControlError::Probe {
+                file: file.display().to_string(),
+                reason,
+            })?;
         let probes = SpanProbes(self.next_probes);
         self.next_probes += 1;
-        self.probes.insert(probes, attached);
+        self.attached.insert(probes, attached);
         Ok(probes)
     }
 
     fn detach_span_probes(&mut self, probes: SpanProbes) {
-        if let Some(attached) = self.probes.remove(&probes) {
-            self.detach_all(attached);
+        if let Some(attached) = self.attached.remove(&probes) {
+            probes::detach(&mut self.ebpf, attached);
         }
     }
 
@@ -313,7 +265,7 @@ fn refused(map: &'static str, error: &MapError) -> ControlError {
 }
 
 /// An error and its causes in one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
+pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

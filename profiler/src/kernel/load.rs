@@ -4,7 +4,7 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray, ProgramArray, RingBuf},
     programs::{
-        PerfEvent, ProgramError, RawTracePoint, UProbe,
+        PerfEvent, ProgramError, RawTracePoint,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
     util::{nr_cpus, online_cpus},
@@ -17,6 +17,7 @@ use super::{
     btf::{BtfError, KernelTypes},
     control::KernelControl,
     counters::Counters,
+    probes::{Probes, Route},
     ring::Ring,
     support::{calls_crash_children, has_loop, has_task_registers},
 };
@@ -32,6 +33,8 @@ pub struct Settings {
     pub debug: bool,
     /// Counts what each stage of a sample takes.
     pub time_stages: bool,
+    /// Ways to put span probes on files, in the order in which they are tried.
+    pub probe_routes: Vec<Route>,
 }
 
 impl Default for Settings {
@@ -41,6 +44,7 @@ impl Default for Settings {
             limits: Limits::default(),
             debug: false,
             time_stages: false,
+            probe_routes: Route::ALL.to_vec(),
         }
     }
 }
@@ -181,15 +185,14 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
             map: "COUNTERS",
             error,
         })?;
-    for program in ["span_start", "span_end"] {
-        load_program::<UProbe>(&mut ebpf, program, UProbe::load)?;
-    }
+    let mut probes = Probes::new(&settings.probe_routes);
+    probes.load(&mut ebpf)?;
     load_program::<PerfEvent>(&mut ebpf, sampling_program(), PerfEvent::load)?;
     if !has_loop() {
         load_second_half(&mut ebpf)?;
     }
     Ok(Loaded {
-        control: KernelControl::new(ebpf, settings.debug, calls_crash_children(&types))?,
+        control: KernelControl::new(ebpf, probes, settings.debug, calls_crash_children(&types))?,
         ring: Ring::new(ring).map_err(LoadError::Ring)?,
         counters: Counters::new(counters),
     })
@@ -235,7 +238,7 @@ fn attach_process_notices(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn load_program<'a, P>(
+pub(super) fn load_program<'a, P>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
     load: fn(&mut P) -> Result<(), ProgramError>,

@@ -9,6 +9,7 @@ mod counters;
 mod load;
 mod log;
 mod mapped;
+mod probes;
 mod ring;
 mod support;
 
@@ -25,6 +26,7 @@ pub use self::{
     counters::Counters,
     load::{Limits, LoadError, Loaded, OBJECT, Settings, default_ring_size, load},
     mapped::{Mapped, MappingNotices},
+    probes::{NoRoute, Route},
     ring::{Bell, Ring},
     support::{Support, ask},
 };
@@ -120,8 +122,8 @@ pub enum ControlError {
     Probe {
         /// The file.
         file: String,
-        /// What the kernel said.
-        reason: String,
+        /// What the kernel said of each way.
+        reason: NoRoute,
     },
     /// The sites are 5-byte nops, and the kernel makes calls of those ([`Support::calls_crash_children`]).
     #[error(

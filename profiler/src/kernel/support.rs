@@ -1,6 +1,6 @@
 //! What this kernel can do, asked once; `spanprof doctor` prints it.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use rustix::thread::CapabilitySet;
 
@@ -40,6 +40,13 @@ pub fn ask() -> Support {
         perf_events: perf_events(),
         release,
     }
+}
+
+/// A CPU that is online.
+pub(super) fn first_cpu() -> io::Result<usize> {
+    let cpus = aya::util::online_cpus().map_err(|(_, error)| error)?;
+    let first = cpus.first().and_then(|&cpu| usize::try_from(cpu).ok());
+    first.ok_or_else(|| io::Error::other("no CPU is online"))
 }
 
 /// Whether this process has the capabilities to load programs.

@@ -78,6 +78,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         limits: sampling.limits,
         debug: sampling.bpf_log,
         time_stages: sampling.time_stages,
+        probe_routes: sampling.probe_routes.clone(),
     };
     let Loaded {
         control,

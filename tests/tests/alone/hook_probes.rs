@@ -6,9 +6,11 @@ use serde_json::Value;
 use tests::{
     compile::compile,
     on_every_python,
+    process::Running,
     profile::Profile,
     python::{Python, Workload, with_newest},
-    spanprof::{Recorded, Recording},
+    rights::{SIX, root_with},
+    spanprof::{self, Recorded, Recording, behind},
 };
 
 on_every_python!(readable_context, forked_children);
@@ -87,6 +89,104 @@ fn probes_that_are_wanted() {
     });
 }
 
+/// Starts a command that sees tracefs, which may be mounted nowhere else.
+const WITH_TRACEFS: [&str; 6] = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t tracefs tracefs /sys/kernel/tracing && exec \"$@\"",
+    "sh",
+];
+
+/// All spans of `quiet_roots.py` while probes are put on in one way alone.
+fn record_by(python: &Python, starter: &[&str], route: &str, called: &str) {
+    let mut workload = Workload::start(python.program("quiet_roots.py", &[]).envs([STAY]));
+    let pid = workload.pid();
+    let mut arguments = vec!["--frequency", "199", "--pid", &pid];
+    arguments.extend(["--span-probes", "always", "--span-probe-route", route]);
+    let recording = Recording::behind(starter, &arguments);
+    workload.begin();
+    let facts = workload.facts("roots");
+    let recorded = recording.stop();
+    let said = &recorded.ended.stderr;
+    assert!(said.contains(&format!("are put on by {called}")), "{said}");
+    assert_eq!(facts["probed"], true);
+    assert_eq!(recorded.count("spans_started"), 300);
+    assert_eq!(recorded.count("spans_ended"), 300);
+    assert_eq!(recorded.count("probes_failed"), 0);
+    roots_are_right(&recorded.profile, &facts);
+}
+
+/// Each of the kernel's ways to put probes on counts every span; that of Linux 6.6 and later needs no more rights
+/// than sampling does.
+#[test]
+fn every_route() {
+    with_newest(|python| {
+        let six = root_with(&SIX);
+        let six: Vec<&str> = six.iter().map(String::as_str).collect();
+        if kernel_version() >= (6, 6) {
+            record_by(python, &six, "multi", "uprobe_multi links");
+        } else {
+            tests::skip("uprobe_multi links need Linux 6.6");
+        }
+        record_by(python, &[], "perf", "perf uprobes");
+        record_by(python, &WITH_TRACEFS, "tracefs", "tracefs uprobes");
+    });
+}
+
+/// Where no way works, the agent says of each why, once, and counts the hook; samples are taken all the same.
+#[test]
+fn no_route() {
+    with_newest(|python| {
+        let mut workload = python.start("quiet_roots.py", &[]);
+        let pid = workload.pid();
+        let arguments = ["--pid", &pid, "--span-probes", "always"];
+        let route = ["--span-probe-route", "tracefs"];
+        let recording = Recording::start(&[arguments.as_slice(), &route].concat());
+        workload.begin();
+        workload.facts("roots");
+        let recorded = recording.stop();
+        let said = &recorded.ended.stderr;
+        let reason = "tracefs uprobes: tracefs is not mounted";
+        assert_eq!(said.matches(reason).count(), 1, "{said}");
+        assert_eq!(recorded.count("probes_failed"), 1);
+        assert!(recorded.profile.samples() > 50);
+    });
+}
+
+/// Events of tracefs outlive whoever made them: the next agent removes those of one that was killed, and an agent
+/// that ends leaves none.
+#[test]
+fn events_of_a_killed_agent() {
+    const SCRIPT: &str = r#"
+set -e
+mount -t tracefs tracefs /sys/kernel/tracing
+events=/sys/kernel/tracing/uprobe_events
+"$@" --duration 10m & first=$!
+until [ "$(grep -c p$first $events)" = 2 ]; do kill -0 $first; sleep 0.1; done
+kill -KILL $first
+wait $first || true
+echo "left: $(grep -c p:spanprof/p$first $events)"
+"$@" --duration 1s & second=$!
+until [ "$(grep -c p$second $events)" = 2 ]; do kill -0 $second; sleep 0.1; done
+echo "of the first: $(grep -c p:spanprof/p$first $events)"
+wait $second
+echo "at the end: $(grep -c p:spanprof/ $events)"
+"#;
+    with_newest(|python| {
+        let workload = python.start("quiet_roots.py", &[]);
+        let pid = workload.pid();
+        let mut arguments = vec!["record", "--pid", &pid, "--span-probes", "always"];
+        arguments.extend(["--span-probe-route", "tracefs"]);
+        let starter = ["unshare", "--mount", "sh", "-c", SCRIPT, "sh"];
+        let ended = Running::start(&mut behind(&starter, spanprof::command(&arguments))).wait();
+        for says in ["left: 2", "of the first: 0", "at the end: 0"] {
+            assert!(ended.stdout.contains(says), "no {says:?} in {ended:#?}");
+        }
+    });
+}
+
 /// Children of `forks.py`, each of which hits both sites.
 const CHILDREN: &str = "40";
 
@@ -134,8 +234,11 @@ fn forked_children_with_an_earlier_package() {
 
 /// Whether this kernel may be one that makes calls of 5-byte nops: from Linux 6.18 on.
 fn makes_calls_of_nops() -> bool {
+    kernel_version() >= (6, 18)
+}
+
+fn kernel_version() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map_while(|it| it.parse().ok());
-    let version: (u32, u32) = (numbers.next().unwrap(), numbers.next().unwrap());
-    version >= (6, 18)
+    (numbers.next().unwrap(), numbers.next().unwrap())
 }

@@ -1,0 +1,345 @@
+//! The span programs on the sites of files, by the first of the kernel's ways that works.
+//!
+//! What a kernel allows whom has changed with kernels and with their mends, and will again. So each way is
+//! tried, in order, and where none works the reasons of all are told.
+
+mod tracefs;
+
+use std::{
+    error::Error,
+    fmt,
+    io::Write as _,
+    iter,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf,
+    programs::{
+        Program, ProgramError, UProbe,
+        uprobe::{UProbeLinkId, UProbeScope},
+    },
+    sys::{UProbeMultiFeature, is_uprobe_multi_supported},
+};
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    io::Errno,
+};
+
+use self::tracefs::TraceProbe;
+use super::{
+    SpanProbeSites,
+    control::error_chain,
+    load::{LoadError, load_program},
+};
+
+/// A way to put a program on instructions of a file, for all processes that map it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Links of the kind `uprobe_multi`, from Linux 6.6 on: `CAP_BPF` and `CAP_PERFMON`.
+    Multi,
+    /// Events of perf's kind `uprobe`: `CAP_PERFMON`, and since CVE-2025-38466 `CAP_SYS_ADMIN`.
+    Perf,
+    /// Events that are made through tracefs: it must be mounted, and open for writing.
+    Tracefs,
+}
+
+impl Route {
+    /// Every one, in the order in which they are tried.
+    pub const ALL: [Self; 3] = [Self::Multi, Self::Perf, Self::Tracefs];
+
+    /// The programs that go on starts and on ends.
+    fn programs(self) -> Programs {
+        match self {
+            Self::Multi => Programs {
+                start: "span_start_multi",
+                end: "span_end_multi",
+            },
+            Self::Perf | Self::Tracefs => Programs {
+                start: "span_start",
+                end: "span_end",
+            },
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Multi => "uprobe_multi links",
+            Self::Perf => "perf uprobes",
+            Self::Tracefs => "tracefs uprobes",
+        })
+    }
+}
+
+/// Names of the programs of a route.
+#[derive(Clone, Copy, Debug)]
+struct Programs {
+    start: &'static str,
+    end: &'static str,
+}
+
+/// Why no route puts probes on a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", told(.0))]
+pub struct NoRoute(Vec<(Route, String)>);
+
+fn told(refused: &[(Route, String)]) -> String {
+    let each = refused
+        .iter()
+        .map(|(route, reason)| format!("{route}: {reason}"));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+/// The span programs.
+#[derive(Debug)]
+pub(super) struct Probes {
+    routes: Vec<Route>,
+    /// Why links of many probes are not tried again.
+    no_multi: Option<String>,
+    /// The route that has worked last.
+    worked: Option<Route>,
+    /// Events made so far, each of which needs a name.
+    next_event: u64,
+}
+
+/// What is on one file; the programs' links stay until they are taken off.
+#[derive(Debug)]
+pub(super) struct Attached(Vec<Link>);
+
+#[derive(Debug)]
+enum Link {
+    /// By a program of the object.
+    Program {
+        program: &'static str,
+        id: UProbeLinkId,
+    },
+    /// By an event of tracefs, which is removed when this is dropped.
+    Event { _probe: TraceProbe },
+}
+
+impl Probes {
+    /// By these routes alone.
+    pub(super) fn new(routes: &[Route]) -> Self {
+        Self {
+            routes: routes.to_vec(),
+            no_multi: None,
+            worked: None,
+            next_event: 0,
+        }
+    }
+
+    /// Loads the programs that are tried first, so that a kernel that refuses them does so at the start.
+    pub(super) fn load(&mut self, ebpf: &mut Ebpf) -> Result<(), LoadError> {
+        let mut routes = self.routes.clone().into_iter();
+        let first = routes.find(|route| *route != Route::Multi || self.has_multi());
+        match first {
+            Some(route) => load(ebpf, route),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the programs on the sites of a file, by the first route that works.
+    pub(super) fn attach(
+        &mut self,
+        ebpf: &mut Ebpf,
+        file: &Path,
+        sites: &SpanProbeSites,
+    ) -> Result<Attached, NoRoute> {
+        let mut refused = Vec::new();
+        for route in self.routes.clone() {
+            match self.attach_by(route, ebpf, file, sites) {
+                Ok(attached) => {
+                    if self.worked.replace(route) != Some(route) {
+                        tracing::info!("span probes are put on by {route}");
+                    }
+                    return Ok(attached);
+                }
+                Err(reason) => refused.push((route, reason)),
+            }
+        }
+        Err(NoRoute(refused))
+    }
+
+    /// Which route works, tried on a file of our own that nobody executes.
+    pub(super) fn find_route(&mut self, ebpf: &mut Ebpf) -> Result<Route, NoRoute> {
+        let (_file, path) = file_of_nops().map_err(|error| {
+            let reason = format!("there is no file to try it on: {error}");
+            NoRoute(vec![(Route::Multi, reason)])
+        })?;
+        let sites = SpanProbeSites {
+            span_start: vec![0],
+            span_end: vec![1],
+            on_long_nops: false,
+        };
+        let attached = self.attach(ebpf, &path, &sites)?;
+        detach(ebpf, attached);
+        // Whoever attached one has said which.
+        Ok(self.worked.unwrap_or(Route::Multi))
+    }
+
+    /// Whether the kernel has links of many probes; where it has none, or does not let us ask, it is told why.
+    fn has_multi(&mut self) -> bool {
+        if self.no_multi.is_none() {
+            self.no_multi = match is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation) {
+                Ok(true) => None,
+                Ok(false) => Some("the kernel has none: Linux 6.6 and later do".to_owned()),
+                Err(error) => Some(error.to_string()),
+            };
+        }
+        self.no_multi.is_none()
+    }
+
+    /// By one route; on an error nothing is on.
+    fn attach_by(
+        &mut self,
+        route: Route,
+        ebpf: &mut Ebpf,
+        file: &Path,
+        sites: &SpanProbeSites,
+    ) -> Result<Attached, String> {
+        if route == Route::Multi && !self.has_multi() {
+            return Err(self.no_multi.clone().unwrap_or_default());
+        }
+        load(ebpf, route).map_err(|error| error_chain(&error))?;
+        let programs = route.programs();
+        let mut attached = Attached(Vec::new());
+        // Ends first: a start without its end would stay open for ever.
+        for (program, sites) in [
+            (programs.end, &sites.span_end),
+            (programs.start, &sites.span_start),
+        ] {
+            let done = match route {
+                Route::Multi | Route::Perf => link(ebpf, program, file, sites, &mut attached),
+                Route::Tracefs => self.trace(ebpf, program, file, sites, &mut attached),
+            };
+            if let Err(error) = done {
+                detach(ebpf, attached);
+                return Err(in_words(route, &*error));
+            }
+        }
+        Ok(attached)
+    }
+
+    fn trace(
+        &mut self,
+        ebpf: &mut Ebpf,
+        program: &'static str,
+        file: &Path,
+        sites: &[u64],
+        attached: &mut Attached,
+    ) -> Result<(), Box<dyn Error>> {
+        let program = uprobe(ebpf, program)?.fd()?.as_fd();
+        for &site in sites {
+            let number = self.next_event;
+            self.next_event += 1;
+            let probe = TraceProbe::put_on(program, file, site, number)?;
+            attached.0.push(Link::Event { _probe: probe });
+        }
+        Ok(())
+    }
+}
+
+/// Takes programs off again, the last attached first.
+pub(super) fn detach(ebpf: &mut Ebpf, attached: Attached) {
+    for link in attached.0.into_iter().rev() {
+        if let Link::Program { program, id } = link
+            && let Some(Program::UProbe(probe)) = ebpf.program_mut(program)
+            && let Err(error) = probe.detach(id)
+        {
+            tracing::warn!(%error, "cannot take off the probe {program}");
+        }
+    }
+}
+
+/// Takes the programs off all their sites, starts first: an end that is seen without its start is harmless.
+pub(super) fn unload(ebpf: &mut Ebpf, attached: impl Iterator<Item = Attached>) {
+    let programs = Route::ALL.map(Route::programs);
+    let starts = programs.iter().map(|it| it.start);
+    for program in starts.chain(programs.iter().map(|it| it.end)) {
+        if let Some(Program::UProbe(probe)) = ebpf.program_mut(program) {
+            // Not loaded: then it is nowhere.
+            let _ = probe.unload();
+        }
+    }
+    // Events are not the programs'.
+    for mut attached in attached {
+        while attached.0.pop().is_some() {}
+    }
+}
+
+/// Loads the programs of a route, unless they are.
+fn load(ebpf: &mut Ebpf, route: Route) -> Result<(), LoadError> {
+    let programs = route.programs();
+    for program in [programs.start, programs.end] {
+        match load_program::<UProbe>(ebpf, program, UProbe::load) {
+            Ok(_)
+            | Err(LoadError::Program {
+                error: ProgramError::AlreadyLoaded,
+                ..
+            }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn uprobe<'a>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut UProbe, Box<dyn Error>> {
+    let program = ebpf
+        .program_mut(program)
+        .ok_or(LoadError::Missing(program))?;
+    Ok(program.try_into()?)
+}
+
+/// One link, or one event a site, as the program's kind has it.
+fn link(
+    ebpf: &mut Ebpf,
+    program: &'static str,
+    file: &Path,
+    sites: &[u64],
+    attached: &mut Attached,
+) -> Result<(), Box<dyn Error>> {
+    let probe = uprobe(ebpf, program)?;
+    let id = probe.attach(sites.iter().copied(), file, UProbeScope::AllProcesses)?;
+    attached.0.push(Link::Program { program, id });
+    Ok(())
+}
+
+/// What has kept a route from working, and what would help.
+fn in_words(route: Route, error: &(dyn Error + 'static)) -> String {
+    let said = error_chain(error);
+    let is_refused = matches!(os_error(error), Some(Errno::ACCESS | Errno::PERM));
+    match route {
+        Route::Perf if is_refused => {
+            format!(
+                "{said}: kernels mended for CVE-2025-38466 (since July 2025) want CAP_SYS_ADMIN for them"
+            )
+        }
+        Route::Tracefs if is_refused => {
+            format!("{said}: they want tracefs mounted writable, and CAP_DAC_OVERRIDE or its owner")
+        }
+        _ => said,
+    }
+}
+
+/// The number of the system's error behind an error.
+fn os_error(error: &(dyn Error + 'static)) -> Option<Errno> {
+    let chain = iter::successors(Some(error), |error| (*error).source());
+    chain
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .find_map(|error| Errno::from_io_error(error))
+}
+
+/// A file in memory that is all nops, and a path to it.
+fn file_of_nops() -> std::io::Result<(OwnedFd, PathBuf)> {
+    let name = "spanprof-probe";
+    // Where files in memory that may be executed are forbidden, others are not; older kernels do not know them.
+    let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_unknown| memfd_create(name, MemfdFlags::CLOEXEC))?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    let mut file = std::fs::File::from(fd);
+    file.write_all(&[0x90; 4096])?;
+    Ok((file.into(), path))
+}
