@@ -40,6 +40,7 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     let health = Health::default();
     let exporter = Exporter::start(export_settings(config)?, health.clone(), runtime.handle())?;
     let armed = run::arm(&config.sampling)?;
+    armed.tell_lacks();
     // Where privileges are missing, that was said first. Kept until the last profile is sent.
     let _lock = Lock::take(config.lock_file.as_deref())?;
     let sink = exporter.sink();

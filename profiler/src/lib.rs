@@ -24,6 +24,7 @@ pub mod output;
 pub mod pipeline;
 pub mod profile;
 pub mod record;
+pub mod rights;
 pub mod run;
 pub mod runtime;
 pub mod signals;

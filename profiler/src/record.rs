@@ -53,6 +53,7 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
     let sampling = Sampling::from_arguments(&arguments.sampling);
     let health = Health::default();
     let mut armed = run::arm(&sampling)?;
+    armed.tell_lacks();
     let mut child = start_command(arguments, &mut armed)?;
     let scope = scope(arguments, child.as_ref())?;
     let settings = SessionSettings {

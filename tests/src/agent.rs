@@ -43,6 +43,11 @@ impl Agent {
         Self { server, running }
     }
 
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     /// What it has written on stderr so far.
     pub fn said(&self) -> String {
         self.running.stderr.so_far()

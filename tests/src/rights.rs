@@ -33,9 +33,14 @@ fn list(capabilities: &[&str]) -> String {
 
 /// What starts a command as root with these capabilities.
 pub fn root_with(capabilities: &[&str]) -> Vec<String> {
-    ["setpriv", "--no-new-privs", "--bounding-set", &list(capabilities)]
-        .map(str::to_owned)
-        .to_vec()
+    [
+        "setpriv",
+        "--no-new-privs",
+        "--bounding-set",
+        &list(capabilities),
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// What starts a command as an ordinary user with these capabilities, as systemd's `AmbientCapabilities=` does.

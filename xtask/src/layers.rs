@@ -34,7 +34,8 @@ const ROOMS: [(&str, Uses); 24] = [
     ("id", Uses::Only(&[])),
     ("time", Uses::Only(&["id"])),
     ("health", Uses::Only(&["id", "time"])),
-    ("kernel", Uses::Only(&["id", "time", "health"])),
+    ("rights", Uses::Only(&[])),
+    ("kernel", Uses::Only(&["rights", "id", "time", "health"])),
     ("events", Uses::Only(&["kernel", "id", "time", "health"])),
     // Of `events` the notices only, which `run` brings it.
     (

@@ -14,7 +14,8 @@ pub use self::{error::ConfigError, push::Push};
 use crate::{
     cli::{
         AgentArguments, NativeArgument, NativeArguments, OnOff, ProbeRouteArgument,
-        SamplingArguments, ServiceLabelArgument, SpanLabelArgument, SpanNameLabelArgument, SpanProbesArgument,
+        SamplingArguments, ServiceLabelArgument, SpanLabelArgument, SpanNameLabelArgument,
+        SpanProbesArgument,
     },
     export::{Credentials, Tls},
     id::ServiceAttribute,

@@ -11,7 +11,10 @@ use aya::{
 };
 use profiler_common::config::Config;
 
-use crate::time::monotonic_now;
+use crate::{
+    rights::{Finding, Weight, findings, told},
+    time::monotonic_now,
+};
 
 use super::{
     btf::{BtfError, KernelTypes},
@@ -102,6 +105,8 @@ pub struct Loaded {
     pub ring: Ring,
     /// What the programs count.
     pub counters: Counters,
+    /// What is missing, and not so much that nothing works.
+    pub lacks: Vec<Finding>,
 }
 
 /// The kernel side cannot be set up.
@@ -110,11 +115,9 @@ pub enum LoadError {
     /// The kernel's types are not known.
     #[error(transparent)]
     Btf(#[from] BtfError),
-    /// The process may not load programs.
-    #[error(
-        "the kernel does not let this process load BPF programs; run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
-    )]
-    NotPermitted,
+    /// The process may not do what it must.
+    #[error("spanprof may not profile here: {}", told(.0))]
+    NotPermitted(Vec<Finding>),
     /// The object was refused.
     #[error("cannot load the kernel programs")]
     Object(#[source] aya::EbpfError),
@@ -156,8 +159,11 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 /// Loads the programs and attaches the process notices. Sampling starts with
 /// [`Control::start_sampling`](super::Control::start_sampling).
 pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
-    if !super::support::may_load_programs() {
-        return Err(LoadError::NotPermitted);
+    let (stops, lacks): (Vec<_>, Vec<_>) = findings(&super::support::rights())
+        .into_iter()
+        .partition(|finding| finding.weight == Weight::Stops);
+    if !stops.is_empty() {
+        return Err(LoadError::NotPermitted(stops));
     }
     let types = KernelTypes::read()?;
     let config = kernel_config(settings, &types)?;
@@ -195,6 +201,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
         control: KernelControl::new(ebpf, probes, settings.debug, calls_crash_children(&types))?,
         ring: Ring::new(ring).map_err(LoadError::Ring)?,
         counters: Counters::new(counters),
+        lacks,
     })
 }
 

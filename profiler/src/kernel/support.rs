@@ -1,18 +1,24 @@
-//! What this kernel can do, asked once; `spanprof doctor` prints it.
+//! What this kernel can do, and what this process may, asked once; `spanprof doctor` prints it.
 
-use std::{fs, io, path::Path};
+use std::{
+    ffi::CString,
+    fs::{self, OpenOptions},
+    io,
+    path::Path,
+    str::FromStr,
+};
 
-use rustix::thread::CapabilitySet;
+use perf_event::{Builder, events::Software};
+use rustix::{
+    process::{Resource, getrlimit},
+    thread::{CapabilitySet, capabilities},
+};
 
-use super::btf::{self, KernelTypes};
-
-/// Capabilities without which nothing works. `CAP_SYS_ADMIN` stands in for the first two, as it
-/// did for all of BPF before Linux 5.8.
-const NEEDED: [(CapabilitySet, &str); 3] = [
-    (CapabilitySet::BPF, "CAP_BPF"),
-    (CapabilitySet::PERFMON, "CAP_PERFMON"),
-    (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
-];
+use super::{
+    btf::{self, KernelTypes},
+    probes::{events_of_tracefs, file_of_nops},
+};
+use crate::rights::Facts;
 
 /// What the kernel and this process's rights allow.
 #[derive(Clone, Debug)]
@@ -21,25 +27,61 @@ pub struct Support {
     pub release: String,
     /// Whether the kernel has BTF.
     pub btf: bool,
-    /// Capabilities this process lacks.
-    pub missing_capabilities: Vec<&'static str>,
     /// Whether a uprobe on a 5-byte nop becomes a call that crashes the children a process forks.
     pub calls_crash_children: bool,
-    /// Whether software CPU clock events can be opened.
-    pub perf_events: Result<(), String>,
+    /// What decides which rights are needed, and which are there.
+    pub rights: Facts,
 }
 
 /// Asks the running kernel.
 pub fn ask() -> Support {
-    let release = release();
     Support {
         btf: Path::new(btf::PATH).exists(),
-        missing_capabilities: missing_capabilities(),
         // Without BTF no probe is put on.
         calls_crash_children: KernelTypes::read().is_ok_and(|types| calls_crash_children(&types)),
-        perf_events: perf_events(),
-        release,
+        rights: rights(),
+        release: release(),
     }
+}
+
+/// Asks what this process may; opens events and closes them again to find out.
+pub(super) fn rights() -> Facts {
+    let capabilities = capabilities(None).map(|sets| sets.effective);
+    let kernel = version(&release());
+    // To close one takes the kernel tens of milliseconds, and from 6.6 on nothing depends on it.
+    let tries_probes = kernel < (6, 6);
+    Facts {
+        kernel,
+        // A kernel that does not tell has none to give.
+        capabilities: capabilities.unwrap_or(CapabilitySet::empty()),
+        over_the_host: is_over_the_host(),
+        perf_event_paranoid: number("/proc/sys/kernel/perf_event_paranoid"),
+        kptr_restrict: number("/proc/sys/kernel/kptr_restrict"),
+        ptrace_scope: number("/proc/sys/kernel/yama/ptrace_scope"),
+        is_confidential: is_confidential(),
+        memory_is_unlimited: getrlimit(Resource::Memlock).maximum.is_none(),
+        perf_events: try_clock().is_ok(),
+        perf_uprobes: tries_probes && try_perf_uprobe().is_ok(),
+        tracefs_uprobes: tries_probes && may_write_tracefs(),
+    }
+}
+
+/// A number that a file of the procfs holds; `None` where there is no such file.
+fn number<T: FromStr>(path: &str) -> Option<T> {
+    fs::read_to_string(path).ok()?.trim_end().parse().ok()
+}
+
+/// Whether users of this process's namespace are those of the host: all are mapped to themselves.
+fn is_over_the_host() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut numbers = map.split_whitespace();
+    [numbers.next(), numbers.next(), numbers.next()] == [Some("0"), Some("0"), Some("4294967295")]
+}
+
+/// Whether the kernel is locked down for confidentiality; what cannot be seen, as in most containers, is not.
+fn is_confidential() -> bool {
+    let state = fs::read_to_string("/sys/kernel/security/lockdown");
+    state.is_ok_and(|state| state.contains("[confidentiality]"))
 }
 
 /// A CPU that is online.
@@ -49,9 +91,37 @@ pub(super) fn first_cpu() -> io::Result<usize> {
     first.ok_or_else(|| io::Error::other("no CPU is online"))
 }
 
-/// Whether this process has the capabilities to load programs.
-pub(super) fn may_load_programs() -> bool {
-    missing_capabilities().is_empty()
+/// Opens what the sampling clock is, for one CPU, and does not start it.
+fn try_clock() -> io::Result<()> {
+    let clock = Builder::new(Software::CPU_CLOCK)
+        .any_pid()
+        .one_cpu(first_cpu()?)
+        .include_kernel()
+        .build();
+    clock.map(drop)
+}
+
+/// Opens a uprobe of perf's on a file of our own, and does not start it.
+fn try_perf_uprobe() -> io::Result<()> {
+    let (_file, path) = file_of_nops()?;
+    let path = CString::new(path.into_os_string().into_encoded_bytes())?;
+    let kind = number("/sys/bus/event_source/devices/uprobe/type")
+        .ok_or_else(|| io::Error::other("the kernel has no uprobes of perf's"))?;
+    let mut probe = Builder::new(Software::DUMMY);
+    probe.any_pid().one_cpu(first_cpu()?).include_kernel();
+    // The crate has a type for such events, and leaves out that it is one.
+    let attributes = probe.attrs_mut();
+    attributes.type_ = kind;
+    attributes.config = 0;
+    // `uprobe_path`, which has the same place.
+    attributes.kprobe_func = path.as_ptr().expose_provenance() as u64;
+    attributes.probe_offset = 0;
+    probe.build().map(drop)
+}
+
+fn may_write_tracefs() -> bool {
+    let opened = events_of_tracefs().map(|file| OpenOptions::new().append(true).open(file));
+    matches!(opened, Ok(Ok(_)))
 }
 
 /// Whether a uprobe on a 5-byte nop becomes a call that crashes the children a process forks.
@@ -88,30 +158,6 @@ fn version(release: &str) -> (u32, u32) {
         .split(|character: char| !character.is_ascii_digit())
         .map(|digits| digits.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-fn missing_capabilities() -> Vec<&'static str> {
-    let Ok(sets) = rustix::thread::capabilities(None) else {
-        return NEEDED.iter().map(|(_, name)| *name).collect();
-    };
-    let admin = sets.effective.contains(CapabilitySet::SYS_ADMIN);
-    NEEDED
-        .iter()
-        .filter(|(needed, _)| {
-            let stands_in = admin && *needed != CapabilitySet::SYS_PTRACE;
-            !stands_in && !sets.effective.contains(*needed)
-        })
-        .map(|(_, name)| *name)
-        .collect()
-}
-
-/// Perf events need the setting to allow them, or `CAP_PERFMON` to override it.
-fn perf_events() -> Result<(), String> {
-    let path = "/proc/sys/kernel/perf_event_paranoid";
-    match fs::read_to_string(path) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("the kernel has no perf events ({path}: {error})")),
-    }
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ use crate::{
     },
     pipeline::{Notice, Pipeline},
     profile::{self, Coverage, LabelSet, Profile, SpanTable, Windows},
+    rights::Finding,
     targets::{Scope, Snapshot, Targets, opentelemetry::looker::Answer},
     time::BootNanos,
 };
@@ -56,6 +57,8 @@ pub struct Armed {
     ring: Ring,
     counters: Counters,
     limits: Limits,
+    /// What is missing, and not so much that nothing works.
+    lacks: Vec<Finding>,
     /// `None` where the kernel does not tell.
     mappings: Option<MappingNotices>,
     period: u64,
@@ -64,6 +67,13 @@ pub struct Armed {
 }
 
 impl Armed {
+    /// Says what is missing, and what that costs.
+    pub fn tell_lacks(&self) {
+        for lack in &self.lacks {
+            tracing::warn!("{lack}");
+        }
+    }
+
     /// Starts the sampling clock already, for what must be sampled before the session starts.
     pub fn start_sampling(&mut self) -> Result<(), ControlError> {
         self.is_sampling = true;
@@ -84,6 +94,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         control,
         ring,
         counters,
+        lacks,
     } = kernel::load(&settings)?;
     let mappings = MappingNotices::open()
         .inspect_err(|error| {
@@ -97,6 +108,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         ring,
         counters,
         limits: sampling.limits,
+        lacks,
         mappings,
         period: sampling.period(),
         probes: sampling.span_probes,
@@ -204,6 +216,7 @@ impl Session {
             ring,
             counters,
             limits,
+            lacks: _,
             mappings,
             period,
             probes,

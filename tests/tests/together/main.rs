@@ -23,4 +23,5 @@ mod odd_spans;
 mod pretender;
 mod pyroscope_sdk;
 mod right_span;
+mod rights;
 mod thread_states;

@@ -28,6 +28,7 @@ use rustix::{
 };
 
 use self::tracefs::TraceProbe;
+pub(super) use self::tracefs::events_of_tracefs;
 use super::{
     SpanProbeSites,
     control::error_chain,
@@ -333,7 +334,7 @@ fn os_error(error: &(dyn Error + 'static)) -> Option<Errno> {
 }
 
 /// A file in memory that is all nops, and a path to it.
-fn file_of_nops() -> std::io::Result<(OwnedFd, PathBuf)> {
+pub(super) fn file_of_nops() -> std::io::Result<(OwnedFd, PathBuf)> {
     let name = "spanprof-probe";
     // Where files in memory that may be executed are forbidden, others are not; older kernels do not know them.
     let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)

@@ -108,6 +108,11 @@ fn mounted() -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("tracefs is not mounted, or has no uprobe_events"))
 }
 
+/// The file that makes and removes uprobes, where tracefs is mounted.
+pub(in crate::kernel) fn events_of_tracefs() -> io::Result<PathBuf> {
+    mounted().map(|folder| folder.join(EVENTS))
+}
+
 /// Has the kernel make or remove an event.
 fn command(folder: &Path, line: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).open(folder.join(EVENTS))?;

@@ -1,0 +1,123 @@
+//! `spanprof doctor`: what works here, what does not, and how to mend it.
+
+mod host;
+mod json;
+mod text;
+
+use std::{collections::BTreeSet, process::ExitCode, thread};
+
+use anyhow::{Result, bail};
+
+use self::host::{Check, host_works};
+use crate::{
+    cli::DoctorArguments,
+    config::Sampling,
+    health::Health,
+    id::Pid,
+    kernel::{self, ControlError, NoRoute, Route},
+    output::out,
+    profile::{Coverage, LabelSet},
+    run::{self, Session, SessionSettings},
+    targets::{self, Refusal, Report, Scope},
+};
+
+/// All that was found.
+struct Found {
+    /// Whether profiling would work, of every process that was asked for.
+    works: bool,
+    checks: Vec<Check>,
+    reports: Vec<Report>,
+    /// What was asked for and cannot be profiled.
+    refused: Vec<(Pid, Refusal)>,
+    /// What samples were taken, if any were.
+    coverage: Option<Coverage>,
+}
+
+/// Looks at the host and its Python processes. Succeeds only if profiling would work.
+pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
+    let pids: BTreeSet<Pid> = arguments.pids.iter().copied().map(Pid).collect();
+    let support = kernel::ask();
+    let mut checks = host::checks(&support);
+    let coverage = sample(arguments, &mut checks);
+    let mut reports = targets::survey(&pids);
+    if support.calls_crash_children {
+        for report in reports.iter_mut().filter(|it| it.hook_on_long_nops) {
+            report.hook = format!("{}, but {}", report.hook, ControlError::CallsCrashChildren);
+        }
+    }
+    reports.sort_by_key(|report| report.pid);
+    let refused = refused(&pids);
+    let missing = refused
+        .iter()
+        .find(|(_, refusal)| *refusal == Refusal::Missing);
+    if let Some((pid, refusal)) = missing {
+        bail!("process {pid}: {refusal}");
+    }
+    let works = host_works(&checks) && (pids.is_empty() || refused.is_empty());
+    let found = Found {
+        works,
+        checks,
+        reports,
+        refused,
+        coverage,
+    };
+    let text = if arguments.json {
+        format!("{:#}\n", json::of(&found))
+    } else {
+        text::of(&found)
+    };
+    out(&text)?;
+    Ok(if works {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Takes samples for a while, which also shows that the kernel takes the programs; `None` where that
+/// was not asked for or is not permitted.
+fn sample(arguments: &DoctorArguments, checks: &mut Vec<Check>) -> Option<Coverage> {
+    if arguments.no_sample || !host_works(checks) {
+        return None;
+    }
+    let mut route = None;
+    let taken = take_samples(arguments, &mut route);
+    checks.push(host::programs(&taken));
+    checks.extend(route.as_ref().map(host::span_probes));
+    taken.ok()
+}
+
+/// Also finds out how span probes are put on, once the programs are loaded.
+fn take_samples(
+    arguments: &DoctorArguments,
+    route: &mut Option<Result<Route, NoRoute>>,
+) -> Result<Coverage> {
+    let sampling = Sampling::from_arguments(&arguments.sampling);
+    let mut armed = run::arm(&sampling)?;
+    *route = Some(armed.control.find_probe_route());
+    let scope = if arguments.pids.is_empty() {
+        Scope::Host
+    } else {
+        Scope::Processes {
+            pids: arguments.pids.iter().copied().map(Pid).collect(),
+            follow: false,
+        }
+    };
+    let settings = SessionSettings {
+        scope,
+        told_apart: BTreeSet::new(),
+        profile: SessionSettings::profile(&sampling, LabelSet::File),
+        windows: None,
+        records: None,
+    };
+    let session = Session::start(armed, settings, &Health::default())?;
+    thread::sleep(arguments.sample);
+    Ok(session.stop().coverage)
+}
+
+/// What was asked for and cannot be profiled.
+fn refused(pids: &BTreeSet<Pid>) -> Vec<(Pid, Refusal)> {
+    pids.iter()
+        .filter_map(|&pid| Some((pid, targets::inspect(pid).err()?)))
+        .collect()
+}

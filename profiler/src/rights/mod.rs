@@ -1,0 +1,36 @@
+//! What the agent must be allowed to do, and what it costs where it is not.
+//!
+//! In: facts of the kernel and of this process, as `kernel` finds them out. Out: findings in words. `docs/rights.md` has the same for people.
+
+mod findings;
+
+use rustix::thread::CapabilitySet;
+
+pub use self::findings::{Finding, Lack, Weight, findings, told};
+
+/// What decides which rights are needed, and which are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Major and minor version of the kernel.
+    pub kernel: (u32, u32),
+    /// What this process has in effect.
+    pub capabilities: CapabilitySet,
+    /// Whether those are capabilities over the host, and not over a namespace of users.
+    pub over_the_host: bool,
+    /// `kernel.perf_event_paranoid`; `None` where the kernel has no perf events.
+    pub perf_event_paranoid: Option<i32>,
+    /// `kernel.kptr_restrict`.
+    pub kptr_restrict: Option<i32>,
+    /// `kernel.yama.ptrace_scope`; `None` without Yama.
+    pub ptrace_scope: Option<i32>,
+    /// Whether the kernel is locked down for *confidentiality*, as far as it can be seen.
+    pub is_confidential: bool,
+    /// Whether this process may lock as much memory as it likes.
+    pub memory_is_unlimited: bool,
+    /// Whether this process can open the event that the sampling clock is; tried.
+    pub perf_events: bool,
+    /// Whether it can put on uprobes by perf; tried before Linux 6.6, later there is a better way.
+    pub perf_uprobes: bool,
+    /// Whether it can write the file of tracefs that makes uprobes; tried before Linux 6.6.
+    pub tracefs_uprobes: bool,
+}
