@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     config::{AgentConfig, HostName},
     export::{self, Exporter, Pyroscope},
-    health::Health,
+    health::{Gauge, Health},
     host::{self, Lock},
     output::complain,
     profile::LabelSet,
@@ -19,10 +19,13 @@ use crate::{
     runtime,
     signals::{self, Word, Words},
     targets::Scope,
+    telemetry::{Telemetry, notify},
 };
 
 /// How long the last window may take to upload: less than the 10 s that container runtimes give.
 const DRAIN: Duration = Duration::from_secs(8);
+/// What ending takes besides: the programs are detached, and the last metrics are pushed.
+const STOP: Duration = Duration::from_secs(5);
 /// How often the table of losses is logged at debug level.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
@@ -39,10 +42,13 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     let words = signals::listen(runtime.handle())?;
     let health = Health::default();
     let exporter = Exporter::start(export_settings(config)?, health.clone(), runtime.handle())?;
-    let armed = run::arm(&config.sampling)?;
+    let mut armed = run::arm(&config.sampling)?;
     armed.tell_lacks();
     // Where privileges are missing, that was said first. Kept until the last profile is sent.
     let _lock = Lock::take(config.lock_file.as_deref())?;
+    health.set(Gauge::RingCapacity, config.sampling.ring_size.into());
+    let usage = std::mem::take(&mut armed.usage);
+    let telemetry = Telemetry::start(&config.telemetry, &health, usage, runtime.handle())?;
     let sink = exporter.sink();
     let settings = SessionSettings {
         scope: Scope::Host,
@@ -61,6 +67,8 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
         records: None,
     };
     let session = Session::start(armed, settings, &health)?;
+    notify::ready();
+    runtime.spawn(notify::keep_informed(health.clone()));
     tracing::info!(
         url = config.pyroscope_url,
         processes = session.snapshot().iter().count(),
@@ -68,8 +76,10 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     );
     runtime.block_on(until_stopped(words, &session, &health));
     tracing::info!("stopping: the last window is uploaded");
+    notify::stopping(DRAIN + STOP);
     exporter.submit(session.stop().profiles);
     exporter.drain(DRAIN);
+    telemetry.end();
     let lost = health.profiles_lost();
     if lost > 0 {
         tracing::warn!(profiles = lost, "ends with profiles that were never stored");

@@ -2,7 +2,7 @@
 
 #![expect(clippy::doc_markdown, reason = "help texts are shown as they stand")]
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -41,6 +41,8 @@ pub enum Command {
     Record(RecordArguments),
     /// Profiles every CPython process of the host and pushes to Pyroscope, until stopped
     Agent(Box<AgentArguments>),
+    /// Asks the agent of this host whether it is well: for an exec probe. It says so and exits with 0, or with 1
+    Health(HealthArguments),
     /// Says what works here, what does not, and how to mend it
     Doctor(DoctorArguments),
 }
@@ -204,12 +206,49 @@ pub struct AgentArguments {
     /// every trace of it, which soon hits the server's limit of series
     #[arg(help_heading = "Labels", long, env = "SPANPROF_TRACE_ID_LABEL", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub trace_id_label: Option<bool>,
+    /// What the agent tells of itself.
+    #[command(flatten)]
+    pub telemetry: TelemetryArguments,
     /// Which frames of machine code.
     #[command(flatten)]
     pub native: NativeArguments,
     /// TOML file with the same names as these flags, with _ for -
     #[arg(long, env = "SPANPROF_CONFIG", value_name = "PATH")]
     pub config: Option<PathBuf>,
+}
+
+/// What the agent tells of itself.
+#[derive(Args, Debug, Default)]
+pub struct TelemetryArguments {
+    /// Address to listen on, such as 127.0.0.1:4041, for /metrics (Prometheus), /healthz, /readyz and
+    /// /debug/losses. Without it the agent listens nowhere
+    #[arg(
+        help_heading = "The agent's own telemetry",
+        long,
+        env = "SPANPROF_LISTEN",
+        value_name = "ADDRESS"
+    )]
+    pub listen: Option<SocketAddr>,
+    /// Server to push the agent's own metrics to by OTLP over HTTP, such as http://collector:4318. Without
+    /// it: what OTEL_EXPORTER_OTLP_ENDPOINT says; without both, none are pushed
+    #[arg(
+        help_heading = "The agent's own telemetry",
+        long,
+        env = "SPANPROF_TELEMETRY_OTLP_ENDPOINT",
+        value_name = "URL"
+    )]
+    pub telemetry_otlp_endpoint: Option<String>,
+}
+
+/// Arguments of `health`.
+#[derive(Args, Debug)]
+pub struct HealthArguments {
+    /// Address that the agent listens on: its --listen
+    #[arg(long, env = "SPANPROF_LISTEN", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Ask whether it takes samples already, instead of whether it is well
+    #[arg(long)]
+    pub ready: bool,
 }
 
 /// Where pushes wait, and how fast they go.

@@ -30,5 +30,6 @@ pub mod runtime;
 pub mod signals;
 pub mod symbolize;
 pub mod targets;
+pub mod telemetry;
 pub mod time;
 pub mod version;

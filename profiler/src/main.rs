@@ -8,8 +8,8 @@ use profiler::{
     cli::{Cli, Command},
     config::AgentConfig,
     doctor,
-    output::complain,
-    record, version,
+    output::{complain, out},
+    record, telemetry, version,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -37,6 +37,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Record(arguments) => record::record(&arguments),
         Command::Agent(arguments) => agent::agent(&AgentConfig::from_arguments(*arguments)?),
+        Command::Health(arguments) => {
+            let words = telemetry::ask(arguments.listen, arguments.ready)?;
+            out(&format!("{words}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Doctor(arguments) => doctor::doctor(&arguments),
     }
 }

@@ -68,6 +68,10 @@ const ROOMS: [(&str, Uses); 24] = [
             "health",
         ]),
     ),
+    (
+        "telemetry",
+        Uses::Only(&["export", "kernel", "id", "time", "health"]),
+    ),
     ("runtime", Uses::Only(&[])),
     ("host", Uses::Only(&[])),
     ("signals", Uses::Only(&[])),

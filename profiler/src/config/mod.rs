@@ -5,7 +5,7 @@ mod deployed;
 mod error;
 mod push;
 
-use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -21,6 +21,7 @@ use crate::{
     id::ServiceAttribute,
     kernel::{Limits, Route, default_ring_size},
     profile::view::NativeFrames,
+    telemetry::{self, Otlp},
 };
 
 /// Samples a second: prime to the frequencies at which things happen in programs.
@@ -159,6 +160,8 @@ pub struct AgentConfig {
     pub trace_id_label: bool,
     /// Which frames of machine code are sent.
     pub native: NativeFrames,
+    /// What the agent tells of itself.
+    pub telemetry: telemetry::Settings,
 }
 
 /// What the label `host_name` says.
@@ -209,6 +212,8 @@ struct File {
     span_name_label: Option<SpanNameLabelArgument>,
     trace_id_label: Option<bool>,
     native: Option<NativeArgument>,
+    listen: Option<SocketAddr>,
+    telemetry_otlp_endpoint: Option<String>,
 }
 
 impl AgentConfig {
@@ -280,6 +285,16 @@ impl AgentConfig {
                 .or(file.trace_id_label)
                 .unwrap_or(false),
             native: merge_native(arguments.native, file.native),
+            telemetry: telemetry::Settings {
+                listen: arguments.telemetry.listen.or(file.listen),
+                otlp: Otlp::wanted(
+                    arguments
+                        .telemetry
+                        .telemetry_otlp_endpoint
+                        .or(file.telemetry_otlp_endpoint),
+                    |name| std::env::var(name).ok(),
+                ),
+            },
         })
     }
 }

@@ -19,7 +19,7 @@ use super::{
     worker::{as_count, dropped},
 };
 use crate::{
-    health::{Health, Loss},
+    health::{Gauge, Health, Loss},
     profile::{Profile, split::split, view::view},
     time::BootNanos,
 };
@@ -57,6 +57,7 @@ impl Encoder {
                 }
                 let parts = self.encode(&profile, now);
                 self.waiting.fetch_add(parts.len(), Ordering::Relaxed);
+                self.health.raise(Gauge::ProfilesWaiting, parts.len());
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
                 charged += parts.iter().map(|part| part.charged).sum::<usize>();
                 portion.extend(parts);
@@ -76,6 +77,7 @@ impl Encoder {
         if let Err(SendError(portion)) = outgoing.blocking_send(portion) {
             for part in portion {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.health.lower(Gauge::ProfilesWaiting, 1);
                 self.health.count(Loss::ProfileLeft);
                 dropped(&part.service, "the agent ends");
             }
@@ -98,7 +100,7 @@ impl Encoder {
             // Compressing into memory does not fail; if it ever does, it is counted like a refusal.
             let pprof = pprof.inspect_err(|error| {
                 tracing::error!(%error, service = profile.service.name, "a profile could not be compressed");
-                self.health.count(Loss::ProfileRefused);
+                self.health.count(Loss::ProfileUncompressed);
             });
             let mut pprof = pprof.ok()?;
             // It may wait for long, and its length is what the queue counts.

@@ -314,6 +314,13 @@ impl Queue {
         self.suspects.remove(service);
     }
 
+    /// Bytes of what waits or is on its way, and when the oldest that waits began.
+    pub(super) fn used(&self) -> (usize, Option<BootNanos>) {
+        let oldest = self.items.first_key_value();
+        let began = oldest.map(|((began, _), _)| *began);
+        (self.bytes + self.in_flight, began)
+    }
+
     /// What waits, in numbers.
     pub(super) fn summary(&self, now: BootNanos) -> Summary {
         let services: HashSet<&Arc<Service>> = self

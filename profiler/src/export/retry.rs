@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::health::Loss;
+
 /// What came of a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -37,6 +39,20 @@ pub enum Outcome {
         /// The server's words.
         reason: String,
     },
+}
+
+impl Outcome {
+    /// What a request counts as that has ended so.
+    pub fn counts_as(&self) -> Loss {
+        match self {
+            Self::Stored => Loss::PushStored,
+            Self::Unavailable { .. } => Loss::PushUnavailable,
+            Self::TooMuch { .. } => Loss::PushTooMuch,
+            Self::Failed { .. } => Loss::PushFailed,
+            Self::Unknown { .. } => Loss::PushUnanswered,
+            Self::Refused { .. } => Loss::PushRefused,
+        }
+    }
 }
 
 /// How long and how often to try.

@@ -25,7 +25,7 @@ use super::{
     retry::Outcome,
 };
 use crate::{
-    health::{Health, Loss},
+    health::{Gauge, Health, Loss},
     id::Service,
     time::{BootNanos, monotonic_now},
 };
@@ -73,6 +73,7 @@ impl Worker {
         waiting: Arc<AtomicUsize>,
     ) -> Self {
         let now = BootNanos::now();
+        health.set(Gauge::QueueCapacity, as_count(settings.queue_bytes));
         Self {
             queue: Queue::new(settings.queue_bytes),
             pace: Pace::new(settings.pace, settings.retry, now),
@@ -96,6 +97,7 @@ impl Worker {
             let now = BootNanos::now();
             self.drop_old(now);
             let wake = self.send(now);
+            self.show_queue();
             self.tell(now);
             if let Some(deadline) = self.deadline {
                 let through = !is_open && self.queue.is_empty() && self.in_flight.is_empty();
@@ -168,8 +170,14 @@ impl Worker {
         }
     }
 
+    /// So many profiles wait no more.
+    fn ended_with(&self, profiles: usize) {
+        self.waiting.fetch_sub(profiles, Ordering::Relaxed);
+        self.health.lower(Gauge::ProfilesWaiting, profiles);
+    }
+
     fn lose(&self, service: &Service, loss: Loss, reason: &str) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.ended_with(1);
         self.health.count(loss);
         dropped(service, reason);
     }
@@ -233,9 +241,15 @@ impl Worker {
         let most = deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
         let client = Arc::clone(&self.client);
         let body = pyroscope::body(&batch.items);
-        let handle = self
-            .in_flight
-            .spawn(async move { client.push(body, most).await });
+        self.health.add(Loss::PushedBytes, as_count(body.len()));
+        let health = self.health.clone();
+        let handle = self.in_flight.spawn(async move {
+            let start = monotonic_now();
+            let outcome = client.push(body, most).await;
+            let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            health.add(Loss::PushTime, took);
+            outcome
+        });
         self.batches.insert(handle.id(), batch);
     }
 
@@ -247,15 +261,18 @@ impl Worker {
         let chance = fastrand::f64();
         self.backlog_in_flight -= usize::from(batch.is_backlog);
         let items = batch.items;
+        self.health.count(outcome.counts_as());
         match outcome {
             Outcome::Stored => self.stored(items, now),
             Outcome::Refused { reason } => self.refused(items, &reason, now),
             Outcome::Unavailable { reason } => {
+                self.again(Loss::RetriedUnavailable, &items);
                 self.pace.failed(None, chance, now);
                 self.backlog.failed(&reason);
                 self.put_back(items);
             }
             Outcome::TooMuch { after, reason } => {
+                self.again(Loss::RetriedTooMuch, &items);
                 self.pace.throttled(after, chance, now);
                 self.backlog.failed(&reason);
                 // Alone it may be more than the server ever takes at once.
@@ -266,18 +283,23 @@ impl Worker {
                 }
             }
             Outcome::Failed { after, reason } => {
+                self.again(Loss::RetriedFailed, &items);
                 self.slow_down(&items, after, now);
                 self.backlog.failed(&reason);
                 self.failed(items, after, now);
             }
             Outcome::Unknown { reason } => {
-                self.health
-                    .add(Loss::ProfileMaybeTwice, as_count(items.len()));
+                self.again(Loss::ProfileMaybeTwice, &items);
                 self.slow_down(&items, None, now);
                 self.backlog.failed(&reason);
                 self.failed(items, None, now);
             }
         }
+    }
+
+    /// These are sent once more.
+    fn again(&self, why: Loss, items: &[Item]) {
+        self.health.add(why, as_count(items.len()));
     }
 
     /// A request has failed, perhaps by the fault of what was in it.
@@ -300,7 +322,7 @@ impl Worker {
         for item in items {
             self.queue.done(&item);
             self.queue.trust(&item.encoded.service);
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.ended_with(1);
         }
     }
 
@@ -316,7 +338,7 @@ impl Worker {
             let service = &item.encoded.service;
             self.queue.done(&item);
             self.queue.suspect(service);
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.ended_with(1);
             self.health.count(Loss::ProfileRefused);
             tracing::error!(
                 service = service.name,
@@ -324,6 +346,7 @@ impl Worker {
                 "Pyroscope refused a profile"
             );
         }
+        self.again(Loss::RetriedBesideRefused, &items);
         let half = items.len().div_ceil(2);
         for item in &mut items {
             item.company = half;
@@ -356,6 +379,13 @@ impl Worker {
         }
     }
 
+    fn show_queue(&self) {
+        let (bytes, oldest) = self.queue.used();
+        self.health.set(Gauge::QueueUsed, as_count(bytes));
+        self.health
+            .set(Gauge::QueueOldest, oldest.map_or(0, |it| it.0));
+    }
+
     fn tell(&mut self, now: BootNanos) {
         // To count all that waits takes its time.
         if self.backlog.is_quiet(now) {
@@ -373,7 +403,7 @@ impl Worker {
     fn drop_left(&self, left: &HashMap<Arc<Service>, usize>) {
         for (service, &number) in left {
             self.health.add(Loss::ProfileLeft, as_count(number));
-            self.waiting.fetch_sub(number, Ordering::Relaxed);
+            self.ended_with(number);
             tracing::error!(
                 service = service.name,
                 number,

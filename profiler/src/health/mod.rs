@@ -1,5 +1,6 @@
 //! Every count and every loss, from every room: one [`table`] of names, units and words, and the counts.
 
+mod figure;
 mod metric;
 mod table;
 #[cfg(test)]
@@ -11,14 +12,18 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use profiler_common::counter::Counter;
 
 pub use self::{
+    figure::{FIGURES, Figure, Gauge, Kind, Phase, What},
     metric::{Metric, Row, Source},
     table::{COUNTS, Loss},
 };
+
+use crate::time::monotonic_now;
 
 /// Nanoseconds of a second.
 const NANOS: u64 = 1_000_000_000;
@@ -33,6 +38,9 @@ pub struct Health {
 struct Counts {
     losses: Vec<AtomicU64>,
     kernel: Vec<AtomicU64>,
+    gauges: [AtomicU64; figure::GAUGES],
+    /// What turns are timed from.
+    start: Instant,
 }
 
 impl Default for Counts {
@@ -40,6 +48,8 @@ impl Default for Counts {
         Self {
             losses: Loss::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             kernel: Counter::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            gauges: figure::zeros(),
+            start: monotonic_now(),
         }
     }
 }
@@ -90,6 +100,61 @@ impl Health {
             .kernel
             .get(counter as usize)
             .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    fn at(&self, gauge: Gauge) -> Option<&AtomicU64> {
+        self.counts.gauges.get(gauge as usize)
+    }
+
+    /// Leaves a number for whoever asks.
+    pub fn set(&self, gauge: Gauge, value: u64) {
+        if let Some(number) = self.at(gauge) {
+            number.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// So many more.
+    pub fn raise(&self, gauge: Gauge, more: usize) {
+        if let Some(number) = self.at(gauge) {
+            number.fetch_add(u64::try_from(more).unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
+    /// So many less.
+    pub fn lower(&self, gauge: Gauge, less: usize) {
+        if let Some(number) = self.at(gauge) {
+            number.fetch_sub(u64::try_from(less).unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
+    /// What was left last.
+    pub fn gauge(&self, gauge: Gauge) -> u64 {
+        self.at(gauge)
+            .map_or(0, |number| number.load(Ordering::Relaxed))
+    }
+
+    /// A thread begins a turn: [`Gauge::DataTurned`] or [`Gauge::ControlTurned`].
+    pub fn turns(&self, thread: Gauge) {
+        let since = self.counts.start.elapsed().as_nanos();
+        // Not 0: that is before the first.
+        self.set(thread, u64::try_from(since).unwrap_or(u64::MAX).max(1));
+    }
+
+    /// How long ago a thread has last begun a turn; `None` before its first.
+    pub fn idle(&self, thread: Gauge) -> Option<Duration> {
+        let turned = Some(self.gauge(thread)).filter(|&it| it > 0)?;
+        let turned = Duration::from_nanos(turned);
+        Some(self.counts.start.elapsed().saturating_sub(turned))
+    }
+
+    /// The agent is at something else from now on.
+    pub fn enter(&self, phase: Phase) {
+        self.set(Gauge::Phase, phase as u64);
+    }
+
+    /// What the agent is at.
+    pub fn phase(&self) -> Phase {
+        Phase::of(self.gauge(Gauge::Phase))
     }
 
     /// A row of the table, in its unit: what is timed is in nanoseconds.

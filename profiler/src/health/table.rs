@@ -205,6 +205,7 @@ counts! {
     "profiles_refused", "{profile}", by "reason":
     "Profiles that the server will never take; the log has its words." {
         agent ProfileRefused "by_server": "The server refused the profile for good.";
+        agent ProfileUncompressed "not_compressed": "The profile could not be compressed, so it was not sent.";
     }
     "profiles_dropped", "{profile}", by "reason":
     "Profiles that were encoded and never sent with success." {
@@ -214,7 +215,28 @@ counts! {
     }
     "profiles_retried", "{profile}", by "reason":
     "Profiles that had to be sent again; not a loss." {
+        agent RetriedUnavailable "server_unavailable": "The server could not be reached, or is none that takes them.";
+        agent RetriedTooMuch "too_much": "The server said that it is too much at once (429).";
+        agent RetriedFailed "server_failed": "The server failed (408, 5xx).";
+        agent RetriedBesideRefused "beside_refused": "Another profile of the same request was refused.";
         agent ProfileMaybeTwice "answer_lost": "The answer was lost: until it compacts, a server may show such a profile twice.";
+    }
+    "push_requests", "{request}", by "reason":
+    "Requests to the server that have ended, by what came of them." {
+        agent PushStored "stored": "The server has the profiles.";
+        agent PushRefused "refused": "The server refused one of the profiles for good.";
+        agent PushUnavailable "server_unavailable": "The server could not be reached, or is none that takes profiles.";
+        agent PushTooMuch "too_much": "The server said that it is too much at once (429).";
+        agent PushFailed "server_failed": "The server failed (408, 5xx).";
+        agent PushUnanswered "answer_lost": "The answer was lost, or did not come in time.";
+    }
+    "push_size", "By", by "reason":
+    "Bytes of the bodies of requests to the server." {
+        agent PushedBytes;
+    }
+    "push_time", "s", by "reason":
+    "Time that requests to the server took, all together." {
+        agent PushTime;
     }
     "profile_rows_dropped", "{row}", by "reason":
     "Rows of profiles, a stack with its labels each, that were left out with their samples." {

@@ -23,6 +23,7 @@ use super::{
     probes::{Probes, Route},
     ring::Ring,
     support::{calls_crash_children, has_loop, has_task_registers},
+    usage::Usage,
 };
 
 /// How the kernel side is set up.
@@ -107,6 +108,8 @@ pub struct Loaded {
     pub counters: Counters,
     /// What is missing, and not so much that nothing works.
     pub lacks: Vec<Finding>,
+    /// Who tells what programs and maps cost.
+    pub usage: Usage,
 }
 
 /// The kernel side cannot be set up.
@@ -197,7 +200,9 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
     if !has_loop() {
         load_second_half(&mut ebpf)?;
     }
+    let usage = Usage::of(&ebpf);
     Ok(Loaded {
+        usage,
         control: KernelControl::new(ebpf, probes, settings.debug, calls_crash_children(&types))?,
         ring: Ring::new(ring).map_err(LoadError::Ring)?,
         counters: Counters::new(counters),

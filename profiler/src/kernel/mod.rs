@@ -12,6 +12,7 @@ mod mapped;
 mod probes;
 mod ring;
 mod support;
+mod usage;
 
 use std::path::Path;
 
@@ -29,6 +30,7 @@ pub use self::{
     probes::{NoRoute, Route},
     ring::{Bell, Ring},
     support::{Support, ask},
+    usage::{MapUse, ProgramUse, Usage},
 };
 use crate::id::Pid;
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::{ControlMessage, Shared};
 use crate::{
-    health::{Health, Loss},
+    health::{Gauge, Health, Loss},
     kernel::MappingNotices,
     pipeline::Notice,
     targets::{
@@ -82,6 +82,7 @@ pub(super) fn run_control(
 ) {
     let mut happened = monotonic_now();
     loop {
+        shared.health.turns(Gauge::ControlTurned);
         if let Some(notices) = &mut mappings
             && take_mappings(notices, &mut targets, &shared.health)
         {

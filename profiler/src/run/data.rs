@@ -15,7 +15,7 @@ use std::{
 use super::{ControlMessage, Finished, OnWindow, Shared};
 use crate::{
     events::Event,
-    health::{Health, Loss},
+    health::{Gauge, Health, Loss},
     kernel::{Counters, Ring},
     pipeline::{Notice, Pipeline},
     profile::{Profile, Window, Windows},
@@ -31,6 +31,11 @@ const SHORTEST_TURN: Duration = Duration::from_millis(50);
 const BATCH: usize = 65_536;
 /// How often the kernel's counters are read: a system call for each of them.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// The most that was on the ring is that of this time and the one before.
+const PEAK_EVERY: Duration = Duration::from_secs(15);
+/// What a record takes on the ring besides its bytes, which are rounded up to a multiple of it.
+const RECORD_HEADER: usize = 8;
 
 /// What the thread owns.
 pub(super) struct DataPlane {
@@ -49,6 +54,26 @@ pub(super) struct DataPlane {
     /// Stamps windows.
     pub(super) stamps: Windows,
     pub(super) counted: BootNanos,
+    pub(super) peak: Peak,
+}
+
+/// The most bytes of the ring that were in use, in this time and in the one before.
+#[derive(Debug, Default)]
+pub(super) struct Peak {
+    before: usize,
+    now: usize,
+    since: BootNanos,
+}
+
+impl Peak {
+    /// So many bytes were in use now; the most of late.
+    fn take(&mut self, bytes: usize, now: BootNanos) -> usize {
+        if now.since(self.since) >= PEAK_EVERY {
+            (self.before, self.now, self.since) = (self.now, 0, now);
+        }
+        self.now = self.now.max(bytes);
+        self.before.max(self.now)
+    }
 }
 
 impl DataPlane {
@@ -65,11 +90,14 @@ impl DataPlane {
 
     /// Drains the ring, and works off what was drained the turn before.
     fn turn(&mut self) {
+        self.shared.health.turns(Gauge::DataTurned);
         let mut fresh = Vec::new();
+        let mut used = 0;
         let (pipeline, notices, health) = (&self.pipeline, &self.notices, &self.shared.health);
         let records = &mut self.records;
         self.ring.drain(BATCH, |record| {
             keep(records, record);
+            used += record.len().next_multiple_of(RECORD_HEADER) + RECORD_HEADER;
             let Some(event) = pipeline.decode(record) else {
                 return;
             };
@@ -92,6 +120,8 @@ impl DataPlane {
             );
         }
         let now = BootNanos::now();
+        let peak = u64::try_from(self.peak.take(used, now)).unwrap_or(u64::MAX);
+        self.shared.health.set(Gauge::RingUsed, peak);
         if now.since(self.counted) >= COUNT_EVERY {
             self.counted = now;
             self.counters.publish(&self.shared.health);
@@ -104,10 +134,14 @@ impl DataPlane {
         if now.since(self.window_start) < self.window_length {
             return;
         }
+        let due = self.window_start.after(self.window_length);
         let profiles = self.end_window(now);
         if let Some((_, on_window)) = &mut self.windows {
             on_window(profiles);
         }
+        let lag = BootNanos::now().since(due).as_nanos();
+        let lag = u64::try_from(lag).unwrap_or(u64::MAX);
+        self.shared.health.set(Gauge::WindowLag, lag);
     }
 
     fn end_window(&mut self, now: BootNanos) -> Vec<Profile> {

@@ -25,16 +25,16 @@ use anyhow::Result;
 
 use self::{
     control::{run_control, run_looker, take_first_looks},
-    data::DataPlane,
+    data::{DataPlane, Peak},
 };
 use crate::{
     cli::SpanProbesArgument,
     config::Sampling,
-    health::Health,
+    health::{Gauge, Health, Phase},
     id::{Pid, ServiceAttribute},
     kernel::{
         self, Bell, Control as _, ControlError, Counters, KernelControl, Limits, LoadError, Loaded,
-        MappingNotices, Ring,
+        MappingNotices, Ring, Usage,
     },
     pipeline::{Notice, Pipeline},
     profile::{self, Coverage, LabelSet, Profile, SpanTable, Windows},
@@ -56,6 +56,8 @@ pub struct Armed {
     pub control: KernelControl,
     ring: Ring,
     counters: Counters,
+    /// Who tells of the kernel programs and maps; taken by whoever asks.
+    pub usage: Usage,
     limits: Limits,
     /// What is missing, and not so much that nothing works.
     lacks: Vec<Finding>,
@@ -95,6 +97,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         ring,
         counters,
         lacks,
+        usage,
     } = kernel::load(&settings)?;
     let mappings = MappingNotices::open()
         .inspect_err(|error| {
@@ -107,6 +110,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         control,
         ring,
         counters,
+        usage,
         limits: sampling.limits,
         lacks,
         mappings,
@@ -197,6 +201,8 @@ impl Shared {
     }
 
     fn publish(&self, snapshot: Snapshot) {
+        let processes = u64::try_from(snapshot.iter().count()).unwrap_or(u64::MAX);
+        self.health.set(Gauge::Processes, processes);
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 }
@@ -215,6 +221,7 @@ impl Session {
             control,
             ring,
             counters,
+            usage: _,
             limits,
             lacks: _,
             mappings,
@@ -262,7 +269,10 @@ impl Session {
         let data_notices = notices.clone();
         let window_start = BootNanos::now();
         let bell = ring.bell();
-        Ok(Self {
+        // From now on a thread that does not turn is missed.
+        health.turns(Gauge::DataTurned);
+        health.turns(Gauge::ControlTurned);
+        let session = Self {
             control: thread::Builder::new()
                 .name("control".to_owned())
                 .spawn(move || {
@@ -285,6 +295,7 @@ impl Session {
                         window_start,
                         stamps: Windows::default(),
                         counted: window_start,
+                        peak: Peak::default(),
                     };
                     data.run();
                     data.finish()
@@ -293,7 +304,9 @@ impl Session {
             notices,
             counters,
             bell,
-        })
+        };
+        health.enter(Phase::Running);
+        Ok(session)
     }
 
     /// What is known of the profiled processes now.
@@ -308,6 +321,7 @@ impl Session {
 
     /// Stops sampling, works off what is on the ring, and ends the last window.
     pub fn stop(self) -> Finished {
+        self.shared.health.enter(Phase::Stopping);
         self.shared
             .stopped
             .store(BootNanos::now().0, Ordering::Release);

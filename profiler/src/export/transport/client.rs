@@ -22,7 +22,7 @@ use reqwest::{
 use rustls::AlertDescription;
 
 use super::{
-    Credentials, Settings, proxy,
+    Credentials, Settings, Tls, proxy,
     secrets::{self, Files},
     tls::{self, Roots},
     watched::Watched,
@@ -159,6 +159,19 @@ fn secret_files(settings: &Settings) -> Option<PathBuf> {
         Credentials::Basic { password_file, .. } => Some(password_file.clone()),
         Credentials::Bearer { token_file } => Some(token_file.clone()),
     }
+}
+
+/// A client as that of a [`Transport`], for requests of another kind.
+pub fn plain_client(tls: &Tls, timeout: Duration) -> Result<Client, Error> {
+    let settings = Settings {
+        url: String::new(),
+        headers: Vec::new(),
+        credentials: None,
+        tls: tls.clone(),
+        timeout,
+        connections: 1,
+    };
+    client(&settings, false)
 }
 
 fn client(settings: &Settings, says_roots: bool) -> Result<Client, Error> {
@@ -320,7 +333,7 @@ fn why(error: &reqwest::Error) -> String {
 }
 
 /// An error with all its causes: what a library says first is often that something went wrong.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

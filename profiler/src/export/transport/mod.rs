@@ -9,7 +9,7 @@ mod watched;
 
 use std::{fmt, path::PathBuf};
 
-pub use self::client::{Delivery, Transport};
+pub use self::client::{Delivery, Transport, chain, plain_client};
 
 /// How a server knows us. Secrets are in files, which are read again when they change.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,0 +1,185 @@
+//! What the kernel programs cost, and how full their maps are: asked by whoever tells of the agent, and never on
+//! the way of a sample.
+
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, Map, MapData},
+};
+use profiler_common::{
+    context::{InterpreterKey, SpanRecipe},
+    python::Process,
+    span::{LiveSpan, LiveSpanKey, SpanStack},
+};
+
+use crate::time::BootNanos;
+
+/// How often entries are counted at most: a system call for each.
+const COUNT_EVERY: Duration = Duration::from_secs(30);
+
+/// Asks the kernel of the programs and maps that the agent has loaded. The default has none.
+#[derive(Default)]
+pub struct Usage {
+    programs: Vec<(&'static str, OwnedFd)>,
+    maps: Vec<Counted>,
+    /// When entries were counted last, and how many there were.
+    last: Mutex<Option<(BootNanos, Vec<MapUse>)>>,
+}
+
+/// What a program has cost since it was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramUse {
+    /// Its name.
+    pub program: &'static str,
+    /// CPU time.
+    pub time: Duration,
+    /// Runs.
+    pub runs: u64,
+}
+
+/// How full a map is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapUse {
+    /// Its name, in small letters.
+    pub map: &'static str,
+    /// Entries in use.
+    pub entries: usize,
+    /// Entries it holds.
+    pub capacity: u32,
+}
+
+/// A map whose entries can be counted.
+struct Counted {
+    name: &'static str,
+    capacity: u32,
+    count: Box<dyn Fn(usize) -> usize + Send + Sync>,
+}
+
+impl Usage {
+    /// Of what is loaded: descriptors of its own, so that nobody who uses programs and maps is asked.
+    pub(super) fn of(ebpf: &Ebpf) -> Self {
+        let names = [
+            "sample",
+            "sample_unrolled",
+            "sample_span",
+            "span_start",
+            "span_end",
+            "process_fork",
+            "process_exec",
+            "process_exit",
+        ];
+        let programs = names.into_iter().filter_map(|name| {
+            let fd = ebpf.program(name)?.fd().ok()?;
+            Some((name, fd.as_fd().try_clone_to_owned().ok()?))
+        });
+        let maps = [
+            hash::<u32, Process>(ebpf, "PROCESSES", "processes"),
+            hash::<u32, SpanRecipe>(ebpf, "SPAN_RECIPES", "span_recipes"),
+            hash::<InterpreterKey, SpanRecipe>(ebpf, "INTERPRETER_RECIPES", "interpreter_recipes"),
+            hash::<LiveSpanKey, LiveSpan>(ebpf, "LIVE_SPANS", "live_spans"),
+            hash::<u32, SpanStack>(ebpf, "SPAN_STACKS", "span_stacks"),
+        ];
+        Self {
+            programs: programs.collect(),
+            maps: maps.into_iter().flatten().collect(),
+            last: Mutex::new(None),
+        }
+    }
+
+    /// What each program has cost; none of them unless the kernel collects that.
+    pub fn programs(&self) -> Vec<ProgramUse> {
+        let uses = self.programs.iter().filter_map(|(program, fd)| {
+            let text = fdinfo(fd.as_fd())?;
+            let field = |name| number(&text, name);
+            Some(ProgramUse {
+                program,
+                time: Duration::from_nanos(field("run_time_ns:")?),
+                runs: field("run_cnt:")?,
+            })
+        });
+        let uses: Vec<_> = uses.collect();
+        // The kernel shows zeros if it does not count.
+        if uses.iter().all(|it| it.runs == 0) {
+            return Vec::new();
+        }
+        uses
+    }
+
+    /// How full each map is, as of half a minute ago at most.
+    pub fn maps(&self) -> Vec<MapUse> {
+        // A panic elsewhere leaves it whole: each change is an assignment.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = BootNanos::now();
+        if let Some((counted, uses)) = &*last
+            && now.since(*counted) < COUNT_EVERY
+        {
+            return uses.clone();
+        }
+        let uses: Vec<_> = self.maps.iter().map(Counted::ask).collect();
+        *last = Some((now, uses.clone()));
+        uses
+    }
+}
+
+impl Counted {
+    fn ask(&self) -> MapUse {
+        let most = usize::try_from(self.capacity).unwrap_or(usize::MAX);
+        MapUse {
+            map: self.name,
+            entries: (self.count)(most),
+            capacity: self.capacity,
+        }
+    }
+}
+
+/// A hash map by its name in the object, to be told of by another.
+fn hash<K, V>(ebpf: &Ebpf, map: &str, name: &'static str) -> Option<Counted>
+where
+    K: aya::Pod + Send + Sync + 'static,
+    V: aya::Pod + Send + Sync + 'static,
+{
+    let (Map::HashMap(data) | Map::LruHashMap(data)) = ebpf.map(map)? else {
+        return None;
+    };
+    let capacity = data.info().ok()?.max_entries();
+    let fd = data.fd().as_fd().try_clone_to_owned().ok()?;
+    let data = MapData::from_fd(fd).ok()?;
+    let entries = HashMap::<MapData, K, V>::try_from(Map::HashMap(data)).ok()?;
+    Some(Counted {
+        name,
+        capacity,
+        // Entries that change while they are counted may lead in circles: no more than there can be.
+        count: Box::new(move |most| entries.keys().take(most).flatten().count()),
+    })
+}
+
+/// What the kernel says of a descriptor.
+fn fdinfo(fd: BorrowedFd<'_>) -> Option<String> {
+    fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()
+}
+
+/// The number behind a name at the start of a line.
+fn number(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    /// A line's number is found by the line's name, whatever is around it.
+    #[test]
+    fn numbers_of_lines() {
+        let text = "pos:\t0\nrun_time_ns:\t1234\nrun_cnt:\t7\n";
+        assert_eq!(number(text, "run_cnt:"), Some(7));
+        assert_eq!(number(text, "run_time_ns:"), Some(1234));
+        assert_eq!(number(text, "recursion_misses:"), None);
+    }
+}
