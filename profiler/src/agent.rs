@@ -1,10 +1,10 @@
 //! `spanprof agent`: profiles every CPython process of the host and pushes to Pyroscope.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, thread, time::Duration};
 
 use anyhow::{Result, bail};
 use tokio::{
-    runtime::Runtime,
+    runtime::{Handle, Runtime},
     time::{MissedTickBehavior, interval},
 };
 
@@ -15,6 +15,7 @@ use crate::{
     host::{self, Lock},
     output::complain,
     profile::LabelSet,
+    rights::{Thread, keep_for},
     run::{self, Session, SessionSettings},
     runtime,
     signals::{self, Word, Words},
@@ -41,7 +42,7 @@ pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
 fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     let words = signals::listen(runtime.handle())?;
     let health = Health::default();
-    let exporter = Exporter::start(export_settings(config)?, health.clone(), runtime.handle())?;
+    let exporter = start_exporter(config, &health, runtime.handle())?;
     let mut armed = run::arm(&config.sampling)?;
     armed.tell_lacks();
     // Where privileges are missing, that was said first. Kept until the last profile is sent.
@@ -67,6 +68,7 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
         records: None,
     };
     let session = Session::start(armed, settings, &health)?;
+    keep_for(Thread::Waiting);
     notify::ready();
     runtime.spawn(notify::keep_informed(health.clone()));
     tracing::info!(
@@ -110,6 +112,22 @@ async fn until_stopped(mut words: Words, session: &Session, health: &Health) {
             }
         }
     }
+}
+
+/// Starts the exporter with no more rights than its requests have: a file with a secret that could not be read
+/// again later is refused now.
+fn start_exporter(config: &AgentConfig, health: &Health, runtime: &Handle) -> Result<Exporter> {
+    let settings = export_settings(config)?;
+    thread::scope(|scope| {
+        let started = scope.spawn(|| {
+            keep_for(Thread::Plain);
+            Exporter::start(settings, health.clone(), runtime)
+        });
+        match started.join() {
+            Ok(exporter) => Ok(exporter?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 fn export_settings(config: &AgentConfig) -> Result<export::Settings> {

@@ -30,7 +30,7 @@ const TOP: [&str; 4] = ["run", "record", "agent", "doctor"];
 
 /// The rooms in the order of the flow: data moves right only, so a stage knows the types it eats
 /// and never the stage that eats its own.
-const ROOMS: [(&str, Uses); 24] = [
+const ROOMS: [(&str, Uses); 25] = [
     ("id", Uses::Only(&[])),
     ("time", Uses::Only(&["id"])),
     ("health", Uses::Only(&["id", "time"])),
@@ -45,7 +45,9 @@ const ROOMS: [(&str, Uses); 24] = [
     ("join", Uses::Only(&["events", "id", "time", "health"])),
     (
         "symbolize",
-        Uses::Only(&["join", "events", "targets", "id", "time", "health"]),
+        Uses::Only(&[
+            "join", "events", "targets", "rights", "id", "time", "health",
+        ]),
     ),
     (
         "profile",
@@ -53,7 +55,7 @@ const ROOMS: [(&str, Uses); 24] = [
     ),
     (
         "export",
-        Uses::Only(&["profile", "config", "id", "time", "health"]),
+        Uses::Only(&["profile", "config", "rights", "id", "time", "health"]),
     ),
     (
         "pipeline",
@@ -70,9 +72,9 @@ const ROOMS: [(&str, Uses); 24] = [
     ),
     (
         "telemetry",
-        Uses::Only(&["export", "kernel", "id", "time", "health"]),
+        Uses::Only(&["export", "kernel", "version", "id", "time", "health"]),
     ),
-    ("runtime", Uses::Only(&[])),
+    ("runtime", Uses::Only(&["rights"])),
     ("host", Uses::Only(&[])),
     ("signals", Uses::Only(&[])),
     ("output", Uses::Only(&[])),

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     health::{Health, Loss},
     profile::{Profile, split::Limits, view::NativeFrames},
+    rights::{Thread, keep_for},
     time::BootNanos,
 };
 
@@ -102,7 +103,10 @@ impl Exporter {
         };
         let thread = thread::Builder::new()
             .name("spanprof-encode".to_owned())
-            .spawn(move || encoder.run(&inbox, &outgoing))
+            .spawn(move || {
+                keep_for(Thread::Plain);
+                encoder.run(&inbox, &outgoing);
+            })
             .map_err(Error::Thread)?;
         let worker = Worker::new(
             settings,

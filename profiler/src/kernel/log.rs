@@ -12,6 +12,8 @@ use std::{
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
+use crate::rights::{Thread, keep_for};
+
 /// Passes a kernel program's line on to tracing.
 struct ToTracing;
 
@@ -50,6 +52,7 @@ impl BpfLog {
         thread::Builder::new()
             .name("bpf-log".to_owned())
             .spawn(move || {
+                keep_for(Thread::Waiting);
                 while !stopped.load(Ordering::Relaxed) {
                     thread::sleep(EVERY);
                     logger.flush();

@@ -1,12 +1,17 @@
-//! What the agent must be allowed to do, and what it costs where it is not.
+//! What the agent must be allowed to do, what it costs where it is not, and which of its threads is allowed what.
 //!
-//! In: facts of the kernel and of this process, as `kernel` finds them out. Out: findings in words. `docs/rights.md` has the same for people.
+//! In: facts of the kernel and of this process, as `kernel` finds them out. Out: findings in words, and threads
+//! with less than the process was given. `docs/rights.md` has the same for people.
 
 mod findings;
+mod threads;
 
 use rustix::thread::CapabilitySet;
 
-pub use self::findings::{Finding, Lack, Weight, findings, told};
+pub use self::{
+    findings::{Finding, Lack, Weight, findings, told},
+    threads::{Thread, give_up, keep_for},
+};
 
 /// What decides which rights are needed, and which are there.
 #[derive(Clone, Debug, PartialEq, Eq)]

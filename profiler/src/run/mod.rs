@@ -38,7 +38,7 @@ use crate::{
     },
     pipeline::{Notice, Pipeline},
     profile::{self, Coverage, LabelSet, Profile, SpanTable, Windows},
-    rights::Finding,
+    rights::{Finding, Thread, keep_for},
     targets::{Scope, Snapshot, Targets, opentelemetry::looker::Answer},
     time::BootNanos,
 };
@@ -243,7 +243,10 @@ impl Session {
         let answers = notices.clone();
         thread::Builder::new()
             .name("looker".to_owned())
-            .spawn(move || run_looker(&looker_inbox, &answers))?;
+            .spawn(move || {
+                keep_for(Thread::Looker);
+                run_looker(&looker_inbox, &answers);
+            })?;
         let mut targets = Targets::new(settings.scope, Box::new(control), health.clone());
         targets.limit(limits.processes);
         targets.tell_apart(settings.told_apart);
@@ -276,11 +279,13 @@ impl Session {
             control: thread::Builder::new()
                 .name("control".to_owned())
                 .spawn(move || {
+                    keep_for(Thread::Control);
                     run_control(targets, mappings, &inbox, &requests, &control_shared);
                 })?,
             data: thread::Builder::new()
                 .name("data".to_owned())
                 .spawn(move || {
+                    keep_for(Thread::Data);
                     // Made here: the symbols it reads must not change threads.
                     let mut data = DataPlane {
                         pipeline: Pipeline::new(settings.profile, data_shared.health.clone()),

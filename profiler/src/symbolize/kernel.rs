@@ -7,9 +7,13 @@ use blazesym::symbolize::{
     source::{Kernel, Source},
 };
 use lru::LruCache;
+use rustix::thread::CapabilitySet;
 
 use super::{Frame, FrameKind, MappedFile};
-use crate::health::{Health, Loss};
+use crate::{
+    health::{Health, Loss},
+    rights::give_up,
+};
 
 /// Addresses kept ready.
 const MAX_ADDRESSES: usize = 16_384;
@@ -19,6 +23,9 @@ const MAX_ADDRESSES: usize = 16_384;
 pub(super) struct KernelFrames {
     symbolizer: Symbolizer,
     source: Source<'static>,
+    /// Whether `/proc/kallsyms` has been read, for which a thread may need `CAP_SYSLOG`. It is not read again: a
+    /// module that is loaded later has no names.
+    has_read: bool,
     frames: LruCache<u64, Arc<Frame>>,
     mapping: Arc<MappedFile>,
     health: Health,
@@ -34,6 +41,7 @@ impl KernelFrames {
         Self {
             symbolizer: super::native::symbols_only(),
             source: Source::Kernel(kernel),
+            has_read: false,
             frames: LruCache::new(NonZeroUsize::new(MAX_ADDRESSES).unwrap_or(NonZeroUsize::MIN)),
             mapping: Arc::new(MappedFile {
                 path: "[kernel]".into(),
@@ -59,6 +67,11 @@ impl KernelFrames {
                 None
             }
         };
+        // The symbols have been read, once for all, by the thread that alone asks for them.
+        if !self.has_read {
+            self.has_read = true;
+            give_up(CapabilitySet::SYSLOG);
+        }
         let name = symbol.unwrap_or_else(|| {
             self.health.count(Loss::KernelUnknown);
             // No address: it would give away the kernel's layout, and differ from boot to boot.

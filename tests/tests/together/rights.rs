@@ -4,13 +4,20 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 use tests::{
+    agent::{self, Agent},
     compile::compile,
-    process::{Ended, Running},
+    pretend_pyroscope::PretendPyroscope,
+    process::{Ended, Running, eventually},
     profile::Profile,
     python::{Python, Workload, with_newest},
-    rights::{NOBODY, SIX, root_with},
+    rights::{NOBODY, SIX, Thread, root_with, threads},
     spanprof::{self, Recording, behind},
 };
+
+/// `CAP_BPF` and others: bits in the kernel's `include/uapi/linux/capability.h`.
+const BPF: u64 = 1 << 39;
+const PERFMON: u64 = 1 << 38;
+const SYSLOG: u64 = 1 << 34;
 
 fn start(python: &Python, folder: &Path, user: &str) -> Workload {
     let library = folder.join("closed.so");
@@ -133,5 +140,59 @@ fn one_by_one() {
             let may_be_unsaid = ["none", "syslog"].contains(&capability);
             assert!(is_said || may_be_unsaid, "{report:#}");
         }
+    });
+}
+
+/// Every thread of a running agent has what it needs and no more: those that talk to the server have nothing,
+/// and nobody keeps the right to read the kernel's symbols, which have been read.
+#[test]
+fn threads_of_the_agent() {
+    with_newest(|python| {
+        let folder = tempfile::tempdir().unwrap();
+        let server = PretendPyroscope::start();
+        let url = server.url();
+        let mut command = agent::command(&["--frequency", "199", "--pyroscope-url", &url]);
+        command.args(["--upload-interval", "1s"]);
+        let starter = root_with(&SIX);
+        let agent = Agent::run(server, &mut behind(&words(&starter), command));
+        let mut workload = start(python, folder.path(), "0");
+        workload.begin();
+        workload.facts("done");
+        agent.wait_for_service("rights");
+        let named = |name: &str, threads: &[Thread]| -> Vec<Thread> {
+            threads
+                .iter()
+                .filter(|it| it.name == name)
+                .cloned()
+                .collect()
+        };
+        let threads = eventually("a data thread that has read the kernel's symbols", || {
+            let threads = threads(agent.pid());
+            let data = named("data", &threads);
+            (data.len() == 1 && data[0].set("CapEff") & SYSLOG == 0).then_some(threads)
+        });
+        let mut seen = BTreeMap::new();
+        for thread in &threads {
+            *seen.entry(thread.name.as_str()).or_insert(0) += 1;
+            let may = thread.set("CapPrm");
+            assert_eq!(thread.set("CapEff"), may, "{thread:#?}");
+            assert_eq!(thread.set("CapAmb"), 0, "{thread:#?}");
+            let most = match thread.name.as_str() {
+                "spanprof-io" | "spanprof-encode" => 0,
+                "spanprof" => BPF,
+                "looker" => !(BPF | PERFMON | SYSLOG),
+                "data" => !(PERFMON | SYSLOG),
+                "control" => !SYSLOG,
+                other => panic!("a thread that nobody knows: {other}"),
+            };
+            assert_eq!(may & !most, 0, "{thread:#?}");
+        }
+        for name in ["spanprof", "looker", "data", "control", "spanprof-encode"] {
+            assert_eq!(seen.get(name), Some(&1), "{seen:?}");
+        }
+        assert!(seen["spanprof-io"] >= 2, "{seen:?}");
+        let (_, ended) = agent.stop();
+        assert!(ended.status.success(), "{ended:#?}");
+        assert!(!ended.stderr.contains("cannot give up"), "{ended:#?}");
     });
 }
