@@ -46,7 +46,7 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     let mut armed = run::arm(&config.sampling)?;
     armed.tell_lacks();
     // Where privileges are missing, that was said first. Kept until the last profile is sent.
-    let _lock = Lock::take(config.lock_file.as_deref())?;
+    let _lock = Lock::take(&config.lock_file)?;
     health.set(Gauge::RingCapacity, config.sampling.ring_size.into());
     let usage = std::mem::take(&mut armed.usage);
     let telemetry = Telemetry::start(&config.telemetry, &health, usage, runtime.handle())?;

@@ -126,9 +126,13 @@ pub struct AgentArguments {
     )]
     pub service_labels: Option<Vec<ServiceLabelArgument>>,
     /// File whose lock makes this the only agent of the host. One of its own lets another agent run
-    /// beside it, which pushes to another server [default: /run/spanprof-agent.lock of the host]
+    /// beside it, which pushes to another server [default: /run/spanprof-agent.lock of the host, or in a
+    /// systemd unit agent.lock in its RuntimeDirectory]
     #[arg(long, env = "SPANPROF_LOCK_FILE", value_name = "PATH")]
     pub lock_file: Option<PathBuf>,
+    /// Folder for what need not outlive the agent, as systemd names it; of several the first
+    #[arg(long, hide = true, env = "RUNTIME_DIRECTORY", value_name = "PATH")]
+    pub runtime_directory: Option<PathBuf>,
     /// Tenant, sent as X-Scope-OrgID
     #[arg(
         help_heading = "Access to the server",

@@ -5,7 +5,15 @@ mod deployed;
 mod error;
 mod push;
 
-use std::{collections::BTreeSet, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    net::SocketAddr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 
@@ -18,6 +26,7 @@ use crate::{
         SpanProbesArgument,
     },
     export::{Credentials, Tls},
+    host::LockFile,
     id::ServiceAttribute,
     kernel::{Limits, Route, default_ring_size},
     profile::view::NativeFrames,
@@ -144,8 +153,8 @@ pub struct AgentConfig {
     pub host_name: HostName,
     /// What else of a service labels its profiles.
     pub service_labels: BTreeSet<ServiceAttribute>,
-    /// The file whose lock makes this the only agent; `None`: that of the host.
-    pub lock_file: Option<PathBuf>,
+    /// The file whose lock makes this the only agent.
+    pub lock_file: LockFile,
     /// Tenant.
     pub tenant_id: Option<String>,
     /// User and password, or a token.
@@ -271,7 +280,10 @@ impl AgentConfig {
                     .map_or(HostName::Found, HostName::Given),
             },
             service_labels: service_labels(arguments.service_labels.or(file.service_labels))?,
-            lock_file: arguments.lock_file.or(file.lock_file),
+            lock_file: lock_file(
+                arguments.lock_file.or(file.lock_file),
+                arguments.runtime_directory,
+            ),
             tenant_id: arguments.tenant_id.or(file.tenant_id),
             credentials,
             tls,
@@ -324,6 +336,22 @@ fn read(path: PathBuf) -> Result<File, ConfigError> {
         }),
         Err(error) => Err(ConfigError::Unreadable { path, error }),
     }
+}
+
+/// Which file is locked, by a flag or by what systemd says.
+fn lock_file(named: Option<PathBuf>, runtime_directory: Option<PathBuf>) -> LockFile {
+    match (named, runtime_directory) {
+        (Some(path), _) => LockFile::Named(path),
+        (None, Some(folders)) => LockFile::OfUnit(first_folder(&folders)),
+        (None, None) => LockFile::OfHost,
+    }
+}
+
+/// The first of the folders that systemd names, with colons between them.
+fn first_folder(folders: &Path) -> PathBuf {
+    let bytes = folders.as_os_str().as_bytes();
+    let first = bytes.split(|&byte| byte == b':').next();
+    PathBuf::from(OsStr::from_bytes(first.unwrap_or_default()))
 }
 
 /// The attributes that a list stands for.

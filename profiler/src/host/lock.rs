@@ -4,31 +4,50 @@
 //! ends, so it is never stale; the file stays and means nothing.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read as _, Write as _},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{CWD, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, ftruncate, openat},
+    fs::{
+        CWD, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, ftruncate, major, minor,
+        openat,
+    },
     io::Errno,
     process::{geteuid, getpid},
 };
 
 use super::{folder, open_below, root_of_first_process, sees_processes};
 
-/// Where the file is, below the root of the host.
-const FILE: &str = "run/spanprof-agent.lock";
+/// Where the files are, below the root of the host: the one that root makes, and that of a unit whose
+/// `RuntimeDirectory` is called like the program. Nobody has both, and whoever takes one looks at the other.
+const FILES: [&str; 2] = ["run/spanprof-agent.lock", "run/spanprof/agent.lock"];
+/// The file's name in a unit's `RuntimeDirectory`.
+const NAME: &str = "agent.lock";
 /// Root alone may open the file, and so lock it.
 pub(super) const MODE: Mode = Mode::from_raw_mode(0o600);
 /// Bytes of a file that are read: more than a pid has.
 const MAX_PID: u64 = 32;
 
+/// Which file is locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockFile {
+    /// The host's.
+    OfHost,
+    /// That in the runtime directory of a systemd unit, whose user may not write to `/run`.
+    OfUnit(PathBuf),
+    /// One of the user's choice, to run beside another agent.
+    Named(PathBuf),
+}
+
 /// This host's only agent, as long as this lives.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    /// Those that an agent of another user may have, as far as they were there.
+    _others: Vec<OwnedFd>,
 }
 
 impl AsFd for Lock {
@@ -56,7 +75,7 @@ pub enum LockError {
     /// The file cannot be made, opened or locked.
     #[error(
         "cannot lock {path}, by which the agent makes sure that it is the only one on this host: {error}; \
-         name another file with --lock-file",
+         name another file with --lock-file, or give the systemd unit a RuntimeDirectory=",
         path = path.display()
     )]
     Unusable {
@@ -78,16 +97,67 @@ pub enum LockError {
 
 impl Lock {
     /// Takes the lock of this host, or that of another file.
-    pub fn take(path: Option<&Path>) -> Result<Self, LockError> {
-        let (file, path) = match path {
-            Some(path) => (named(path), path.to_owned()),
-            None => (of_host(), Path::new("/").join(FILE)),
+    pub fn take(which: &LockFile) -> Result<Self, LockError> {
+        let (file, path) = match which {
+            LockFile::Named(path) => (named(path), path.clone()),
+            LockFile::OfUnit(folder) => {
+                let path = folder.join(NAME);
+                (named(&path), path)
+            }
+            LockFile::OfHost => (of_host(), of_root(FILES[0])),
         };
-        match file {
-            Ok(file) => lock(file, path),
-            Err(error) => Err(LockError::Unusable { path, error }),
+        let file = file.map_err(|error| LockError::Unusable {
+            path: path.clone(),
+            error,
+        })?;
+        let file = lock(file, path)?;
+        let others = match which {
+            LockFile::Named(_) => Vec::new(),
+            LockFile::OfHost | LockFile::OfUnit(_) => others(&file)?,
+        };
+        Ok(Self {
+            file,
+            _others: others,
+        })
+    }
+}
+
+/// A path below the host's root, as people write it.
+fn of_root(path: &str) -> PathBuf {
+    Path::new("/").join(path)
+}
+
+/// Locks the files that agents of other users lock, where there are any, so that those see this one; it is enough
+/// to be able to read them.
+fn others(own: &File) -> Result<Vec<OwnedFd>, LockError> {
+    let mut locked = Vec::new();
+    let Ok(root) = root_of_first_process() else {
+        return Ok(locked);
+    };
+    let own = fstat(own).map(|it| (it.st_dev, it.st_ino));
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    for path in FILES {
+        // One that is not there, or that nobody but its owner may read, is nobody's that could be seen.
+        let Ok(file) = open_below(&root, path, flags, false) else {
+            continue;
+        };
+        let Ok(status) = fstat(&file) else {
+            continue;
+        };
+        let is_own = own == Ok((status.st_dev, status.st_ino));
+        if is_own || !FileType::from_raw_mode(status.st_mode).is_file() {
+            continue;
+        }
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => {
+                let (path, pid) = (of_root(path), pid(file));
+                return Err(LockError::Taken { path, pid });
+            }
+            Ok(()) => locked.push(file),
+            Err(error) => tracing::debug!(%error, path, "cannot lock another agent's file"),
         }
     }
+    Ok(locked)
 }
 
 fn flags() -> OFlags {
@@ -101,7 +171,8 @@ fn named(path: &Path) -> io::Result<OwnedFd> {
 
 /// The file of the host, by the root of its first process; the agent's own root where that is closed.
 fn of_host() -> io::Result<OwnedFd> {
-    let of_host = root_of_first_process().and_then(|root| open_below(&root, FILE, flags(), false));
+    let of_host =
+        root_of_first_process().and_then(|root| open_below(&root, FILES[0], flags(), false));
     match of_host {
         Ok(file) if sees_processes() => Ok(file),
         Ok(file) => {
@@ -115,12 +186,12 @@ fn of_host() -> io::Result<OwnedFd> {
                 %error,
                 "/run of the host's first process cannot be used: an agent in another container is not seen"
             );
-            open_below(&folder("/")?, FILE, flags(), false)
+            open_below(&folder("/")?, FILES[0], flags(), false)
         }
     }
 }
 
-fn lock(file: OwnedFd, path: PathBuf) -> Result<Lock, LockError> {
+fn lock(file: OwnedFd, path: PathBuf) -> Result<File, LockError> {
     let unusable = |error: Errno| LockError::Unusable {
         path: path.clone(),
         error: error.into(),
@@ -147,11 +218,33 @@ fn lock(file: OwnedFd, path: PathBuf) -> Result<Lock, LockError> {
         tracing::debug!(%error, "cannot write the pid into the lock's file");
     }
     tracing::debug!(path = %path.display(), "has the lock of this host");
-    Ok(Lock { file })
+    Ok(file)
 }
 
-/// Who has the lock, as it wrote.
+/// Who has the lock: as the kernel says, or as it wrote. An agent that locks another's file does not write there.
 fn pid(file: OwnedFd) -> Option<u32> {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let status = fstat(&file).ok();
+    let holder =
+        status.and_then(|it| holder(&locks, major(it.st_dev), minor(it.st_dev), it.st_ino));
+    holder.or_else(|| pid_in(file))
+}
+
+/// The process that holds a lock of ours on a file, by the lines of `/proc/locks` (`proc_locks(5)`).
+fn holder(locks: &str, major: u32, minor: u32, inode: u64) -> Option<u32> {
+    let file = format!("{major:02x}:{minor:02x}:{inode}");
+    let pid = locks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let is_held = fields.next() == Some("FLOCK");
+        let pid = fields.nth(2)?;
+        (is_held && fields.next() == Some(&file)).then(|| pid.parse().ok())?
+    });
+    // Of a process that is not in sight there is none.
+    pid.filter(|&pid| pid > 0)
+}
+
+/// Who had the lock last, as it wrote.
+fn pid_in(file: OwnedFd) -> Option<u32> {
     let mut text = String::new();
     let read = File::from(file).take(MAX_PID).read_to_string(&mut text);
     read.ok().and_then(|_| text.trim_end().parse().ok())
@@ -173,7 +266,20 @@ mod tests {
         io::{FdFlags, fcntl_getfd},
     };
 
-    use super::{Lock, LockError};
+    use super::{Lock, LockError, LockFile, holder};
+
+    /// Lines as Linux 6.18 writes them: who waits holds nothing, and locks of other kinds are not ours.
+    #[test]
+    fn holders() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 4242 00:1b:77 0 EOF\n\
+                     1: -> FLOCK  ADVISORY  WRITE 4243 00:1b:77 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 7 fd:01:78 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 0 fd:01:79 0 EOF\n";
+        assert_eq!(holder(locks, 0, 0x1b, 77), Some(4242));
+        for (major, minor, inode) in [(0xfd, 1, 78), (0xfd, 1, 79), (0, 0x1b, 7), (0, 0, 77)] {
+            assert_eq!(holder(locks, major, minor, inode), None);
+        }
+    }
 
     /// One has it at a time, and says who; it is free again when that is gone, and no child inherits it.
     #[test]
@@ -183,14 +289,14 @@ mod tests {
         // As somebody else may have left it, with a longer pid.
         fs::write(&path, "123456789012\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
-        let first = Lock::take(Some(&path)).unwrap();
+        let first = Lock::take(&LockFile::Named(path.clone())).unwrap();
         let flags = fcntl_getfd(first.as_fd()).unwrap();
         assert!(flags.contains(FdFlags::CLOEXEC));
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        let error = Lock::take(Some(&path)).unwrap_err();
+        let error = Lock::take(&LockFile::Named(path.clone())).unwrap_err();
         assert!(
             matches!(&error, LockError::Taken { pid: Some(pid), .. } if *pid == id()),
             "{error:?}"
@@ -199,7 +305,7 @@ mod tests {
         assert!(said.contains(&format!("pid {}", id())), "{said}");
         assert!(said.contains("--lock-file"), "{said}");
         drop(first);
-        Lock::take(Some(&path)).unwrap();
+        Lock::take(&LockFile::Named(path.clone())).unwrap();
     }
 
     /// What may be another's trap is not touched: links of both kinds, and what is no file.
@@ -207,21 +313,22 @@ mod tests {
     fn traps() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
+        let named = |name: &str| LockFile::Named(path(name));
         fs::write(path("precious"), "kept").unwrap();
         symlink(path("precious"), path("symbolic")).unwrap();
-        let error = Lock::take(Some(&path("symbolic"))).unwrap_err();
+        let error = Lock::take(&named("symbolic")).unwrap_err();
         assert!(matches!(error, LockError::Unusable { .. }), "{error:?}");
         fs::hard_link(path("precious"), path("hard")).unwrap();
         mkfifoat(CWD, path("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
         for name in ["hard", "pipe"] {
-            let error = Lock::take(Some(&path(name))).unwrap_err();
+            let error = Lock::take(&named(name)).unwrap_err();
             assert!(
                 matches!(error, LockError::NotOurs { .. }),
                 "{name}: {error:?}"
             );
         }
         assert_eq!(fs::read_to_string(path("precious")).unwrap(), "kept");
-        let error = Lock::take(Some(&path("missing/lock"))).unwrap_err();
+        let error = Lock::take(&named("missing/lock")).unwrap_err();
         assert!(error.to_string().contains("--lock-file"), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use std::{fs, io, os::fd::OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
-pub use self::lock::Lock;
+pub use self::lock::{Lock, LockFile};
 
 /// The host's pid namespace: `PROC_PID_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";

@@ -18,5 +18,6 @@ mod hostile;
 mod hosts;
 mod namespaces;
 mod native_frames;
+mod ordinary_user;
 mod pyroscope_sdk;
 mod two_requests;
