@@ -67,15 +67,6 @@ pub(crate) fn ensure(workspace: &Workspace, all: bool, pip: &Pip) -> Result<Cell
     Ok(cells)
 }
 
-/// CPython 3.13 without the GIL, built if it is not there.
-///
-/// # Errors
-/// It does not build.
-pub fn ensure_free_threaded() -> Result<PathBuf> {
-    source::FREE_THREADED.ensure(&folder()?)?;
-    Ok(source::FREE_THREADED.program(&folder()?))
-}
-
 /// CPython 3.13 with musl, built if it is not there.
 ///
 /// # Errors

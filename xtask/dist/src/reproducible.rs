@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use xtask::command;
 
 use crate::{
@@ -39,6 +39,13 @@ impl Places {
         let registries = home.join("registry/src").read_dir().ok();
         for registry in registries.into_iter().flatten().flatten() {
             places.push((registry.path(), "/crates"));
+        }
+        for (path, _) in &places {
+            ensure!(
+                !path.to_string_lossy().contains(char::is_whitespace),
+                "{} has a space in it, at which the flags of C compilers are split: build in another folder",
+                path.display()
+            );
         }
         Ok(Self(places))
     }

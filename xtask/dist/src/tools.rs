@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use launcher::interpreter;
 use xtask::{
     python::{Environment, Pip},
     pythons,
@@ -80,7 +81,7 @@ impl OfAgent {
 
 /// Zig comes as a Python package, in an environment of its own.
 fn zig(workspace: &Workspace, pip: &Pip) -> Result<PathBuf> {
-    let (_, interpreter) = wheels::interpreter()?;
+    let interpreter = interpreter::any().with_context(interpreter::none_found)?;
     let package = [format!("ziglang=={}", workspace.pins.ziglang)];
     let python = Environment {
         folder: workspace.target.join("zig"),

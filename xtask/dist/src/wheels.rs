@@ -1,14 +1,15 @@
 //! Wheels of the Python package, and its source.
 //!
 //! One serves CPython 3.10 and later with glibc, one with musl: they use the stable ABI. Builds without the GIL have none
-//! before 3.15, so each of their versions has a wheel of its own.
+//! before 3.15, so each of their versions would need a wheel of its own. `PyO3` 0.30 refuses 3.13, and neither 3.14 nor
+//! 3.15 without the GIL can be had where this is tested: a wheel that nobody has seen work is not made.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use launcher::interpreter;
 use xtask::{
     command::{self, say},
@@ -44,18 +45,21 @@ pub(crate) enum Kind {
     Usual,
     /// Any from 3.10 on with musl.
     Musl,
-    /// The one without the GIL.
-    FreeThreaded,
 }
 
+/// The minor versions of CPython 3 that the package is for.
+const OLDEST: u8 = 10;
+const NEWEST: u8 = 15;
+/// That of the one with musl.
+const MINOR_OF_MUSL: u8 = 13;
 const GLIBC: &str = "x86_64-unknown-linux-gnu";
 const MUSL: &str = "x86_64-unknown-linux-musl";
 
 /// Those of a release.
-pub(crate) const ALL: [Wheel; 3] = [
+pub(crate) const ALL: [Wheel; 2] = [
     Wheel {
         what: "CPython 3.10 and later, glibc 2.17 and later",
-        tag: "cp310-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64",
+        tag: "cp310-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64",
         compatibility: "manylinux_2_17",
         target: GLIBC,
         flags: &[],
@@ -69,20 +73,7 @@ pub(crate) const ALL: [Wheel; 3] = [
         flags: &["-Ctarget-feature=-crt-static"],
         kind: Kind::Musl,
     },
-    Wheel {
-        what: "CPython 3.13 without the GIL, glibc 2.17 and later",
-        tag: "cp313-cp313t-manylinux_2_17_x86_64.manylinux2014_x86_64",
-        compatibility: "manylinux_2_17",
-        target: GLIBC,
-        flags: &[],
-        kind: Kind::FreeThreaded,
-    },
 ];
-
-/// The interpreter that builds and tests what any of them can, with its minor version.
-pub(crate) fn interpreter() -> Result<(u8, PathBuf)> {
-    interpreter::newest().with_context(interpreter::none_found)
-}
 
 /// The program in the environment of Zig's package.
 pub(crate) fn zig_of(python: &Path) -> Result<PathBuf> {
@@ -102,12 +93,20 @@ impl Wheel {
         Ok(path)
     }
 
-    /// An interpreter of its kind.
-    pub(crate) fn interpreter(&self) -> Result<PathBuf> {
+    /// Interpreters of its kind that are here, with their minor versions.
+    pub(crate) fn interpreters(&self) -> Result<Vec<(u8, PathBuf)>> {
         match self.kind {
-            Kind::Usual => Ok(interpreter()?.1),
-            Kind::Musl => pythons::ensure_musl(),
-            Kind::FreeThreaded => pythons::ensure_free_threaded(),
+            Kind::Musl => Ok(vec![(MINOR_OF_MUSL, pythons::ensure_musl()?)]),
+            Kind::Usual => {
+                let here = (OLDEST..=NEWEST).map(|minor| (minor, interpreter::of_minor(minor)));
+                let here: Vec<_> = here
+                    .filter_map(|(minor, program)| Some((minor, program?)))
+                    .collect();
+                if here.is_empty() {
+                    bail!(interpreter::none_found());
+                }
+                Ok(here)
+            }
         }
     }
 }
@@ -125,9 +124,6 @@ pub(crate) fn make(tools: &Tools, release: &Release, folders: &Folders) -> Resul
             .arg("--out")
             .arg(&folders.out)
             .env("CARGO_ZIGBUILD_ZIG_PATH", zig);
-        if wheel.kind != Kind::Musl {
-            maturin.arg("--interpreter").arg(wheel.interpreter()?);
-        }
         Places::of(folders)?.apply(&mut maturin, wheel.flags, wheel.target, release);
         command::run(&mut maturin)?;
         wheel.file(&folders.out)?;

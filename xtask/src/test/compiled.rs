@@ -13,7 +13,14 @@ use crate::summary::{self, Summary};
 use crate::workspace::Workspace;
 
 /// The crates with tests that need neither root nor interpreters.
-const CRATES: [&str; 5] = ["profiler-common", "profiler", "launcher", "xtask", "bench"];
+const CRATES: [&str; 6] = [
+    "profiler-common",
+    "profiler",
+    "launcher",
+    "xtask",
+    "bench",
+    "dist",
+];
 /// The crate of the end-to-end tests.
 pub(super) const END_TO_END: &str = "tests";
 

@@ -31,7 +31,7 @@ pub(crate) fn run(
     }
     if parts.contains(&Part::Wheels) {
         begin("the wheels");
-        wheels::check(workspace, tools, folders).context("the wheels")?;
+        wheels::check(workspace, tools, folders, parts).context("the wheels")?;
     }
     begin("that another folder makes the same");
     reproduced::check(workspace, tools, release, folders, parts)?;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use launcher::interpreter;
 use xtask::{command::say, python::Environment, workspace::Workspace};
 
 use super::{
@@ -19,7 +20,6 @@ use crate::{
     packages::{self, REVISION},
     release::Release,
     tools::Tools,
-    wheels,
 };
 
 /// What an upgrade is made to: the same again, as the next package of the version.
@@ -97,7 +97,7 @@ struct Workload(Child);
 
 impl Workload {
     fn start(workspace: &Workspace, tools: &Tools) -> Result<Self> {
-        let (_, interpreter) = wheels::interpreter()?;
+        let interpreter = interpreter::any().with_context(interpreter::none_found)?;
         let python = Environment {
             folder: workspace.target.join("dist-work/python"),
             interpreter: &interpreter,

@@ -22,7 +22,7 @@ pub(super) fn check(
     parts: &[Part],
 ) -> Result<()> {
     // Its name has another length, so that a path cannot hide in padding.
-    let second = Folders::new(workspace, "another place to build in");
+    let second = Folders::new(workspace, "another-place-to-build-in");
     make(workspace, tools, release, &second, parts)?;
     let (first, second) = (sums(first)?, sums(&second)?);
     let names = first.keys().chain(second.keys());

@@ -17,6 +17,7 @@ use xtask::{
 
 use super::{proof, sites};
 use crate::{
+    Part,
     folders::{self, Folders},
     tools::Tools,
     wheels::{ALL, Kind, Wheel},
@@ -47,8 +48,18 @@ wanted = parse_wheel_filename(sys.argv[2])[3]
 sys.exit(None if wanted & set(sys_tags()) else f'{sys.version} takes none of {sys.argv[2]}')
 ";
 
-pub(super) fn check(workspace: &Workspace, tools: &Tools, folders: &Folders) -> Result<()> {
-    let agent = build::agent(workspace, build::QUICK)?;
+pub(super) fn check(
+    workspace: &Workspace,
+    tools: &Tools,
+    folders: &Folders,
+    parts: &[Part],
+) -> Result<()> {
+    // What is released is proven together.
+    let agent = if parts.contains(&Part::Agent) {
+        folders.out.join("spanprof")
+    } else {
+        build::agent(workspace, build::QUICK)?
+    };
     for wheel in &ALL {
         one(workspace, tools, folders, wheel, &agent)
             .with_context(|| format!("the wheel for {}", wheel.what))?;
@@ -65,21 +76,22 @@ fn one(
 ) -> Result<()> {
     let file = wheel.file(&folders.out)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let interpreter = wheel.interpreter()?;
-    let mut tags = Command::new(&interpreter);
-    tags.args(["-I", "-c", TAGS])
-        .arg(site_packages(tools)?)
-        .arg(&*name);
-    command::run(&mut tags)?;
-    let packages = install(workspace, tools, wheel, &file)?;
-    let module = module(&packages)?;
-    let bytes = folders::read(&module)?;
-    needs_little(&bytes, wheel.kind)?;
-    for site in sites::check(&bytes)? {
-        say(&format!("{name}: {site}"));
+    for (minor, interpreter) in wheel.interpreters()? {
+        let mut tags = Command::new(&interpreter);
+        tags.args(["-I", "-c", TAGS])
+            .arg(site_packages(tools)?)
+            .arg(&*name);
+        command::run(&mut tags)?;
+        let packages = install(workspace, tools, wheel, minor, &file)?;
+        let bytes = folders::read(&module(&packages)?)?;
+        needs_little(&bytes, wheel.kind)?;
+        let sites = sites::check(&bytes)?.join(", ");
+        records_a_span(workspace, agent, &interpreter, &packages)
+            .with_context(|| format!("CPython 3.{minor}"))?;
+        say(&format!(
+            "{name} in CPython 3.{minor}: {sites}; a span was recorded"
+        ));
     }
-    records_a_span(workspace, agent, &interpreter, &packages)?;
-    say(&format!("{name}: installed and recorded a span"));
     Ok(())
 }
 
@@ -92,8 +104,16 @@ fn site_packages(tools: &Tools) -> Result<PathBuf> {
 }
 
 /// Installs the wheel and OpenTelemetry into a folder of its own, as pip does for an interpreter of these tags.
-fn install(workspace: &Workspace, tools: &Tools, wheel: &Wheel, file: &Path) -> Result<PathBuf> {
-    let folder = workspace.target.join("dist-work/wheels").join(wheel.tag);
+fn install(
+    workspace: &Workspace,
+    tools: &Tools,
+    wheel: &Wheel,
+    minor: u8,
+    file: &Path,
+) -> Result<PathBuf> {
+    let folder = workspace
+        .target
+        .join(format!("dist-work/wheels/{:?}-3.{minor}", wheel.kind));
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
@@ -103,14 +123,10 @@ fn install(workspace: &Workspace, tools: &Tools, wheel: &Wheel, file: &Path) -> 
         .context("a tag has three parts")?;
     let abi = tag.rsplit('-').next().unwrap_or_default();
     let platform = platforms.split('.').next().unwrap_or_default();
-    let version = match wheel.kind {
-        Kind::Usual => crate::wheels::interpreter()?.0,
-        Kind::Musl | Kind::FreeThreaded => 13,
-    };
     let mut install = tools.pip.install(&[]);
     install
         .args(["--no-deps", "--only-binary=:all:", "--implementation", "cp"])
-        .args(["--python-version", &format!("3.{version}")])
+        .args(["--python-version", &format!("3.{minor}")])
         .args(["--platform", platform, "--abi", abi, "--abi", "none"])
         .arg("--target")
         .arg(&folder)
