@@ -236,13 +236,12 @@ impl Root {
                 .arg("--create")
                 .arg(from.join("spanprof.tmpfiles.conf")),
         )?;
-        let lock = fs::metadata(self.path("run/spanprof-agent.lock"));
-        let mode = lock.context("systemd-tmpfiles made no lock")?.permissions();
-        ensure!(
-            mode.mode() & 0o777 == 0o600,
-            "the lock is open to others: {:o}",
-            mode.mode()
-        );
+        for (folder, expected) in [("etc/spanprof", 0o750), ("etc/spanprof/secrets", 0o700)] {
+            let made = fs::metadata(self.path(folder))
+                .with_context(|| format!("systemd-tmpfiles made no {folder}"))?;
+            let mode = made.permissions().mode() & 0o777;
+            ensure!(mode == expected, "{folder} is open to others: {mode:o}");
+        }
         Ok(())
     }
 }
