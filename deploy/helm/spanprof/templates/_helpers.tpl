@@ -45,7 +45,7 @@ default
 {{- end -}}
 
 {{/* Where the agent finds a key of the Secret. */}}
-{{- define "spanprof.secrets" -}}/run/secrets/spanprof{{- end -}}
+{{- define "spanprof.secrets" -}}/etc/spanprof-secrets{{- end -}}
 
 {{/* Keys of the Secret that are used, by the setting of the agent that names the file. */}}
 {{- define "spanprof.secretFiles" -}}
