@@ -86,14 +86,18 @@ impl Drop for Container {
             .args(["delete", "--force", &self.id])
             .output();
         let _ = &self.folder;
-        // runc leaves the groups above the container's own.
-        let hierarchies = fs::read_dir(GROUPS).into_iter().flatten().flatten();
-        for hierarchy in hierarchies.map(|entry| entry.path()) {
-            let mut group: PathBuf = hierarchy.join(PARENT);
-            while group != hierarchy {
-                let _ = fs::remove_dir(&group);
-                group.pop();
-            }
+        remove_empty_groups(PARENT);
+    }
+}
+
+/// Removes the control groups that runc leaves above a container's own, in every hierarchy.
+pub(crate) fn remove_empty_groups(path: &str) {
+    let hierarchies = fs::read_dir(GROUPS).into_iter().flatten().flatten();
+    for hierarchy in hierarchies.map(|entry| entry.path()) {
+        let mut group: PathBuf = hierarchy.join(path);
+        while group != hierarchy {
+            let _ = fs::remove_dir(&group);
+            group.pop();
         }
     }
 }

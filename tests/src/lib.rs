@@ -13,6 +13,7 @@ pub mod made_up;
 pub mod matrix;
 pub mod oracle;
 pub mod peers;
+pub mod pod;
 pub mod pretend_pyroscope;
 pub mod process;
 pub mod profile;

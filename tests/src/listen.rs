@@ -52,7 +52,12 @@ pub(crate) struct Port {
 impl Port {
     /// Opens a free port of the loopback.
     pub(crate) fn open(serve: Serve) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::open_at("127.0.0.1:0", serve)
+    }
+
+    /// Opens a port of an address of this host.
+    pub(crate) fn open_at(address: &str, serve: Serve) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let mut port = Self {
             address: listener.local_addr()?,
             connections: Shared::default(),

@@ -43,6 +43,9 @@ use script::Script;
 use store::Store;
 pub use store::{Storage, StoredFrame, StoredProfile, StoredSample};
 
+/// A free port of the loopback.
+const LOOPBACK: &str = "127.0.0.1:0";
+
 /// A push as it came in.
 #[derive(Clone, Debug)]
 pub struct Push {
@@ -87,16 +90,21 @@ impl PretendPyroscope {
 
     /// The same with a storage.
     pub fn with(storage: Storage) -> Self {
-        Self::run(storage, None)
+        Self::run(LOOPBACK, storage, None)
+    }
+
+    /// The same at an address of this host with a port, such as one that containers can reach.
+    pub fn at(address: &str, storage: Storage) -> Self {
+        Self::run(address, storage, None)
     }
 
     /// The same over TLS; who keeps the other half of `tls` can replace its certificates and see handshakes.
     pub fn with_tls(storage: Storage, tls: Arc<TlsServer>) -> Self {
-        Self::run(storage, Some(tls))
+        Self::run(LOOPBACK, storage, Some(tls))
     }
 
     #[expect(clippy::expect_used, reason = "a test cannot go on without it")]
-    fn run(storage: Storage, tls: Option<Arc<TlsServer>>) -> Self {
+    fn run(address: &str, storage: Storage, tls: Option<Arc<TlsServer>>) -> Self {
         let state = State {
             store: Store::new(storage),
             ..State::default()
@@ -111,7 +119,7 @@ impl PretendPyroscope {
                 Some(tls) => tls.serve(stream, |stream| http::serve(stream, answer)),
             }
         };
-        let port = Port::open(Arc::new(serve)).expect("a free port");
+        let port = Port::open_at(address, Arc::new(serve)).expect("a free port");
         Self {
             address: port.address,
             port: Mutex::new(port),

@@ -10,6 +10,7 @@
 
 mod agent;
 mod agent_server;
+mod daemonset;
 mod discovery;
 mod example;
 mod export;

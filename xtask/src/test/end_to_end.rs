@@ -25,8 +25,9 @@ const LANES: [(&str, &str, &str); 2] = [
     ("alone", "1", "end-to-end tests, one at a time"),
 ];
 
-/// Asks tests of single samples for ten times as many.
-const FULL_COUNT: &str = "SPANPROF_FULL_COUNT";
+/// What the caller may set: asks tests of single samples for ten times as many; names a folder with the unpacked
+/// image, whose root the tests of pods then run in.
+const BY_CALLER: [&str; 2] = ["SPANPROF_FULL_COUNT", "SPANPROF_IMAGE"];
 
 /// Runs them all.
 pub(super) fn run(
@@ -46,7 +47,7 @@ pub(super) fn run(
             .iter()
             .filter(|test| test.name.ends_with(name))
         {
-            let full_count = env::var_os(FULL_COUNT);
+            let by_caller = BY_CALLER.map(|name| (name, env::var_os(name)));
             let mut environment: Vec<(&str, &OsStr)> = vec![
                 ("SPANPROF_BIN", compiled.agent.as_os_str()),
                 ("SPANPROF_VENVS", OsStr::new(&pythons.list)),
@@ -60,7 +61,8 @@ pub(super) fn run(
                 ("LC_ALL", OsStr::new("C.UTF-8")),
                 ("CI", OsStr::new(if command::is_ci() { "true" } else { "" })),
             ];
-            environment.extend(full_count.iter().map(|it| (FULL_COUNT, it.as_os_str())));
+            let set = by_caller.iter();
+            environment.extend(set.filter_map(|(name, it)| Some((*name, it.as_deref()?))));
             let mut command =
                 command::privileged(&test.program, &environment, "testing end to end")?;
             command

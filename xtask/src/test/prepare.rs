@@ -203,15 +203,27 @@ fn list(pythons: &BTreeMap<String, PathBuf>) -> String {
         .join(":")
 }
 
+/// Programs that containers and pods are run with, with their packages and what there is not without them.
+const CONTAINERS: [(&str, &str, &str); 2] = [
+    ("runc", "runc", "there is no runc to run containers with"),
+    (
+        "ip",
+        "iproute2",
+        "there is no ip to make networks of pods with",
+    ),
+];
+
 /// What runs containers, installed where that is possible.
 fn containers() -> Summary {
-    if command::find_for_root("runc").is_some() {
-        return Summary::default();
+    let mut summary = Summary::default();
+    for (program, package, missing) in CONTAINERS {
+        if command::find_for_root(program).is_some() {
+            continue;
+        }
+        let installed = python::apt_install(package, missing).context("containers are not tested");
+        if let Err(error) = installed {
+            summary += lacking(&format!("{error:#}"));
+        }
     }
-    match python::apt_install("runc", "there is no runc to run containers with")
-        .context("containers are not tested")
-    {
-        Ok(()) => Summary::default(),
-        Err(error) => lacking(&format!("{error:#}")),
-    }
+    summary
 }

@@ -1,0 +1,144 @@
+//! A pod by runc: what the kubelet and containerd make of a rendered DaemonSet, on this machine and kernel.
+//!
+//! In: the manifest as it was rendered, and what a node adds to it. Out: a container that runs. Nothing of the
+//! manifest is copied here: what this does not know of, it refuses.
+
+mod image;
+mod manifest;
+mod network;
+mod seccomp;
+mod spec;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use tempfile::TempDir;
+
+pub use self::{manifest::Manifest, network::Network};
+use crate::{
+    container::remove_empty_groups,
+    process::{Ended, Running},
+};
+
+/// Where the control group of the pod is, as the kubelet names it.
+const GROUP: &str = "kubepods/burstable/pod5c0de000-0000-4000-8000-spanprof";
+/// Folders of the memory controller, of both versions, and the file with what is charged.
+const MEMORY: [(&str, &str); 2] = [
+    ("/sys/fs/cgroup/memory", "memory.usage_in_bytes"),
+    ("/sys/fs/cgroup", "memory.current"),
+];
+/// What a node is called.
+pub const NODE: &str = "node-1";
+
+/// How many there were: each has an id of its own.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A running pod of one container.
+#[derive(Debug)]
+pub struct Pod {
+    /// The process of runc, with the container's streams.
+    pub running: Running,
+    id: String,
+    /// The bundle: gone with the pod.
+    _folder: TempDir,
+}
+
+impl Pod {
+    /// Starts the container of a manifest in the network of a node.
+    #[expect(
+        clippy::missing_panics_doc,
+        clippy::expect_used,
+        reason = "a test cannot go on without its pod"
+    )]
+    pub fn start(manifest: &Manifest, network: &Network) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:032x}{number:032x}", std::process::id());
+        let root = folder.path().join("root");
+        image::unpack(&root);
+        let status = Command::new("runc")
+            .arg("spec")
+            .current_dir(folder.path())
+            .status();
+        assert!(status.expect("runc runs").success());
+        let path = folder.path().join("config.json");
+        let default = fs::read_to_string(&path).expect("runc has written it");
+        let node = spec::Node {
+            name: NODE,
+            pod_address: network::POD,
+            hosts: &[(network::SERVER, network::HOST)],
+            namespace: &network.path(),
+            group: &format!("/{GROUP}/{id}"),
+            folder: folder.path(),
+        };
+        let default = serde_json::from_str(&default).expect("JSON");
+        let config = spec::config(default, manifest, &node);
+        fs::write(&path, config.to_string()).expect("it can be written");
+        let mut command = Command::new("runc");
+        command
+            .args(["run", "--bundle"])
+            .arg(folder.path())
+            .arg(&id);
+        Self {
+            running: Running::start(&mut command),
+            id,
+            _folder: folder,
+        }
+    }
+
+    /// Bytes that the kernel charges to the container, its maps with them.
+    ///
+    /// # Panics
+    /// If no memory controller knows it.
+    pub fn memory(&self) -> u64 {
+        let text = MEMORY.iter().find_map(|(controller, file)| {
+            let group = Path::new(controller).join(GROUP).join(&self.id);
+            fs::read_to_string(group.join(file)).ok()
+        });
+        let bytes = text.and_then(|text| text.trim_end().parse().ok());
+        bytes.unwrap_or_else(|| panic!("no memory controller knows {}", self.id))
+    }
+
+    /// Asks it to end, as the kubelet does, and waits until it has.
+    ///
+    /// # Panics
+    /// If runc cannot send the signal.
+    pub fn stop(mut self) -> Ended {
+        let sent = Command::new("runc")
+            .args(["kill", &self.id, "TERM"])
+            .output();
+        assert!(
+            sent.as_ref().is_ok_and(|output| output.status.success()),
+            "{sent:?}"
+        );
+        self.take().wait()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> Ended {
+        self.take().wait()
+    }
+
+    /// The process, with nothing in its place that a test could still need.
+    fn take(&mut self) -> Running {
+        std::mem::replace(&mut self.running, Running::start(&mut Command::new("true")))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = Command::new("runc")
+            .args(["delete", "--force", &self.id])
+            .output();
+        remove_empty_groups(GROUP);
+    }
+}
+
+/// A file of the workspace, by its path below the root.
+fn of_workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
