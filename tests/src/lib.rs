@@ -22,6 +22,7 @@ pub mod python;
 pub mod rights;
 pub mod shop;
 pub mod spanprof;
+pub mod stopped;
 pub mod tls;
 pub mod traces;
 

@@ -30,7 +30,7 @@ const TOP: [&str; 4] = ["run", "record", "agent", "doctor"];
 
 /// The rooms in the order of the flow: data moves right only, so a stage knows the types it eats
 /// and never the stage that eats its own.
-const ROOMS: [(&str, Uses); 25] = [
+const ROOMS: [(&str, Uses); 26] = [
     ("id", Uses::Only(&[])),
     ("time", Uses::Only(&["id"])),
     ("health", Uses::Only(&["id", "time"])),

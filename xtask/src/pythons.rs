@@ -9,6 +9,7 @@ mod headers;
 mod musl;
 mod packages;
 mod source;
+mod tools;
 
 use std::{fs, path::PathBuf};
 
@@ -19,6 +20,7 @@ use rustix::fs::Mode;
 pub(crate) use self::{
     cell::{Cell, Cells},
     headers::prefixes as header_prefixes,
+    tools::ensure_prometheus,
 };
 use crate::{command::say, python::Pip, workspace::Workspace};
 

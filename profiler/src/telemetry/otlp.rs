@@ -186,13 +186,13 @@ mod tests {
     /// Metrics are pushed by the flag, or by one of the usual variables unless another says no.
     #[test]
     fn wanted() {
+        const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a");
         let variables = |set: &'static [(&str, &str)]| {
             move |name: &str| {
                 let found = set.iter().find(|(it, _)| *it == name);
                 found.map(|(_, value)| (*value).to_owned())
             }
         };
-        const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a");
         assert_eq!(Otlp::wanted(None, variables(&[])), None);
         assert!(Otlp::wanted(Some("http://b".to_owned()), variables(&[])).is_some());
         assert!(Otlp::wanted(None, variables(&[ENDPOINT])).is_some());

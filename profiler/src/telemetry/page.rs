@@ -30,8 +30,27 @@ pub fn names() -> Vec<String> {
     counts.chain(figures).collect()
 }
 
+/// What the page has before its tables ends with this line's beginning.
+const MARK: &str = "<!-- From here on by";
+
+/// The page with its tables made anew, and what is before them as it is.
+pub fn page(before: &str) -> String {
+    let mut page = String::new();
+    for line in before.lines() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(page, "{line}");
+        if line.starts_with(MARK) {
+            break;
+        }
+    }
+    page.push('\n');
+    page.push_str(tables().trim_end());
+    page.push('\n');
+    page
+}
+
 /// The tables of the page, as Markdown.
-pub fn tables() -> String {
+fn tables() -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "## Counts\n");

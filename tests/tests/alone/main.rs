@@ -21,4 +21,5 @@ mod namespaces;
 mod native_frames;
 mod ordinary_user;
 mod pyroscope_sdk;
+mod telemetry;
 mod two_requests;

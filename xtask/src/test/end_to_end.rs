@@ -56,6 +56,7 @@ pub(super) fn run(
                 ("SPANPROF_PEERS", more.peers.as_os_str()),
                 ("SPANPROF_EXAMPLE", more.example.as_os_str()),
                 ("SPANPROF_COLLECTOR", more.collector.as_os_str()),
+                ("SPANPROF_PROMETHEUS", more.prometheus.as_os_str()),
                 ("CARGO_MANIFEST_DIR", test.folder.as_os_str()),
                 ("PATH", &path),
                 ("LC_ALL", OsStr::new("C.UTF-8")),

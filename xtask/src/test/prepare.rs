@@ -20,6 +20,8 @@ const RELEASES: [&str; 4] = ["1.20.0", "1.25.0", "1.30.0", "1.38.0"];
 
 /// A test of half a minute, most of which measures somebody else.
 const MEASURES_A_PEER: &str = "beside_the_peer";
+/// Runs a real Prometheus.
+const NEEDS_PROMETHEUS: &str = "telemetry::prometheus";
 
 /// What every test of Python needs.
 pub(super) struct Pythons {
@@ -49,6 +51,8 @@ pub(super) struct ForEndToEnd {
     pub(super) matrix: PathBuf,
     /// Parts of the names of tests that are not for this run.
     pub(super) left_out: Vec<String>,
+    /// Folder of the programs of Prometheus.
+    pub(super) prometheus: PathBuf,
 }
 
 impl Pythons {
@@ -134,7 +138,12 @@ impl Pythons {
         for reason in &cells.missing {
             *total += lacking(reason);
         }
+        let prometheus = pythons::ensure_prometheus(workspace);
         let mut left_out = cells.left_out;
+        if let Err(error) = &prometheus {
+            *total += lacking(&format!("Prometheus cannot be had: {error:#}"));
+            left_out.push(NEEDS_PROMETHEUS.to_owned());
+        }
         if !all {
             left_out.push(MEASURES_A_PEER.to_owned());
         }
@@ -150,6 +159,7 @@ impl Pythons {
             example: example::services(workspace, &self.pip)?,
             collector: collector::ensure(workspace, &self.pip)?,
             matrix: pythons::write_matrix(workspace, &cells.all)?,
+            prometheus: prometheus.unwrap_or_default(),
             left_out,
         })
     }

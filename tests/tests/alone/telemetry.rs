@@ -1,0 +1,356 @@
+//! What the agent tells of itself: to a real Prometheus, to probes, to systemd.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    fmt::Write as _,
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use profiler::{telemetry::page, time::monotonic_now};
+use serde_json::Value;
+use tests::{
+    agent::{self, Agent},
+    http,
+    pretend_pyroscope::PretendPyroscope,
+    process::{Running, Signal, eventually},
+    python::{Python, with_newest},
+    spanprof,
+    stopped::Stopped,
+};
+
+const SECONDS: &str = "2.0";
+
+/// Runs the workload to its end under an agent.
+fn run(python: &Python) {
+    let mut workload = python.start("nested.py", &[SECONDS]);
+    workload.begin();
+    workload.facts("cpu");
+}
+
+/// An agent that listens, and where.
+fn listening(flags: &[&str]) -> (Agent, String) {
+    let mut all = vec!["--listen", "127.0.0.1:0"];
+    all.extend(flags);
+    let agent = Agent::start(&all);
+    let address = address(&agent);
+    (agent, address)
+}
+
+fn address(agent: &Agent) -> String {
+    let line = agent.wait_for("listening for");
+    let address = line.split("address=").nth(1).unwrap();
+    let end = |it: char| !it.is_ascii_digit() && it != '.' && it != ':';
+    address.split(end).next().unwrap().to_owned()
+}
+
+/// Values by name, over all labels.
+fn scrape(address: &str) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for line in http::get(address, "/metrics").lines() {
+        if line.starts_with('#') {
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let name = series.split('{').next().unwrap();
+        *sums.entry(name.to_owned()).or_default() += value.parse::<f64>().unwrap();
+    }
+    sums
+}
+
+/// Status and words of a path.
+fn ask(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: a\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, words) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, words.trim_end().to_owned())
+}
+
+/// Both sums come out: while the agent runs, as soon as nothing is on its way, and whatever the server does.
+#[test]
+fn everything_is_accounted_for() {
+    with_newest(|python| {
+        let (agent, address) = listening(&[]);
+        agent.server.refuse_service("nested", 400);
+        run(python);
+        agent.server.take_service("nested");
+        run(python);
+        let of = |metrics: &BTreeMap<String, f64>, name: &str| {
+            *metrics
+                .get(&format!("spanprof_{name}"))
+                .unwrap_or_else(|| panic!("{name} in {metrics:#?}"))
+        };
+        eventually("both identities", || {
+            let metrics = scrape(&address);
+            let of = |name| of(&metrics, name);
+            let taken = of("samples_taken_total");
+            let samples = of("samples_attributed_total")
+                + of("samples_unattributed_total")
+                + of("samples_lost_total");
+            let encoded = of("profiles_encoded_total");
+            let profiles = of("profiles_stored_total")
+                + of("profiles_refused_total")
+                + of("profiles_dropped_total")
+                + of("profiles_waiting");
+            let is_whole = of("samples_attributed_total") > 100.0
+                && of("profiles_refused_total") > 0.0
+                && of("profiles_stored_total") > 0.0
+                && of("push_requests_total") > 1.0
+                && of("push_size_bytes_total") > 100.0;
+            (is_whole && taken.total_cmp(&samples).is_eq() && encoded.total_cmp(&profiles).is_eq())
+                .then_some(())
+        });
+        let metrics = scrape(&address);
+        assert!(of(&metrics, "ring_used_bytes") > 0.0);
+        assert!(of(&metrics, "map_entries") <= of(&metrics, "map_capacity"));
+        assert!(of(&metrics, "push_time_seconds_total") > 0.0);
+        let known = page::names();
+        let unknown: Vec<_> = metrics.keys().filter(|it| !known.contains(it)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        let (_, losses) = ask(&address, "/debug/losses");
+        assert!(
+            spanprof::count(&losses, "samples_attributed") > 100,
+            "{losses}"
+        );
+        agent.stop();
+    });
+}
+
+/// A server that goes away is no reason to start the agent anew; a data thread that is stuck is. Probes and
+/// systemd hear of it, and of its end.
+#[test]
+fn health() {
+    with_newest(|python| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        systemd
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        let server = PretendPyroscope::start();
+        let mut command = agent::command(&["--pyroscope-url", &server.url()]);
+        command
+            .args(["--upload-interval", "1s", "--listen", "127.0.0.1:0"])
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "2000000");
+        let agent = Agent::run(server, &mut command);
+        let address = address(&agent);
+        run(python);
+        let said = heard(&systemd, Duration::from_secs(3));
+        assert!(said.contains("READY=1"), "{said}");
+        assert!(said.contains("STATUS=profiling"), "{said}");
+        assert!(said.matches("WATCHDOG=1").count() >= 2, "{said}");
+        assert_eq!(ask(&address, "/healthz"), (200, "well".to_owned()));
+        assert_eq!(ask(&address, "/readyz"), (200, "ready".to_owned()));
+        let probe = |flags: &[&str]| {
+            let mut all = vec!["health", "--listen", &address];
+            all.extend(flags);
+            spanprof::run(&all)
+        };
+        assert!(probe(&[]).status.success());
+        assert!(probe(&["--ready"]).status.success());
+
+        agent.server.shut();
+        run(python);
+        agent.wait_for("wait to be pushed");
+        thread::sleep(Duration::from_secs(6));
+        assert_eq!(ask(&address, "/healthz").0, 200);
+        assert_eq!(ask(&address, "/readyz").0, 200);
+
+        let stuck = Stopped::thread(agent.pid(), "data");
+        heard(&systemd, Duration::from_millis(1500));
+        let said = heard(&systemd, Duration::from_secs(5));
+        assert!(!said.contains("WATCHDOG=1"), "{said}");
+        let (status, words) = ask(&address, "/healthz");
+        assert_eq!(status, 503, "{words}");
+        assert!(words.contains("thread data is stuck"), "{words}");
+        let probed = probe(&[]);
+        assert_eq!(probed.status.code(), Some(1), "{probed:#?}");
+        assert!(probed.stderr.contains("data is stuck"), "{probed:#?}");
+        drop(stuck);
+        eventually("the agent to be well", || {
+            (ask(&address, "/healthz").0 == 200).then_some(())
+        });
+        let said = heard(&systemd, Duration::from_secs(3));
+        assert!(said.contains("WATCHDOG=1"), "{said}");
+
+        agent.server.reopen();
+        agent.stop();
+        let said = heard(&systemd, Duration::from_secs(1));
+        assert!(said.contains("STOPPING=1"), "{said}");
+        assert!(said.contains("EXTEND_TIMEOUT_USEC="), "{said}");
+        let probed = spanprof::run(&["health", "--listen", &address]);
+        assert_eq!(probed.status.code(), Some(1), "{probed:#?}");
+        assert!(probed.stderr.contains("no agent answers"), "{probed:#?}");
+    });
+}
+
+/// What systemd hears in so much time.
+fn heard(socket: &UnixDatagram, time: Duration) -> String {
+    let start = monotonic_now();
+    let mut said = String::new();
+    let mut buffer = [0; 4096];
+    while start.elapsed() < time {
+        if let Ok(size) = socket.recv(&mut buffer) {
+            said += &String::from_utf8_lossy(&buffer[..size]);
+            said.push('\n');
+        }
+    }
+    said
+}
+
+/// An address that somebody else has is refused in words that say what to change.
+#[test]
+fn address_in_use() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let arguments = [
+        "--pyroscope-url",
+        "http://127.0.0.1:1",
+        "--listen",
+        &address,
+    ];
+    let ended = Running::start(&mut agent::command(&arguments)).wait();
+    assert!(!ended.status.success());
+    assert!(ended.stderr.contains("--listen"), "{}", ended.stderr);
+}
+
+/// A real Prometheus takes what the agent says: promtool finds nothing to complain of, the alerts are evaluated
+/// and none fires, and every query of the dashboard has an answer.
+#[test]
+fn prometheus() {
+    with_newest(|python| {
+        let programs = PathBuf::from(env::var_os("SPANPROF_PROMETHEUS").unwrap());
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+        let rules = deploy.join("prometheus/spanprof.rules.yaml");
+        promtool(&programs, &["check", "rules", rules.to_str().unwrap()], "");
+        let tests = deploy.join("prometheus/spanprof.rules.test.yaml");
+        promtool(&programs, &["test", "rules", tests.to_str().unwrap()], "");
+
+        let (agent, address) = listening(&[]);
+        run(python);
+        promtool(
+            &programs,
+            &["check", "metrics"],
+            &http::get(&address, "/metrics"),
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
+             rule_files: ['{}']\n\
+             scrape_configs: [{{job_name: spanprof, static_configs: [{{targets: ['{address}']}}]}}]\n",
+            rules.display()
+        );
+        fs::write(&config, text).unwrap();
+        promtool(
+            &programs,
+            &["check", "config", config.to_str().unwrap()],
+            "",
+        );
+        let port = {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        let mut command = Command::new(programs.join("prometheus"));
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                folder.path().join("data").display()
+            ))
+            .arg(format!("--web.listen-address={port}"));
+        let server = Running::start(&mut command);
+        server.stderr.wait_for("Server is ready");
+        let url = port.to_string();
+        eventually("a scrape", || {
+            let up = query(&url, "up{job=\"spanprof\"}");
+            let value = up["data"]["result"][0]["value"][1].as_str()?.to_owned();
+            (value == "1").then_some(())
+        });
+        run(python);
+        // Rates need two scrapes, rules an evaluation.
+        thread::sleep(Duration::from_secs(4));
+        let rules: Value = serde_json::from_str(&http::get(&url, "/api/v1/rules")).unwrap();
+        let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap();
+        assert!(rules.len() >= 10, "{rules:#?}");
+        for rule in rules {
+            assert_eq!(rule["health"], "ok", "{rule:#}");
+            assert_eq!(rule["state"], "inactive", "{rule:#}");
+        }
+        let dashboard = deploy.join("grafana/spanprof-agents.json");
+        let dashboard: Value =
+            serde_json::from_str(&fs::read_to_string(dashboard).unwrap()).unwrap();
+        let mut empty = Vec::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            let found = panel["targets"].as_array().unwrap().iter().any(|target| {
+                let query_text = target["expr"].as_str().unwrap();
+                let query_text = query_text
+                    .replace("$job", ".*")
+                    .replace("$instance", ".*")
+                    .replace("$__rate_interval", "4s");
+                let answer = query(&url, &query_text);
+                assert_eq!(answer["status"], "success", "{query_text}: {answer}");
+                !answer["data"]["result"].as_array().unwrap().is_empty()
+            });
+            if !found {
+                empty.push(panel["title"].as_str().unwrap());
+            }
+        }
+        // Whether there is something depends on the kernel.
+        empty.retain(|it| *it != "CPU of the BPF programs");
+        assert!(empty.is_empty(), "{empty:?}");
+        server.signal(Signal::TERM);
+        server.wait();
+        agent.stop();
+    });
+}
+
+/// Runs promtool, which has nothing to say.
+fn promtool(programs: &Path, arguments: &[&str], stdin: &str) {
+    let mut child = Command::new(programs.join("promtool"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(stdin.as_bytes())
+        .unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        ended.status.success() && said.is_empty(),
+        "{arguments:?}: {ended:?}"
+    );
+}
+
+/// An instant query.
+fn query(address: &str, query: &str) -> Value {
+    let mut encoded = String::new();
+    for byte in query.bytes() {
+        write!(encoded, "%{byte:02X}").unwrap();
+    }
+    serde_json::from_str(&http::get(
+        address,
+        &format!("/api/v1/query?query={encoded}"),
+    ))
+    .unwrap()
+}
