@@ -309,7 +309,7 @@ pub struct SamplingArguments {
     #[arg(long, env = "SPANPROF_SPAN_LABEL", value_name = "MODE")]
     pub span_label: Option<SpanLabelArgument>,
     /// When the probes of the package's hook are on: while a process needs them, because its context
-    /// cannot be read (auto), or all the time (always), which costs each span some 4 µs and counts
+    /// cannot be read (auto), or all the time (always), which costs each span 2 to 4 µs and counts
     /// spans that no sample has hit [default: auto]
     #[arg(long, env = "SPANPROF_SPAN_PROBES", value_name = "WHEN")]
     pub span_probes: Option<SpanProbesArgument>,
