@@ -58,7 +58,7 @@ pub struct MapUse {
 struct Counted {
     name: &'static str,
     capacity: u32,
-    count: Box<dyn Fn(usize) -> usize + Send + Sync>,
+    count: Box<dyn Fn(usize) -> Option<usize> + Send + Sync>,
 }
 
 impl Usage {
@@ -111,7 +111,8 @@ impl Usage {
         uses
     }
 
-    /// How full each map is, as of half a minute ago at most.
+    /// How full each map is, as of half a minute ago at most. Without those that may not be read: before Linux 5.19,
+    /// where `unprivileged_bpf_disabled` is set, that takes `CAP_BPF`, which the calling thread may have given up.
     pub fn maps(&self) -> Vec<MapUse> {
         // A panic elsewhere leaves it whole: each change is an assignment.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,20 +122,20 @@ impl Usage {
         {
             return uses.clone();
         }
-        let uses: Vec<_> = self.maps.iter().map(Counted::ask).collect();
+        let uses: Vec<_> = self.maps.iter().filter_map(Counted::ask).collect();
         *last = Some((now, uses.clone()));
         uses
     }
 }
 
 impl Counted {
-    fn ask(&self) -> MapUse {
+    fn ask(&self) -> Option<MapUse> {
         let most = usize::try_from(self.capacity).unwrap_or(usize::MAX);
-        MapUse {
+        Some(MapUse {
             map: self.name,
-            entries: (self.count)(most),
+            entries: (self.count)(most)?,
             capacity: self.capacity,
-        }
+        })
     }
 }
 
@@ -155,7 +156,10 @@ where
         name,
         capacity,
         // Entries that change while they are counted may lead in circles: no more than there can be.
-        count: Box::new(move |most| entries.keys().take(most).flatten().count()),
+        count: Box::new(move |most| {
+            let mut keys = entries.keys().take(most);
+            keys.try_fold(0, |count, key| key.ok().map(|_| count + 1))
+        }),
     })
 }
 

@@ -15,6 +15,10 @@ pub use self::{
 
 /// What decides which rights are needed, and which are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and no state of anything"
+)]
 pub struct Facts {
     /// Major and minor version of the kernel.
     pub kernel: (u32, u32),

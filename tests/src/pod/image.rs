@@ -24,7 +24,8 @@ pub(super) fn unpack(root: &Path) {
             .arg(Path::new(&image).join("."))
             .arg(root)
             .status();
-        assert!(copied.expect("cp runs").success(), "{VARIABLE}: {image:?}");
+        let image = Path::new(&image).display();
+        assert!(copied.expect("cp runs").success(), "{VARIABLE}: {image}");
         return;
     }
     let binary = spanprof::binary();

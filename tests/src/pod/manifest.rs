@@ -36,7 +36,7 @@ impl Manifest {
         found.unwrap_or_else(|| panic!("there is no {kind} {name}"))
     }
 
-    /// What the pods of the DaemonSet are made of.
+    /// What the pods of the `DaemonSet` are made of.
     pub fn pod(&self) -> &Value {
         let daemon_set = self.0.iter().find(|it| it["kind"] == "DaemonSet");
         &daemon_set.expect("a DaemonSet")["spec"]["template"]["spec"]
@@ -61,6 +61,7 @@ impl Manifest {
     }
 
     /// The same with one capability less.
+    #[must_use]
     pub fn without_capability(mut self, name: &str) -> Self {
         let mut left = self.capabilities();
         left.retain(|it| it != name);
@@ -69,12 +70,14 @@ impl Manifest {
     }
 
     /// The same with another command of the program, as `kubectl exec` would run it.
+    #[must_use]
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.container_mut()["args"] = json!(arguments);
         self
     }
 
     /// The same with another variable.
+    #[must_use]
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
         let variables = self.container_mut()["env"].as_array_mut();
         variables

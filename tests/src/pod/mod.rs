@@ -1,4 +1,4 @@
-//! A pod by runc: what the kubelet and containerd make of a rendered DaemonSet, on this machine and kernel.
+//! A pod by runc: what the kubelet and containerd make of a rendered `DaemonSet`, on this machine and kernel.
 //!
 //! In: the manifest as it was rendered, and what a node adds to it. Out: a container that runs. Nothing of the
 //! manifest is copied here: what this does not know of, it refuses.
@@ -100,7 +100,8 @@ impl Pod {
             fs::read_to_string(group.join(file)).ok()
         });
         let bytes = text.and_then(|text| text.trim_end().parse().ok());
-        bytes.unwrap_or_else(|| panic!("no memory controller knows {}", self.id))
+        assert!(bytes.is_some(), "no memory controller knows {}", self.id);
+        bytes.unwrap_or_default()
     }
 
     /// Asks it to end, as the kubelet does, and waits until it has.

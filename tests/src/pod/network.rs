@@ -1,7 +1,6 @@
 //! The network of a pod: a namespace of its own, joined to the host by a pair of interfaces, as a CNI makes it.
 
 #![expect(
-    clippy::missing_panics_doc,
     clippy::expect_used,
     reason = "a test cannot go on without its network"
 )]

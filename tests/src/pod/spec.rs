@@ -276,15 +276,11 @@ fn mounts(wanted: &Value, volumes: &Value, manifest: &Manifest, node: &Node<'_>)
         mounts.push(bind(&source, &destination, access));
     }
     // Every pod has these two files of the kubelet.
-    let hosts: String = node
-        .hosts
-        .iter()
-        .map(|(name, address)| format!("{address} {name}\n"))
-        .collect();
-    for (name, text) in [
-        ("hosts", format!("127.0.0.1 localhost\n{hosts}")),
-        ("resolv.conf", String::new()),
-    ] {
+    let mut hosts = "127.0.0.1 localhost\n".to_owned();
+    for (name, address) in node.hosts {
+        hosts.push_str(&[address, " ", name, "\n"].concat());
+    }
+    for (name, text) in [("hosts", hosts), ("resolv.conf", String::new())] {
         let path = node.folder.join(name);
         fs::write(&path, text).expect("it can be written");
         mounts.push(bind(&path, &json!(format!("/etc/{name}")), "ro"));

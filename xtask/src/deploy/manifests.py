@@ -118,9 +118,7 @@ def documented(values, schema):
     schema = json.loads(Path(schema).read_text())
     # Helm hands it to every chart in a chart; a CPU limit is allowed and not recommended.
     allowed = {"global", "resources.limits.cpu"}
-    return [
-        line for line in paths(values, schema) if line.split(" ", maxsplit=1)[0] not in allowed
-    ]
+    return [line for line in paths(values, schema) if line.split(" ", maxsplit=1)[0] not in allowed]
 
 
 COMMANDS = {"validate": validate, "same": same, "documented": documented}

@@ -131,7 +131,7 @@ fn of_unit(text: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The capabilities that a rendered DaemonSet adds.
+/// The capabilities that a rendered `DaemonSet` adds.
 fn of_chart(text: &str) -> Vec<String> {
     let added = text
         .lines()
@@ -215,16 +215,16 @@ impl Root {
 
     /// The user is made, and the files that are the user's.
     fn user_and_files(&self, systemd: &Systemd, from: &Path) -> Result<()> {
-        let users = self
+        let sysusers = self
             .tool(systemd, "systemd-sysusers")
             .arg(from.join("spanprof.sysusers.conf"))
             .output()
             .context("failed to start systemd-sysusers")?;
-        let made = fs::read_to_string(self.path("etc/passwd")).unwrap_or_default();
-        if !users.status.success() || !made.contains("spanprof:") {
+        let passwd = fs::read_to_string(self.path("etc/passwd")).unwrap_or_default();
+        if !sysusers.status.success() || !passwd.contains("spanprof:") {
             bail!(
                 "systemd-sysusers makes no user: {}",
-                String::from_utf8_lossy(&users.stderr)
+                String::from_utf8_lossy(&sysusers.stderr)
             );
         }
         if !command::is_root() {
@@ -237,9 +237,9 @@ impl Root {
                 .arg(from.join("spanprof.tmpfiles.conf")),
         )?;
         for (folder, expected) in [("etc/spanprof", 0o750), ("etc/spanprof/secrets", 0o700)] {
-            let made = fs::metadata(self.path(folder))
+            let found = fs::metadata(self.path(folder))
                 .with_context(|| format!("systemd-tmpfiles made no {folder}"))?;
-            let mode = made.permissions().mode() & 0o777;
+            let mode = found.permissions().mode() & 0o777;
             ensure!(mode == expected, "{folder} is open to others: {mode:o}");
         }
         Ok(())

@@ -330,7 +330,7 @@ fn os_error(error: &(dyn Error + 'static)) -> Option<Errno> {
     let chain = iter::successors(Some(error), |error| (*error).source());
     chain
         .filter_map(|error| error.downcast_ref::<std::io::Error>())
-        .find_map(|error| Errno::from_io_error(error))
+        .find_map(Errno::from_io_error)
 }
 
 /// A file in memory that is all nops, and a path to it.
