@@ -354,3 +354,57 @@ fn query(address: &str, query: &str) -> Value {
     ))
     .unwrap()
 }
+
+/// What it costs to be asked: at a scrape every 15 seconds and a probe every 10, no more than a thousandth of a
+/// core, and 6 MiB beside an agent that nobody can ask. `cargo xtask test telemetry::cost --show-output` prints it.
+#[test]
+fn cost() {
+    const ASKED: u32 = 200;
+    with_newest(|python| {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("lock");
+        let beside = Agent::start(&["--lock-file", lock.to_str().unwrap()]);
+        let (agent, address) = listening(&[]);
+        run(python);
+        let spent = |path: &str| {
+            let (before, idle) = (nanoseconds(agent.pid()), nanoseconds(beside.pid()));
+            for _ in 0..ASKED {
+                assert_eq!(ask(&address, path).0, 200);
+            }
+            let idle = nanoseconds(beside.pid()) - idle;
+            let spent = nanoseconds(agent.pid()) - before;
+            Duration::from_nanos(spent.saturating_sub(idle)).as_secs_f64() / f64::from(ASKED)
+        };
+        let (scrape, probe) = (spent("/metrics"), spent("/healthz"));
+        let share = scrape / 15.0 + probe / 10.0;
+        let memory = resident(agent.pid()) - resident(beside.pid());
+        eprintln!(
+            "telemetry: {:.2} ms of CPU a scrape, {:.2} ms a probe: {:.4} % of a core; {memory} KiB",
+            1e3 * scrape,
+            1e3 * probe,
+            100.0 * share
+        );
+        assert!(share <= 0.001, "{share}");
+        assert!(memory <= 6 * 1024, "{memory}");
+        agent.stop();
+        beside.stop();
+    });
+}
+
+/// CPU time of all threads of a process that live.
+fn nanoseconds(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let times = tasks.flatten().filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    times.sum()
+}
+
+/// Memory of a process that is resident, in KiB.
+fn resident(pid: u32) -> i64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
+}
