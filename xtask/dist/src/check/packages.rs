@@ -24,6 +24,7 @@ use crate::{
 
 /// What an upgrade is made to: the same again, as the next package of the version.
 const NEXT: &str = "2";
+const HAS_DONE: &str = "it installs, records a span, upgrades and goes";
 
 pub(super) fn check(
     workspace: &Workspace,
@@ -48,33 +49,32 @@ pub(super) fn check(
     };
     let version = format!("{}-{NEXT}", release.version);
     let pid = workload.pid();
-    let judges = JUDGES.ensure()?;
-    for root in [&BULLSEYE, &TRIXIE] {
-        let folder = root.ensure()?;
-        let of =
-            |name: fn(&Release, &str) -> String| [name(release, REVISION), name(release, NEXT)];
-        let [first, second] = of(packages::deb_name);
-        let recorded = run(
-            &folder,
-            None,
-            include_str!("deb.sh"),
-            &[&first, &second, &version, &pid],
-        )?;
+    let roots = [&BULLSEYE, &TRIXIE];
+    for root in roots {
+        let arguments = [
+            &packages::deb_name(release, REVISION),
+            &packages::deb_name(release, NEXT),
+            &*version,
+            &pid,
+        ];
+        let recorded = run(&root.ensure()?, None, include_str!("deb.sh"), &arguments)?;
         proof::shows_the_span(&recorded)
             .with_context(|| format!("the agent of the deb in {}", root.name))?;
-        let [first, second] = of(packages::rpm_name);
-        let recorded = run(
-            &judges,
-            Some(&folder),
-            include_str!("rpm.sh"),
-            &[&first, &second, &version, &pid],
-        )?;
+        say(&format!("the deb in a clean {}: {HAS_DONE}", root.name));
+    }
+    let judges = JUDGES.ensure()?;
+    for root in roots {
+        let arguments = [
+            &packages::rpm_name(release, REVISION),
+            &packages::rpm_name(release, NEXT),
+            &*version,
+            &pid,
+        ];
+        let target = root.ensure()?;
+        let recorded = run(&judges, Some(&target), include_str!("rpm.sh"), &arguments)?;
         proof::shows_the_span(&recorded)
             .with_context(|| format!("the agent of the rpm in {}", root.name))?;
-        say(&format!(
-            "deb and rpm install, record a span, upgrade and go in a clean {}",
-            root.name
-        ));
+        say(&format!("the rpm in a clean {}: {HAS_DONE}", root.name));
     }
     let [deb, rpm] = [
         packages::deb_name(release, REVISION),

@@ -2,8 +2,10 @@
 //! thrown away.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Error, Result};
@@ -16,13 +18,16 @@ use xtask::{
 
 use crate::folders;
 
-/// A release of Debian with packages beside the least.
+/// A release of Debian, as small as it can be, and packages in it.
 #[derive(Debug)]
 pub(super) struct Root {
     /// What it is called in the cache.
     pub(super) name: &'static str,
     suite: &'static str,
+    /// What debootstrap installs: that must have no alternatives.
     include: &'static [&'static str],
+    /// What apt-get installs into it.
+    packages: &'static [&'static str],
 }
 
 /// The oldest that there is, without systemd, as in containers.
@@ -30,60 +35,83 @@ pub(super) const BULLSEYE: Root = Root {
     name: "bullseye",
     suite: "bullseye",
     include: &[],
+    packages: &[],
 };
 /// With systemd, as on hosts.
 pub(super) const TRIXIE: Root = Root {
     name: "trixie-systemd",
     suite: "trixie",
     include: &["systemd"],
+    packages: &[],
 };
 /// With what judges packages and images.
 pub(super) const JUDGES: Root = Root {
     name: "trixie-judges",
     suite: "trixie",
-    include: &[
+    include: &["systemd"],
+    packages: &[
         "lintian", "rpm", "rpmlint", "skopeo", "fish", "zsh", "man-db",
     ],
 };
+
+/// Installs packages in a root, which has the host's network and nothing else of it.
+const INSTALL: &str = r#"set -eu
+root=$1; shift
+mount -t proc proc "$root/proc"
+export DEBIAN_FRONTEND=noninteractive
+chroot "$root" apt-get update -qq
+exec chroot "$root" apt-get install -qq --yes --no-install-recommends "$@"
+"#;
 
 impl Root {
     /// Makes it, unless it is there; its folder.
     pub(super) fn ensure(&self) -> Result<PathBuf> {
         let folder = cache::folder().map_err(Error::msg)?.join("roots");
         let root = folder.join(self.name);
-        once(&root, &stamp((self.suite, self.include)), |root| {
+        let stamp = stamp((self.suite, self.include, self.packages));
+        once(&root, &stamp, |root| {
+            let log = folder.join(format!("{}.log", self.name));
             say(&format!(
                 "making a root of Debian {} in {}: a minute or two, once",
                 self.suite,
                 root.display()
             ));
-            let tool = debootstrap(&folder)?;
-            let mut command = command::privileged(
-                &tool.join("usr/sbin/debootstrap"),
-                &[
-                    (
-                        "DEBOOTSTRAP_DIR",
-                        tool.join("usr/share/debootstrap").as_os_str(),
-                    ),
-                    // What an administrator has, whoever calls.
-                    (
-                        "PATH",
-                        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".as_ref(),
-                    ),
-                ],
-                "making a root of Debian",
-            )?;
-            command.args(["--variant=minbase", "--keyring", KEYRING]);
-            if !self.include.is_empty() {
-                command.arg(format!("--include={}", self.include.join(",")));
+            // They tell of each of hundreds of packages.
+            let log_file = fs::File::create(&log)?;
+            let mut commands = vec![self.debootstrap(&debootstrap(&folder)?, root)?];
+            if !self.packages.is_empty() {
+                commands.push(self.install(root)?);
             }
-            command.arg(self.suite).arg(root).arg(mirror());
-            // It tells of each of hundreds of packages.
-            let log = folder.join(format!("{}.log", self.name));
-            command.stdout(fs::File::create(&log)?);
-            command::run(&mut command).with_context(|| format!("{} says why", log.display()))
+            for mut command in commands {
+                command.stdout(log_file.try_clone()?);
+                command::run(&mut command)
+                    .with_context(|| format!("{} says why", log.display()))?;
+            }
+            Ok(())
         })?;
         Ok(root)
+    }
+
+    fn debootstrap(&self, tool: &Path, root: &Path) -> Result<Command> {
+        let scripts = tool.join("usr/share/debootstrap");
+        let environment = [
+            ("DEBOOTSTRAP_DIR", scripts.as_os_str()),
+            ("PATH", OsStr::new(PATH)),
+        ];
+        let program = tool.join("usr/sbin/debootstrap");
+        let mut command = command::privileged(&program, &environment, "making a root of Debian")?;
+        command.args(["--variant=minbase", "--keyring", KEYRING]);
+        if !self.include.is_empty() {
+            command.arg(format!("--include={}", self.include.join(",")));
+        }
+        command.arg(self.suite).arg(root).arg(mirror());
+        Ok(command)
+    }
+
+    fn install(&self, root: &Path) -> Result<Command> {
+        let mut command = in_own_mounts(INSTALL)?;
+        command.arg(root).args(self.packages);
+        Ok(command)
     }
 }
 
@@ -99,6 +127,9 @@ fn debootstrap(folder: &Path) -> Result<PathBuf> {
     })?;
     Ok(tool)
 }
+
+/// What an administrator has, whoever calls.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a script runs in.
 #[derive(Debug)]
@@ -133,24 +164,26 @@ fi
 exec chroot "$scratch/root" /bin/sh -eu "$@"
 "#;
 
+/// A shell as root that runs a script with arguments to come, whose mounts go with it.
+fn in_own_mounts(script: &str) -> Result<Command> {
+    let environment = [
+        ("PATH", OsStr::new(PATH)),
+        ("LC_ALL", OsStr::new("C.UTF-8")),
+    ];
+    let unshare = Path::new("/usr/bin/unshare");
+    let mut command = command::privileged(unshare, &environment, "checking packages")?;
+    command
+        .args(["--mount", "--propagation", "private"])
+        .args(["/bin/sh", "-c", script, "dist"]);
+    Ok(command)
+}
+
 impl Inside<'_> {
     /// Runs a shell script with arguments as root; what it has written on stdout.
     pub(super) fn run(&self, script: &str, arguments: &[&str]) -> Result<String> {
         folders::create(self.scratch)?;
-        let unshare = Path::new("/usr/bin/unshare");
-        let path = "/usr/sbin:/usr/bin:/sbin:/bin".as_ref();
-        let environment = [("PATH", path), ("LC_ALL", "C.UTF-8".as_ref())];
-        let mut command = command::privileged(unshare, &environment, "checking packages")?;
+        let mut command = in_own_mounts(ENTER)?;
         command
-            .args([
-                "--mount",
-                "--propagation",
-                "private",
-                "/bin/sh",
-                "-c",
-                ENTER,
-                "enter",
-            ])
             .args([self.scratch, self.root])
             .arg(self.target.unwrap_or(Path::new("")))
             .arg(self.packages)
