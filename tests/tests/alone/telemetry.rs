@@ -5,7 +5,7 @@ use std::{
     env,
     fmt::Write as _,
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
@@ -14,7 +14,12 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    metrics::v1::{Metric, Sum, metric::Data, number_data_point::Value as Number},
+};
 use profiler::{telemetry::page, time::monotonic_now};
+use prost::Message as _;
 use serde_json::Value;
 use tests::{
     agent::{self, Agent},
@@ -353,6 +358,93 @@ fn query(address: &str, query: &str) -> Value {
         &format!("/api/v1/query?query={encoded}"),
     ))
     .unwrap()
+}
+
+/// The same metrics come by OTLP: names, units, words and reasons, cumulative, from a service that is called spanprof.
+#[test]
+fn otlp() {
+    with_newest(|python| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let server = PretendPyroscope::start();
+        let mut command = agent::command(&["--pyroscope-url", &server.url()]);
+        command
+            .args(["--telemetry-otlp-endpoint", &endpoint])
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
+            .env("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=test");
+        let agent = Agent::run(server, &mut command);
+        run(python);
+        let metrics = eventually("attributed samples by OTLP", || {
+            let (head, body) = pushed(&listener);
+            assert!(head.starts_with("POST /v1/metrics "), "{head}");
+            assert!(
+                head.contains("content-type: application/x-protobuf"),
+                "{head}"
+            );
+            assert!(head.contains("x-tenant: test"), "{head}");
+            let request = ExportMetricsServiceRequest::decode(body.as_slice()).unwrap();
+            let [resource] = request.resource_metrics.as_slice() else {
+                panic!("{request:?}")
+            };
+            let of = resource.resource.as_ref().unwrap();
+            let service = of.attributes.iter().find(|it| it.key == "service.name");
+            let service = format!("{:?}", service.unwrap().value);
+            assert!(service.contains("\"spanprof\""), "{service}");
+            let metrics = resource.scope_metrics[0].metrics.clone();
+            let attributed = sum(&metrics, "spanprof.samples_attributed");
+            matches!(attributed.data_points[0].value, Some(Number::AsInt(101..))).then_some(metrics)
+        });
+        let sum = sum(&metrics, "spanprof.samples_unattributed");
+        assert!(sum.is_monotonic);
+        // Cumulative.
+        assert_eq!(sum.aggregation_temporality, 2);
+        let reasons = sum
+            .data_points
+            .iter()
+            .map(|it| it.attributes[0].key.as_str());
+        assert!(reasons.clone().count() > 10 && reasons.clone().all(|it| it == "reason"));
+        let names: Vec<_> = metrics.iter().map(|it| it.name.as_str()).collect();
+        for metric in profiler::health::COUNTS {
+            let name = format!("spanprof.{}", metric.name);
+            let found = metrics.iter().find(|it| it.name == name);
+            let found = found.unwrap_or_else(|| panic!("{name}: {names:?}"));
+            assert_eq!(
+                (&*found.unit, &*found.description),
+                (metric.unit, metric.words)
+            );
+        }
+        // Nobody listens any more: that is said, and keeps nothing from ending.
+        drop(listener);
+        agent.wait_for("metrics cannot be pushed");
+        agent.stop();
+    });
+}
+
+/// One request: its head, and its body. It is answered.
+fn pushed(listener: &TcpListener) -> (String, Vec<u8>) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    reader.get_mut().write_all(answer.as_bytes()).unwrap();
+    (head, body)
+}
+
+fn sum(metrics: &[Metric], name: &str) -> Sum {
+    let metric = metrics.iter().find(|it| it.name == name);
+    match metric.and_then(|it| it.data.clone()) {
+        Some(Data::Sum(sum)) => sum,
+        other => panic!("{name}: {other:?}"),
+    }
 }
 
 /// What it costs to be asked: at a scrape every 15 seconds and a probe every 10, no more than a thousandth of a
