@@ -29,7 +29,10 @@ def shop(address: str, customer: int) -> None:
 
 
 address = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"
-threads = [threading.Thread(target=shop, args=(address, customer), daemon=True) for customer in range(CUSTOMERS)]
+threads = [
+    threading.Thread(target=shop, args=(address, customer), daemon=True)
+    for customer in range(CUSTOMERS)
+]
 for thread in threads:
     thread.start()
 try:

@@ -61,7 +61,11 @@ def price_cart(cart: list[dict]) -> int:
 
 def rank(words: str) -> list[str]:
     """Sort the catalogue by how alike each name is to the words."""
-    names = [f"{colour} {thing}" for colour in ("red", "green", "blue") for thing in ("chair", "table", "lamp")]
+    names = [
+        f"{colour} {thing}"
+        for colour in ("red", "green", "blue")
+        for thing in ("chair", "table", "lamp")
+    ]
     return sorted(names * 20, key=lambda name: -similarity(words, name))[:5]
 
 

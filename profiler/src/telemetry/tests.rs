@@ -7,18 +7,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{self, Runtime};
 
 use super::{Settings, Telemetry, ask, page};
 use crate::{
     health::{Gauge, Health, Loss, Phase},
     kernel::Usage,
-    runtime,
     time::monotonic_now,
 };
 
 fn listening(health: &Health) -> (Telemetry, SocketAddr, Runtime) {
-    let runtime = runtime::start().unwrap();
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let settings = Settings {
         listen: Some("127.0.0.1:0".parse().unwrap()),
         otlp: None,
