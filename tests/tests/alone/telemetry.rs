@@ -441,10 +441,11 @@ fn pushed(listener: &TcpListener) -> (String, Vec<u8>) {
 
 fn sum(metrics: &[Metric], name: &str) -> Sum {
     let metric = metrics.iter().find(|it| it.name == name);
-    match metric.and_then(|it| it.data.clone()) {
-        Some(Data::Sum(sum)) => sum,
-        other => panic!("{name}: {other:?}"),
-    }
+    let sum = metric.and_then(|it| match it.data.as_ref()? {
+        Data::Sum(sum) => Some(sum.clone()),
+        _ => None,
+    });
+    sum.unwrap()
 }
 
 /// What it costs to be asked: at a scrape every 15 seconds and a probe every 10, no more than a thousandth of a
