@@ -54,7 +54,9 @@ impl Systemd {
                 "fetching systemd of Debian {SUITE} into {}: its tools only, nothing is started",
                 folder.display()
             ));
-            let mut packages = Apt::new(SUITE)?.download(&["base-files", "libc6", "systemd"])?;
+            // Its downloads go with it.
+            let apt = Apt::new(SUITE)?;
+            let mut packages = apt.download(&["base-files", "libc6", "systemd"])?;
             // It makes the links of a merged /usr, through which the others are unpacked.
             packages.sort_by_key(|path| !path.to_string_lossy().contains("/base-files_"));
             packages
