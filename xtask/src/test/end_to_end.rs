@@ -25,8 +25,8 @@ const LANES: [(&str, &str, &str); 2] = [
     ("alone", "1", "end-to-end tests, one at a time"),
 ];
 
-/// What the caller may set: asks tests of single samples for ten times as many; names a folder with the unpacked
-/// image, whose root the tests of pods then run in.
+/// What the caller may set: asks tests of single samples for ten times as many; names the packaged image, in which the
+/// tests of pods then run the agent.
 const BY_CALLER: [&str; 2] = ["SPANPROF_FULL_COUNT", "SPANPROF_IMAGE"];
 
 /// Runs them all.
