@@ -49,7 +49,7 @@ fn file_of_the_unit() {
 #[test]
 fn values_of_the_chart() {
     // By values of their own, or by what the pod is told of its node.
-    const OWN: [&str; 10] = [
+    const OWN: [&str; 12] = [
         "pyroscope_url",
         "tenant_id",
         "basic_auth_user",
@@ -60,6 +60,8 @@ fn values_of_the_chart() {
         "client_key_file",
         "host_name",
         "lock_file",
+        "listen",
+        "telemetry_otlp_endpoint",
     ];
     let text = fs::read_to_string(deploy("helm/spanprof/values.schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&text).unwrap();

@@ -60,6 +60,17 @@ impl Manifest {
         serde_json::from_value(added.clone()).expect("a list of names")
     }
 
+    /// The path and the port that a probe asks the pod for, as `readinessProbe` does.
+    pub fn probe(&self, name: &str) -> (String, u16) {
+        let asks = &self.container()[name]["httpGet"];
+        let ports = self.container()["ports"].as_array().expect("a list");
+        let port = ports.iter().find(|it| it["name"] == asks["port"]);
+        let port = port.and_then(|it| it["containerPort"].as_u64());
+        let port = port.and_then(|it| u16::try_from(it).ok());
+        let path = asks["path"].as_str().expect("a path").to_owned();
+        (path, port.expect("a port of the container"))
+    }
+
     /// The same with one capability less.
     #[must_use]
     pub fn without_capability(mut self, name: &str) -> Self {

@@ -11,9 +11,12 @@ mod spec;
 
 use std::{
     fs,
+    io::{self, Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -90,6 +93,12 @@ impl Pod {
         }
     }
 
+    /// Whether a probe of the manifest gets the answer 200 at the pod's address, as the kubelet asks.
+    pub fn passes(manifest: &Manifest, probe: &str) -> bool {
+        let (path, port) = manifest.probe(probe);
+        answers(&path, port)
+    }
+
     /// Bytes that the kernel charges to the container, its maps with them.
     ///
     /// # Panics
@@ -137,6 +146,22 @@ impl Drop for Pod {
             .output();
         remove_empty_groups(GROUP);
     }
+}
+
+/// Whether the pod answers 200 on a path of a port.
+pub fn answers(path: &str, port: u16) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect((network::POD, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        io::Result::Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.split(' ').nth(1) == Some("200"))
 }
 
 /// A file of the workspace, by its path below the root.

@@ -1,13 +1,13 @@
 //! The rendered `DaemonSet` as it stands, started by runc with its own rights, network and root: the agent in it
 //! attributes spans of a process in another container, and is replaced as on a rolling update.
 
-use std::{fs, time::Duration};
+use std::{fs, thread, time::Duration};
 
 use profiler::time::monotonic_now;
 use tests::{
     container::{Container, has_runc},
     matrix::{Cell, cell},
-    pod::{Manifest, NODE, Network, Pod},
+    pod::{Manifest, NODE, Network, Pod, answers},
     pretend_pyroscope::{PretendPyroscope, Storage, StoredProfile},
     process::eventually,
 };
@@ -150,6 +150,32 @@ fn doctor_in_the_pod() {
         let said = doctor(&manifest.clone().without_capability(name), &network);
         assert!(said.contains(&format!("CAP_{name}")), "{name}: {said}");
     }
+}
+
+/// The probes pass at the pod's address as soon as the agent takes samples, and go on when the server has gone;
+/// metrics are there, and the table of losses is not.
+#[test]
+fn probes_of_the_pod() {
+    let Some((_, network)) = prepare() else {
+        return;
+    };
+    let server = server();
+    let manifest = manifest();
+    let pod = Pod::start(&manifest, &network);
+    eventually("the startup probe", || {
+        Pod::passes(&manifest, "startupProbe").then_some(())
+    });
+    assert!(Pod::passes(&manifest, "readinessProbe"));
+    assert!(Pod::passes(&manifest, "livenessProbe"));
+    let (_, port) = manifest.probe("livenessProbe");
+    assert!(answers("/metrics", port));
+    assert!(!answers("/debug/losses", port));
+    server.shut();
+    thread::sleep(Duration::from_secs(3));
+    assert!(Pod::passes(&manifest, "readinessProbe"));
+    assert!(Pod::passes(&manifest, "livenessProbe"));
+    drop(pod);
+    assert!(!Pod::passes(&manifest, "livenessProbe"));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "mebibytes")]
