@@ -33,8 +33,8 @@ use self::{folders::Folders, release::Release, tools::Tools};
 
 /// Make what is released: static binary, image, deb, rpm, wheels
 ///
-/// Leaves it in target/packages, with checksums. The same tree makes the same bytes. Takes some eight minutes on two
-/// cores at first; installs what it lacks under the target folder, and as root on Debian musl-tools.
+/// Leaves it in target/packages, with checksums. The same tree makes the same bytes. The agent is optimised as a whole,
+/// which takes minutes. Installs what it lacks under the target folder, and as root on Debian musl-tools.
 #[derive(clap::Parser)]
 #[command(name = "cargo xtask dist", bin_name = "cargo xtask dist")]
 struct Arguments {
@@ -115,5 +115,5 @@ fn make_agent(
     image::write(&binary, release, folders)?;
     packages::deb(tools, release, folders, packages::REVISION, &folders.out)?;
     packages::rpm(tools, release, folders, packages::REVISION, &folders.out)?;
-    materials::write(tools, release, folders)
+    materials::write(tools, release, folders, "profiler", "spanprof")
 }

@@ -1,4 +1,4 @@
-//! The bill of materials of the agent, in `CycloneDX`: <https://cyclonedx.org>.
+//! Bills of materials, in `CycloneDX`: <https://cyclonedx.org>.
 
 use std::{fs, process::Command};
 
@@ -12,22 +12,29 @@ use crate::{
     tools::Tools,
 };
 
-/// Writes it.
-pub(crate) fn write(tools: &Tools, release: &Release, folders: &Folders) -> Result<()> {
-    const NAME: &str = "spanprof.cdx";
-    let mut command = Command::new(&tools.of_agent()?.cyclonedx);
+/// Writes that of the crate in a folder of the tree, under a name.
+pub(crate) fn write(
+    tools: &Tools,
+    release: &Release,
+    folders: &Folders,
+    folder: &str,
+    name: &str,
+) -> Result<()> {
+    let file = format!("{name}.cdx");
+    let mut command = Command::new(&tools.cyclonedx);
     command
         .args(["cyclonedx", "--format", "json", "--spec-version", "1.5"])
         .arg("--no-build-deps")
-        .args(["--target", binary::TARGET, "--override-filename", NAME])
-        .args(["--manifest-path", "profiler/Cargo.toml"])
+        .args(["--target", binary::TARGET, "--override-filename", &file])
+        .args(["--manifest-path", &format!("{folder}/Cargo.toml")])
         .current_dir(&folders.source)
         .env(release::EPOCH, release.epoch.to_string());
     command::run(&mut command)?;
-    let file = folders.source.join("profiler").join(format!("{NAME}.json"));
-    let bill =
-        fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
+    let file = format!("{file}.json");
+    let written = folders.source.join(folder).join(&file);
+    let bill = fs::read_to_string(&written)
+        .with_context(|| format!("failed to read {}", written.display()))?;
     // It names our own crates by where they lie.
     let bill = bill.replace(&folders.source.display().to_string(), "/spanprof");
-    folders::write(&folders.out.join(format!("{NAME}.json")), bill)
+    folders::write(&folders.out.join(file), bill)
 }

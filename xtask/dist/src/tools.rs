@@ -18,6 +18,8 @@ use crate::{Part, binary, wheels};
 pub(crate) struct Tools {
     /// Has maturin beside it.
     pub(crate) pip: Pip,
+    /// Writes bills of materials.
+    pub(crate) cyclonedx: PathBuf,
     of_agent: Option<OfAgent>,
     zig: Option<PathBuf>,
 }
@@ -26,7 +28,6 @@ pub(crate) struct Tools {
 #[derive(Debug)]
 pub(crate) struct OfAgent {
     pub(crate) auditable: PathBuf,
-    pub(crate) cyclonedx: PathBuf,
     pub(crate) deb: PathBuf,
     pub(crate) generate_rpm: PathBuf,
 }
@@ -46,7 +47,12 @@ impl Tools {
         let zig = has(Part::Wheels)
             .map(|()| zig(workspace, &pip))
             .transpose()?;
-        Ok(Self { pip, of_agent, zig })
+        Ok(Self {
+            pip,
+            cyclonedx: toolchain::ensure_tool(workspace, &CARGO_CYCLONEDX)?,
+            of_agent,
+            zig,
+        })
     }
 
     /// Those of the agent.
@@ -72,7 +78,6 @@ impl OfAgent {
         let tool = |tool| toolchain::ensure_tool(workspace, tool);
         Ok(Self {
             auditable: tool(&CARGO_AUDITABLE)?,
-            cyclonedx: tool(&CARGO_CYCLONEDX)?,
             deb: tool(&CARGO_DEB)?,
             generate_rpm: tool(&CARGO_GENERATE_RPM)?,
         })

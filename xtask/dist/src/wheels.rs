@@ -18,6 +18,7 @@ use xtask::{
 
 use crate::{
     folders::{self, Folders},
+    materials,
     release::Release,
     reproducible::Places,
     tools::Tools,
@@ -131,7 +132,8 @@ pub(crate) fn make(tools: &Tools, release: &Release, folders: &Folders) -> Resul
     let mut source = maturin(tools, folders);
     source.args(["sdist", "--out"]).arg(&folders.out);
     Places::of(folders)?.apply(&mut source, &[], GLIBC, release);
-    command::run(&mut source)
+    command::run(&mut source)?;
+    materials::write(tools, release, folders, "python", "spanprof-python")
 }
 
 fn maturin(tools: &Tools, folders: &Folders) -> Command {

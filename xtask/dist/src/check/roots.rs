@@ -57,7 +57,7 @@ pub(super) const JUDGES: Root = Root {
 /// Installs packages in a root, which has the host's network and nothing else of it.
 const INSTALL: &str = r#"set -eu
 root=$1; shift
-mount -t proc proc "$root/proc"
+for folder in proc dev; do mount --rbind "/$folder" "$root/$folder"; done
 export DEBIAN_FRONTEND=noninteractive
 chroot "$root" apt-get update -qq
 exec chroot "$root" apt-get install -qq --yes --no-install-recommends "$@"

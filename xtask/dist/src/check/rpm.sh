@@ -10,8 +10,8 @@ files() {
         -o -path /target/etc/passwd- -o -path /target/etc/group- -o -path /target/etc/shadow- \
         -o -path /target/etc/gshadow- -o -path /target/etc/.pwd.lock \) -prune -o -print | sort
 }
-# What it needs is a shell for its scripts and what rpm itself can: nothing that a root without packages has not.
-needs=$(rpm -qp --requires "$first" | grep -v -e '^rpmlib(' -e '^/bin/sh$' || true)
+# What it needs is a shell for its scripts, what rpm itself can, and its own configuration.
+needs=$(rpm -qp --requires "$first" | grep -v -e '^rpmlib(' -e '^/bin/sh$' -e '^config(spanprof)' || true)
 [ -z "$needs" ] || fail "it needs $needs"
 rpm --root /target --initdb
 files >/tmp/before
