@@ -39,7 +39,7 @@ pub(crate) fn lay_out(generated: &Path, binary: &Path, release: &Release) -> Res
     folders::write(&generated.join("changelog"), changelog(release)?)?;
     let documents = generated.join("doc");
     folders::write(
-        &documents.join("CHANGELOG.md.gz"),
+        &documents.join("changelog.gz"),
         archive::gzip(&folders::read(&root.join("CHANGELOG.md"))?)?,
     )?;
     for path in folders::files(&root.join("deploy/systemd"))? {
@@ -58,7 +58,7 @@ fn changelog(release: &Release) -> Result<String> {
         .context("the commit is too far in the future")?;
     let date = httpdate::fmt_http_date(time).replace("GMT", "+0000");
     Ok(format!(
-        "spanprof ({}-{REVISION}) unstable; urgency=medium\n\n  * Commit {}; CHANGELOG.md says what is new.\n\n \
+        "spanprof ({}-{REVISION}) unstable; urgency=medium\n\n  * changelog.gz says what is new.\n  * Commit {}\n\n \
          -- The spanprof developers <spanprof@users.noreply.github.com>  {date}\n",
         release.version, release.commit
     ))

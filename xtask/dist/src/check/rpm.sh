@@ -4,11 +4,12 @@ fail() { echo "rpm: $*" >&2; exit 1; }
 is_there() { [ -e "/target$1" ] || fail "there is no $1 $2"; }
 is_gone() { [ ! -e "/target$1" ] || fail "$1 is there $2"; }
 in_target() { chroot /target "$@"; }
+# Every file but those of rpm itself and of users. Folders stay: in a distribution they belong to other packages.
 files() {
     find /target -xdev \( -path /target/proc -o -path /target/sys -o -path /target/dev -o -path /target/packages \
         -o -path /target/tmp -o -path /target/var/lib/rpm -o -path /target/usr/lib/sysimage -o -path /target/var/cache \
         -o -path /target/etc/passwd- -o -path /target/etc/group- -o -path /target/etc/shadow- \
-        -o -path /target/etc/gshadow- -o -path /target/etc/.pwd.lock \) -prune -o -print | sort
+        -o -path /target/etc/gshadow- -o -path /target/etc/.pwd.lock \) -prune -o ! -type d -print | sort
 }
 # What it needs is a shell for its scripts, what rpm itself can, and its own configuration.
 needs=$(rpm -qp --requires "$first" | grep -v -e '^rpmlib(' -e '^/bin/sh$' -e '^config(spanprof)' || true)
