@@ -183,3 +183,55 @@ fn keeps_nothing_below(instruction: &Instruction) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::check;
+
+    const SITE: &str = "990: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00";
+    const GOOD: &str = "990: .byte 0x90";
+
+    /// What is said of the hook of `older_hook.c` with another site, or with other code behind its sites.
+    fn judged(site: &str, behind: &str) -> Result<usize, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, library) = (folder.path().join("hook.c"), folder.path().join("hook.so"));
+        let text = include_str!("../../../../tests/programs/older_hook.c");
+        let text = text
+            .replace(SITE, site)
+            .replace("\"pop %r13", &format!("\"{behind}pop %r13"));
+        let more = "\nEXPORTED char spanprof_process_attributes[2048];\n";
+        fs::write(&source, text + more).unwrap();
+        let mut cc = Command::new("cc");
+        cc.args(["-O1", "-shared", "-fPIC", "-o"])
+            .args([&library, &source]);
+        assert!(cc.status().unwrap().success());
+        check(&fs::read(&library).unwrap())
+            .map(|sites| sites.len())
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    /// The sites of today pass; each way to be wrong is told.
+    #[test]
+    fn sites_are_judged() {
+        assert_eq!(judged(GOOD, ""), Ok(2));
+        for (site, behind, wanted) in [
+            (SITE, "", "is Nop_rm32"),
+            (
+                ".byte 0xb0; 990: .byte 0x90",
+                "",
+                "inside of an instruction",
+            ),
+            (
+                "990: .byte 0x90, 0x0f, 0x1f, 0x44, 0x00, 0x00",
+                "",
+                "libbpf takes for it",
+            ),
+            (GOOD, "mov %rax, -8(%rsp)\\n", "below the stack pointer"),
+        ] {
+            let error = judged(site, behind).unwrap_err();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+}
