@@ -224,7 +224,7 @@ pub struct AgentArguments {
 /// What the agent tells of itself.
 #[derive(Args, Debug, Default)]
 pub struct TelemetryArguments {
-    /// Address to listen on, such as 127.0.0.1:4041, for /metrics (Prometheus), /healthz, /readyz and
+    /// Address to listen on, such as 127.0.0.1:9464, for /metrics (Prometheus), /healthz, /readyz and
     /// /debug/losses. Without it the agent listens nowhere
     #[arg(
         help_heading = "The agent's own telemetry",

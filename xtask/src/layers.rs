@@ -72,7 +72,9 @@ const ROOMS: [(&str, Uses); 26] = [
     ),
     (
         "telemetry",
-        Uses::Only(&["export", "kernel", "version", "id", "time", "health"]),
+        Uses::Only(&[
+            "export", "kernel", "version", "rights", "id", "time", "health",
+        ]),
     ),
     ("runtime", Uses::Only(&["rights"])),
     ("host", Uses::Only(&[])),

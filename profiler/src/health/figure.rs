@@ -58,8 +58,8 @@ figures! {
     RingCapacity: Gauge "ring_capacity", "By", "Bytes that the ring buffer between the kernel and the agent holds.";
     MapEntries: Gauge "map_entries", "{entry}", "Entries of a BPF map, counted twice a minute at most." by "map": "processes" "span_recipes" "interpreter_recipes" "live_spans" "span_stacks";
     MapCapacity: Gauge "map_capacity", "{entry}", "Entries that a BPF map holds." by "map": "processes" "span_recipes" "interpreter_recipes" "live_spans" "span_stacks";
-    ProgramTime: Counter "bpf_run_time", "s", "CPU time of a BPF program, if the kernel collects it (`sysctl kernel.bpf_stats_enabled=1`)." by "program": "sample" "sample_unrolled" "sample_span" "span_start" "span_end" "process_fork" "process_exec" "process_exit";
-    ProgramRuns: Counter "bpf_runs", "{run}", "Runs of a BPF program, if the kernel collects them (`sysctl kernel.bpf_stats_enabled=1`)." by "program": "sample" "sample_unrolled" "sample_span" "span_start" "span_end" "process_fork" "process_exec" "process_exit";
+    ProgramTime: Counter "bpf_run_time", "s", "CPU time of a BPF program, if the kernel collects it (`sysctl kernel.bpf_stats_enabled=1`)." by "program": "sample" "sample_unrolled" "sample_span" "span_start" "span_end" "span_start_multi" "span_end_multi" "process_fork" "process_exec" "process_exit";
+    ProgramRuns: Counter "bpf_runs", "{run}", "Runs of a BPF program, if the kernel collects them (`sysctl kernel.bpf_stats_enabled=1`)." by "program": "sample" "sample_unrolled" "sample_span" "span_start" "span_end" "span_start_multi" "span_end_multi" "process_fork" "process_exec" "process_exit";
     ThreadIdle: Gauge "thread_idle_time", "s", "Time since a thread of the agent has last begun a turn: /healthz fails from 5 s on for data, 30 s for control." by "room": "data" "control";
     WindowLag: Gauge "window_lag", "s", "How much later than planned the last window ended and was handed over.";
     ProfilesWaiting: Gauge "profiles_waiting", "{profile}", "Profiles that are encoded, and not yet stored, refused or dropped.";

@@ -83,6 +83,7 @@ impl Health {
             Loss::ProfileTooOld,
             Loss::ProfileRefused,
             Loss::ProfileLeft,
+            Loss::ProfileUncompressed,
         ];
         losses.into_iter().map(|loss| self.get(loss)).sum()
     }

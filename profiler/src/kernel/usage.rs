@@ -2,7 +2,9 @@
 //! the way of a sample.
 
 use std::{
+    collections::HashSet,
     fs,
+    hash::{BuildHasher as _, RandomState},
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -70,6 +72,8 @@ impl Usage {
             "sample_span",
             "span_start",
             "span_end",
+            "span_start_multi",
+            "span_end_multi",
             "process_fork",
             "process_exec",
             "process_exit",
@@ -142,7 +146,7 @@ impl Counted {
 /// A hash map by its name in the object, to be told of by another.
 fn hash<K, V>(ebpf: &Ebpf, map: &str, name: &'static str) -> Option<Counted>
 where
-    K: aya::Pod + Send + Sync + 'static,
+    K: aya::Pod + bytemuck::NoUninit + Send + Sync + 'static,
     V: aya::Pod + Send + Sync + 'static,
 {
     let (Map::HashMap(data) | Map::LruHashMap(data)) = ebpf.map(map)? else {
@@ -155,10 +159,16 @@ where
     Some(Counted {
         name,
         capacity,
-        // Entries that change while they are counted may lead in circles: no more than there can be.
+        // If the entry at hand goes meanwhile, the kernel begins anew: what is there twice ends it.
         count: Box::new(move |most| {
-            let mut keys = entries.keys().take(most);
-            keys.try_fold(0, |count, key| key.ok().map(|_| count + 1))
+            let hasher = RandomState::new();
+            let mut seen = HashSet::new();
+            for key in entries.keys().take(most) {
+                if !seen.insert(hasher.hash_one(bytemuck::bytes_of(&key.ok()?))) {
+                    break;
+                }
+            }
+            Some(seen.len())
         }),
     })
 }

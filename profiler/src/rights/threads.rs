@@ -49,10 +49,30 @@ impl Thread {
     }
 }
 
+/// What does as well where a capability is missing, as [`findings`](super::findings) has it.
+const SUBSTITUTES: [(CapabilitySet, CapabilitySet); 4] = [
+    (CapabilitySet::BPF, CapabilitySet::SYS_ADMIN),
+    (CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN),
+    (CapabilitySet::CHECKPOINT_RESTORE, CapabilitySet::SYS_ADMIN),
+    (CapabilitySet::DAC_READ_SEARCH, CapabilitySet::DAC_OVERRIDE),
+];
+
+/// Of what a thread has, what it needs: a substitute only if what it stands for is not there.
+fn kept(had: CapabilitySet, needs: CapabilitySet) -> CapabilitySet {
+    let missing = needs - had;
+    let substitutes = SUBSTITUTES.into_iter();
+    let stand_in = substitutes
+        .filter(|(capability, _)| missing.contains(*capability))
+        .fold(CapabilitySet::empty(), |all, (_, substitute)| {
+            all | substitute
+        });
+    had & (needs | stand_in)
+}
+
 /// From now on the calling thread, and whatever thread or process it starts, has what such a thread needs, of what
 /// it has now.
 pub fn keep_for(thread: Thread) {
-    change(|had| had & thread.needs());
+    change(|had| kept(had, thread.needs()));
 }
 
 /// The calling thread gives these up.
@@ -86,7 +106,21 @@ mod tests {
 
     use rustix::thread::{CapabilitySet, capabilities};
 
-    use super::{Thread, give_up, keep_for};
+    use super::{Thread, give_up, keep_for, kept};
+
+    /// What stands in for a capability is kept by the threads that need that, and by no other.
+    #[test]
+    fn substitutes() {
+        let docker = CapabilitySet::DAC_OVERRIDE | CapabilitySet::SYS_PTRACE | CapabilitySet::BPF;
+        let expected = CapabilitySet::DAC_OVERRIDE | CapabilitySet::SYS_PTRACE;
+        assert_eq!(kept(docker, Thread::Looker.needs()), expected);
+        let both = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+        let expected = CapabilitySet::DAC_READ_SEARCH;
+        assert_eq!(kept(both, Thread::Looker.needs()), expected);
+        let all = CapabilitySet::SYS_ADMIN;
+        assert_eq!(kept(all, Thread::Waiting.needs()), all);
+        assert_eq!(kept(all, Thread::Plain.needs()), CapabilitySet::empty());
+    }
 
     fn effective() -> CapabilitySet {
         capabilities(None).unwrap().effective

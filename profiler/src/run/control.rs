@@ -21,6 +21,8 @@ use crate::{
 const TAKE_MAPPINGS: Duration = Duration::from_millis(50);
 /// The same while nothing happens.
 const TAKE_MAPPINGS_IDLE: Duration = Duration::from_millis(200);
+/// Messages that are handled before a snapshot is published.
+const MESSAGES_AT_ONCE: usize = 4096;
 /// How long something has to have been the last that happened.
 const IDLE_AFTER: Duration = Duration::from_secs(2);
 /// How long the start waits for the first look at every process: a hostile one could make it for ever.
@@ -114,9 +116,12 @@ pub(super) fn run_control(
                 if let Some(notices) = &mut mappings {
                     take_mappings(notices, &mut targets, &shared.health);
                 }
-                // Everything that waits is handled before the next snapshot is published.
+                // What waits is handled before the next snapshot is published: not for ever, if it comes as fast.
                 let mut next = Some(message);
+                let mut handled = 0;
                 while let Some(message) = next {
+                    shared.health.turns(Gauge::ControlTurned);
+                    handled += 1;
                     match message {
                         ControlMessage::Stop => return,
                         ControlMessage::Notice(Notice::Process(notice)) => targets.notice(notice),
@@ -134,7 +139,9 @@ pub(super) fn run_control(
                         }
                         ControlMessage::Answer(answer) => targets.answer(*answer),
                     }
-                    next = inbox.try_recv().ok();
+                    next = (handled < MESSAGES_AT_ONCE)
+                        .then(|| inbox.try_recv().ok())
+                        .flatten();
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}

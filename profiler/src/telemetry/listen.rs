@@ -1,9 +1,10 @@
 //! The listener: few and small requests, each answered and then closed.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
@@ -22,15 +23,17 @@ use prometheus::TextEncoder;
 use tokio::{
     net,
     runtime::Handle,
-    sync::Semaphore,
-    task::spawn_blocking,
+    task::{JoinHandle, spawn_blocking},
     time::{sleep, timeout},
 };
 
 use super::state::{self, State};
 
-/// Connections at a time: the others wait.
-const CONNECTIONS: usize = 8;
+/// Connections at a time. One more closes the oldest: whoever keeps connections and asks nothing keeps nobody from being
+/// answered.
+const CONNECTIONS: usize = 64;
+/// Connections of one address at a time, likewise.
+const CONNECTIONS_OF_PEER: usize = 8;
 /// Bytes of a request's head: as few as the library allows.
 const REQUEST_BYTES: usize = 8 * 1024;
 /// Header fields of a request.
@@ -73,17 +76,14 @@ impl Server {
 
     /// Answers for ever.
     pub(super) async fn run(self) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut open = Open::default();
         loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-                return;
-            };
             let Ok((stream, peer)) = self.listener.accept().await else {
                 sleep(AGAIN).await;
                 continue;
             };
             let state = Arc::clone(&self.state);
-            tokio::spawn(async move {
+            let connection = tokio::spawn(async move {
                 let service = service_fn(|request| answer(request, peer, Arc::clone(&state)));
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -94,9 +94,30 @@ impl Server {
                     .serve_connection(TokioIo::new(stream), service);
                 // Whoever asks badly hears no more; whoever is slow is left.
                 let _ = timeout(CONNECTION_TIME, connection).await;
-                drop(place);
             });
+            open.add(peer.ip(), connection);
         }
+    }
+}
+
+/// The connections that are open, the oldest first.
+#[derive(Default)]
+struct Open(VecDeque<(IpAddr, JoinHandle<()>)>);
+
+impl Open {
+    /// Adds one, and closes the oldest where there are too many: of its address, or of all.
+    fn add(&mut self, peer: IpAddr, connection: JoinHandle<()>) {
+        self.0.retain(|(_, connection)| !connection.is_finished());
+        let of_peer = self.0.iter().filter(|(its, _)| *its == peer).count();
+        let oldest = if of_peer >= CONNECTIONS_OF_PEER {
+            self.0.iter().position(|(its, _)| *its == peer)
+        } else {
+            (self.0.len() >= CONNECTIONS).then_some(0)
+        };
+        if let Some((_, oldest)) = oldest.and_then(|oldest| self.0.remove(oldest)) {
+            oldest.abort();
+        }
+        self.0.push_back((peer, connection));
     }
 }
 
@@ -120,7 +141,7 @@ async fn answer(
 }
 
 async fn page(path: &str, peer: SocketAddr, state: Arc<State>) -> Response<Full<Bytes>> {
-    // What was lost tells more of a host than a network has to know, whatever we listen on.
+    // The table in words is for whoever is on this host, whatever we listen on; metrics have the numbers.
     let is_local = peer.ip().to_canonical().is_loopback();
     match path {
         "/metrics" => metrics(state).await,

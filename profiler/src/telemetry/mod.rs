@@ -15,7 +15,12 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use prometheus::Registry;
@@ -26,7 +31,11 @@ pub use self::{
     otlp::Otlp,
 };
 use self::{listen::Server, state::State};
-use crate::{health::Health, kernel::Usage};
+use crate::{
+    health::Health,
+    kernel::Usage,
+    rights::{Thread, keep_for},
+};
 
 /// How long the last metrics may take to leave.
 const LAST_PUSH: Duration = Duration::from_secs(2);
@@ -118,10 +127,19 @@ impl Telemetry {
 
     /// Pushes once more, and ends. Not to be called on the runtime.
     pub fn end(self) {
-        if let Some(provider) = self.provider
-            && let Err(error) = provider.shutdown_with_timeout(LAST_PUSH)
-        {
-            tracing::debug!("the last metrics were not pushed: {error}");
+        let Some(provider) = self.provider else {
+            return;
+        };
+        // The library takes a time to wait and does not mind it: so this does, and leaves the rest behind.
+        let (done, is_done) = mpsc::sync_channel(1);
+        let last = thread::Builder::new().name("spanprof-last".to_owned());
+        let last = last.spawn(move || {
+            keep_for(Thread::Waiting);
+            let _ = done.send(provider.shutdown());
+        });
+        match last.map(|_| is_done.recv_timeout(LAST_PUSH)) {
+            Ok(Ok(Ok(()))) => {}
+            told => tracing::debug!("the last metrics were not pushed: {told:?}"),
         }
     }
 }
@@ -129,7 +147,11 @@ impl Telemetry {
 /// Who tells: what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say, else spanprof.
 fn resource() -> Resource {
     let mut resource = Resource::builder();
-    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+    let attributes = std::env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    let mut names = attributes.split(',').filter_map(|it| it.split('=').next());
+    let has_name = std::env::var_os("OTEL_SERVICE_NAME").is_some()
+        || names.any(|name| name.trim() == "service.name");
+    if !has_name {
         resource = resource.with_service_name("spanprof");
     }
     let version = env!("CARGO_PKG_VERSION");

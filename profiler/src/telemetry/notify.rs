@@ -36,11 +36,9 @@ pub async fn keep_informed(health: Health) {
     }
     let watchdog = sd_notify::watchdog_enabled().map(|most| most / 2);
     let mut status = interval(STATUS_EVERY);
-    let mut watch = interval(
-        watchdog
-            .unwrap_or(STATUS_EVERY)
-            .max(Duration::from_millis(1)),
-    );
+    // Twice as often as is judged, so that one turn that comes late costs one word and not two.
+    let watch_every = watchdog.map_or(STATUS_EVERY, |half| half / 2);
+    let mut watch = interval(watch_every.max(Duration::from_millis(1)));
     for ticks in [&mut status, &mut watch] {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -14,7 +15,10 @@ use reqwest::Client;
 use tokio::runtime::Handle;
 
 use super::Error;
-use crate::export::{Tls, transport};
+use crate::{
+    export::{Tls, transport},
+    rights::{Thread, keep_for},
+};
 
 /// What is appended to the address of a server, as to `OTEL_EXPORTER_OTLP_ENDPOINT`.
 const PATH: &str = "/v1/metrics";
@@ -71,14 +75,16 @@ pub(super) fn reader(
         ca_file: ca_file.map(Into::into),
         client: None,
     };
+    let timeout = timeout(|name| std::env::var(name).ok());
     let client = {
         // The client's timers are the runtime's.
         let _inside = runtime.enter();
-        transport::plain_client(&tls, TIMEOUT).map_err(|error| failed(&error))?
+        transport::plain_client(&tls, timeout).map_err(|error| failed(&error))?
     };
     let client = OnRuntime {
         client,
         runtime: runtime.clone(),
+        timeout,
         is_failing: AtomicBool::new(false),
     };
     let mut exporter = MetricExporter::builder()
@@ -89,7 +95,15 @@ pub(super) fn reader(
         exporter = exporter.with_endpoint(address(endpoint));
     }
     let exporter = exporter.build().map_err(|error| failed(&error))?;
-    Ok(PeriodicReader::builder(exporter).build())
+    // The library's thread has what the thread has that makes it.
+    let made = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            keep_for(Thread::Waiting);
+            PeriodicReader::builder(exporter).build()
+        });
+        reader.join()
+    });
+    made.map_err(|_panic| Error::Otlp("the thread that pushes did not start".to_owned()))
 }
 
 /// The address that is posted to.
@@ -106,6 +120,8 @@ fn address(endpoint: &str) -> String {
 struct OnRuntime {
     client: Client,
     runtime: Handle,
+    /// How long a request may take.
+    timeout: Duration,
     /// Whether the last push failed: only a change is told.
     is_failing: AtomicBool,
 }
@@ -126,10 +142,10 @@ impl OnRuntime {
 #[async_trait::async_trait]
 impl HttpClient for OnRuntime {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let client = self.client.clone();
+        let (client, timeout) = (self.client.clone(), self.timeout);
         let sent = self
             .runtime
-            .spawn(async move { send(&client, request).await });
+            .spawn(async move { send(&client, timeout, request).await });
         let answer = match sent.await {
             Ok(answer) => answer,
             Err(error) => Err(error.into()),
@@ -143,12 +159,27 @@ impl HttpClient for OnRuntime {
     }
 }
 
-async fn send(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+/// How long a request may take, by the usual variables, in milliseconds.
+fn timeout(variable: impl Fn(&str) -> Option<String>) -> Duration {
+    let names = [
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+    ];
+    let told = names.into_iter().find_map(variable);
+    let milliseconds = told.and_then(|it| it.trim().parse().ok());
+    milliseconds.map_or(TIMEOUT, Duration::from_millis)
+}
+
+async fn send(
+    client: &Client,
+    timeout: Duration,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, HttpError> {
     let (head, body) = request.into_parts();
     let mut response = client
         .request(head.method, head.uri.to_string())
         .headers(head.headers)
-        .timeout(TIMEOUT)
+        .timeout(timeout)
         .body(body)
         .send()
         .await?;
@@ -168,7 +199,26 @@ async fn send(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes
 
 #[cfg(test)]
 mod tests {
-    use super::{Otlp, address};
+    use std::time::Duration;
+
+    use super::{Otlp, TIMEOUT, address, timeout};
+
+    /// The variable of metrics goes before that of all; what is no number is nothing.
+    #[test]
+    fn timeouts() {
+        let one = |name: &'static str, value: &'static str| {
+            move |asked: &str| (asked == name).then(|| value.to_owned())
+        };
+        let of = |name, value| timeout(one(name, value));
+        assert_eq!(timeout(|_| None), TIMEOUT);
+        let name = "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT";
+        assert_eq!(of(name, "1500"), Duration::from_millis(1500));
+        assert_eq!(
+            of("OTEL_EXPORTER_OTLP_TIMEOUT", "30000"),
+            Duration::from_secs(30)
+        );
+        assert_eq!(of("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"), TIMEOUT);
+    }
 
     /// The address of a server, with or without the path.
     #[test]

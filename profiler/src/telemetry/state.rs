@@ -44,7 +44,8 @@ pub(super) fn is_well(health: &Health) -> Result<&'static str, String> {
     Ok("well")
 }
 
-/// Whether samples are taken: the programs are attached, and every process was looked at once.
+/// Whether samples are taken: the programs are attached, and every process was looked at or
+/// half a second has passed.
 pub(super) fn is_ready(health: &Health) -> Result<&'static str, String> {
     match health.phase() {
         Phase::Starting => Err("starting: the programs are not attached yet".to_owned()),
