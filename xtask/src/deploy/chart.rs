@@ -16,12 +16,13 @@ use crate::workspace::{Workspace, files_below};
 /// The name of the release in what is rendered: with that of the chart, all objects are called so.
 const RELEASE: &str = "spanprof";
 /// Minor versions of Kubernetes that the chart is for: those whose schemas there are.
-const MINORS: RangeInclusive<u8> = 25..=37;
+pub(super) const MINORS: RangeInclusive<u8> = 25..=37;
 /// The one for which the examples are rendered.
 const EXAMPLE: &str = "1.35";
 
 /// Values that must be refused, and a part of what is said then.
-const REFUSED: [(&[&str], &str); 14] = [
+const REFUSED: [(&[&str], &str); 15] = [
+    (&["listen.address=127.0.0.1"], "of the pod alone"),
     (&["imagee.tag=1"], "imagee"),
     (&["image.tagg=1"], "tagg"),
     (&["config.frequencyy=49"], "frequencyy"),

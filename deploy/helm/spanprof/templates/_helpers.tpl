@@ -113,4 +113,7 @@ basic_auth_user = {{ toJson . }}
 {{- if ne (empty .Values.secret.clientCertificateKey) (empty .Values.secret.clientKeyKey) -}}
 {{- fail "secret.clientCertificateKey and secret.clientKeyKey go together: one of them is missing" -}}
 {{- end -}}
+{{- if and (regexMatch "^(127\\.|\\[?::1)" .Values.listen.address) (or (not .Values.probes.exec) .Values.podMonitor.enabled) -}}
+{{- fail "listen.address is of the pod alone: neither the kubelet's probes nor Prometheus reach it; set probes.exec, and leave podMonitor off" -}}
+{{- end -}}
 {{- end -}}
