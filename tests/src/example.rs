@@ -226,7 +226,10 @@ fn address(line: &str) -> Result<String, String> {
 }
 
 /// A port that nobody listens on now.
-fn free_port() -> Result<u16, String> {
+///
+/// # Errors
+/// If there is none.
+pub fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let address = listener.and_then(|listener| listener.local_addr());
     address

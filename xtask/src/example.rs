@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use launcher::interpreter;
 
 use crate::build;
-use crate::collector;
+use crate::golang;
 use crate::progress::Progress;
 use crate::python::{Environment, Pip};
 use crate::workspace::Workspace;
@@ -35,7 +35,7 @@ pub fn prepare() -> Result<Prepared> {
     let pip = Pip::ensure(&workspace)?;
     let python = services(&workspace, &pip)?;
     progress.part("the Collector: two minutes at first");
-    let collector = collector::ensure(&workspace, &pip)?;
+    let collector = golang::program(&workspace, &pip, "collector")?;
     progress.part("compiling the agent: about a minute at first");
     let agent = build::agent(&workspace, build::QUICK)?;
     progress.part("running the example");

@@ -15,11 +15,11 @@
 pub mod build;
 mod ci;
 mod codegen;
-mod collector;
 pub mod command;
 mod demo;
 mod deploy;
 pub mod example;
+mod golang;
 mod layers;
 mod lint;
 pub mod once;

@@ -9,7 +9,7 @@
     reason = "a test cannot go on without its manifest"
 )]
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use serde_json::{Value, json};
 
@@ -84,6 +84,15 @@ impl Manifest {
     #[must_use]
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.container_mut()["args"] = json!(arguments);
+        self
+    }
+
+    /// The same with a secret of the namespace.
+    #[must_use]
+    pub fn with_secret(mut self, name: &str, texts: &[(&str, &str)]) -> Self {
+        let texts: BTreeMap<_, _> = texts.iter().copied().collect();
+        self.0
+            .push(json!({"kind": "Secret", "metadata": {"name": name}, "stringData": texts}));
         self
     }
 

@@ -8,7 +8,8 @@
 )]
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -302,7 +303,12 @@ fn make_volume(volume: &Value, manifest: &Manifest, node: &Node<'_>) -> PathBuf 
         .join(name.as_str().expect("a name"));
     fs::create_dir_all(&folder).expect("a folder can be made");
     let (empty, settings) = (fields.take("emptyDir"), fields.take("configMap"));
+    let secret = fields.take("secret");
     fields.done();
+    if !secret.is_null() {
+        write_secret(&secret, manifest, &folder);
+        return folder;
+    }
     if !empty.is_null() {
         let mut empty = Fields::of("emptyDir", &empty);
         // Where it is and how much fits is no matter of rights.
@@ -318,6 +324,26 @@ fn make_volume(volume: &Value, manifest: &Manifest, node: &Node<'_>) -> PathBuf 
         fs::write(folder.join(file), text.as_str().expect("text")).expect("it can be written");
     }
     folder
+}
+
+/// The keys of a secret that a volume asks for, as files.
+fn write_secret(volume: &Value, manifest: &Manifest, folder: &Path) {
+    let mut source = Fields::of("a secret", volume);
+    let (name, items) = (source.take("secretName"), source.take("items"));
+    // Octal, to Kubernetes' YAML; not so to every reader.
+    let mode = source.take("defaultMode").to_string();
+    let mode = u32::from_str_radix(mode.trim_matches('"'), 8).expect("a mode");
+    source.done();
+    let object = manifest.object("Secret", name.as_str().expect("a name"));
+    for item in list(&items) {
+        let mut item = Fields::of("a key of a secret", &item);
+        let (key, path) = (item.take("key"), item.take("path"));
+        item.done();
+        let text = &object["stringData"][key.as_str().expect("a key")];
+        let path = folder.join(path.as_str().expect("a path"));
+        fs::write(&path, text.as_str().expect("text")).expect("it can be written");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("it can be closed");
+    }
 }
 
 #[cfg(test)]

@@ -98,7 +98,12 @@ impl PretendPyroscope {
         Self::run(address, storage, None)
     }
 
-    /// The same over TLS; who keeps the other half of `tls` can replace its certificates and see handshakes.
+    /// The same over TLS.
+    pub fn at_with_tls(address: &str, storage: Storage, tls: Arc<TlsServer>) -> Self {
+        Self::run(address, storage, Some(tls))
+    }
+
+    /// One on the loopback, over TLS; who keeps the other half of `tls` can replace its certificates and see handshakes.
     pub fn with_tls(storage: Storage, tls: Arc<TlsServer>) -> Self {
         Self::run(LOOPBACK, storage, Some(tls))
     }

@@ -1,15 +1,17 @@
 //! The rendered `DaemonSet` as it stands, started by runc with its own rights, network and root: the agent in it
 //! attributes spans of a process in another container, and is replaced as on a rolling update.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, sync::Arc, thread, time::Duration};
 
 use profiler::time::monotonic_now;
 use tests::{
+    certificates::Authority,
     container::{Container, has_runc},
     matrix::{Cell, cell},
     pod::{Manifest, NODE, Network, Pod, answers},
     pretend_pyroscope::{PretendPyroscope, Storage, StoredProfile},
     process::eventually,
+    tls::TlsServer,
 };
 
 /// What the workload calls its span.
@@ -173,6 +175,62 @@ fn probes_of_the_pod() {
     assert!(Pod::passes(&manifest, "livenessProbe"));
     drop(pod);
     assert!(!Pod::passes(&manifest, "livenessProbe"));
+}
+
+/// Over TLS, by the secret that the chart mounts: the authority to trust, and the certificate that the agent shows.
+#[test]
+fn https_by_a_secret() {
+    let Some((cell, network)) = prepare() else {
+        return;
+    };
+    let authority = Authority::new("of the cluster");
+    let tls = TlsServer::new(&authority.server(&["pyroscope"]), Some(&authority.pem()));
+    let address = Network::host(4040);
+    let server = PretendPyroscope::at_with_tls(&address, Storage::V2, Arc::clone(&tls));
+    let client = authority.client("spanprof");
+    let texts = [
+        ("ca.crt", &*authority.pem()),
+        ("tls.crt", &client.chain),
+        ("tls.key", &client.key),
+    ];
+    let manifest = Manifest::example("client-certificate")
+        .with_secret("spanprof-client", &texts)
+        .with_variable("SPANPROF_PYROSCOPE_URL", "https://pyroscope:4040")
+        .with_variable("SPANPROF_UPLOAD_INTERVAL", "1s");
+    let container = busy(&cell);
+    let pod = Pod::start(&manifest, &network);
+    eventually("a second in spans over TLS", || {
+        (in_spans(&server, &container) > Duration::from_secs(1)).then_some(())
+    });
+    assert!(
+        tls.handshakes()
+            .iter()
+            .all(|it| it.client_certificate.is_some())
+    );
+    let ended = pod.stop();
+    assert!(ended.status.success(), "{ended:#?}");
+}
+
+/// The image has no certificates of a system: it trusts the list that is compiled in, and so not a stranger's.
+#[test]
+fn https_by_the_images_own_trust() {
+    let Some((cell, network)) = prepare() else {
+        return;
+    };
+    let authority = Authority::new("a stranger");
+    let tls = TlsServer::new(&authority.server(&["pyroscope"]), None);
+    let address = Network::host(4040);
+    let server = PretendPyroscope::at_with_tls(&address, Storage::V2, Arc::clone(&tls));
+    let manifest = manifest().with_variable("SPANPROF_PYROSCOPE_URL", "https://pyroscope:4040");
+    let _container = busy(&cell);
+    let pod = Pod::start(&manifest, &network);
+    pod.running.stderr.wait_for("Mozilla");
+    eventually("a handshake that fails", || {
+        (!tls.failures().is_empty()).then_some(())
+    });
+    pod.stop();
+    assert!(tls.handshakes().is_empty());
+    assert_eq!(server.requests(), 0);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "mebibytes")]

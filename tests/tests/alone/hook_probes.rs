@@ -114,7 +114,7 @@ fn record_by(python: &Python, starter: &[&str], route: &str, called: &str) {
     assert_eq!(facts["probed"], true);
     assert_eq!(recorded.count("spans_started"), 300);
     assert_eq!(recorded.count("spans_ended"), 300);
-    assert_eq!(recorded.count("probes_failed"), 0);
+    assert_eq!(recorded.count("span_probes_failed"), 0);
     roots_are_right(&recorded.profile, &facts);
 }
 
@@ -150,7 +150,7 @@ fn no_route() {
         let said = &recorded.ended.stderr;
         let reason = "tracefs uprobes: tracefs is not mounted";
         assert_eq!(said.matches(reason).count(), 1, "{said}");
-        assert_eq!(recorded.count("probes_failed"), 1);
+        assert_eq!(recorded.count("span_probes_failed"), 1);
         assert!(recorded.profile.samples() > 50);
     });
 }

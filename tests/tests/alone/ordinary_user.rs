@@ -110,7 +110,7 @@ fn with_six_capabilities() {
         assert!(said.contains(&format!("are put on by {route}")), "{said}");
         assert!(!said.contains("is missing"), "{said}");
         assert_eq!(facts["probed"], true);
-        assert_eq!(agent::counted(&ended.stderr, "probes_failed"), 0);
+        assert_eq!(agent::counted(&ended.stderr, "span_probes_failed"), 0);
         assert!(agent::counted(&ended.stderr, "spans_started") >= 300);
         let samples = samples(&server, "odd");
         let in_child = samples

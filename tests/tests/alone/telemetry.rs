@@ -23,7 +23,7 @@ use prost::Message as _;
 use serde_json::Value;
 use tests::{
     agent::{self, Agent},
-    http,
+    example, http,
     pretend_pyroscope::PretendPyroscope,
     process::{Running, Signal, eventually},
     python::{Python, with_newest},
@@ -417,6 +417,57 @@ fn otlp() {
         drop(listener);
         agent.wait_for("metrics cannot be pushed");
         agent.stop();
+    });
+}
+
+/// What a Collector does with the metrics that come in: it prints them.
+const PRINTING: &str = "\
+receivers: {otlp: {protocols: {http: {endpoint: '${env:OTLP_ENDPOINT}'}}}}
+exporters: {debug: {verbosity: detailed}}
+service:
+  pipelines: {metrics: {receivers: [otlp], exporters: [debug]}}
+  telemetry: {metrics: {level: none}}
+";
+
+/// A real Collector takes what is pushed, and understands it.
+#[test]
+fn real_collector() {
+    let Some(program) = env::var_os("SPANPROF_COLLECTOR") else {
+        tests::skip("SPANPROF_COLLECTOR names no Collector: run `cargo xtask test`");
+        return;
+    };
+    with_newest(|python| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("collector.yaml");
+        fs::write(&config, PRINTING).unwrap();
+        let address = format!("127.0.0.1:{}", example::free_port().unwrap());
+        let mut collector = Command::new(&program);
+        collector
+            .arg("--config")
+            .arg(&config)
+            .env("OTLP_ENDPOINT", &address);
+        let collector = Running::start(&mut collector);
+        collector.stderr.wait_for("Everything is ready");
+        let server = PretendPyroscope::start();
+        let mut command = agent::command(&["--pyroscope-url", &server.url()]);
+        command
+            .args(["--telemetry-otlp-endpoint", &format!("http://{address}")])
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "500");
+        let agent = Agent::run(server, &mut command);
+        run(python);
+        for line in [
+            "-> service.name: Str(spanprof)",
+            "-> Name: spanprof.samples_attributed",
+            "-> Unit: {sample}",
+            "-> IsMonotonic: true",
+            "-> AggregationTemporality: Cumulative",
+            "-> reason: Str(no_span)",
+        ] {
+            collector.stderr.wait_for(line);
+        }
+        agent.stop();
+        let said = collector.stderr.so_far();
+        assert!(!said.contains("error"), "{said}");
     });
 }
 

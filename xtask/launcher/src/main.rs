@@ -175,7 +175,7 @@ fn is_ours_alone(name: &str) -> bool {
         "OUT_DIR",
     ];
     // The agent's own options; the others are xtask's, and the tests'.
-    const KEPT: [&str; 7] = [
+    const KEPT: [&str; 8] = [
         "SPANPROF_CACHE",
         "SPANPROF_COMMIT",
         "SPANPROF_PYTHONS",
@@ -183,6 +183,7 @@ fn is_ours_alone(name: &str) -> bool {
         "SPANPROF_BLESS",
         "SPANPROF_FULL_COUNT",
         "SPANPROF_REAL_PYROSCOPE",
+        "SPANPROF_IMAGE",
     ];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         || NAMES.contains(&name)

@@ -1,6 +1,7 @@
 //! What `deploy/` holds, checked without a cluster and without a systemd that runs.
 
 mod chart;
+mod example;
 mod generated;
 mod kustomize;
 mod readme;
@@ -40,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Fails if something in `deploy/` is wrong, or not what it is made of; tells all that is.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let tools = Tools::ensure(workspace)?;
-    let checks: [(&str, &dyn Fn() -> Result<()>); 6] = [
+    let checks: [(&str, &dyn Fn() -> Result<()>); 8] = [
         ("values and their schema", &|| {
             chart::documented(workspace, &tools)
         }),
@@ -56,6 +57,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
                 .try_for_each(Generated::check)
         }),
         ("kustomize", &|| kustomize::check(workspace, &tools)),
+        ("the example in Kubernetes", &|| {
+            example::manifests(workspace, &tools)
+        }),
+        ("the example in Docker", &|| example::compose(workspace)),
         ("the unit of systemd", &|| unit::check(workspace)),
     ];
     let mut failed = Vec::new();

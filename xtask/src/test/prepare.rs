@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use launcher::interpreter;
 
 use super::lacking;
-use crate::collector;
 use crate::command;
 use crate::example;
+use crate::golang;
 use crate::python::{self, Environment, Pip};
 use crate::pythons;
 use crate::summary::Summary;
@@ -157,7 +157,7 @@ impl Pythons {
             releases: list(&releases.collect()),
             peers,
             example: example::services(workspace, &self.pip)?,
-            collector: collector::ensure(workspace, &self.pip)?,
+            collector: golang::program(workspace, &self.pip, "collector")?,
             matrix: pythons::write_matrix(workspace, &cells.all)?,
             prometheus: prometheus.unwrap_or_default(),
             left_out,

@@ -1,5 +1,5 @@
-//! A real OpenTelemetry Collector, built from `tests/collector`: there are no binaries of it in the registries that
-//! every machine reaches, but its modules are in Go's.
+//! Programs in Go that are built here, from a folder of `tests`: what they are made of is in the registry of Go's
+//! modules, and no binaries of it are in the registries that every machine reaches.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,14 +13,14 @@ use crate::once::{once, stamp};
 use crate::python::{Environment, Pip};
 use crate::workspace::Workspace;
 
-/// The program, built if it is missing or its sources have changed.
+/// The program of `tests/NAME`, built if it is missing or its sources have changed.
 ///
 /// # Errors
-/// Go can neither be found nor installed, or the Collector does not build.
-pub(crate) fn ensure(workspace: &Workspace, pip: &Pip) -> Result<PathBuf> {
-    let sources = workspace.root.join("tests/collector");
-    let folder = workspace.target.join("collector");
-    let program = folder.join("collector");
+/// Go cannot be installed, or the program does not build.
+pub(crate) fn program(workspace: &Workspace, pip: &Pip, name: &str) -> Result<PathBuf> {
+    let sources = workspace.root.join("tests").join(name);
+    let folder = workspace.target.join(name);
+    let program = folder.join(name);
     let go = go(workspace, pip)?;
     let read = |name: &str| {
         let path = sources.join(name);
@@ -29,7 +29,7 @@ pub(crate) fn ensure(workspace: &Workspace, pip: &Pip) -> Result<PathBuf> {
     let version = command::probe(Command::new(&go).arg("version"));
     let stamp = stamp((read("main.go")?, read("go.mod")?, read("go.sum")?, version));
     once(&folder, &stamp, |folder| {
-        say(&format!("building the Collector in {}", folder.display()));
+        say(&format!("building {}", program.display()));
         fs::create_dir_all(folder)
             .with_context(|| format!("failed to create {}", folder.display()))?;
         let mut build = Command::new(&go);
@@ -41,10 +41,14 @@ pub(crate) fn ensure(workspace: &Workspace, pip: &Pip) -> Result<PathBuf> {
             .env("CGO_ENABLED", "0")
             .env("GOTOOLCHAIN", "local")
             .env("GOFLAGS", "-mod=readonly");
-        command::run(&mut build).context("go could not build the Collector: it says why above; this machine needs the network for it once")
+        command::run(&mut build).context(NETWORK)
     })?;
     Ok(program)
 }
+
+/// What a failed build mostly lacks.
+const NETWORK: &str = "go could not build what is needed: it says why above; \
+    this machine needs the network for it once";
 
 /// Go, in the release that the tests have `go tool pprof` from.
 fn go(workspace: &Workspace, pip: &Pip) -> Result<PathBuf> {
