@@ -330,9 +330,15 @@ fn make_volume(volume: &Value, manifest: &Manifest, node: &Node<'_>) -> PathBuf 
 fn write_secret(volume: &Value, manifest: &Manifest, folder: &Path) {
     let mut source = Fields::of("a secret", volume);
     let (name, items) = (source.take("secretName"), source.take("items"));
-    // Octal, to Kubernetes' YAML; not so to every reader.
-    let mode = source.take("defaultMode").to_string();
-    let mode = u32::from_str_radix(mode.trim_matches('"'), 8).expect("a mode");
+    let mode = source.take("defaultMode");
+    // Kubernetes' YAML takes a number with a leading zero for octal, ours for one with a fraction.
+    let octal = |digits: &str| u32::from_str_radix(digits, 8).ok();
+    let mode = match &mode {
+        Value::String(text) => octal(text.trim_start_matches("0o")),
+        Value::Number(number) if number.is_f64() => octal(&format!("{number}").replace(".0", "")),
+        number => number.as_u64().and_then(|mode| mode.try_into().ok()),
+    };
+    let mode = mode.unwrap_or_else(|| panic!("no mode: {volume}"));
     source.done();
     let object = manifest.object("Secret", name.as_str().expect("a name"));
     for item in list(&items) {
