@@ -1,6 +1,6 @@
 //! What the control plane asks of the kernel side, done through aya.
 
-use std::{collections::HashMap as Table, io::ErrorKind, path::Path};
+use std::{collections::HashMap as Table, io::ErrorKind, os::fd::BorrowedFd};
 
 use aya::{
     Ebpf,
@@ -193,7 +193,7 @@ impl Control for KernelControl {
 
     fn attach_span_probes(
         &mut self,
-        file: &Path,
+        file: BorrowedFd<'_>,
         sites: &SpanProbeSites,
     ) -> Result<SpanProbes, ControlError> {
         if sites.on_long_nops && self.calls_crash_children {
@@ -202,10 +202,7 @@ impl Control for KernelControl {
         let attached = self
             .probes
             .attach(&mut self.ebpf, file, sites)
-            .map_err(|reason| ControlError::Probe {
-                file: file.display().to_string(),
-                reason,
-            })?;
+            .map_err(ControlError::Probe)?;
         let probes = SpanProbes(self.next_probes);
         self.next_probes += 1;
         self.attached.insert(probes, attached);

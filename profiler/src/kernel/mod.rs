@@ -14,7 +14,7 @@ mod ring;
 mod support;
 mod usage;
 
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 
 use profiler_common::{
     context::SpanRecipe,
@@ -65,10 +65,11 @@ pub trait Control: Send {
     fn remove_process(&mut self, pid: Pid) -> Result<(), ControlError>;
 
     /// Puts the span programs on the probe sites of one file, for every process that maps it now
-    /// or later, until the file's probes are detached or the agent ends.
+    /// or later, until the file's probes are detached or the agent ends. The file is told by the descriptor that the
+    /// sites were read from: where a path leads is up to others, and sites of one file are anything in another.
     fn attach_span_probes(
         &mut self,
-        file: &Path,
+        file: BorrowedFd<'_>,
         sites: &SpanProbeSites,
     ) -> Result<SpanProbes, ControlError>;
 
@@ -120,13 +121,8 @@ pub enum ControlError {
         reason: String,
     },
     /// A probe could not be attached.
-    #[error("cannot attach the span probes of {file}: {reason}")]
-    Probe {
-        /// The file.
-        file: String,
-        /// What the kernel said of each way.
-        reason: NoRoute,
-    },
+    #[error("cannot attach the span probes: {0}")]
+    Probe(NoRoute),
     /// The sites are 5-byte nops, and the kernel makes calls of those ([`Support::calls_crash_children`]).
     #[error(
         "its probes would crash forked children on this kernel: upgrade the Python package `spanprof`"
@@ -175,7 +171,7 @@ impl Control for NoKernel {
 
     fn attach_span_probes(
         &mut self,
-        _file: &Path,
+        _file: BorrowedFd<'_>,
         _sites: &SpanProbeSites,
     ) -> Result<SpanProbes, ControlError> {
         Ok(SpanProbes(0))

@@ -112,7 +112,7 @@ impl NativeFrames {
 
 impl Symbols {
     fn open(pid: Pid, mapping: &Mapping) -> Self {
-        let file = mappings::open(pid, mapping).ok().map(|(_path, file)| file);
+        let file = mappings::open(pid, mapping).ok();
         let path = file
             .as_ref()
             .map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()));

@@ -5,7 +5,7 @@ use std::{
     io,
     ops::Range,
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::Path,
@@ -109,6 +109,12 @@ impl OpenFile {
             position: 0,
             left: MAX_READ,
         })
+    }
+}
+
+impl AsFd for OpenFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -1,10 +1,10 @@
 //! What files of targets hold, looked at once per state of each file.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Mapping,
-    elf::{Elf, FileState},
+    elf::{Elf, FileState, OpenFile},
     mappings, probe,
     probe::Hook,
     python::detect::{Detection, detect},
@@ -30,19 +30,13 @@ pub struct Files {
 }
 
 impl Files {
-    /// The facts of the file of a mapping, with a path to open it by and its state; `None` where
-    /// the file cannot be opened.
-    pub fn facts(
-        &mut self,
-        pid: Pid,
-        mapping: &Mapping,
-    ) -> Option<(Arc<FileFacts>, PathBuf, FileState)> {
-        let (path, file) = mappings::open(pid, mapping).ok()?;
-        let state = file.state;
-        if let Some(facts) = self.known.get(&state) {
-            return Some((facts.clone(), path, state));
+    /// The facts of the file of a mapping, with the file that they are of; `None` where it cannot be opened.
+    pub fn facts(&mut self, pid: Pid, mapping: &Mapping) -> Option<(Arc<FileFacts>, OpenFile)> {
+        let file = mappings::open(pid, mapping).ok()?;
+        if let Some(facts) = self.known.get(&file.state) {
+            return Some((facts.clone(), file));
         }
-        let data = file.data();
+        let data = file.another().ok()?.data();
         let facts = Elf::parse(&data).map_or(
             FileFacts {
                 python: Detection::NotPython,
@@ -57,7 +51,7 @@ impl Files {
         if self.known.len() >= MAX_FILES {
             self.known.clear();
         }
-        self.known.insert(state, facts.clone());
-        Some((facts, path, state))
+        self.known.insert(file.state, facts.clone());
+        Some((facts, file))
     }
 }

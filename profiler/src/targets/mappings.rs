@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -57,19 +57,19 @@ fn parse_line(line: &str) -> Option<Mapping> {
 }
 
 /// Opens the file of a mapping in the process's own view of the file system, never by its bare
-/// path: `map_files` leads to the very file even when it was deleted or replaced.
-pub fn open(pid: Pid, mapping: &Mapping) -> Result<(PathBuf, OpenFile), ElfError> {
-    let by_mapping = PathBuf::from(format!(
+/// path: `map_files` leads to the very file even when it was deleted or replaced. What is learned of the file
+/// holds for this descriptor alone: the same path may lead to another file a moment later.
+pub fn open(pid: Pid, mapping: &Mapping) -> Result<OpenFile, ElfError> {
+    let by_mapping = format!(
         "/proc/{pid}/map_files/{:x}-{:x}",
         mapping.addresses.start, mapping.addresses.end
-    ));
-    match OpenFile::open(&by_mapping) {
-        Ok(file) => Ok((by_mapping, file)),
+    );
+    match OpenFile::open(Path::new(&by_mapping)) {
         Err(_) if mapping.path.starts_with('/') => {
-            let by_root = PathBuf::from(format!("/proc/{pid}/root{}", mapping.path));
-            OpenFile::open(&by_root).map(|file| (by_root, file))
+            let by_root = format!("/proc/{pid}/root{}", mapping.path);
+            OpenFile::open(Path::new(&by_root))
         }
-        Err(error) => Err(error),
+        opened => opened,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The registry over real processes, with a control that records; files that lie.
 
 use std::{
+    fs::File,
     io::{BufRead as _, BufReader, Write as _},
+    os::{fd::BorrowedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -35,7 +37,8 @@ enum Call {
     Layout(u32),
     Process(Pid, Process),
     Remove(Pid),
-    Attach(SpanProbeSites),
+    /// To the file of this inode.
+    Attach(u64, SpanProbeSites),
     Detach(SpanProbes),
     ForgetSpans(bool),
 }
@@ -98,10 +101,12 @@ impl Control for Recorder {
     }
     fn attach_span_probes(
         &mut self,
-        _: &Path,
+        file: BorrowedFd<'_>,
         sites: &SpanProbeSites,
     ) -> Result<SpanProbes, ControlError> {
-        self.push(Call::Attach(sites.clone()));
+        let file = File::from(file.try_clone_to_owned().unwrap());
+        let inode = file.metadata().unwrap().ino();
+        self.push(Call::Attach(inode, sites.clone()));
         Ok(SpanProbes(7))
     }
 
@@ -367,6 +372,14 @@ fn hook(version: &str, nop: &str, arguments: &str) -> Hook {
 
 /// The same with more symbols in its data: `,name`.
 fn hook_with(version: &str, nop: &str, arguments: &str, more: &str) -> Hook {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("hook.so");
+    compile_hook(&library, version, nop, arguments, more);
+    let data = OpenFile::open(&library).unwrap().data();
+    probe::find(&Elf::parse(&data).unwrap())
+}
+
+fn compile_hook(library: &Path, version: &str, nop: &str, arguments: &str, more: &str) {
     let note = |name: &str, site: &str, arguments: &str| {
         format!(
             ".balign 4\n.4byte 8,9f-8f,3\n.asciz \"stapsdt\"\n8: .8byte {site}\n.8byte base\n\
@@ -382,17 +395,43 @@ fn hook_with(version: &str, nop: &str, arguments: &str, more: &str) -> Hook {
         note("span_start", "one", arguments),
         note("span_end", "two", "8@%rdi 8@%rsi 8@%rdx"),
     );
-    let folder = tempfile::tempdir().unwrap();
-    let (source, library) = (folder.path().join("hook.s"), folder.path().join("hook.so"));
+    let source = library.with_extension("s");
     std::fs::write(&source, text).unwrap();
     let mut compiler = Command::new("cc");
     compiler
         .args(["-shared", "-nostdlib", "-o"])
-        .arg(&library)
+        .arg(library)
         .arg(&source);
     assert!(compiler.status().unwrap().success());
-    let data = OpenFile::open(&library).unwrap().data();
-    probe::find(&Elf::parse(&data).unwrap())
+}
+
+/// Arguments of `span_start` as the ABI has them.
+const START: &str = "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13";
+
+/// Probes are put on the very file that a process has mapped, though its path leads to another by now.
+#[test]
+fn probes_are_put_on_the_file_that_was_read() {
+    let python = interpreters().pop().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("hook.so");
+    compile_hook(&library, "spanprof_abi_v1", "nop", START, "");
+    let mapped = std::fs::metadata(&library).unwrap().ino();
+    let script = format!(
+        "import ctypes, sys; kept = ctypes.CDLL({library:?}); print(1, flush=True); sys.stdin.read()"
+    );
+    let child = Spawned::running(&python, &script);
+    let (mut targets, recorder) = targets(only(vec![child.pid()]));
+    targets.scan();
+    let other = folder.path().join("other.so");
+    compile_hook(&other, "spanprof_abi_v1", "nop;nop", START, "");
+    std::fs::rename(&other, &library).unwrap();
+    targets.update_probes(BootNanos::now());
+    let calls = recorder.0.lock().unwrap();
+    let attached = calls.iter().filter_map(|call| match call {
+        Call::Attach(inode, _) => Some(*inode),
+        _ => None,
+    });
+    assert_eq!(attached.collect::<Vec<_>>(), [mapped]);
 }
 
 /// A hook of this ABI is found; another version, other arguments and a slow site are refused.
@@ -400,7 +439,6 @@ fn hook_with(version: &str, nop: &str, arguments: &str, more: &str) -> Hook {
 fn hooks_are_told_apart() {
     const NOP: &str = "nop";
     const LONG_NOP: &str = ".byte 0x0f,0x1f,0x44,0,0";
-    const START: &str = "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13";
     let present = |more: &str| match hook_with("spanprof_abi_v1", NOP, START, more) {
         Hook::Present(facts) => facts,
         other => panic!("{other:?}"),

@@ -127,7 +127,7 @@ fn find(pid: Pid) -> (PythonLayout, Placed) {
     let mappings = mappings::read(pid).unwrap();
     let files = mappings.iter().filter(|mapping| mapping.file.inode != 0);
     let mut found = files.filter_map(|mapping| {
-        let data = mappings::open(pid, mapping).unwrap().1.data();
+        let data = mappings::open(pid, mapping).unwrap().data();
         match detect(&Elf::parse(&data).unwrap()) {
             Detection::Found(facts) => Some((facts.layout, place(&facts, mapping).unwrap())),
             Detection::NotPython | Detection::Unsupported(_) => None,

@@ -47,7 +47,7 @@ fn check(command: &mut Command, who: &str, what: &str) {
     let mut files = mappings.iter().filter(|mapping| mapping.file.inode != 0);
     let (facts, placed) = files
         .find_map(|mapping| {
-            let (_, file) = mappings::open(process.pid, mapping).ok()?;
+            let file = mappings::open(process.pid, mapping).ok()?;
             let data = file.data();
             let elf = Elf::parse(&data).ok()?;
             let Detection::Found(facts) = detect(&elf) else {

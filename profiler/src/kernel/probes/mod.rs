@@ -10,8 +10,8 @@ use std::{
     fmt,
     io::Write as _,
     iter,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
-    path::{Path, PathBuf},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    path::PathBuf,
 };
 
 use aya::{
@@ -146,7 +146,7 @@ impl Probes {
     pub(super) fn attach(
         &mut self,
         ebpf: &mut Ebpf,
-        file: &Path,
+        file: BorrowedFd<'_>,
         sites: &SpanProbeSites,
     ) -> Result<Attached, NoRoute> {
         let mut refused = Vec::new();
@@ -166,7 +166,7 @@ impl Probes {
 
     /// Which route works, tried on a file of our own that nobody executes.
     pub(super) fn find_route(&mut self, ebpf: &mut Ebpf) -> Result<Route, NoRoute> {
-        let (_file, path) = file_of_nops().map_err(|error| {
+        let (file, _path) = file_of_nops().map_err(|error| {
             let reason = format!("there is no file to try it on: {error}");
             NoRoute(vec![(Route::Multi, reason)])
         })?;
@@ -175,7 +175,7 @@ impl Probes {
             span_end: vec![1],
             on_long_nops: false,
         };
-        let attached = self.attach(ebpf, &path, &sites)?;
+        let attached = self.attach(ebpf, file.as_fd(), &sites)?;
         detach(ebpf, attached);
         // Whoever attached one has said which.
         Ok(self.worked.unwrap_or(Route::Multi))
@@ -198,7 +198,7 @@ impl Probes {
         &mut self,
         route: Route,
         ebpf: &mut Ebpf,
-        file: &Path,
+        file: BorrowedFd<'_>,
         sites: &SpanProbeSites,
     ) -> Result<Attached, String> {
         if route == Route::Multi && !self.has_multi() {
@@ -228,7 +228,7 @@ impl Probes {
         &mut self,
         ebpf: &mut Ebpf,
         program: &'static str,
-        file: &Path,
+        file: BorrowedFd<'_>,
         sites: &[u64],
         attached: &mut Attached,
     ) -> Result<(), Box<dyn Error>> {
@@ -298,12 +298,13 @@ fn uprobe<'a>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut UProb
 fn link(
     ebpf: &mut Ebpf,
     program: &'static str,
-    file: &Path,
+    file: BorrowedFd<'_>,
     sites: &[u64],
     attached: &mut Attached,
 ) -> Result<(), Box<dyn Error>> {
     let probe = uprobe(ebpf, program)?;
-    let id = probe.attach(sites.iter().copied(), file, UProbeScope::AllProcesses)?;
+    let path = path_of(file);
+    let id = probe.attach(sites.iter().copied(), path, UProbeScope::AllProcesses)?;
     attached.0.push(Link::Program { program, id });
     Ok(())
 }
@@ -333,13 +334,19 @@ fn os_error(error: &(dyn Error + 'static)) -> Option<Errno> {
         .find_map(Errno::from_io_error)
 }
 
+/// A path that leads to this very file as long as the descriptor is open: the kernel's ways to put on probes take
+/// nothing but paths, and follow them.
+fn path_of(file: BorrowedFd<'_>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
 /// A file in memory that is all nops, and a path to it.
 pub(super) fn file_of_nops() -> std::io::Result<(OwnedFd, PathBuf)> {
     let name = "spanprof-probe";
     // Where files in memory that may be executed are forbidden, others are not; older kernels do not know them.
     let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)
         .or_else(|_unknown| memfd_create(name, MemfdFlags::CLOEXEC))?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    let path = path_of(fd.as_fd());
     let mut file = std::fs::File::from(fd);
     file.write_all(&[0x90; 4096])?;
     Ok((file.into(), path))

@@ -2,7 +2,7 @@
 //! want `CAP_SYS_ADMIN` for perf's own. aya takes this way only before 4.17.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write as _},
     os::fd::{AsRawFd as _, BorrowedFd},
     path::{Path, PathBuf},
@@ -11,6 +11,7 @@ use std::{
 
 use perf_event::{Builder, Counter, events::Tracepoint};
 
+use super::path_of;
 use crate::kernel::support::first_cpu;
 
 /// Where tracefs is mounted: on its own, or below debugfs.
@@ -39,7 +40,7 @@ impl TraceProbe {
     /// Puts a program on a site of a file; `number` is another one for each event of this process.
     pub(super) fn put_on(
         program: BorrowedFd<'_>,
-        file: &Path,
+        file: BorrowedFd<'_>,
         site: u64,
         number: u64,
     ) -> io::Result<Self> {
@@ -47,13 +48,9 @@ impl TraceProbe {
         if number == 0 {
             remove_leftovers(&folder);
         }
-        // By its descriptor: the kernel takes no path with blanks.
-        let file = File::open(file)?;
         let name = format!("p{}_{number}", process::id());
-        let event = format!(
-            "p:{GROUP}/{name} /proc/self/fd/{}:{site:#x}",
-            file.as_raw_fd()
-        );
+        // The kernel follows the path when it makes the event, and keeps the file.
+        let event = format!("p:{GROUP}/{name} {}:{site:#x}", path_of(file).display());
         command(&folder, &event)?;
         let mut probe = Self {
             counter: None,

@@ -48,7 +48,7 @@ pub(crate) fn found(pid: Pid) -> (Arc<Facts>, Placed) {
         .iter()
         .filter(|mapping| mapping.file.inode != 0)
         .find_map(|mapping| {
-            let data = mappings::open(pid, mapping).unwrap().1.data();
+            let data = mappings::open(pid, mapping).unwrap().data();
             match detect(&Elf::parse(&data).unwrap()) {
                 Detection::Found(facts) => {
                     let placed = place(&facts, mapping).unwrap();

@@ -78,7 +78,7 @@ impl Targets {
     }
 
     fn examine_file(&mut self, known: &mut Known, mapping: &Mapping) {
-        let Some((facts, _, state)) = self.files.facts(known.target.process.pid, mapping) else {
+        let Some((facts, file)) = self.files.facts(known.target.process.pid, mapping) else {
             return;
         };
         if facts.python == Detection::NotPython && facts.hook == Hook::Absent {
@@ -96,9 +96,9 @@ impl Targets {
         match &facts.hook {
             Hook::Absent => return,
             Hook::Present(facts) => {
-                known.hook_file = Some(HookFile::new(state, mapping, facts));
+                known.hook_file = Some(HookFile::new(file.state, mapping, facts));
             }
-            Hook::Refused(reason) => self.refuse_hook(state, mapping, &reason.to_string()),
+            Hook::Refused(reason) => self.refuse_hook(file.state, mapping, &reason.to_string()),
         }
         known.hook = Some(facts.hook.clone());
     }

@@ -4,7 +4,7 @@
 //! readable context does not say better. So the probes of a file are on only while some process that
 //! maps it needs them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, os::fd::AsFd as _};
 
 use super::{Known, Targets};
 use crate::{
@@ -144,17 +144,17 @@ impl Targets {
         if self.hooks.refused.contains_key(&state) {
             return;
         }
-        // By a process that lives: the path goes through it.
-        let Some((facts, path, found)) = self.files.facts(pid, mapping) else {
+        // By a process that lives: it has the file.
+        let Some((facts, file)) = self.files.facts(pid, mapping) else {
             return;
         };
         let Hook::Present(facts) = &facts.hook else {
             return;
         };
-        if found != state {
+        if file.state != state {
             return;
         }
-        match self.control.attach_span_probes(&path, &facts.sites) {
+        match self.control.attach_span_probes(file.as_fd(), &facts.sites) {
             Ok(probes) => {
                 let attached = Attached { probes, idle: None };
                 self.hooks.attached.insert(state, attached);
