@@ -17,15 +17,16 @@ use crate::{
 
 /// Addresses kept ready.
 const MAX_ADDRESSES: usize = 16_384;
+/// How often reading the symbols may fail before it is given up. What fails for want of descriptors or memory works a
+/// moment later, and many addresses are asked for in that moment.
+const MAX_FAILURES: u32 = 256;
 
 /// The kernel's symbols.
 #[derive(Debug)]
 pub(super) struct KernelFrames {
     symbolizer: Symbolizer,
     source: Source<'static>,
-    /// Whether `/proc/kallsyms` has been read, for which a thread may need `CAP_SYSLOG`. It is not read again: a
-    /// module that is loaded later has no names.
-    has_read: bool,
+    reading: Reading,
     frames: LruCache<u64, Arc<Frame>>,
     mapping: Arc<MappedFile>,
     health: Health,
@@ -41,7 +42,7 @@ impl KernelFrames {
         Self {
             symbolizer: super::native::symbols_only(),
             source: Source::Kernel(kernel),
-            has_read: false,
+            reading: Reading::default(),
             frames: LruCache::new(NonZeroUsize::new(MAX_ADDRESSES).unwrap_or(NonZeroUsize::MIN)),
             mapping: Arc::new(MappedFile {
                 path: "[kernel]".into(),
@@ -56,10 +57,14 @@ impl KernelFrames {
         if let Some(ready) = self.frames.get(&address) {
             return Arc::clone(ready);
         }
-        let symbol = match self
+        let found = self
             .symbolizer
-            .symbolize_single(&self.source, Input::AbsAddr(address))
-        {
+            .symbolize_single(&self.source, Input::AbsAddr(address));
+        // By the thread that alone asks for them.
+        if self.reading.ends_with(found.is_ok()) {
+            give_up(CapabilitySet::SYSLOG);
+        }
+        let symbol = match found {
             Ok(Symbolized::Sym(symbol)) => Some(symbol.name.into_owned()),
             Ok(Symbolized::Unknown(_)) => None,
             Err(error) => {
@@ -67,11 +72,6 @@ impl KernelFrames {
                 None
             }
         };
-        // The symbols have been read, once for all, by the thread that alone asks for them.
-        if !self.has_read {
-            self.has_read = true;
-            give_up(CapabilitySet::SYSLOG);
-        }
         let name = symbol.unwrap_or_else(|| {
             self.health.count(Loss::KernelUnknown);
             // No address: it would give away the kernel's layout, and differ from boot to boot.
@@ -86,7 +86,47 @@ impl KernelFrames {
             start_line: 0,
             mapping: Arc::clone(&self.mapping),
         });
-        self.frames.put(address, Arc::clone(&frame));
+        // A name that could not be read yet is asked for again.
+        if self.reading.is_over {
+            self.frames.put(address, Arc::clone(&frame));
+        }
         frame
+    }
+}
+
+/// How far the reading of `/proc/kallsyms` is, for which a thread may need `CAP_SYSLOG`. It is read once: a module that
+/// is loaded later has no names.
+#[derive(Debug, Default)]
+struct Reading {
+    failures: u32,
+    /// It was read, or it failed too often.
+    is_over: bool,
+}
+
+impl Reading {
+    /// Takes over how a try went; whether the reading is over with it, and was not before.
+    fn ends_with(&mut self, is_read: bool) -> bool {
+        if self.is_over {
+            return false;
+        }
+        self.failures += u32::from(!is_read);
+        self.is_over = is_read || self.failures >= MAX_FAILURES;
+        self.is_over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_FAILURES, Reading};
+
+    /// The right to read symbols is kept over failures, not for ever, and given up once.
+    #[test]
+    fn reading_ends_with_a_success_or_many_failures() {
+        let mut reading = Reading::default();
+        let ends = [false, false, true, false, true].map(|is_read| reading.ends_with(is_read));
+        assert_eq!(ends, [false, false, true, false, false]);
+        let mut reading = Reading::default();
+        let ends = (0..2 * MAX_FAILURES).filter(|_| reading.ends_with(false));
+        assert_eq!(ends.collect::<Vec<_>>(), [MAX_FAILURES - 1]);
     }
 }
