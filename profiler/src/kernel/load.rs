@@ -195,7 +195,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
             error,
         })?;
     let mut probes = Probes::new(&settings.probe_routes);
-    probes.load(&mut ebpf)?;
+    probes.load(&mut ebpf);
     load_program::<PerfEvent>(&mut ebpf, sampling_program(), PerfEvent::load)?;
     if !has_loop() {
         load_second_half(&mut ebpf)?;

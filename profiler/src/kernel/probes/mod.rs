@@ -6,9 +6,10 @@
 mod tracefs;
 
 use std::{
+    collections::HashMap,
     error::Error,
     fmt,
-    io::Write as _,
+    io::{self, Write as _},
     iter,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
@@ -36,7 +37,7 @@ use super::{
 };
 
 /// A way to put a program on instructions of a file, for all processes that map it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Route {
     /// Links of the kind `uprobe_multi`, from Linux 6.6 on: `CAP_BPF` and `CAP_PERFMON`.
     Multi,
@@ -85,21 +86,67 @@ struct Programs {
 /// Why no route puts probes on a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", told(.0))]
-pub struct NoRoute(Vec<(Route, String)>);
+pub struct NoRoute(Vec<(Route, Reason)>);
 
-fn told(refused: &[(Route, String)]) -> String {
+impl NoRoute {
+    /// Nothing but this route was tried.
+    pub(crate) fn by(route: Route, error: &io::Error) -> Self {
+        Self(vec![(route, Reason::of(route, error))])
+    }
+
+    /// Whether one of the routes may work a moment later.
+    pub fn may_pass(&self) -> bool {
+        self.0.iter().any(|(_, reason)| reason.may_pass)
+    }
+}
+
+fn told(refused: &[(Route, Reason)]) -> String {
     let each = refused
         .iter()
         .map(|(route, reason)| format!("{route}: {reason}"));
     each.collect::<Vec<_>>().join("; ")
 }
 
+/// Why a route does not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reason {
+    words: String,
+    /// Whether it is want of something, such as memory or descriptors, and not a matter of rights or of the kernel.
+    may_pass: bool,
+}
+
+impl Reason {
+    /// What has kept a route from working, and what would help.
+    fn of(route: Route, error: &(dyn Error + 'static)) -> Self {
+        let number = os_error(error);
+        let lasts = [
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::INVAL,
+            Errno::OPNOTSUPP,
+            // What the verifier says of a program that is too much for it.
+            Errno::TOOBIG,
+        ];
+        Self {
+            words: in_words(route, &error_chain(error), number),
+            // What has no number the agent says itself, and will again.
+            may_pass: number.is_some_and(|number| !lasts.contains(&number)),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.words)
+    }
+}
+
 /// The span programs.
 #[derive(Debug)]
 pub(super) struct Probes {
     routes: Vec<Route>,
-    /// Why links of many probes are not tried again.
-    no_multi: Option<String>,
+    /// Routes that are not tried again: this kernel does not have them, or refuses their programs.
+    never: HashMap<Route, Reason>,
     /// The route that has worked last.
     worked: Option<Route>,
     /// Events made so far, each of which needs a name.
@@ -126,19 +173,25 @@ impl Probes {
     pub(super) fn new(routes: &[Route]) -> Self {
         Self {
             routes: routes.to_vec(),
-            no_multi: None,
+            never: HashMap::new(),
             worked: None,
             next_event: 0,
         }
     }
 
-    /// Loads the programs that are tried first, so that a kernel that refuses them does so at the start.
-    pub(super) fn load(&mut self, ebpf: &mut Ebpf) -> Result<(), LoadError> {
-        let mut routes = self.routes.clone().into_iter();
-        let first = routes.find(|route| *route != Route::Multi || self.has_multi());
-        match first {
-            Some(route) => load(ebpf, route),
-            None => Ok(()),
+    /// Loads the programs of the first route that the kernel takes, so that it is told at the start what it refuses.
+    /// Samples are taken without them, too.
+    pub(super) fn load(&mut self, ebpf: &mut Ebpf) {
+        for route in self.routes.clone() {
+            if self.ask_for(route).is_err() {
+                continue;
+            }
+            match self.load_programs(ebpf, route) {
+                Ok(()) => return,
+                Err(reason) => {
+                    tracing::warn!(%reason, "the span programs for {route} cannot be loaded");
+                }
+            }
         }
     }
 
@@ -168,7 +221,7 @@ impl Probes {
     pub(super) fn find_route(&mut self, ebpf: &mut Ebpf) -> Result<Route, NoRoute> {
         let (file, _path) = file_of_nops().map_err(|error| {
             let reason = format!("there is no file to try it on: {error}");
-            NoRoute(vec![(Route::Multi, reason)])
+            NoRoute::by(Route::Multi, &io::Error::new(error.kind(), reason))
         })?;
         let sites = SpanProbeSites {
             span_start: vec![0],
@@ -181,16 +234,39 @@ impl Probes {
         Ok(self.worked.unwrap_or(Route::Multi))
     }
 
-    /// Whether the kernel has links of many probes; where it has none, or does not let us ask, it is told why.
-    fn has_multi(&mut self) -> bool {
-        if self.no_multi.is_none() {
-            self.no_multi = match is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation) {
-                Ok(true) => None,
-                Ok(false) => Some("the kernel has none: Linux 6.6 and later do".to_owned()),
-                Err(error) => Some(error.to_string()),
-            };
+    /// Whether the kernel has a route, as far as it must be asked; only that it has none is a lasting answer.
+    fn ask_for(&mut self, route: Route) -> Result<(), Reason> {
+        if let Some(reason) = self.never.get(&route) {
+            return Err(reason.clone());
         }
-        self.no_multi.is_none()
+        if route != Route::Multi {
+            return Ok(());
+        }
+        match is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let reason = Reason {
+                    words: "the kernel has none: Linux 6.6 and later do".to_owned(),
+                    may_pass: false,
+                };
+                self.never.insert(route, reason.clone());
+                Err(reason)
+            }
+            Err(error) => Err(Reason::of(route, &error)),
+        }
+    }
+
+    /// Loads the programs of a route, unless they are; those that the kernel refuses are not shown to it again.
+    fn load_programs(&mut self, ebpf: &mut Ebpf, route: Route) -> Result<(), Reason> {
+        load(ebpf, route).map_err(|error| {
+            tracing::debug!("{}", error_chain(&error));
+            let mut reason = Reason::of(route, &error);
+            reason.words = shortened(&reason.words);
+            if !reason.may_pass {
+                self.never.insert(route, reason.clone());
+            }
+            reason
+        })
     }
 
     /// By one route; on an error nothing is on.
@@ -200,11 +276,9 @@ impl Probes {
         ebpf: &mut Ebpf,
         file: BorrowedFd<'_>,
         sites: &SpanProbeSites,
-    ) -> Result<Attached, String> {
-        if route == Route::Multi && !self.has_multi() {
-            return Err(self.no_multi.clone().unwrap_or_default());
-        }
-        load(ebpf, route).map_err(|error| error_chain(&error))?;
+    ) -> Result<Attached, Reason> {
+        self.ask_for(route)?;
+        self.load_programs(ebpf, route)?;
         let programs = route.programs();
         let mut attached = Attached(Vec::new());
         // Ends first: a start without its end would stay open for ever.
@@ -218,7 +292,7 @@ impl Probes {
             };
             if let Err(error) = done {
                 detach(ebpf, attached);
-                return Err(in_words(route, &*error));
+                return Err(Reason::of(route, &*error));
             }
         }
         Ok(attached)
@@ -309,10 +383,20 @@ fn link(
     Ok(())
 }
 
-/// What has kept a route from working, and what would help.
-fn in_words(route: Route, error: &(dyn Error + 'static)) -> String {
-    let said = error_chain(error);
-    let is_refused = matches!(os_error(error), Some(Errno::ACCESS | Errno::PERM));
+/// The verifier's words are as long as the program that it has followed; what it refuses stands at their end.
+fn shortened(words: &str) -> String {
+    const MOST: usize = 300;
+    let count = words.chars().count();
+    if count <= 2 * MOST {
+        return words.to_owned();
+    }
+    let (start, end) = (words.chars().take(MOST), words.chars().skip(count - MOST));
+    start.chain(" … ".chars()).chain(end).collect()
+}
+
+/// What was said, and what would help.
+fn in_words(route: Route, said: &str, number: Option<Errno>) -> String {
+    let is_refused = matches!(number, Some(Errno::ACCESS | Errno::PERM));
     match route {
         Route::Perf if is_refused => {
             format!(
@@ -322,7 +406,7 @@ fn in_words(route: Route, error: &(dyn Error + 'static)) -> String {
         Route::Tracefs if is_refused => {
             format!("{said}: they want tracefs mounted writable, and CAP_DAC_OVERRIDE or its owner")
         }
-        _ => said,
+        _ => said.to_owned(),
     }
 }
 
@@ -330,7 +414,7 @@ fn in_words(route: Route, error: &(dyn Error + 'static)) -> String {
 fn os_error(error: &(dyn Error + 'static)) -> Option<Errno> {
     let chain = iter::successors(Some(error), |error| (*error).source());
     chain
-        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
         .find_map(Errno::from_io_error)
 }
 
@@ -341,7 +425,7 @@ fn path_of(file: BorrowedFd<'_>) -> PathBuf {
 }
 
 /// A file in memory that is all nops, and a path to it.
-pub(super) fn file_of_nops() -> std::io::Result<(OwnedFd, PathBuf)> {
+pub(super) fn file_of_nops() -> io::Result<(OwnedFd, PathBuf)> {
     let name = "spanprof-probe";
     // Where files in memory that may be executed are forbidden, others are not; older kernels do not know them.
     let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)
@@ -350,4 +434,37 @@ pub(super) fn file_of_nops() -> std::io::Result<(OwnedFd, PathBuf)> {
     let mut file = std::fs::File::from(fd);
     file.write_all(&[0x90; 4096])?;
     Ok((file.into(), path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rustix::io::Errno;
+
+    use super::{NoRoute, Route, shortened};
+
+    /// Want of descriptors passes, want of a right does not, and one route that may work is enough.
+    #[test]
+    fn what_may_pass() {
+        let by = |errno: Errno| NoRoute::by(Route::Multi, &io::Error::from(errno));
+        assert!(by(Errno::MFILE).may_pass());
+        assert!(by(Errno::NOMEM).may_pass());
+        for lasts in [Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::OPNOTSUPP] {
+            assert!(!by(lasts).may_pass(), "{lasts}");
+        }
+        assert!(!NoRoute::by(Route::Tracefs, &io::Error::other("not mounted")).may_pass());
+        let both = [by(Errno::PERM).0, by(Errno::MFILE).0].concat();
+        assert!(NoRoute(both).may_pass());
+    }
+
+    /// Of a long story both ends are kept, whatever it is written in.
+    #[test]
+    fn long_words_are_shortened() {
+        assert_eq!(shortened("short"), "short");
+        let long = format!("é{}ü", "x".repeat(100_000));
+        let short = shortened(&long);
+        assert_eq!(short.chars().count(), 603);
+        assert!(short.starts_with('é') && short.ends_with('ü'));
+    }
 }
