@@ -15,6 +15,7 @@ use profiler_common::{
     walk::code_version,
 };
 use proptest::prelude::{any, proptest};
+use rustix::io::Errno;
 
 use super::{
     FileId, Scope, Targets,
@@ -26,9 +27,9 @@ use super::{
 };
 use crate::{
     events::{ProcessChange, ProcessNotice, Resource},
-    health::Health,
+    health::{Health, Loss},
     id::Pid,
-    kernel::{Control, ControlError, InterpreterId, SpanProbeSites, SpanProbes},
+    kernel::{Control, ControlError, InterpreterId, NoRoute, Route, SpanProbeSites, SpanProbes},
     time::BootNanos,
 };
 
@@ -43,12 +44,23 @@ enum Call {
     ForgetSpans(bool),
 }
 
+/// Calls, and why the next probes are refused, if they are.
 #[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<Call>>>);
+struct Recorder(Arc<Mutex<Vec<Call>>>, Arc<Mutex<Option<Errno>>>);
 
 impl Recorder {
     fn push(&self, call: Call) {
         self.0.lock().unwrap().push(call);
+    }
+
+    /// Inodes of the files that were to get probes.
+    fn attached(&self) -> Vec<u64> {
+        let calls = self.0.lock().unwrap();
+        let inode = |call: &Call| match call {
+            Call::Attach(inode, _) => Some(*inode),
+            _ => None,
+        };
+        calls.iter().filter_map(inode).collect()
     }
 
     /// The last entry set for a process, unless it was removed since.
@@ -107,6 +119,10 @@ impl Control for Recorder {
         let file = File::from(file.try_clone_to_owned().unwrap());
         let inode = file.metadata().unwrap().ino();
         self.push(Call::Attach(inode, sites.clone()));
+        if let Some(errno) = *self.1.lock().unwrap() {
+            let reason = NoRoute::by(Route::Multi, &std::io::Error::from(errno));
+            return Err(ControlError::Probe(reason));
+        }
         Ok(SpanProbes(7))
     }
 
@@ -426,12 +442,46 @@ fn probes_are_put_on_the_file_that_was_read() {
     compile_hook(&other, "spanprof_abi_v1", "nop;nop", START, "");
     std::fs::rename(&other, &library).unwrap();
     targets.update_probes(BootNanos::now());
-    let calls = recorder.0.lock().unwrap();
-    let attached = calls.iter().filter_map(|call| match call {
-        Call::Attach(inode, _) => Some(*inode),
-        _ => None,
-    });
-    assert_eq!(attached.collect::<Vec<_>>(), [mapped]);
+    assert_eq!(recorder.attached(), [mapped]);
+}
+
+/// A file that was refused for want of descriptors gets its probes a minute later, and is counted once; one for
+/// which a right is missing is not tried again.
+#[test]
+fn refusals_that_may_pass_are_forgotten() {
+    let python = interpreters().pop().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("hook.so");
+    compile_hook(&library, "spanprof_abi_v1", "nop", START, "");
+    let script = format!(
+        "import ctypes, sys; kept = ctypes.CDLL({library:?}); print(1, flush=True); sys.stdin.read()"
+    );
+    let child = Spawned::running(&python, &script);
+    let start = BootNanos::now();
+    let later = |seconds: u64| BootNanos(start.0 + seconds * 1_000_000_000);
+    for (errno, tries) in [(Errno::MFILE, [1, 1, 2, 3]), (Errno::PERM, [1, 1, 1, 1])] {
+        let recorder = Recorder::default();
+        let health = Health::default();
+        let scope = only(vec![child.pid()]);
+        let mut targets = Targets::new(scope, Box::new(recorder.clone()), health.clone());
+        targets.scan();
+        *recorder.1.lock().unwrap() = Some(errno);
+        let may_pass = errno == Errno::MFILE;
+        let due = targets.update_probes(later(0));
+        assert_eq!(due, may_pass.then(|| later(60)));
+        let mut tried = vec![recorder.attached().len()];
+        // Something else may have changed who needs what.
+        targets.keep_probes();
+        assert_eq!(targets.update_probes(later(59)), due);
+        tried.push(recorder.attached().len());
+        targets.update_probes(later(60));
+        tried.push(recorder.attached().len());
+        *recorder.1.lock().unwrap() = None;
+        assert_eq!(targets.update_probes(later(120)), None);
+        tried.push(recorder.attached().len());
+        assert_eq!(tried, tries, "{errno}");
+        assert_eq!(health.get(Loss::ProbeFailed), 1);
+    }
 }
 
 /// A hook of this ABI is found; another version, other arguments and a slow site are refused.

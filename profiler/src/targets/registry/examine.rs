@@ -98,7 +98,9 @@ impl Targets {
             Hook::Present(facts) => {
                 known.hook_file = Some(HookFile::new(file.state, mapping, facts));
             }
-            Hook::Refused(reason) => self.refuse_hook(file.state, mapping, &reason.to_string()),
+            Hook::Refused(reason) => {
+                self.refuse_hook(file.state, mapping, &reason.to_string(), None)
+            }
         }
         known.hook = Some(facts.hook.clone());
     }

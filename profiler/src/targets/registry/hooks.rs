@@ -4,13 +4,15 @@
 //! readable context does not say better. So the probes of a file are on only while some process that
 //! maps it needs them.
 
-use std::{collections::HashMap, os::fd::AsFd as _};
+use std::{collections::HashMap, num::NonZeroUsize, os::fd::AsFd as _};
+
+use lru::LruCache;
 
 use super::{Known, Targets};
 use crate::{
     health::Loss,
     id::Pid,
-    kernel::SpanProbes,
+    kernel::{ControlError, SpanProbes},
     targets::{
         Mapping,
         elf::FileState,
@@ -23,18 +25,54 @@ use crate::{
 
 /// How long probes stay on that nobody needs: who starts a worker often starts another.
 const GRACE: u64 = 2_000_000_000;
-/// Files remembered whose probes the kernel or the agent has refused.
-const MAX_REFUSED: usize = 4096;
+/// How long a refusal is believed that may pass, in nanoseconds.
+const RETRY: u64 = 60_000_000_000;
+/// Files remembered whose probes the kernel or the agent has refused: the one met longest ago goes.
+const MAX_REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// The hooks of the host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hooks {
     /// Whether the probes of every hook are on, needed or not.
     always: bool,
     /// Whether something has happened that may change who needs what.
     pub(super) may_differ: bool,
     attached: HashMap<FileState, Attached>,
-    refused: HashMap<FileState, String>,
+    /// Files whose probes were refused, and when to try again, if ever.
+    refused: LruCache<FileState, Option<BootNanos>>,
+    /// When to try the first of them again.
+    retry_due: Option<BootNanos>,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            always: false,
+            may_differ: false,
+            attached: HashMap::new(),
+            refused: LruCache::new(MAX_REFUSED),
+            retry_due: None,
+        }
+    }
+}
+
+impl Hooks {
+    /// Whether the probes of a file were refused, and are not to be tried again yet.
+    fn is_refused(&mut self, state: &FileState, now: BootNanos) -> bool {
+        match self.refused.get(state) {
+            None => false,
+            Some(None) => true,
+            Some(&Some(again)) if again > now => {
+                self.retry_by(again);
+                true
+            }
+            Some(Some(_)) => false,
+        }
+    }
+
+    fn retry_by(&mut self, due: BootNanos) {
+        self.retry_due = Some(self.retry_due.map_or(due, |before| before.min(due)));
+    }
 }
 
 /// Probes that are on.
@@ -94,6 +132,10 @@ impl Targets {
 
     /// Puts probes on and takes them off as they are needed, and says when to call again.
     pub fn update_probes(&mut self, now: BootNanos) -> Option<BootNanos> {
+        if self.hooks.retry_due.is_some_and(|due| due <= now) {
+            self.hooks.retry_due = None;
+            self.hooks.may_differ = true;
+        }
         if std::mem::take(&mut self.hooks.may_differ) {
             self.note_needs(now);
         }
@@ -115,7 +157,8 @@ impl Targets {
                 self.forget_unfollowed_spans();
             }
         }
-        self.hooks.attached.values().filter_map(due).min()
+        let dues = self.hooks.attached.values().filter_map(due);
+        dues.chain(self.hooks.retry_due).min()
     }
 
     /// Attaches what is needed and not on, and notes what is on and not needed.
@@ -136,12 +179,12 @@ impl Targets {
             attached.idle = (!is_needed).then(|| attached.idle.unwrap_or(now));
         }
         for (state, (pid, mapping)) in needed {
-            self.attach(state, pid, &mapping);
+            self.attach(state, pid, &mapping, now);
         }
     }
 
-    fn attach(&mut self, state: FileState, pid: Pid, mapping: &Mapping) {
-        if self.hooks.refused.contains_key(&state) {
+    fn attach(&mut self, state: FileState, pid: Pid, mapping: &Mapping, now: BootNanos) {
+        if self.hooks.is_refused(&state, now) {
             return;
         }
         // By a process that lives: it has the file.
@@ -158,22 +201,33 @@ impl Targets {
             Ok(probes) => {
                 let attached = Attached { probes, idle: None };
                 self.hooks.attached.insert(state, attached);
+                if self.hooks.refused.pop(&state).is_some() {
+                    tracing::info!(path = %mapping.path, "the span hook is used now");
+                }
             }
             Err(error) => {
-                self.refuse_hook(state, mapping, &error.to_string());
+                let may_pass = matches!(&error, ControlError::Probe(reason) if reason.may_pass());
+                let again = may_pass.then(|| BootNanos(now.0.saturating_add(RETRY)));
+                if let Some(again) = again {
+                    self.hooks.retry_by(again);
+                }
+                self.refuse_hook(state, mapping, &error.to_string(), again);
             }
         }
     }
 
-    /// Says once, and counts, that a hook is not used.
-    pub(super) fn refuse_hook(&mut self, state: FileState, mapping: &Mapping, reason: &str) {
-        if self.hooks.refused.contains_key(&state) {
+    /// Says once, and counts, that a hook is not used; `again`: when to try it again, if ever.
+    pub(super) fn refuse_hook(
+        &mut self,
+        state: FileState,
+        mapping: &Mapping,
+        reason: &str,
+        again: Option<BootNanos>,
+    ) {
+        if self.hooks.refused.put(state, again).is_some() {
+            tracing::debug!(path = %mapping.path, %reason, "the span hook is still not used");
             return;
         }
-        if self.hooks.refused.len() >= MAX_REFUSED {
-            self.hooks.refused.clear();
-        }
-        self.hooks.refused.insert(state, reason.to_owned());
         self.health.count(Loss::ProbeFailed);
         tracing::warn!(path = %mapping.path, %reason, "the span hook is not used");
     }
