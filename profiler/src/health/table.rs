@@ -162,6 +162,7 @@ counts! {
     "span_probes_failed", "{file}", by "reason":
     "Files of the Python package whose span probes are not used." {
         agent ProbeFailed "not_attached": "The probes could not be attached; the log says why.";
+        agent HookUnsupported "not_supported": "The agent does not try to attach the probes: it does not support the file's release or build, or the file is damaged; the log says which.";
     }
     "resources_ignored", "{resource}", by "reason":
     "OpenTelemetry resources that the Python package told, and that are not used." {

@@ -170,6 +170,14 @@ impl Spawned {
         Self(child)
     }
 
+    /// A process that has mapped a library.
+    fn loading(python: &PathBuf, library: &Path) -> Self {
+        let script = format!(
+            "import ctypes, sys; kept = ctypes.CDLL({library:?}); print(1, flush=True); sys.stdin.read()"
+        );
+        Self::running(python, &script)
+    }
+
     /// Writes a line, and waits for one.
     fn tell(&mut self, line: &str) {
         writeln!(self.0.stdin.as_mut().unwrap(), "{line}").unwrap();
@@ -382,6 +390,25 @@ fn who_does_not_run_is_left_alone() {
     assert!(!targets.take_requests().is_empty());
 }
 
+/// A hook of another release is counted as one that is not supported, once, and is not tried.
+#[test]
+fn hooks_of_other_releases_are_counted() {
+    let python = interpreters().pop().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("hook.so");
+    compile_hook(&library, "spanprof_abi_v2", "nop", START, "");
+    let children = [(); 2].map(|()| Spawned::loading(&python, &library));
+    let (recorder, health) = (Recorder::default(), Health::default());
+    let scope = only(children.iter().map(Spawned::pid).collect());
+    let mut targets = Targets::new(scope, Box::new(recorder.clone()), health.clone());
+    targets.scan();
+    targets.keep_probes();
+    targets.update_probes(BootNanos::now());
+    assert!(recorder.attached().is_empty());
+    let counted = [Loss::HookUnsupported, Loss::ProbeFailed].map(|loss| health.get(loss));
+    assert_eq!(counted, [1, 0]);
+}
+
 fn hook(version: &str, nop: &str, arguments: &str) -> Hook {
     hook_with(version, nop, arguments, "")
 }
@@ -432,10 +459,7 @@ fn probes_are_put_on_the_file_that_was_read() {
     let library = folder.path().join("hook.so");
     compile_hook(&library, "spanprof_abi_v1", "nop", START, "");
     let mapped = std::fs::metadata(&library).unwrap().ino();
-    let script = format!(
-        "import ctypes, sys; kept = ctypes.CDLL({library:?}); print(1, flush=True); sys.stdin.read()"
-    );
-    let child = Spawned::running(&python, &script);
+    let child = Spawned::loading(&python, &library);
     let (mut targets, recorder) = targets(only(vec![child.pid()]));
     targets.scan();
     let other = folder.path().join("other.so");
@@ -453,10 +477,7 @@ fn refusals_that_may_pass_are_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("hook.so");
     compile_hook(&library, "spanprof_abi_v1", "nop", START, "");
-    let script = format!(
-        "import ctypes, sys; kept = ctypes.CDLL({library:?}); print(1, flush=True); sys.stdin.read()"
-    );
-    let child = Spawned::running(&python, &script);
+    let child = Spawned::loading(&python, &library);
     let start = BootNanos::now();
     let later = |seconds: u64| BootNanos(start.0 + seconds * 1_000_000_000);
     for (errno, tries) in [(Errno::MFILE, [1, 1, 2, 3]), (Errno::PERM, [1, 1, 1, 1])] {

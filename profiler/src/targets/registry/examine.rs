@@ -99,7 +99,8 @@ impl Targets {
                 known.hook_file = Some(HookFile::new(file.state, mapping, facts));
             }
             Hook::Refused(reason) => {
-                self.refuse_hook(file.state, mapping, &reason.to_string(), None)
+                let loss = Loss::HookUnsupported;
+                self.refuse_hook(file.state, mapping, loss, &reason.to_string(), None);
             }
         }
         known.hook = Some(facts.hook.clone());

@@ -211,7 +211,11 @@ impl Targets {
                 if let Some(again) = again {
                     self.hooks.retry_by(again);
                 }
-                self.refuse_hook(state, mapping, &error.to_string(), again);
+                let loss = match &error {
+                    ControlError::CallsCrashChildren => Loss::HookUnsupported,
+                    _ => Loss::ProbeFailed,
+                };
+                self.refuse_hook(state, mapping, loss, &error.to_string(), again);
             }
         }
     }
@@ -221,6 +225,7 @@ impl Targets {
         &mut self,
         state: FileState,
         mapping: &Mapping,
+        loss: Loss,
         reason: &str,
         again: Option<BootNanos>,
     ) {
@@ -228,7 +233,7 @@ impl Targets {
             tracing::debug!(path = %mapping.path, %reason, "the span hook is still not used");
             return;
         }
-        self.health.count(Loss::ProbeFailed);
+        self.health.count(loss);
         tracing::warn!(path = %mapping.path, %reason, "the span hook is not used");
     }
 
