@@ -52,7 +52,7 @@ counters! {
     HookVersion,
     /// Process notices dropped because the ring buffer was full; the procfs scan finds what was missed.
     ProcessRingFull,
-    /// Processes that could not be put on the map of profiled processes.
+    /// Forked processes that could not be put on the map of profiled processes, as their parent is: the agent tries again.
     ProcessMapFull,
     /// Samples of a Python process on a thread that has no thread state.
     WalkNoThreadState,

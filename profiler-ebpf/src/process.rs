@@ -32,14 +32,13 @@ pub(crate) fn forked(child: *const u8) {
     let mut entry = unsafe { *parent };
     entry.start_time = task::start_time(child);
     if PROCESSES.insert(&child_tgid, &entry, 0).is_err() {
+        // The agent tries again, with the recipe, and counts what is refused then.
         bump(Counter::ProcessMapFull);
-    }
-    if let Some(recipe) = SPAN_RECIPES.get_ptr(&header.tgid) {
+    } else if let Some(recipe) = SPAN_RECIPES.get_ptr(&header.tgid) {
         // SAFETY: map values stay readable while the program runs; the parent is alive.
         let recipe = unsafe { &*recipe };
-        if SPAN_RECIPES.insert(&child_tgid, recipe, 0).is_err() {
-            bump(Counter::ProcessMapFull);
-        }
+        // Refused: the agent tells it anyway.
+        let _ = SPAN_RECIPES.insert(&child_tgid, recipe, 0);
     }
     notify(child_tgid, process::FORK, header.tgid);
 }

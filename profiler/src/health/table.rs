@@ -170,9 +170,17 @@ counts! {
     }
     "processes_not_profiled", "{process}", by "reason":
     "Python processes that were found and are not profiled." {
-        kernel ProcessMapFull "map_refused": "The kernel refused to put the process on its map.";
         agent ProcessUnsupported "unsupported": "The interpreter cannot be profiled; `spanprof doctor` says why.";
         agent ProcessTableFull "too_many": "More Python processes run than --max-processes allows.";
+    }
+    "processes_profiled_late", "{process}", by "reason":
+    "Forked processes that were not profiled from their first instruction on, as other children of a profiled process are." {
+        kernel ProcessMapFull "map_full": "The kernel's map of processes had no room at the fork: the agent tries again, and counts the process in processes_not_profiled if there is still none.";
+    }
+    "recipes_not_kept", "{recipe}", by "reason":
+    "Descriptions of how to read a process's current span that the kernel did not take: the process is profiled, and its spans are known by the probes of the Python package or not at all." {
+        agent RecipeNotKept "map_full": "The kernel's map had no room for that of a process: --max-processes says how many it holds.";
+        agent OtherRecipeNotKept "interpreters_map_full": "The kernel's map had no room for that of a sub-interpreter: too many sub-interpreters run on the host.";
     }
     "process_inspections_dropped", "{inspection}", by "reason":
     "Inspections of a process, for how its spans are read, that were dropped." {
@@ -182,6 +190,7 @@ counts! {
     "Notices of forks, execs and exits that were lost; the next scan of /proc finds what was missed." {
         kernel ProcessRingFull "ring_full": "The ring buffer between the kernel and the agent was full.";
         agent NoticeDropped "agent_busy": "The thread of the agent that follows processes was busy.";
+        agent OthersFull "too_many_processes": "More processes run that are not profiled than the agent remembers.";
     }
     "mapping_notices_lost", "{notice}", by "reason":
     "Notices of libraries that a process has mapped that were lost; a scan of /proc finds what was missed." {

@@ -130,7 +130,34 @@ pub(super) struct Known {
     due: due::Due,
     refreshed: BootNanos,
     by_hook: ByHook,
+    counted: Counted,
 }
+
+/// Which losses of a process were counted: each is one however often it shows again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    not_profiled: bool,
+    no_recipe: bool,
+}
+
+impl Counted {
+    /// There is no room for the process.
+    fn not_profiled(&mut self, health: &Health) {
+        if !std::mem::replace(&mut self.not_profiled, true) {
+            health.count(Loss::ProcessTableFull);
+        }
+    }
+
+    /// There is no room for its recipe.
+    fn no_recipe(&mut self, health: &Health) {
+        if !std::mem::replace(&mut self.no_recipe, true) {
+            health.count(Loss::RecipeNotKept);
+        }
+    }
+}
+
+/// Why a recipe is not used that was found.
+const NO_ROOM: NoRecipe = NoRecipe::Missing("room for it in the kernel's map");
 
 /// What the hook has told of who owns a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,6 +209,7 @@ impl Known {
             due: due::Due::default(),
             refreshed: BootNanos(0),
             by_hook: ByHook::Nothing,
+            counted: Counted::default(),
         }
     }
 
@@ -479,11 +507,13 @@ impl Targets {
 
     fn tell_recipe(&mut self, pid: Pid, recipe: Option<&SpanRecipe>) {
         if let Err(error) = self.control.set_span_recipe(pid, recipe) {
-            self.health.count(Loss::ProcessTableFull);
             tracing::warn!(%pid, %error, "cannot tell the kernel how to read spans");
-            if let Some(known) = self.processes.get_mut(&pid) {
+            if let Some(known) = self.processes.get_mut(&pid)
+                && recipe.is_some()
+            {
+                known.counted.no_recipe(&self.health);
                 // Then its probes are needed.
-                known.recipe = Some(Err(NoRecipe::Missing("room for it in the kernel's map")));
+                known.recipe = Some(Err(NO_ROOM));
             }
         }
     }
@@ -510,8 +540,15 @@ impl Targets {
                 .control
                 .set_interpreter_recipe(pid, interpreter, Some(readable));
             if let Err(error) = told {
-                self.health.count(Loss::ProcessTableFull);
-                tracing::warn!(%pid, %error, "cannot tell the kernel how to read a sub-interpreter's spans");
+                let no_room: OtherRecipe = Arc::new(Err(NO_ROOM));
+                // At the next look it is tried again, and not counted again.
+                if before.get(&interpreter) != Some(&no_room) {
+                    self.health.count(Loss::OtherRecipeNotKept);
+                    tracing::warn!(%pid, %error, "cannot tell the kernel how to read a sub-interpreter's spans");
+                }
+                if let Some(known) = self.processes.get_mut(&pid) {
+                    known.others.insert(interpreter, no_room);
+                }
             }
         }
     }
@@ -602,13 +639,18 @@ impl Targets {
             let told = before.others.iter().filter(|(_, recipe)| recipe.is_ok());
             told.map(|(it, _)| it).filter(is_gone).copied().collect()
         });
-        if is_other && self.processes.len() - self.profiled >= MAX_OTHERS {
-            self.health.count(Loss::ProcessTableFull);
-            return;
-        }
+        // An exec makes another of it that is still the same process.
+        known.counted.not_profiled |= before.is_some_and(|before| {
+            before.counted.not_profiled && before.target.process == known.target.process
+        });
         if known.is_profiled() && !was_profiled && self.profiled >= self.most_profiled {
-            self.health.count(Loss::ProcessTableFull);
+            known.counted.not_profiled(&self.health);
             known.refuse_for_want_of_room();
+        }
+        let others = self.processes.len() - self.profiled;
+        if is_other && !known.is_profiled() && others >= MAX_OTHERS {
+            self.health.count(Loss::OthersFull);
+            return;
         }
         for interpreter in gone {
             self.forget_other(pid, interpreter);

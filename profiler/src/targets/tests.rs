@@ -104,7 +104,13 @@ impl Control for Recorder {
         _pid: Pid,
         _recipe: Option<&SpanRecipe>,
     ) -> Result<(), ControlError> {
-        Ok(())
+        match *self.1.lock().unwrap() {
+            None => Ok(()),
+            Some(errno) => Err(ControlError::Map {
+                map: "SPAN_RECIPES",
+                reason: errno.to_string(),
+            }),
+        }
     }
 
     fn remove_process(&mut self, pid: Pid) -> Result<(), ControlError> {
@@ -388,6 +394,34 @@ fn who_does_not_run_is_left_alone() {
     targets.has_missed();
     targets.scan();
     assert!(!targets.take_requests().is_empty());
+}
+
+/// A process beyond those that may be profiled is one loss, however often it is looked at, and so is a recipe that the
+/// kernel has no room for; its process is profiled.
+#[test]
+fn want_of_room_is_counted_once() {
+    let python = interpreters().pop().unwrap();
+    let children = [(); 2].map(|()| Spawned::python(&python));
+    let (recorder, health) = (Recorder::default(), Health::default());
+    let scope = only(children.iter().map(Spawned::pid).collect());
+    let mut targets = Targets::new(scope, Box::new(recorder.clone()), health.clone());
+    targets.limit(1);
+    for _ in 0..3 {
+        targets.scan();
+    }
+    let counted = || [Loss::ProcessTableFull, Loss::RecipeNotKept].map(|loss| health.get(loss));
+    assert_eq!(counted(), [1, 0]);
+    let request = targets.take_requests().swap_remove(0);
+    *recorder.1.lock().unwrap() = Some(Errno::TOOBIG);
+    for _ in 0..3 {
+        let mut answer = Looker::default().look(&request).unwrap();
+        answer.recipe = Some(Ok(bytemuck::Zeroable::zeroed()));
+        targets.answer(answer);
+    }
+    assert_eq!(counted(), [1, 1]);
+    let report = targets.report(request.process.pid).unwrap();
+    assert_eq!(report.unsupported, None);
+    assert!(report.no_context.unwrap().contains("room"));
 }
 
 /// A hook of another release is counted as one that is not supported, once, and is not tried.

@@ -12,7 +12,7 @@ use std::{
 use lru::LruCache;
 
 use super::{
-    Known, Scope, Targets,
+    Counted, Known, Scope, Targets,
     due::{MILLISECOND, SECOND},
     sdk::Sdk,
 };
@@ -255,6 +255,8 @@ impl Targets {
         let now = BootNanos::now();
         // Of its parent's interpreters it has the main one only, from when it runs Python (`PyOS_AfterFork_Child`).
         known.others = HashMap::new();
+        // What its parent lacked was counted for its parent.
+        known.counted = Counted::default();
         // Its parent's threads are not its own.
         known.sdk = known.sdk.map(|_| Sdk::loaded(now));
         if self.discovery.was_noticed(pid, now) {

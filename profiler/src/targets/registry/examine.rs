@@ -165,9 +165,13 @@ impl Targets {
         let Some(known) = self.processes.get(&pid) else {
             return;
         };
-        let told = if known.runtime == 0 && self.scope == Scope::Host {
-            self.control.remove_process(pid)
-        } else {
+        if known.runtime == 0 && self.scope == Scope::Host {
+            if let Err(error) = self.control.remove_process(pid) {
+                tracing::warn!(%pid, %error, "cannot tell the kernel that a process is not profiled");
+            }
+            return;
+        }
+        let told = {
             let process = Process {
                 start_time: known.target.process.start_time,
                 runtime: known.runtime,
@@ -181,7 +185,9 @@ impl Targets {
             self.control.set_process(pid, &process)
         };
         if let Err(error) = told {
-            self.health.count(Loss::ProcessTableFull);
+            if let Some(known) = self.processes.get_mut(&pid) {
+                known.counted.not_profiled(&self.health);
+            }
             tracing::warn!(%pid, %error, "cannot tell the kernel of a process");
         }
     }
