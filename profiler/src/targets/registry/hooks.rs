@@ -60,13 +60,12 @@ impl Hooks {
     /// Whether the probes of a file were refused, and are not to be tried again yet.
     fn is_refused(&mut self, state: &FileState, now: BootNanos) -> bool {
         match self.refused.get(state) {
-            None => false,
             Some(None) => true,
             Some(&Some(again)) if again > now => {
                 self.retry_by(again);
                 true
             }
-            Some(Some(_)) => false,
+            None | Some(Some(_)) => false,
         }
     }
 
