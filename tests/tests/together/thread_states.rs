@@ -103,7 +103,7 @@ fn no_sample_is_wrong(name: &str, linked: Linked) {
     let mut failed = Vec::new();
     for (program, verdict) in run(&host, &programs, seconds) {
         tell(&format!("{name} {linked:?} {program}: {verdict}"));
-        let is_right = verdict.wrong() <= forgiven(cell.minor, verdict.judged())
+        let is_right = verdict.wrong() <= forgiven(cell.minor)
             && verdict.judged() >= at_least
             && verdict.sampled() > 0.7
             && (cell.minor < FIRST_WITH_ALL
@@ -124,15 +124,11 @@ fn tell(line: &str) {
 /// The first minor version that says by itself which state a thread has attached.
 const FIRST_THAT_TELLS: u8 = 12;
 
-/// How many samples may be wrong: none. Before 3.12 a few are where a state changes hands in that instant, and before
-/// 3.10 where the address of another one's frame was left on the stack: one in some ten thousand, which is one by
-/// chance in the few of a run. `docs/right-span.md` says so.
-fn forgiven(minor: u8, samples: u64) -> u64 {
-    if minor < FIRST_THAT_TELLS {
-        samples / 200
-    } else {
-        0
-    }
+/// How many samples of a program may be wrong: none. Before 3.12 one is where a state changes hands in that instant, and
+/// before 3.10 where the address of another one's frame was left on the stack: one in some hundred thousand, which
+/// comes by chance. `docs/right-span.md` says so.
+fn forgiven(minor: u8) -> u64 {
+    u64::from(minor < FIRST_THAT_TELLS)
 }
 
 /// How many samples may lack what they should have: one in a hundred, and of few ones four.
