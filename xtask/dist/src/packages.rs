@@ -2,6 +2,7 @@
 //! `profiler/Cargo.toml`, where their tools look for it.
 
 use std::{
+    fs::{self, File},
     path::Path,
     process::Command,
     time::{Duration, UNIX_EPOCH},
@@ -116,6 +117,17 @@ pub(crate) fn rpm(
     revision: &str,
     out: &Path,
 ) -> Result<()> {
+    // The tool takes a file's own time if that is before the commit's, as of one that was copied earlier.
+    for packed in [
+        "deploy",
+        GENERATED,
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        "README.md",
+        "CHANGELOG.md",
+    ] {
+        set_time(&folders.source.join(packed), release)?;
+    }
     let mut command = of_tool(&tools.of_agent()?.generate_rpm, release, folders);
     command
         .args(["--package", "profiler", "--target", binary::TARGET])
@@ -124,6 +136,22 @@ pub(crate) fn rpm(
         .args(["--payload-compress", "gzip", "--output"])
         .arg(out.join(rpm_name(release, revision)));
     command::run(&mut command)
+}
+
+/// Gives a file, or all files of a folder, the time of the commit.
+fn set_time(path: &Path, release: &Release) -> Result<()> {
+    let failed = || format!("failed to set the time of {}", path.display());
+    if path.is_dir() {
+        for entry in fs::read_dir(path).with_context(failed)? {
+            set_time(&entry.with_context(failed)?.path(), release)?;
+        }
+        return Ok(());
+    }
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(release.epoch));
+    let time = time.context("the commit is too far in the future")?;
+    let file = File::options().append(true).open(path);
+    file.and_then(|file| file.set_modified(time))
+        .with_context(failed)
 }
 
 /// The rpm's file.
