@@ -77,15 +77,12 @@ impl Health {
 
     /// Profiles that were never stored, whatever has kept them from it.
     pub fn profiles_lost(&self) -> u64 {
-        let losses = [
-            Loss::EncoderBehind,
-            Loss::QueueFull,
-            Loss::ProfileTooOld,
-            Loss::ProfileRefused,
-            Loss::ProfileLeft,
-            Loss::ProfileUncompressed,
+        let names = [
+            "profiles_not_encoded",
+            "profiles_refused",
+            "profiles_dropped",
         ];
-        losses.into_iter().map(|loss| self.get(loss)).sum()
+        names.into_iter().filter_map(|name| self.total(name)).sum()
     }
 
     /// Takes over what the kernel programs have counted, summed over all CPUs.

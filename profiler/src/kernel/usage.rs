@@ -20,7 +20,10 @@ use profiler_common::{
     span::{LiveSpan, LiveSpanKey, SpanStack},
 };
 
-use crate::time::BootNanos;
+use crate::{
+    health::{FIGURES, What},
+    time::BootNanos,
+};
 
 /// How often entries are counted at most: a system call for each.
 const COUNT_EVERY: Duration = Duration::from_secs(30);
@@ -66,19 +69,11 @@ struct Counted {
 impl Usage {
     /// Of what is loaded: descriptors of its own, so that nobody who uses programs and maps is asked.
     pub(super) fn of(ebpf: &Ebpf) -> Self {
-        let names = [
-            "sample",
-            "sample_unrolled",
-            "sample_span",
-            "span_start",
-            "span_end",
-            "span_start_multi",
-            "span_end_multi",
-            "process_fork",
-            "process_exec",
-            "process_exit",
-        ];
-        let programs = names.into_iter().filter_map(|name| {
+        let names = FIGURES
+            .iter()
+            .filter(|it| it.what == What::ProgramRuns)
+            .flat_map(|it| it.values.iter().copied());
+        let programs = names.filter_map(|name| {
             let fd = ebpf.program(name)?.fd().ok()?;
             Some((name, fd.as_fd().try_clone_to_owned().ok()?))
         });

@@ -186,6 +186,12 @@ const CAPABILITIES: [Capability; 7] = [
     },
 ];
 
+/// What does as well as these, each by itself.
+pub(super) fn stand_ins(missing: CapabilitySet) -> CapabilitySet {
+    let capabilities = CAPABILITIES.iter().filter(|it| missing.contains(it.set));
+    capabilities.fold(CapabilitySet::empty(), |all, it| all | it.or)
+}
+
 /// Whether `/proc/kallsyms` has addresses for everybody: `kallsyms_show_value` of the kernel's `kernel/ksyms_common.c`.
 fn shows_kernel_symbols_to_all(facts: &Facts) -> bool {
     facts.kptr_restrict == Some(0) && facts.perf_event_paranoid.is_some_and(|level| level <= 1)

@@ -8,6 +8,8 @@ use std::io;
 
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
+use super::findings::stand_ins;
+
 /// What a thread is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thread {
@@ -49,23 +51,9 @@ impl Thread {
     }
 }
 
-/// What does as well where a capability is missing, as [`findings`](super::findings) has it.
-const SUBSTITUTES: [(CapabilitySet, CapabilitySet); 4] = [
-    (CapabilitySet::BPF, CapabilitySet::SYS_ADMIN),
-    (CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN),
-    (CapabilitySet::CHECKPOINT_RESTORE, CapabilitySet::SYS_ADMIN),
-    (CapabilitySet::DAC_READ_SEARCH, CapabilitySet::DAC_OVERRIDE),
-];
-
 /// Of what a thread has, what it needs: a substitute only if what it stands for is not there.
 fn kept(had: CapabilitySet, needs: CapabilitySet) -> CapabilitySet {
-    let missing = needs - had;
-    let substitutes = SUBSTITUTES.into_iter();
-    let stand_in = substitutes
-        .filter(|(capability, _)| missing.contains(*capability))
-        .fold(CapabilitySet::empty(), |all, (_, substitute)| {
-            all | substitute
-        });
+    let stand_in = stand_ins(needs - had);
     had & (needs | stand_in)
 }
 

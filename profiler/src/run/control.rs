@@ -1,6 +1,7 @@
 //! The control plane's threads: *control*, which runs the targets, and *looker*.
 
 use std::{
+    iter::once,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError},
     time::Duration,
 };
@@ -117,11 +118,9 @@ pub(super) fn run_control(
                     take_mappings(notices, &mut targets, &shared.health);
                 }
                 // What waits is handled before the next snapshot is published: not for ever, if it comes as fast.
-                let mut next = Some(message);
-                let mut handled = 0;
-                while let Some(message) = next {
+                let waiting = once(message).chain(inbox.try_iter());
+                for message in waiting.take(MESSAGES_AT_ONCE) {
                     shared.health.turns(Gauge::ControlTurned);
-                    handled += 1;
                     match message {
                         ControlMessage::Stop => return,
                         ControlMessage::Notice(Notice::Process(notice)) => targets.notice(notice),
@@ -139,9 +138,6 @@ pub(super) fn run_control(
                         }
                         ControlMessage::Answer(answer) => targets.answer(*answer),
                     }
-                    next = (handled < MESSAGES_AT_ONCE)
-                        .then(|| inbox.try_recv().ok())
-                        .flatten();
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}

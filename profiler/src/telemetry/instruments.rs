@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{
     KeyValue,
-    metrics::{Meter, MeterProvider as _},
+    metrics::{AsyncInstrumentBuilder, Meter, MeterProvider as _},
 };
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
@@ -25,37 +25,32 @@ pub(super) fn register(provider: &SdkMeterProvider, state: &Arc<State>) {
         count(&meter, metric, Arc::clone(state));
     }
     for figure in FIGURES {
-        let state = Arc::clone(state);
-        let description = figure.words;
-        let observe = move || rows(figure, &state);
-        let name = name(figure.name);
+        let (name, state) = (name(figure.name), Arc::clone(state));
         match figure.kind {
             Kind::Counter => {
-                meter
-                    .f64_observable_counter(name)
-                    .with_unit(figure.unit)
-                    .with_description(description)
-                    .with_callback(move |observer| {
-                        for (value, attributes) in observe() {
-                            observer.observe(value, &attributes);
-                        }
-                    })
-                    .build();
+                observed(meter.f64_observable_counter(name), figure, state).build();
             }
             Kind::Gauge => {
-                meter
-                    .f64_observable_gauge(name)
-                    .with_unit(figure.unit)
-                    .with_description(description)
-                    .with_callback(move |observer| {
-                        for (value, attributes) in observe() {
-                            observer.observe(value, &attributes);
-                        }
-                    })
-                    .build();
+                observed(meter.f64_observable_gauge(name), figure, state).build();
             }
         }
     }
+}
+
+/// An instrument of either kind that asks for its rows.
+fn observed<'a, I>(
+    instrument: AsyncInstrumentBuilder<'a, I, f64>,
+    figure: &'static Figure,
+    state: Arc<State>,
+) -> AsyncInstrumentBuilder<'a, I, f64> {
+    instrument
+        .with_unit(figure.unit)
+        .with_description(figure.words)
+        .with_callback(move |observer| {
+            for (value, attributes) in rows(figure, &state) {
+                observer.observe(value, &attributes);
+            }
+        })
 }
 
 /// The name of an instrument: what is said of the process has names of its own.
