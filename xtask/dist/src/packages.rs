@@ -1,12 +1,7 @@
 //! The packages of distributions, and a tar file for those without one. What goes where in them is written in
 //! `profiler/Cargo.toml`, where their tools look for it.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-    process::Command,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{fs::File, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 use xtask::command;
@@ -54,10 +49,7 @@ pub(crate) fn lay_out(generated: &Path, binary: &Path, release: &Release) -> Res
 
 /// What Debian wants to know of a version: <https://www.debian.org/doc/debian-policy/ch-source.html#s-dpkgchangelog>.
 fn changelog(release: &Release) -> Result<String> {
-    let time = UNIX_EPOCH
-        .checked_add(Duration::from_secs(release.epoch))
-        .context("the commit is too far in the future")?;
-    let date = httpdate::fmt_http_date(time).replace("GMT", "+0000");
+    let date = httpdate::fmt_http_date(release.time()?).replace("GMT", "+0000");
     Ok(format!(
         "spanprof ({}-{REVISION}) unstable; urgency=medium\n\n  * changelog.gz says what is new.\n  * Commit {}\n\n \
          -- The spanprof developers <spanprof@users.noreply.github.com>  {date}\n",
@@ -118,15 +110,14 @@ pub(crate) fn rpm(
     out: &Path,
 ) -> Result<()> {
     // The tool takes a file's own time if that is before the commit's, as of one that was copied earlier.
-    for packed in [
-        "deploy",
-        GENERATED,
-        "LICENSE-APACHE",
-        "LICENSE-MIT",
-        "README.md",
-        "CHANGELOG.md",
-    ] {
-        set_time(&folders.source.join(packed), release)?;
+    let mut packed = ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELOG.md"]
+        .map(|file| folders.source.join(file))
+        .to_vec();
+    for folder in ["deploy", GENERATED] {
+        packed.extend(folders::files(&folders.source.join(folder))?);
+    }
+    for path in packed {
+        set_time(&path, release)?;
     }
     let mut command = of_tool(&tools.of_agent()?.generate_rpm, release, folders);
     command
@@ -138,20 +129,12 @@ pub(crate) fn rpm(
     command::run(&mut command)
 }
 
-/// Gives a file, or all files of a folder, the time of the commit.
+/// Gives a file the time of the commit.
 fn set_time(path: &Path, release: &Release) -> Result<()> {
-    let failed = || format!("failed to set the time of {}", path.display());
-    if path.is_dir() {
-        for entry in fs::read_dir(path).with_context(failed)? {
-            set_time(&entry.with_context(failed)?.path(), release)?;
-        }
-        return Ok(());
-    }
-    let time = UNIX_EPOCH.checked_add(Duration::from_secs(release.epoch));
-    let time = time.context("the commit is too far in the future")?;
+    let time = release.time()?;
     let file = File::options().append(true).open(path);
     file.and_then(|file| file.set_modified(time))
-        .with_context(failed)
+        .with_context(|| format!("failed to set the time of {}", path.display()))
 }
 
 /// The rpm's file.

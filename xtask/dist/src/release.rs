@@ -1,6 +1,10 @@
 //! What is released: a version, the commit it is of, and when that was made.
 
-use std::{env, process::Command};
+use std::{
+    env,
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context as _, Result};
 use xtask::{
@@ -68,5 +72,14 @@ impl Release {
             release.version, release.commit
         ));
         Ok(release)
+    }
+
+    /// When the commit was made.
+    ///
+    /// # Errors
+    /// The system knows no such time.
+    pub(crate) fn time(&self) -> Result<SystemTime> {
+        let time = UNIX_EPOCH.checked_add(Duration::from_secs(self.epoch));
+        time.context("the commit is too far in the future")
     }
 }
