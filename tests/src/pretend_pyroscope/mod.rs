@@ -4,7 +4,7 @@
 //!
 //! It has no OTLP (`/v1development/profiles` is 404): we do not send any.
 
-mod connect;
+pub(crate) mod connect;
 mod flame_graph;
 pub(crate) mod http;
 mod ingest;

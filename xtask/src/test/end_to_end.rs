@@ -55,6 +55,7 @@ pub(super) fn run(
                 ("SPANPROF_MATRIX", more.matrix.as_os_str()),
                 ("SPANPROF_PEERS", more.peers.as_os_str()),
                 ("SPANPROF_EXAMPLE", more.example.as_os_str()),
+                ("SPANPROF_GO", more.go.as_os_str()),
                 ("SPANPROF_COLLECTOR", more.collector.as_os_str()),
                 ("SPANPROF_PROMETHEUS", more.prometheus.as_os_str()),
                 ("CARGO_MANIFEST_DIR", test.folder.as_os_str()),

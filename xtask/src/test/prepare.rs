@@ -45,6 +45,8 @@ pub(super) struct ForEndToEnd {
     pub(super) peers: PathBuf,
     /// The interpreter of the example's services.
     pub(super) example: PathBuf,
+    /// The program `go`.
+    pub(super) go: PathBuf,
     /// A real Collector.
     pub(super) collector: PathBuf,
     /// The file with the cells of the matrix.
@@ -157,6 +159,7 @@ impl Pythons {
             releases: list(&releases.collect()),
             peers,
             example: example::services(workspace, &self.pip)?,
+            go: golang::go(workspace, &self.pip)?,
             collector: golang::program(workspace, &self.pip, "collector")?,
             matrix: pythons::write_matrix(workspace, &cells.all)?,
             prometheus: prometheus.unwrap_or_default(),
