@@ -6,22 +6,29 @@ Arguments: the library, and the user to become. Prints the share of work done in
 import ctypes
 import os
 import sys
+import time
+from typing import TYPE_CHECKING
 
 import workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PR_SET_DUMPABLE = 4
 tracer = workload.set_up_tracing(service_name="rights")
 
+# Of each of the three kinds of work, at a time and in all, in seconds of CPU time. Each is measured, as what a
+# loop takes differs tenfold between processors.
+SLICE = 0.005
+ENOUGH = 0.3
 
-def in_library(library: ctypes.CDLL) -> None:
-    """Use CPU in native code."""
-    library.spin_in_library(ctypes.c_uint64(1_000_000))
 
-
-def in_kernel(zeros: int, block: bytearray) -> None:
-    """Use CPU in the kernel."""
-    for _ in range(20):
-        os.readv(zeros, [block])
+def use(work: "Callable[[], object]", seconds: float) -> float:
+    """Do this until it has used so much CPU time; return how much it was."""
+    start = time.thread_time()
+    while (used := time.thread_time() - start) < seconds:
+        work()
+    return used
 
 
 def become(user: int) -> None:
@@ -41,14 +48,17 @@ def main() -> None:
     block = bytearray(1 << 20)
     if int(user):
         become(int(user))
+    kinds = {
+        "python": lambda: sum(range(1000)),
+        "library": lambda: library.spin_in_library(ctypes.c_uint64(100_000)),
+        "kernel": lambda: os.readv(zeros, [block]),
+    }
     workload.wait_for_start()
     with tracer.start_as_current_span("work"):
-        used = 0.0
-        while used < 0.8:
-            in_library(library)
-            in_kernel(zeros, block)
-            used += workload.burn(0.005)
-            used += 0.01
+        used = dict.fromkeys(kinds, 0.0)
+        while min(used.values()) < ENOUGH:
+            for kind, work in kinds.items():
+                used[kind] += use(work, SLICE)
     workload.say(done=True)
     workload.wait_for_end()
 

@@ -10,8 +10,11 @@ use launcher::SKIPPED;
 
 use crate::command::line;
 
+/// How much is said again, of each command: what failed first matters most.
+const MOST_LINES_OF_FAILURES: usize = 400;
+
 /// How many tests ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     /// Passed.
     pub(crate) passed: u64,
@@ -19,6 +22,8 @@ pub(crate) struct Summary {
     pub(crate) failed: u64,
     /// Ignored or skipped.
     pub(crate) skipped: u64,
+    /// What those that failed said, line by line, to be said again when all has run: by then it is far up.
+    pub(crate) failures: Vec<String>,
 }
 
 impl AddAssign for Summary {
@@ -27,10 +32,12 @@ impl AddAssign for Summary {
             passed,
             failed,
             skipped,
+            failures,
         } = other;
         self.passed += passed;
         self.failed += failed;
         self.skipped += skipped;
+        self.failures.extend(failures);
     }
 }
 
@@ -40,6 +47,7 @@ impl fmt::Display for Summary {
             passed,
             failed,
             skipped,
+            failures: _,
         } = self;
         write!(
             formatter,
@@ -82,11 +90,20 @@ pub(crate) fn run_selected(command: &mut Command, nothing_ran: Option<i32>) -> R
 fn count(output: impl BufRead, show: impl Fn(&str)) -> io::Result<Summary> {
     let mut total = Summary::default();
     let mut skipped = 0;
+    let mut in_failures = false;
     for line in output.split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
         show(&line);
         total += closing_line(&line).unwrap_or_default();
+        in_failures = match line.trim_matches(['=', ' ']) {
+            "failures:" | "FAILURES" => true,
+            "short test summary info" => false,
+            other => in_failures && !other.starts_with("test result: "),
+        };
+        if in_failures && total.failures.len() < MOST_LINES_OF_FAILURES {
+            total.failures.push(line.to_string());
+        }
         // Beside the name of its test, if several run at a time.
         skipped += u64::from(line.contains(SKIPPED));
     }
@@ -150,7 +167,8 @@ mod tests {
             Some(Summary {
                 passed: 12,
                 failed: 2,
-                skipped: 3
+                skipped: 3,
+                ..Summary::default()
             })
         );
     }
@@ -164,7 +182,8 @@ mod tests {
             Some(Summary {
                 passed: 20,
                 failed: 2,
-                skipped: 3
+                skipped: 3,
+                ..Summary::default()
             })
         );
         let line = "38 passed in 75.10s (0:01:15)";
@@ -173,7 +192,8 @@ mod tests {
             Some(Summary {
                 passed: 38,
                 failed: 0,
-                skipped: 0
+                skipped: 0,
+                ..Summary::default()
             })
         );
     }
@@ -202,9 +222,25 @@ mod tests {
             Summary {
                 passed,
                 failed,
-                skipped
+                skipped,
+                ..Summary::default()
             }
         );
+    }
+
+    /// What failed is kept with its words, and what passed is not: of cargo's tests and of pytest.
+    #[test]
+    fn words_of_failures() {
+        let cargo = "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\nwhy\n\nfailures:\n    a\n\n\
+            test result: FAILED. 1 passed; 1 failed; 0 ignored\nmore\n";
+        let pytest = "..F\n=== FAILURES ===\n___ test_b ___\nwhy\n=== short test summary info ===\nFAILED test_b\n";
+        for output in [cargo, pytest] {
+            let summary = count(output.as_bytes(), |_| ()).unwrap();
+            assert!(summary.failures.contains(&"why".to_owned()), "{summary:?}");
+            for line in ["test a ... FAILED", "more", "..F"] {
+                assert!(!summary.failures.contains(&line.to_owned()), "{summary:?}");
+            }
+        }
     }
 
     /// A command that fails without a closing line is one failure.
@@ -216,7 +252,8 @@ mod tests {
             Summary {
                 passed: 0,
                 failed: 1,
-                skipped: 0
+                skipped: 0,
+                ..Summary::default()
             }
         );
     }

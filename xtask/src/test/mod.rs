@@ -101,6 +101,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     say(&format!("done in {}", progress.so_far()));
     println!("{total}");
     if total.failed > 0 {
+        for line in &total.failures {
+            println!("{line}");
+        }
+        println!("{total}");
         bail!("tests failed");
     }
     if total.passed == 0 && !arguments.filters.is_empty() {
