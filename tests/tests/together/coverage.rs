@@ -62,7 +62,10 @@ fn of_a_running_process() {
             "doctor",
             "--json",
             "--sample",
-            "1s",
+            "2s",
+            // So that 50 samples need 50 ms of CPU, however busy the machine is.
+            "--frequency",
+            "997",
             "--pid",
             &workload.pid(),
         ]);
