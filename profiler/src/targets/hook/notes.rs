@@ -1,0 +1,188 @@
+//! The span probes of the hook: SDT notes → sites, or why the hook is refused (`python/ABI.md`).
+
+use std::sync::Arc;
+
+use crate::{
+    kernel::SpanProbeSites,
+    targets::elf::{Elf, ElfError, Segment},
+};
+
+const START_ARGUMENTS: &[u8] = b"8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13";
+const END_ARGUMENTS: &[u8] = b"8@%rdi 8@%rsi 8@%rdx";
+/// The instruction of a site. The kernel emulates it after the trap, which costs half a microsecond where
+/// single-stepping costs twenty.
+const NOP: [u8; 1] = [0x90];
+/// That of earlier packages, which the kernel emulates as well, or makes a call of.
+const LONG_NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+/// `NT_STAPSDT`.
+const NOTE_TYPE: u32 = 3;
+/// Sites per file: the hook has two.
+const MAX_SITES: usize = 64;
+
+/// What a file says about span probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// It has none.
+    Absent,
+    /// It is a hook of this ABI.
+    Present(Arc<HookFacts>),
+    /// It is a hook that is not used.
+    Refused(Refused),
+}
+
+/// What the file of a hook says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookFacts {
+    /// Where its probes are.
+    pub sites: SpanProbeSites,
+    /// Address in the file of `spanprof_process_block`, which holds the address of the process block.
+    pub process_block: u64,
+    /// Address in the file of `spanprof_process_attributes`; a release that has no such symbol tells
+    /// nothing more.
+    pub process_attributes: Option<u64>,
+    /// Its segments, to place it in a process.
+    pub segments: Vec<Segment>,
+}
+
+/// Why a hook is not used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It speaks another version of the ABI.
+    #[error("the hook speaks another ABI version: it does not export spanprof_abi_v1")]
+    Version,
+    /// A probe's arguments are not those of the ABI.
+    #[error("the probe {0} has other arguments than ABI version 1 says")]
+    Arguments(String),
+    /// A probe is on an instruction that the kernel would have to single-step.
+    #[error("the probe {0} is not on a nop that the kernel emulates")]
+    SlowSite(String),
+    /// A probe is not in the file, one of the two is missing, or a symbol is.
+    #[error("the hook is incomplete: a probe or the symbol spanprof_process_block is missing")]
+    Incomplete,
+    /// The file is damaged.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+}
+
+/// Looks for the hook's probes in a file.
+pub fn find(elf: &Elf<'_>) -> Hook {
+    let Some((_, notes)) = elf.section(".note.stapsdt") else {
+        return Hook::Absent;
+    };
+    let notes = ours(notes);
+    if notes.is_empty() {
+        return Hook::Absent;
+    }
+    match facts(elf, &notes) {
+        Ok(facts) => Hook::Present(Arc::new(facts)),
+        Err(reason) => Hook::Refused(reason),
+    }
+}
+
+/// One note of our provider.
+struct Note<'a> {
+    address: u64,
+    base: u64,
+    name: &'a [u8],
+    arguments: &'a [u8],
+}
+
+fn facts(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<HookFacts, Refused> {
+    let names = [
+        "spanprof_abi_v1",
+        "spanprof_process_block",
+        "spanprof_process_attributes",
+    ];
+    let [Some(_), process_block, attributes] = elf.dynamic_symbols(names)? else {
+        return Err(Refused::Version);
+    };
+    let process_block = process_block.ok_or(Refused::Incomplete)?;
+    // A linker that moves sections leaves the notes as they were; the difference shows in the base.
+    let base = elf.section(".stapsdt.base").map(|(address, _)| address);
+    let mut sites = SpanProbeSites::default();
+    for note in notes {
+        let name = || String::from_utf8_lossy(note.name).into_owned();
+        let (expected, list) = match note.name {
+            b"span_start" => (START_ARGUMENTS, &mut sites.span_start),
+            b"span_end" => (END_ARGUMENTS, &mut sites.span_end),
+            _ => continue,
+        };
+        if note.arguments != expected {
+            return Err(Refused::Arguments(name()));
+        }
+        let moved = base.map_or(0, |base| base.wrapping_sub(note.base));
+        let address = note.address.wrapping_add(moved);
+        if elf.bytes(address, 5) == Some(LONG_NOP.as_slice()) {
+            sites.on_long_nops = true;
+        } else if elf.bytes(address, 1) != Some(NOP.as_slice()) {
+            return Err(Refused::SlowSite(name()));
+        }
+        list.push(elf.file_offset(address).ok_or(Refused::Incomplete)?);
+    }
+    if sites.span_start.is_empty() || sites.span_end.is_empty() {
+        return Err(Refused::Incomplete);
+    }
+    Ok(HookFacts {
+        sites,
+        process_block: process_block.address,
+        process_attributes: attributes.map(|symbol| symbol.address),
+        segments: elf.segments().to_vec(),
+    })
+}
+
+/// The notes of provider `spanprof`.
+fn ours(mut section: &[u8]) -> Vec<Note<'_>> {
+    let mut notes = Vec::new();
+    while notes.len() < MAX_SITES
+        && let Some(((kind, owner, description), rest)) = split_note(section)
+    {
+        section = rest;
+        if kind == NOTE_TYPE
+            && owner == b"stapsdt\0"
+            && let Some(note) = parse_note(description)
+        {
+            notes.push(note);
+        }
+    }
+    notes
+}
+
+/// Kind, owner and description of a note.
+type RawNote<'a> = (u32, &'a [u8], &'a [u8]);
+
+/// The first note, and the notes behind it.
+fn split_note(section: &[u8]) -> Option<(RawNote<'_>, &[u8])> {
+    let (&header, rest) = section.split_first_chunk::<12>()?;
+    let [owner_size, size, kind] = [0, 4, 8].map(|at| {
+        let bytes = header.get(at..at + 4).and_then(|it| it.try_into().ok());
+        bytes.map_or(0, u32::from_le_bytes)
+    });
+    let (owner, rest) = split_padded(rest, owner_size)?;
+    let (description, rest) = split_padded(rest, size)?;
+    Some(((kind, owner, description), rest))
+}
+
+/// So many bytes, and what follows their padding to four.
+fn split_padded(bytes: &[u8], size: u32) -> Option<(&[u8], &[u8])> {
+    let size = usize::try_from(size).ok()?;
+    let (head, _) = bytes.split_at_checked(size)?;
+    let padded = size.checked_next_multiple_of(4)?;
+    Some((head, bytes.get(padded..).unwrap_or_default()))
+}
+
+/// Address, base and semaphore, then provider, name and arguments, each with its NUL.
+fn parse_note(description: &[u8]) -> Option<Note<'_>> {
+    let (&address, rest) = description.split_first_chunk::<8>()?;
+    let (&base, rest) = rest.split_first_chunk::<8>()?;
+    let (_semaphore, rest) = rest.split_first_chunk::<8>()?;
+    let mut strings = rest.split(|&byte| byte == 0);
+    if strings.next()? != b"spanprof" {
+        return None;
+    }
+    Some(Note {
+        address: u64::from_le_bytes(address),
+        base: u64::from_le_bytes(base),
+        name: strings.next()?,
+        arguments: strings.next()?,
+    })
+}
