@@ -13,6 +13,7 @@ use crate::{
     pipeline::Notice,
     targets::{
         FileId, Targets,
+        facility::Word,
         opentelemetry::looker::{Looker, Request},
     },
     time::{BootNanos, monotonic_now},
@@ -125,16 +126,16 @@ pub(super) fn run_control(
                         ControlMessage::Stop => return,
                         ControlMessage::Notice(Notice::Process(notice)) => targets.notice(notice),
                         ControlMessage::Notice(Notice::Resource(resource)) => {
-                            targets.resource(&resource);
+                            targets.hear(resource.pid, &Word::Resource(&resource));
                         }
                         ControlMessage::Notice(Notice::StaleMappings(pid)) => {
                             targets.refresh_mappings(pid);
                         }
                         ControlMessage::Notice(Notice::StaleRecipe(pid, class)) => {
-                            targets.refresh_recipe(pid, class);
+                            targets.hear(pid, &Word::StaleRecipe(class));
                         }
                         ControlMessage::Notice(Notice::UnknownInterpreter(pid)) => {
-                            targets.refresh_interpreters(pid);
+                            targets.hear(pid, &Word::UnknownInterpreter);
                         }
                         ControlMessage::Answer(answer) => targets.answer(*answer),
                     }
@@ -159,7 +160,7 @@ fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &H
     });
     if lost > 0 {
         health.add(Loss::MappingNoticeLost, lost);
-        targets.has_missed();
+        targets.note_loss();
     }
     any || lost > 0
 }

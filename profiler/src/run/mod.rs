@@ -39,7 +39,7 @@ use crate::{
     pipeline::{Notice, Pipeline},
     profile::{self, Coverage, LabelSet, Profile, SpanTable, Windows},
     rights::{Finding, Thread, keep_for},
-    targets::{Scope, Snapshot, Targets, opentelemetry::looker::Answer},
+    targets::{Scope, Search, Snapshot, Targets, facilities, opentelemetry::looker::Answer},
     time::BootNanos,
 };
 
@@ -247,22 +247,20 @@ impl Session {
                 keep_for(Thread::Looker);
                 run_looker(&looker_inbox, &answers);
             })?;
-        let mut targets = Targets::new(settings.scope, Box::new(control), health.clone());
-        targets.limit(limits.processes);
-        targets.tell_apart(settings.told_apart);
-        if mappings.is_some() {
-            targets.expect_mapping_notices();
-        }
-        targets.scan();
-        if probes == SpanProbesArgument::Always {
-            targets.keep_probes();
-        }
-        // Windows go to a server, where others may push the same.
-        if settings.windows.is_some() {
-            targets.tell_of_sdks();
-        }
+        let search = Search {
+            scope: settings.scope,
+            most: usize::try_from(limits.processes).unwrap_or(usize::MAX),
+            has_mapping_notices: mappings.is_some(),
+        };
+        let facilities = facilities::all(facilities::Settings {
+            told_apart: settings.told_apart,
+            keep_probes: probes == SpanProbesArgument::Always,
+            // Windows go to a server, to which others may push the same.
+            warn_of_sdks: settings.windows.is_some(),
+        });
+        let mut targets = Targets::new(search, facilities, Box::new(control), health.clone());
         take_first_looks(&mut targets, &requests, &inbox, health);
-        targets.update_probes(BootNanos::now());
+        targets.due(BootNanos::now());
         if !is_sampling {
             targets.start_sampling(period)?;
         }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Report, Scope, Targets, opentelemetry::looker::Looker, procfs};
+use super::{
+    Report, Scope, Search, Targets, facilities, opentelemetry::looker::Looker, procfs,
+    report::reports,
+};
 use crate::{health::Health, id::Pid, kernel::NoKernel};
 
 /// Why a process cannot be profiled.
@@ -49,14 +52,18 @@ pub fn survey(pids: &BTreeSet<Pid>) -> Vec<Report> {
 }
 
 fn look(scope: Scope) -> Vec<Report> {
-    let mut targets = Targets::new(scope, Box::new(NoKernel), Health::default());
-    targets.scan();
+    let search = Search {
+        scope,
+        most: usize::MAX,
+        has_mapping_notices: false,
+    };
+    let facilities = facilities::all(facilities::Settings::default());
+    let mut targets = Targets::new(search, facilities, Box::new(NoKernel), Health::default());
     let mut looker = Looker::default();
     for request in targets.take_requests() {
         if let Some(answer) = looker.look(&request) {
             targets.answer(answer);
         }
     }
-    targets.look_for_sdks();
-    targets.reports()
+    reports(&targets)
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Service,
-    probe::Hook,
-    python::{detect::OffsetsSource, flavour::Flavour},
+    Targets,
+    hook::{Hook, HookInProcess},
+    opentelemetry::Context,
+    pyroscope_sdk::Sdk,
+    python::{Python, detect::OffsetsSource, flavour::Flavour},
     registry::Known,
 };
-use crate::id::Pid;
+use crate::id::{Pid, Service};
 
 /// One Python process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,16 +50,21 @@ pub struct Report {
 impl Report {
     /// `None` for a process that is not known to be a Python.
     pub(super) fn new(known: &Known) -> Option<Self> {
-        let interpreter = known.target.interpreter.as_ref();
-        if interpreter.is_none() && known.unsupported.is_none() {
+        let target = known.target();
+        let interpreter = target.interpreter.as_ref();
+        let python = known.kept::<Python>()?;
+        if interpreter.is_none() && python.unsupported.is_none() {
             return None;
         }
+        let facts = python.facts();
+        let hook = known.kept::<HookInProcess>().map(|it| &it.hook);
+        let context = known.kept::<Context>();
         let path = interpreter.map_or("", |it| &it.path);
         let shared = path
             .rsplit('/')
             .next()
             .is_some_and(|it| it.starts_with("libpython"));
-        let build = known.facts.as_ref().map_or_else(String::new, |facts| {
+        let build = facts.map_or_else(String::new, |facts| {
             format!(
                 "{}, {}, version by {}",
                 if shared { "shared" } else { "static" },
@@ -69,48 +76,50 @@ impl Report {
                 facts.version_source.name()
             )
         });
-        let (hook, span_source) = match &known.hook {
+        let (in_words, span_source) = match hook {
             None | Some(Hook::Absent) => ("absent".to_owned(), "none"),
             Some(Hook::Present(_)) => ("present, ABI version 1".to_owned(), "hook"),
             Some(Hook::Refused(reason)) => (reason.to_string(), "none"),
         };
-        let (span_source, no_context) = match &known.recipe {
+        let (span_source, no_context) = match context.and_then(|it| it.recipe.as_ref()) {
             Some(Ok(_)) if span_source == "hook" => ("context and hook", None),
             Some(Ok(_)) => ("context", None),
             Some(Err(reason)) => (span_source, Some(reason.to_string())),
             None => (span_source, Some("nobody has looked".to_owned())),
         };
-        let unread = known
-            .others
-            .values()
-            .filter_map(|it| it.as_ref().as_ref().err());
+        let others = || context.into_iter().flat_map(|it| it.others.values());
+        let unread = others().filter_map(|it| it.as_ref().as_ref().err());
         Some(Self {
             no_context,
-            no_thread_states: no_thread_states(known),
-            other_interpreters: (
-                known.others.len(),
-                unread.map(ToString::to_string).collect(),
-            ),
-            pyroscope_sdk: known.sdk_state(),
-            pid: known.target.process.pid,
+            no_thread_states: no_thread_states(python),
+            other_interpreters: (others().count(), unread.map(ToString::to_string).collect()),
+            pyroscope_sdk: Sdk::state(known.kept()),
+            pid: known.pid(),
             version: interpreter.map(|it| it.version),
-            flavour: known.facts.as_ref().map(|facts| facts.flavour),
-            offsets: known.facts.as_ref().map(|facts| facts.offsets_source),
+            flavour: facts.map(|facts| facts.flavour),
+            offsets: facts.map(|facts| facts.offsets_source),
             path: path.to_owned(),
             build,
-            unsupported: known.unsupported.clone().filter(|_| interpreter.is_none()),
-            hook,
-            hook_on_long_nops: matches!(&known.hook, Some(Hook::Present(it)) if it.sites.on_long_nops),
+            unsupported: python.unsupported.clone().filter(|_| interpreter.is_none()),
+            hook: in_words,
+            hook_on_long_nops: matches!(hook, Some(Hook::Present(it)) if it.sites.on_long_nops),
             span_source,
-            service: Service::clone(&known.target.service),
+            service: Service::clone(&target.service),
         })
     }
 }
 
+/// What is known of every Python process, by pid.
+pub fn reports(targets: &Targets) -> Vec<Report> {
+    let mut reports: Vec<Report> = targets.known().filter_map(Report::new).collect();
+    reports.sort_by_key(|report| report.pid);
+    reports
+}
+
 /// Why nothing tells which state a thread has attached, from 3.12 on; before, that is told without a thread-local.
-fn no_thread_states(known: &Known) -> Option<&'static str> {
-    let facts = known.facts.as_ref()?;
-    if facts.version < (3, 12, 0) || known.thread_local.is_some() {
+fn no_thread_states(python: &Python) -> Option<&'static str> {
+    let facts = python.facts()?;
+    if facts.version < (3, 12, 0) || python.thread_local.is_some() {
         return None;
     }
     Some(match facts.thread_local {

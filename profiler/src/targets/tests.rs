@@ -18,12 +18,15 @@ use proptest::prelude::{any, proptest};
 use rustix::io::Errno;
 
 use super::{
-    FileId, Scope, Targets,
+    FileId, Report, Scope, Search, Targets,
     elf::{Elf, OpenFile},
+    facilities,
+    facility::Word,
+    hook::notes::{self, Hook, HookFacts, Refused},
     opentelemetry::{looker::Looker, memory::Memory},
-    probe::{self, Hook, HookFacts, Refused},
     python::detect::{Detection, detect},
     python::live::interpreters,
+    report::reports,
 };
 use crate::{
     events::{ProcessChange, ProcessNotice, Resource},
@@ -149,7 +152,7 @@ fn wait_for_line(child: &mut Child) {
         .unwrap();
 }
 
-struct Spawned(Child);
+pub(super) struct Spawned(Child);
 
 impl Drop for Spawned {
     fn drop(&mut self) {
@@ -159,7 +162,7 @@ impl Drop for Spawned {
 }
 
 impl Spawned {
-    fn python(python: &PathBuf) -> Self {
+    pub(super) fn python(python: &PathBuf) -> Self {
         Self::running(python, "import time; print(1, flush=True); time.sleep(60)")
     }
 
@@ -190,18 +193,41 @@ impl Spawned {
         wait_for_line(&mut self.0);
     }
 
-    fn pid(&self) -> Pid {
+    pub(super) fn pid(&self) -> Pid {
         Pid(self.0.id())
     }
 }
 
 fn targets(scope: Scope) -> (Targets, Recorder) {
     let recorder = Recorder::default();
-    let targets = Targets::new(scope, Box::new(recorder.clone()), Health::default());
+    let targets = search(all_of(scope), &recorder, &Health::default());
     (targets, recorder)
 }
 
-fn only(pids: Vec<Pid>) -> Scope {
+pub(super) fn all_of(scope: Scope) -> Search {
+    Search {
+        scope,
+        most: usize::MAX,
+        has_mapping_notices: false,
+    }
+}
+
+fn search(search: Search, recorder: &Recorder, health: &Health) -> Targets {
+    let facilities = facilities::all(facilities::Settings::default());
+    Targets::new(
+        search,
+        facilities,
+        Box::new(recorder.clone()),
+        health.clone(),
+    )
+}
+
+fn report(targets: &Targets, pid: Pid) -> Report {
+    let mut reports = reports(targets).into_iter();
+    reports.find(|report| report.pid == pid).unwrap()
+}
+
+pub(super) fn only(pids: Vec<Pid>) -> Scope {
     Scope::Processes { pids, follow: true }
 }
 
@@ -221,24 +247,24 @@ fn interpreters_are_found_named_and_dropped() {
         let child = Spawned::python(&python);
         let pid = child.pid();
         let (mut targets, recorder) = targets(only(vec![pid]));
-        targets.scan();
         assert_ne!(recorder.process(pid).unwrap().runtime, 0);
         let snapshot = targets.snapshot();
         let target = snapshot.iter().next().unwrap();
         assert_eq!(target.service.name, "shop");
         let evaluation = target.interpreter.as_ref().unwrap().evaluation_loop.start;
         assert!(target.mapping(evaluation).is_some());
-        let report = targets.report(pid).unwrap();
+        let report = report(&targets, pid);
         assert_eq!(
             (report.unsupported.as_deref(), report.span_source),
             (None, "none")
         );
-        targets.resource(&Resource {
+        let resource = Resource {
             pid,
             service_name: "cart".to_owned(),
             service_namespace: String::new(),
             attributes: None,
-        });
+        };
+        targets.hear(pid, &Word::Resource(&resource));
         assert_eq!(
             targets.snapshot().iter().next().unwrap().service.name,
             "cart"
@@ -259,7 +285,6 @@ fn forks_and_execs_are_followed() {
     let (parent, child) = (Spawned::python(&python), Spawned::python(&python));
     let sleeper = Spawned(Command::new("sleep").arg("60").spawn().unwrap());
     let (mut targets, recorder) = targets(only(vec![parent.pid(), sleeper.pid()]));
-    targets.scan();
     assert_eq!(recorder.process(sleeper.pid()).unwrap().runtime, 0);
     let fork = ProcessChange::Fork {
         parent: parent.pid(),
@@ -285,9 +310,12 @@ fn what_is_mapped_is_looked_at() {
         return;
     };
     let sleeper = Spawned(Command::new("sleep").arg("60").spawn().unwrap());
-    let (mut targets, recorder) = targets(Scope::Host);
-    targets.expect_mapping_notices();
-    targets.scan();
+    let recorder = Recorder::default();
+    let with_notices = Search {
+        has_mapping_notices: true,
+        ..all_of(Scope::Host)
+    };
+    let mut targets = search(with_notices, &recorder, &Health::default());
     let exec = notice(sleeper.pid(), ProcessChange::Exec);
     targets.notice(exec);
     let soon = |due: Option<BootNanos>| due.is_some_and(|due| due.0 < exec.time.0 + 1_000_000_000);
@@ -310,8 +338,7 @@ fn the_host_is_searched() {
     };
     let child = Spawned::python(&python);
     let sleeper = Spawned(Command::new("sleep").arg("60").spawn().unwrap());
-    let (mut targets, recorder) = targets(Scope::Host);
-    targets.scan();
+    let (targets, recorder) = targets(Scope::Host);
     assert!(recorder.process(child.pid()).is_some());
     assert!(recorder.process(sleeper.pid()).is_none());
     assert!(targets.snapshot().iter().all(|it| it.interpreter.is_some()));
@@ -341,7 +368,6 @@ fn code_objects_are_counted() {
         let mut child = Spawned::running(&python, MAKES_CODE);
         let pid = child.pid();
         let (mut targets, recorder) = targets(only(vec![pid]));
-        targets.scan();
         let requests = targets.take_requests();
         let layout = requests[0].facts.layout;
         let has_symbols = !requests[0].facts.stripped;
@@ -377,9 +403,11 @@ fn code_objects_are_counted() {
 fn who_does_not_run_is_left_alone() {
     let python = interpreters().pop().unwrap();
     let child = Spawned::running(&python, MAKES_CODE);
-    let (mut targets, _) = targets(only(vec![child.pid()]));
-    targets.expect_mapping_notices();
-    targets.scan();
+    let with_notices = Search {
+        has_mapping_notices: true,
+        ..all_of(only(vec![child.pid()]))
+    };
+    let mut targets = search(with_notices, &Recorder::default(), &Health::default());
     assert!(!targets.take_requests().is_empty());
     let later = |seconds: u64| BootNanos(BootNanos::now().0 + seconds * 1_000_000_000);
     targets.due(later(10));
@@ -391,7 +419,7 @@ fn who_does_not_run_is_left_alone() {
     assert!(targets.take_requests().is_empty());
     targets.scan();
     assert!(targets.take_requests().is_empty());
-    targets.has_missed();
+    targets.note_loss();
     targets.scan();
     assert!(!targets.take_requests().is_empty());
 }
@@ -404,9 +432,12 @@ fn want_of_room_is_counted_once() {
     let children = [(); 2].map(|()| Spawned::python(&python));
     let (recorder, health) = (Recorder::default(), Health::default());
     let scope = only(children.iter().map(Spawned::pid).collect());
-    let mut targets = Targets::new(scope, Box::new(recorder.clone()), health.clone());
-    targets.limit(1);
-    for _ in 0..3 {
+    let only_one = Search {
+        most: 1,
+        ..all_of(scope)
+    };
+    let mut targets = search(only_one, &recorder, &health);
+    for _ in 0..2 {
         targets.scan();
     }
     let counted = || [Loss::ProcessTableFull, Loss::RecipeNotKept].map(|loss| health.get(loss));
@@ -419,7 +450,7 @@ fn want_of_room_is_counted_once() {
         targets.answer(answer);
     }
     assert_eq!(counted(), [1, 1]);
-    let report = targets.report(request.process.pid).unwrap();
+    let report = report(&targets, request.process.pid);
     assert_eq!(report.unsupported, None);
     assert!(report.no_context.unwrap().contains("room"));
 }
@@ -434,10 +465,8 @@ fn hooks_of_other_releases_are_counted() {
     let children = [(); 2].map(|()| Spawned::loading(&python, &library));
     let (recorder, health) = (Recorder::default(), Health::default());
     let scope = only(children.iter().map(Spawned::pid).collect());
-    let mut targets = Targets::new(scope, Box::new(recorder.clone()), health.clone());
-    targets.scan();
-    targets.keep_probes();
-    targets.update_probes(BootNanos::now());
+    let mut targets = search(all_of(scope), &recorder, &health);
+    targets.due(BootNanos::now());
     assert!(recorder.attached().is_empty());
     let counted = [Loss::HookUnsupported, Loss::ProbeFailed].map(|loss| health.get(loss));
     assert_eq!(counted, [1, 0]);
@@ -453,7 +482,7 @@ fn hook_with(version: &str, nop: &str, arguments: &str, more: &str) -> Hook {
     let library = folder.path().join("hook.so");
     compile_hook(&library, version, nop, arguments, more);
     let data = OpenFile::open(&library).unwrap().data();
-    probe::find(&Elf::parse(&data).unwrap())
+    notes::find(&Elf::parse(&data).unwrap())
 }
 
 fn compile_hook(library: &Path, version: &str, nop: &str, arguments: &str, more: &str) {
@@ -495,11 +524,10 @@ fn probes_are_put_on_the_file_that_was_read() {
     let mapped = std::fs::metadata(&library).unwrap().ino();
     let child = Spawned::loading(&python, &library);
     let (mut targets, recorder) = targets(only(vec![child.pid()]));
-    targets.scan();
     let other = folder.path().join("other.so");
     compile_hook(&other, "spanprof_abi_v1", "nop;nop", START, "");
     std::fs::rename(&other, &library).unwrap();
-    targets.update_probes(BootNanos::now());
+    targets.due(BootNanos::now());
     assert_eq!(recorder.attached(), [mapped]);
 }
 
@@ -518,22 +546,18 @@ fn refusals_that_may_pass_are_forgotten() {
         let recorder = Recorder::default();
         let health = Health::default();
         let scope = only(vec![child.pid()]);
-        let mut targets = Targets::new(scope, Box::new(recorder.clone()), health.clone());
-        targets.scan();
+        let mut targets = search(all_of(scope), &recorder, &health);
         *recorder.1.lock().unwrap() = Some(errno);
-        let may_pass = errno == Errno::MFILE;
-        let due = targets.update_probes(later(0));
-        assert_eq!(due, may_pass.then(|| later(60)));
-        let mut tried = vec![recorder.attached().len()];
-        // Something else may have changed who needs what.
-        targets.keep_probes();
-        assert_eq!(targets.update_probes(later(59)), due);
-        tried.push(recorder.attached().len());
-        targets.update_probes(later(60));
-        tried.push(recorder.attached().len());
-        *recorder.1.lock().unwrap() = None;
-        assert_eq!(targets.update_probes(later(120)), None);
-        tried.push(recorder.attached().len());
+        let mut tried = Vec::new();
+        for seconds in [0, 59, 60, 120] {
+            if seconds == 120 {
+                *recorder.1.lock().unwrap() = None;
+            }
+            // Something else may have changed what is needed.
+            targets.scan();
+            targets.due(later(seconds));
+            tried.push(recorder.attached().len());
+        }
         assert_eq!(tried, tries, "{errno}");
         assert_eq!(health.get(Loss::ProbeFailed), 1);
     }
@@ -548,15 +572,16 @@ fn hooks_are_told_apart() {
         Hook::Present(facts) => facts,
         other => panic!("{other:?}"),
     };
+    let facts = present("");
     let HookFacts {
         sites,
         process_attributes,
         ..
-    } = present("");
+    } = &*facts;
     assert_eq!(sites.span_end[0] - sites.span_start[0], 1);
     assert!(!sites.on_long_nops);
     // Of a release that tells no attributes.
-    assert_eq!(process_attributes, None);
+    assert_eq!(*process_attributes, None);
     let newer = present(",spanprof_process_attributes");
     assert!(newer.process_attributes.is_some());
     assert_eq!(
@@ -583,7 +608,7 @@ fn hooks_are_told_apart() {
 fn version(path: &Path) -> Option<(u8, u8)> {
     let data = OpenFile::open(path).unwrap().data();
     let elf = Elf::parse(&data).ok()?;
-    probe::find(&elf);
+    notes::find(&elf);
     match detect(&elf) {
         Detection::Found(facts) => Some((facts.version.0, facts.version.1)),
         _ => None,

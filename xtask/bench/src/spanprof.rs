@@ -76,7 +76,7 @@ impl Spanprof {
             .arg(agent)
             .args([
                 "--log",
-                "profiler::targets::registry=debug,profiler::kernel::load=debug",
+                "profiler::targets=debug,profiler::kernel::load=debug",
             ])
             .args(["record", "--duration", "1h", "--frequency"])
             .arg(frequency.to_string())

@@ -56,6 +56,24 @@ pub struct Request {
     pub has_others: bool,
 }
 
+impl Request {
+    /// A look at a process whose interpreter was placed, for nothing yet.
+    pub fn new(process: ProcessKey, file: FileId, facts: Arc<Facts>, bias: u64) -> Self {
+        Self {
+            process,
+            file,
+            facts,
+            bias,
+            wanted: Vec::new(),
+            again: false,
+            has_hook: false,
+            process_block: None,
+            thread_local: None,
+            has_others: false,
+        }
+    }
+}
+
 /// Where a process says who it is (`python/ABI.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessBlock {

@@ -6,6 +6,7 @@
 //! process can make a read of its memory block. Must not know samples or the kernel's maps.
 
 mod attributes;
+mod facility;
 pub mod looker;
 pub mod memory;
 pub mod objects;
@@ -13,3 +14,5 @@ pub mod offsets;
 pub mod others;
 pub mod recipe;
 pub mod tables;
+
+pub use self::facility::{Context, ContextFacility};

@@ -2,8 +2,8 @@
 
 use std::{path::Path, sync::Arc};
 
-use crate::targets::mappings::read_bounded;
 use crate::id::Pid;
+use crate::targets::mappings::read_bounded;
 
 /// Bytes of `/proc/PID/cgroup` that are read.
 const MAX_CGROUP: u64 = 64 << 10;

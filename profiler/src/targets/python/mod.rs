@@ -6,6 +6,7 @@
 mod alone;
 pub mod debug_offsets;
 pub mod detect;
+mod facility;
 pub mod flavour;
 pub mod layout;
 #[cfg(test)]
@@ -14,3 +15,5 @@ pub mod place;
 pub mod tables;
 pub mod thread_local;
 pub mod unpublished;
+
+pub use self::facility::{Python, PythonFacility};

@@ -12,14 +12,13 @@ use std::{
 use lru::LruCache;
 
 use super::{
-    Counted, Known, Scope, Targets,
+    Known, Scope, Targets,
     due::{MILLISECOND, SECOND},
-    sdk::Sdk,
 };
 use crate::{
     events::{ProcessChange, ProcessNotice},
     id::Pid,
-    targets::{FileId, procfs},
+    targets::{FileId, facility::Why, procfs},
     time::BootNanos,
 };
 
@@ -41,9 +40,6 @@ const MAX_PLAIN: usize = 65_536;
 const IMPORTS_EVERY: u64 = SECOND;
 /// And this much less often for each of them: so that many cost no more than few.
 const IMPORTS_PER_PROCESS: u64 = 20 * MILLISECOND;
-/// A process that lacks nothing is asked at most this often, whether another OpenTelemetry has taken the
-/// place of the one it had.
-pub(super) const REPLACED_EVERY: u64 = 5 * SECOND;
 
 /// What is remembered for discovery.
 #[derive(Debug)]
@@ -63,10 +59,11 @@ pub(super) struct Discovery {
     imports_due: BootNanos,
 }
 
-impl Default for Discovery {
-    fn default() -> Self {
+impl Discovery {
+    /// Nothing is remembered yet; `has_notices`: the kernel tells of mappings.
+    pub(super) fn new(has_notices: bool) -> Self {
         Self {
-            has_notices: false,
+            has_notices,
             has_missed: false,
             plain: HashSet::new(),
             noticed: LruCache::new(MAX_NOTICED),
@@ -75,9 +72,7 @@ impl Default for Discovery {
             imports_due: BootNanos(0),
         }
     }
-}
 
-impl Discovery {
     /// Whether a process of this pid mapped something new just now.
     fn was_noticed(&self, pid: Pid, now: BootNanos) -> bool {
         let at = self.noticed.peek(&pid);
@@ -85,7 +80,7 @@ impl Discovery {
     }
 
     /// Remembers a file that is of no interest.
-    pub(super) fn is_plain(&mut self, file: FileId) {
+    pub(super) fn remember_plain(&mut self, file: FileId) {
         if self.plain.len() >= MAX_PLAIN {
             self.plain.clear();
         }
@@ -94,13 +89,8 @@ impl Discovery {
 }
 
 impl Targets {
-    /// From now on [`Self::mapped`] is called for every file that is mapped to be executed.
-    pub fn expect_mapping_notices(&mut self) {
-        self.discovery.has_notices = true;
-    }
-
     /// Something may have been missed: the procfs is to be read sooner.
-    pub fn has_missed(&mut self) {
+    pub fn note_loss(&mut self) {
         self.discovery.has_missed = true;
     }
 
@@ -135,7 +125,7 @@ impl Targets {
         let gone: Vec<Pid> = self
             .processes
             .values()
-            .map(|known| known.target.process)
+            .map(Known::process)
             .filter(|it| stats.get(&it.pid).is_none_or(|stat| stat.process != *it))
             .map(|it| it.pid)
             .collect();
@@ -145,7 +135,7 @@ impl Targets {
         for stat in stats.values() {
             let known = self.processes.get(&stat.process.pid);
             let is_known =
-                known.is_some_and(|known| known.target.process == stat.process && known.looked());
+                known.is_some_and(|known| known.process() == stat.process && known.looked());
             if !(is_told && is_known) && self.in_scope(stat.process.pid, &stats) {
                 self.examine(stat.process, now);
             }
@@ -164,7 +154,8 @@ impl Targets {
     /// Takes over that a process has mapped a file to execute it.
     pub fn mapped(&mut self, pid: Pid, file: FileId) {
         // Whoever is profiled has its native frames told by its mappings, whatever they hold.
-        let is_profiled = |known: &Known| self.scope != Scope::Host || known.is_profiled();
+        let whole_host = self.facilities.whole_host;
+        let is_profiled = |known: &Known| !whole_host || known.is_profiled();
         let known = self.processes.get(&pid);
         if self.discovery.plain.contains(&file) && !known.is_some_and(is_profiled) {
             return;
@@ -182,19 +173,7 @@ impl Targets {
         if let Some(stat) = procfs::stat(pid) {
             let mut known = Known::new(stat.process);
             known.due.soon(now);
-            self.insert(pid, known);
-        }
-    }
-
-    /// Notes that samples were taken of processes: only who runs can import anything.
-    pub fn sampled(&mut self, pids: impl IntoIterator<Item = Pid>) {
-        for pid in pids {
-            if let Some(known) = self.processes.get_mut(&pid) {
-                known.has_run = true;
-                if let Some(sdk) = &mut known.sdk {
-                    sdk.has_run();
-                }
-            }
+            self.insert(pid, known, true);
         }
     }
 
@@ -203,20 +182,20 @@ impl Targets {
         if now < self.discovery.imports_due {
             return;
         }
-        let asked = self.processes.values_mut();
-        let asked: Vec<Pid> = asked
-            .filter(|known| known.may_have_imported(now))
-            .map(|known| {
-                known.has_run = false;
-                known.imports_asked = now;
-                known.target.process.pid
+        let facilities = &self.facilities;
+        let profiled = self.processes.values_mut().filter(|it| it.is_profiled());
+        let asked: Vec<Pid> = profiled
+            .filter_map(|known| {
+                let lacks_something = facilities.lack(known);
+                let is_asked = known.looks.may_have_imported(lacks_something, now);
+                is_asked.then(|| known.pid())
             })
             .collect();
         let count = u64::try_from(asked.len()).unwrap_or(u64::MAX);
         let pause = IMPORTS_EVERY.max(count.saturating_mul(IMPORTS_PER_PROCESS));
         self.discovery.imports_due = BootNanos(now.0.saturating_add(pause));
         for pid in asked {
-            self.ask_for_recipe(pid, None);
+            self.ask(pid, Why::Imports);
         }
     }
 
@@ -253,23 +232,15 @@ impl Targets {
         // mapped may have been told of first.
         known.change().process = stat.process;
         let now = BootNanos::now();
-        // Of its parent's interpreters it has the main one only, from when it runs Python (`PyOS_AfterFork_Child`).
-        known.others = HashMap::new();
-        // What its parent lacked was counted for its parent.
-        known.counted = Counted::default();
-        // Its parent's threads are not its own.
-        known.sdk = known.sdk.map(|_| Sdk::loaded(now));
         if self.discovery.was_noticed(pid, now) {
             known.due.soon(now);
         }
-        let recipe = known.recipe.clone();
-        self.insert(pid, known);
+        let why = self.facilities.forked(&mut known);
+        self.insert(pid, known, true);
+        // The kernel program has copied what it knew of the parent.
         self.tell(pid);
-        // The kernel program has copied the recipe, unless there was none yet.
-        if let Some(Ok(recipe)) = recipe {
-            self.tell_recipe(pid, Some(&recipe));
-        } else {
-            self.ask_for_recipe(pid, None);
+        if let Some(why) = why {
+            self.ask(pid, why);
         }
     }
 
@@ -296,10 +267,8 @@ impl Targets {
             // What it has mapped so far may have been told of already.
             known.due.soon(now);
         }
-        if self.scope != Scope::Host {
-            known.name_owner(&self.told_apart);
-        }
-        self.insert(pid, known);
+        self.tell_gone(pid);
+        self.insert(pid, known, true);
         self.tell(pid);
     }
 }

@@ -1,0 +1,31 @@
+//! The table of facilities. To add one, add a line.
+
+use std::collections::BTreeSet;
+
+use super::{
+    facility::Facility, hook::HookFacility, opentelemetry::ContextFacility, owner::OwnerFacility,
+    pyroscope_sdk::SdkFacility, python::PythonFacility,
+};
+use crate::id::ServiceAttribute;
+
+/// What facilities are to do.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// By what the profiles of a service are told apart; by no others, so that those split nothing.
+    pub told_apart: BTreeSet<ServiceAttribute>,
+    /// Whether the probes of every hook are on, needed or not.
+    pub keep_probes: bool,
+    /// Whether to say of each service once that it is profiled by `pyroscope-io`, too.
+    pub warn_of_sdks: bool,
+}
+
+/// All facilities, in the order of every verb: one may rely on those before it.
+pub fn all(settings: Settings) -> Vec<Box<dyn Facility>> {
+    vec![
+        Box::new(PythonFacility::default()),
+        Box::new(OwnerFacility::new(settings.told_apart)),
+        Box::new(ContextFacility),
+        Box::new(HookFacility::new(settings.keep_probes)),
+        Box::new(SdkFacility::new(settings.warn_of_sdks)),
+    ]
+}

@@ -1,0 +1,169 @@
+//! The contract between the table of processes and what is learnt of them.
+//!
+//! A *facility* is one kind of thing that is learnt from files and processes: which CPython a process runs, how its
+//! current span is read, who owns its CPU. Each has the same four verbs, and nothing else crosses between it and the
+//! table: it *recognises* a file, *places* what it has recognised in a process, says what a worker is to *look* at in
+//! the process's memory, and *tells* the kernel and the data plane what it knows.
+//!
+//! What it knows of a process it keeps in [`Known`] as a type of its own, which others may read. The order of the
+//! table (`facilities.rs`) is the order of every verb: a facility may rely on what those before it have done.
+
+use std::{any::Any, collections::HashMap, sync::Arc};
+
+use super::{
+    Mapping,
+    elf::{Elf, FileState},
+    opentelemetry::looker::{Answer, Request},
+    registry::Known,
+};
+use crate::{events::Resource, health::Health, id::Pid, kernel::Control, time::BootNanos};
+
+/// What one file says to one facility.
+pub type Facts = Arc<dyn Any + Send + Sync>;
+
+/// The processes that are known, by pid.
+pub type Processes = HashMap<Pid, Known>;
+
+/// One kind of thing that is learnt from files and processes. All is called on the control thread: what can block is
+/// for [`Self::look`]. Only what a facility needs has to be written: by default a verb does nothing.
+pub trait Facility: Send {
+    /// The facts of one ELF file, or `None` if it holds nothing of this kind. Asked once per state of a file.
+    fn recognise(&self, _elf: &Elf<'_>) -> Option<Facts> {
+        None
+    }
+
+    /// A process maps a file that it did not map before, of whatever kind.
+    fn place(
+        &mut self,
+        _process: &mut Known,
+        _found: &Found<'_>,
+        _desk: &mut Desk<'_>,
+    ) -> Placement {
+        Placement::Done
+    }
+
+    /// Adds to a request what a worker is to read in a process's memory. Facilities that come first have had their
+    /// turn; `None` as long as no facility wants anything.
+    fn look(&self, _process: &Known, _why: Why, _request: &mut Option<Request>) {}
+
+    /// Takes over what a look has found, and says whether there should be another.
+    fn learn(&mut self, _process: &mut Known, _answer: &mut Answer, _desk: &mut Desk<'_>) -> Next {
+        Next::Unchanged
+    }
+
+    /// Tells the kernel's maps and the data plane what is known of a process, if that is not what they were told last.
+    /// Called after anything that may have changed it.
+    fn tell(&mut self, _process: &mut Known, _desk: &mut Desk<'_>) {}
+
+    /// Takes over what the data plane says of a process; why to look at it now, if there is a reason.
+    fn hear(
+        &mut self,
+        _process: &mut Known,
+        _word: &Word<'_>,
+        _desk: &mut Desk<'_>,
+    ) -> Option<Why> {
+        None
+    }
+
+    /// Whether something that a process may yet import would tell more.
+    fn lacks(&self, _process: &Known) -> bool {
+        false
+    }
+
+    /// A child has just been forked, and keeps what its parent kept: puts right what is not so in the child. Why to
+    /// look at it now, if there is a reason.
+    fn forked(&mut self, _child: &mut Known) -> Option<Why> {
+        None
+    }
+
+    /// There is no room for one more process: it is not profiled.
+    fn no_room(&mut self, _process: &mut Known, _desk: &mut Desk<'_>) {}
+
+    /// A process has ended, or runs another program as `next`.
+    fn ended(&mut self, _process: &Known, _next: Option<&mut Known>, _desk: &mut Desk<'_>) {}
+
+    /// Does what is due by the clock, and says when to call again.
+    fn due(
+        &mut self,
+        _processes: &mut Processes,
+        _now: BootNanos,
+        _desk: &mut Desk<'_>,
+    ) -> Option<BootNanos> {
+        None
+    }
+}
+
+/// What facilities act on besides a process.
+pub struct Desk<'a> {
+    /// The kernel's maps and programs.
+    pub control: &'a mut dyn Control,
+    /// Where losses are counted.
+    pub health: &'a Health,
+    /// Whether every CPython of the host is profiled, and nothing else; if not, all that is known is, Python or not.
+    pub whole_host: bool,
+}
+
+/// A file that a process maps.
+pub struct Found<'a> {
+    /// Where, as far as it is executable.
+    pub mapping: &'a Mapping,
+    /// The state of the file that [`Self::facts`] are of; `None` if it cannot be opened.
+    pub state: Option<FileState>,
+    /// What the facility has recognised in it.
+    pub facts: Option<&'a Facts>,
+}
+
+impl Found<'_> {
+    /// The facts, as the type that the facility makes them of.
+    pub fn facts<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.facts?).downcast().ok()
+    }
+}
+
+/// How placing ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// It is done, or there was nothing to place.
+    Done,
+    /// This mapping does not tell where the file lies: another one of it may.
+    OtherMapping,
+}
+
+/// Why to look at a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It is new, or it may have imported something.
+    Imports,
+    /// A thread runs in an interpreter that the kernel knows nothing of.
+    UnknownInterpreter,
+    /// What was found does not fit, or is not complete.
+    Misfit,
+    /// It does not fit for a reason that is new.
+    NewMisfit,
+}
+
+/// When to look at a process again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Next {
+    /// When that was planned.
+    Unchanged,
+    /// When there is a reason.
+    Settled,
+    /// After a while: what is not there yet may be then.
+    Later,
+    /// At once.
+    Now(Why),
+}
+
+/// What the data plane says of a process.
+#[derive(Clone, Copy, Debug)]
+pub enum Word<'a> {
+    /// The hook has told the resource.
+    Resource(&'a Resource),
+    /// The kernel could not follow the recipe, perhaps for want of this class of spans.
+    StaleRecipe(Option<u64>),
+    /// A thread runs in an interpreter that the kernel knows nothing of.
+    UnknownInterpreter,
+    /// It has used CPU time.
+    HasRun,
+}

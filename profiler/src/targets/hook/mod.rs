@@ -1,0 +1,135 @@
+//! The facility of the package's hook: the files that hold one, and which of their probes are on.
+//!
+//! An attached probe costs a span more than the rest of the hook together, and adds nothing if the context is
+//! readable. So the probes of a file are on only while some process that maps it needs them.
+
+pub mod notes;
+mod probes;
+
+use std::sync::Arc;
+
+use self::{
+    notes::{HookFacts, find},
+    probes::Probes,
+};
+use super::{
+    Mapping,
+    elf::{Elf, FileState},
+    facility::{Desk, Facility, Facts, Found, Placement, Processes},
+    opentelemetry::looker::ProcessBlock,
+    python::place::load_bias,
+    registry::Known,
+};
+use crate::{health::Loss, time::BootNanos};
+
+pub use self::notes::Hook;
+
+/// A hook in a process.
+#[derive(Clone, Debug)]
+pub struct HookInProcess {
+    /// What the file says of it.
+    pub hook: Hook,
+    /// That file, if its probes can be used.
+    pub file: Option<HookFile>,
+    /// Whether the spans of the process are not known without its probes.
+    pub is_needed: bool,
+}
+
+impl HookInProcess {
+    /// Whether it may be used.
+    pub fn is_present(&self) -> bool {
+        matches!(self.hook, Hook::Present(_))
+    }
+}
+
+/// A hook's file in one process.
+#[derive(Clone, Debug)]
+pub struct HookFile {
+    state: FileState,
+    mapping: Mapping,
+    facts: Arc<HookFacts>,
+    /// Where the process says what it is; `None` if that cannot be placed.
+    pub process_block: Option<ProcessBlock>,
+}
+
+impl HookFile {
+    fn new(state: FileState, mapping: &Mapping, facts: &Arc<HookFacts>) -> Self {
+        let bias = load_bias(&facts.segments, mapping);
+        Self {
+            state,
+            mapping: mapping.clone(),
+            facts: Arc::clone(facts),
+            process_block: bias.map(|bias| {
+                let place = |address: u64| address.wrapping_add(bias);
+                ProcessBlock {
+                    address: place(facts.process_block),
+                    attributes: facts.process_attributes.map(place),
+                }
+            }),
+        }
+    }
+}
+
+/// The hooks of the host.
+#[derive(Debug)]
+pub struct HookFacility {
+    probes: Probes,
+}
+
+impl HookFacility {
+    /// None is known yet; `keep_probes`: their probes are on, needed or not.
+    pub fn new(keep_probes: bool) -> Self {
+        Self {
+            probes: Probes::new(keep_probes),
+        }
+    }
+}
+
+impl Facility for HookFacility {
+    fn recognise(&self, elf: &Elf<'_>) -> Option<Facts> {
+        match find(elf) {
+            Hook::Absent => None,
+            found => Some(Arc::new(found)),
+        }
+    }
+
+    fn place(&mut self, process: &mut Known, found: &Found<'_>, desk: &mut Desk<'_>) -> Placement {
+        let (Some(hook), Some(state)) = (found.facts::<Hook>(), found.state) else {
+            return Placement::Done;
+        };
+        let before = process.kept_mut::<HookInProcess>();
+        let mut file = before.and_then(|it| it.file.take());
+        match &*hook {
+            Hook::Absent => {}
+            Hook::Present(facts) => file = Some(HookFile::new(state, found.mapping, facts)),
+            Hook::Refused(reason) => {
+                let (reason, path) = (reason.to_string(), &found.mapping.path);
+                let loss = Loss::HookUnsupported;
+                self.probes.refuse(state, path, loss, &reason, None, desk);
+            }
+        }
+        process.put(HookInProcess {
+            hook: Hook::clone(&hook),
+            file,
+            is_needed: false,
+        });
+        Placement::Done
+    }
+
+    fn tell(&mut self, process: &mut Known, _: &mut Desk<'_>) {
+        self.probes.may_differ |= process.kept::<HookInProcess>().is_some();
+    }
+
+    fn ended(&mut self, process: &Known, _: Option<&mut Known>, _: &mut Desk<'_>) {
+        self.probes.may_differ |= process.kept::<HookInProcess>().is_some();
+    }
+
+    fn due(
+        &mut self,
+        processes: &mut Processes,
+        now: BootNanos,
+        desk: &mut Desk<'_>,
+    ) -> Option<BootNanos> {
+        self.probes.update(processes, now, desk)
+    }
+}

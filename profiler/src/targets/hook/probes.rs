@@ -1,0 +1,203 @@
+//! Which probes are on: those that some process needs, and for a moment longer.
+
+use std::{collections::HashMap, num::NonZeroUsize, os::fd::AsFd as _};
+
+use lru::LruCache;
+
+use super::{HookFile, HookInProcess};
+use crate::{
+    health::Loss,
+    id::Pid,
+    kernel::{ControlError, SpanProbes},
+    targets::{
+        elf::FileState,
+        facility::{Desk, Processes},
+        mappings,
+    },
+    time::BootNanos,
+};
+
+/// How long probes stay on that no process needs, in nanoseconds: an application that starts a worker often starts
+/// another.
+const GRACE: u64 = 2_000_000_000;
+/// How long a refusal is believed that may pass, in nanoseconds.
+const RETRY: u64 = 60_000_000_000;
+/// Files remembered whose probes the kernel or the agent has refused: the one met longest ago goes.
+const MAX_REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// The probes of all hooks.
+#[derive(Debug)]
+pub(super) struct Probes {
+    /// Whether those of every hook are on, needed or not.
+    always: bool,
+    /// Whether something has happened that may change what is needed.
+    pub(super) may_differ: bool,
+    attached: HashMap<FileState, Attached>,
+    /// Files whose probes were refused, and when to try again, if ever.
+    refused: LruCache<FileState, Option<BootNanos>>,
+    /// When to try the first of them again.
+    retry_due: Option<BootNanos>,
+}
+
+/// Probes that are on.
+#[derive(Debug)]
+struct Attached {
+    probes: SpanProbes,
+    /// Since when no process needs them.
+    idle: Option<BootNanos>,
+}
+
+impl Attached {
+    /// When to take them off.
+    fn due(&self) -> Option<BootNanos> {
+        let idle = self.idle?;
+        Some(BootNanos(idle.0.saturating_add(GRACE)))
+    }
+}
+
+impl Probes {
+    pub(super) fn new(always: bool) -> Self {
+        Self {
+            always,
+            may_differ: false,
+            attached: HashMap::new(),
+            refused: LruCache::new(MAX_REFUSED),
+            retry_due: None,
+        }
+    }
+
+    /// Puts probes on and takes them off as they are needed, and says when to call again.
+    pub(super) fn update(
+        &mut self,
+        processes: &Processes,
+        now: BootNanos,
+        desk: &mut Desk<'_>,
+    ) -> Option<BootNanos> {
+        if self.retry_due.is_some_and(|due| due <= now) {
+            self.retry_due = None;
+            self.may_differ = true;
+        }
+        if std::mem::take(&mut self.may_differ) {
+            self.note_needs(processes, now, desk);
+        }
+        let is_over =
+            |_: &FileState, attached: &mut Attached| attached.due().is_some_and(|due| due <= now);
+        let over: Vec<Attached> = self
+            .attached
+            .extract_if(is_over)
+            .map(|(_, attached)| attached)
+            .collect();
+        for attached in over {
+            tracing::debug!("probes of a hook that no process needs are taken off");
+            desk.control.detach_span_probes(attached.probes);
+            self.forget_unfollowed_spans(processes, desk);
+        }
+        let dues = self.attached.values().filter_map(Attached::due);
+        dues.chain(self.retry_due).min()
+    }
+
+    /// Attaches what is needed and not on, and notes what is on and not needed.
+    fn note_needs(&mut self, processes: &Processes, now: BootNanos, desk: &mut Desk<'_>) {
+        let mut needed: HashMap<FileState, (Pid, &HookFile)> = HashMap::new();
+        for known in processes.values() {
+            let Some(hook) = known.kept::<HookInProcess>() else {
+                continue;
+            };
+            if let Some(file) = &hook.file
+                && (self.always || hook.is_needed)
+            {
+                needed.entry(file.state).or_insert((known.pid(), file));
+            }
+        }
+        for (state, attached) in &mut self.attached {
+            let is_needed = needed.remove(state).is_some();
+            attached.idle = (!is_needed).then(|| attached.idle.unwrap_or(now));
+        }
+        for (pid, file) in needed.into_values() {
+            self.attach(pid, file, now, desk);
+        }
+    }
+
+    fn attach(&mut self, pid: Pid, hook: &HookFile, now: BootNanos, desk: &mut Desk<'_>) {
+        let state = hook.state;
+        if self.is_refused(&state, now) {
+            return;
+        }
+        // By a process that lives: it has the file.
+        let file = mappings::open(pid, &hook.mapping).ok();
+        let Some(file) = file.filter(|file| file.state == state) else {
+            return;
+        };
+        let path = &hook.mapping.path;
+        match desk
+            .control
+            .attach_span_probes(file.as_fd(), &hook.facts.sites)
+        {
+            Ok(probes) => {
+                let attached = Attached { probes, idle: None };
+                self.attached.insert(state, attached);
+                if self.refused.pop(&state).is_some() {
+                    tracing::info!(%path, "the span hook is used now");
+                }
+            }
+            Err(error) => {
+                let may_pass = matches!(&error, ControlError::Probe(reason) if reason.may_pass());
+                let again = may_pass.then(|| BootNanos(now.0.saturating_add(RETRY)));
+                if let Some(again) = again {
+                    self.retry_by(again);
+                }
+                let loss = match &error {
+                    ControlError::CallsCrashChildren => Loss::HookUnsupported,
+                    _ => Loss::ProbeFailed,
+                };
+                self.refuse(state, path, loss, &error.to_string(), again, desk);
+            }
+        }
+    }
+
+    /// Says once, and counts, that a hook is not used; `again`: when to try it again, if ever.
+    pub(super) fn refuse(
+        &mut self,
+        state: FileState,
+        path: &str,
+        loss: Loss,
+        reason: &str,
+        again: Option<BootNanos>,
+        desk: &Desk<'_>,
+    ) {
+        if self.refused.put(state, again).is_some() {
+            tracing::debug!(%path, %reason, "the span hook is still not used");
+            return;
+        }
+        desk.health.count(loss);
+        tracing::warn!(%path, %reason, "the span hook is not used");
+    }
+
+    /// Whether the probes of a file were refused, and are not to be tried again yet.
+    fn is_refused(&mut self, state: &FileState, now: BootNanos) -> bool {
+        match self.refused.get(state) {
+            Some(None) => true,
+            Some(&Some(again)) if again > now => {
+                self.retry_by(again);
+                true
+            }
+            None | Some(Some(_)) => false,
+        }
+    }
+
+    fn retry_by(&mut self, due: BootNanos) {
+        self.retry_due = Some(self.retry_due.map_or(due, |before| before.min(due)));
+    }
+
+    /// Forgets open spans whose ends nobody sees any more.
+    fn forget_unfollowed_spans(&self, processes: &Processes, desk: &mut Desk<'_>) {
+        let is_followed = |pid: Pid| {
+            let hook = processes
+                .get(&pid)
+                .and_then(|it| it.kept::<HookInProcess>());
+            let file = hook.and_then(|it| it.file.as_ref());
+            file.is_some_and(|file| self.attached.contains_key(&file.state))
+        };
+        desk.control.forget_spans(&is_followed);
+    }
+}

@@ -1,0 +1,259 @@
+//! The facility of the current span: how it is read from the context of each interpreter in a process.
+
+use std::{collections::HashMap, sync::Arc};
+
+use profiler_common::context::SpanRecipe;
+
+use super::{
+    looker::{Answer, Request},
+    others::OtherRecipe,
+    recipe::NoRecipe,
+};
+use crate::{
+    health::Loss,
+    id::Pid,
+    kernel::InterpreterId,
+    targets::{
+        SpansSeen,
+        facility::{Desk, Facility, Next, Why, Word},
+        hook::HookInProcess,
+        registry::Known,
+    },
+    time::BootNanos,
+};
+
+/// Classes of spans remembered per process.
+const MAX_WANTED: usize = 16;
+/// Why a recipe is not used that was found.
+const NO_ROOM: NoRecipe = NoRecipe::Missing("room for it in the kernel's map");
+
+/// How the current span of a process is read.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// In its main interpreter, or why not; `None` until somebody has looked.
+    pub recipe: Option<Result<Arc<SpanRecipe>, NoRecipe>>,
+    /// Whether that is new since the kernel was told, and whether the kernel has one.
+    is_news: bool,
+    is_told: bool,
+    /// In its other interpreters, as of the last look; and what the kernel was told of them.
+    pub others: HashMap<InterpreterId, OtherRecipe>,
+    others_told: HashMap<InterpreterId, OtherRecipe>,
+    /// Classes of spans that were met and not known.
+    wanted: Vec<u64>,
+    /// Whether it was counted that there is no room for its recipe.
+    is_counted: bool,
+}
+
+impl Context {
+    /// Remembers a class of spans; whether it is new.
+    fn want(&mut self, class: u64) -> bool {
+        if class == 0 || self.wanted.contains(&class) {
+            return false;
+        }
+        if self.wanted.len() >= MAX_WANTED {
+            self.wanted.remove(0);
+        }
+        self.wanted.push(class);
+        true
+    }
+
+    /// Whether spans are followed by the probes of the hook alone, or local roots are.
+    fn needs_probes(&self) -> bool {
+        match &self.recipe {
+            // Once there are spans, the hook has left their local roots beside them.
+            Some(Ok(recipe)) => recipe.has_recording_class() && recipe.local_root.class == 0,
+            Some(Err(_)) | None => true,
+        }
+    }
+
+    /// Whether its spans are seen, if that is known; `has_hook`: a hook tells of them.
+    fn are_seen(&self, has_hook: bool) -> Option<bool> {
+        Some(match self.recipe.as_ref()? {
+            Ok(_) | Err(NoRecipe::NoOpenTelemetry | NoRecipe::NotYet) => true,
+            Err(_) => has_hook,
+        })
+    }
+
+    /// Tells the kernel of the main interpreter's recipe; whether the kernel has one only from now on.
+    fn tell_recipe(&mut self, pid: Pid, desk: &mut Desk<'_>) -> bool {
+        if !std::mem::take(&mut self.is_news) {
+            return false;
+        }
+        let recipe = match &self.recipe {
+            Some(Ok(recipe)) => Some(Arc::clone(recipe)),
+            _ => None,
+        };
+        let had = std::mem::replace(&mut self.is_told, recipe.is_some());
+        if !had && recipe.is_none() {
+            return false;
+        }
+        if let Err(error) = desk.control.set_span_recipe(pid, recipe.as_deref()) {
+            tracing::warn!(%pid, %error, "cannot tell the kernel how to read spans");
+            if recipe.is_some() {
+                if !std::mem::replace(&mut self.is_counted, true) {
+                    desk.health.count(Loss::RecipeNotKept);
+                }
+                // Then its probes are needed.
+                self.recipe = Some(Err(NO_ROOM));
+                self.is_told = false;
+            }
+        }
+        !had
+    }
+
+    /// Tells the kernel how to read the spans of the interpreters beside the main one, as far as they can be read.
+    fn tell_others(&mut self, pid: Pid, desk: &mut Desk<'_>) {
+        let before = std::mem::replace(&mut self.others_told, self.others.clone());
+        for (&interpreter, recipe) in &before {
+            let stays = |recipe: &OtherRecipe| recipe.is_ok();
+            if recipe.is_ok() && !self.others.get(&interpreter).is_some_and(stays) {
+                forget_interpreter(pid, interpreter, desk);
+            }
+        }
+        for (&interpreter, recipe) in &self.others {
+            let (Ok(readable), false) = (recipe.as_ref(), before.get(&interpreter) == Some(recipe))
+            else {
+                continue;
+            };
+            let told = desk
+                .control
+                .set_interpreter_recipe(pid, interpreter, Some(readable));
+            if let Err(error) = told {
+                let no_room: OtherRecipe = Arc::new(Err(NO_ROOM));
+                // At the next look it is tried again, and not counted again.
+                if before.get(&interpreter) != Some(&no_room) {
+                    desk.health.count(Loss::OtherRecipeNotKept);
+                    tracing::warn!(%pid, %error, "cannot tell the kernel how to read a sub-interpreter's spans");
+                }
+                self.others_told.insert(interpreter, no_room);
+            }
+        }
+        self.others.clone_from(&self.others_told);
+    }
+}
+
+fn forget_interpreter(pid: Pid, interpreter: InterpreterId, desk: &mut Desk<'_>) {
+    let forgotten = desk.control.set_interpreter_recipe(pid, interpreter, None);
+    if let Err(error) = forgotten {
+        tracing::debug!(%pid, %error, "cannot forget an interpreter");
+    }
+}
+
+/// How current spans are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ContextFacility;
+
+impl Facility for ContextFacility {
+    fn look(&self, process: &Known, why: Why, request: &mut Option<Request>) {
+        let Some(request) = request else {
+            return;
+        };
+        let context = process.kept::<Context>();
+        let is_misfit = matches!(why, Why::Misfit | Why::NewMisfit);
+        // After an exec the looker remembers what is forgotten here.
+        request.again = is_misfit || context.is_none_or(|it| it.recipe.is_none());
+        if let Some(context) = context {
+            request.wanted.clone_from(&context.wanted);
+            request.has_others = !context.others.is_empty();
+        }
+        let hook = process.kept::<HookInProcess>();
+        request.has_hook = hook.is_some_and(|it| it.file.is_some());
+    }
+
+    fn learn(&mut self, process: &mut Known, answer: &mut Answer, _: &mut Desk<'_>) -> Next {
+        let pid = process.pid();
+        let hook = process.kept::<HookInProcess>();
+        let has_hook = hook.is_some_and(|it| it.file.is_some());
+        let context = process.keep::<Context>();
+        context.others = std::mem::take(&mut answer.others).into_iter().collect();
+        let Some(recipe) = answer.recipe.take() else {
+            return Next::Unchanged;
+        };
+        let classes = recipe.as_ref().map(|recipe| recipe.class_count);
+        let took_us = answer.took.as_micros();
+        tracing::debug!(%pid, ?classes, took_us, "looked for the current span");
+        let is_not_yet = match &recipe {
+            // Its hook will have left local roots once there are more spans.
+            Ok(recipe) => has_hook && recipe.local_root.class == 0,
+            Err(reason) => matches!(reason, NoRecipe::NotYet | NoRecipe::Missing(_)),
+        };
+        context.recipe = Some(recipe.map(Arc::new));
+        context.is_news = true;
+        if is_not_yet {
+            Next::Later
+        } else {
+            Next::Settled
+        }
+    }
+
+    fn tell(&mut self, process: &mut Known, desk: &mut Desk<'_>) {
+        let pid = process.pid();
+        let is_profiled = process.is_profiled();
+        let hook = process.kept::<HookInProcess>();
+        let has_hook = hook.is_some_and(HookInProcess::is_present);
+        let before = process.target().spans;
+        let Some(context) = process.kept_mut::<Context>() else {
+            if let Some(hook) = process.kept_mut::<HookInProcess>() {
+                hook.is_needed = is_profiled;
+            }
+            return;
+        };
+        let is_new = context.tell_recipe(pid, desk);
+        context.tell_others(pid, desk);
+        let are_seen = context.are_seen(has_hook);
+        let needs_probes = is_profiled && context.needs_probes();
+        if let Some(hook) = process.kept_mut::<HookInProcess>() {
+            hook.is_needed = needs_probes;
+        }
+        // After the kernel was told: samples taken later go by what it was told.
+        let spans = match (are_seen, before) {
+            (None, before) => before,
+            (Some(false), _) => SpansSeen::Never,
+            (Some(true), since @ SpansSeen::Since(_)) if !is_new => since,
+            (Some(true), _) => SpansSeen::Since(BootNanos::now()),
+        };
+        if spans != before {
+            process.change().spans = spans;
+        }
+    }
+
+    fn hear(&mut self, process: &mut Known, word: &Word<'_>, _: &mut Desk<'_>) -> Option<Why> {
+        match word {
+            Word::StaleRecipe(class) => {
+                let is_new = process.keep::<Context>().want(class.unwrap_or(0));
+                Some(if is_new { Why::NewMisfit } else { Why::Misfit })
+            }
+            Word::UnknownInterpreter => Some(Why::UnknownInterpreter),
+            Word::Resource(_) | Word::HasRun => None,
+        }
+    }
+
+    fn lacks(&self, process: &Known) -> bool {
+        let recipe = |it: &Context| matches!(it.recipe, Some(Ok(_)));
+        !process.kept::<Context>().is_some_and(recipe)
+    }
+
+    fn forked(&mut self, child: &mut Known) -> Option<Why> {
+        let Some(context) = child.kept_mut::<Context>() else {
+            return Some(Why::Imports);
+        };
+        // Of its parent's interpreters it has the main one only, from when it runs Python (`PyOS_AfterFork_Child`).
+        context.others.clear();
+        context.others_told.clear();
+        // What its parent lacked was counted for its parent.
+        context.is_counted = false;
+        // The kernel program has copied the recipe, unless there was none yet.
+        context.is_news = true;
+        let is_readable = matches!(context.recipe, Some(Ok(_)));
+        (!is_readable).then_some(Why::Imports)
+    }
+
+    fn ended(&mut self, process: &Known, _: Option<&mut Known>, desk: &mut Desk<'_>) {
+        let told = process.kept::<Context>().map(|it| &it.others_told);
+        for (&interpreter, recipe) in told.into_iter().flatten() {
+            if recipe.is_ok() {
+                forget_interpreter(process.pid(), interpreter, desk);
+            }
+        }
+    }
+}

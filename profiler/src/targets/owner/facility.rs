@@ -1,0 +1,118 @@
+//! The facility of the owner: which service a process's CPU is counted for, and which container it runs in.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{container, service};
+use crate::{
+    events::Resource,
+    id::ServiceAttribute,
+    targets::{
+        facility::{Desk, Facility, Next, Why, Word},
+        hook::HookInProcess,
+        opentelemetry::looker::{Answer, ProcessBlock, Request},
+        registry::Known,
+    },
+};
+
+/// What is kept of who owns a process.
+#[derive(Clone, Copy, Debug, Default)]
+struct Owner {
+    /// What the hook has told.
+    by_hook: ByHook,
+    /// Whether it was named as one that runs Python, or as one that does not; `None` as long as it was not named.
+    named_as_python: Option<bool>,
+}
+
+/// What the hook has told of who owns a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum ByHook {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// Name and namespace.
+    Name,
+    /// The attributes, too.
+    Attributes,
+}
+
+/// Who owns processes.
+#[derive(Clone, Debug)]
+pub struct OwnerFacility {
+    /// What tells the profiles of a service apart.
+    told_apart: BTreeSet<ServiceAttribute>,
+}
+
+impl OwnerFacility {
+    /// The profiles of a service are told apart by these attributes.
+    pub fn new(told_apart: BTreeSet<ServiceAttribute>) -> Self {
+        Self { told_apart }
+    }
+
+    /// Takes over the resource that the hook has told; whether it has more to tell.
+    fn take(&self, process: &mut Known, resource: &Resource) -> bool {
+        let before = &process.target().service;
+        let named = service::with_resource(before, resource, &self.told_apart);
+        process.change().service = Arc::new(named);
+        let owner = process.keep::<Owner>();
+        owner.by_hook = owner.by_hook.max(match resource.attributes {
+            Some(_) => ByHook::Attributes,
+            None => ByHook::Name,
+        });
+        self.lacks(process)
+    }
+}
+
+/// Where the hook of a process says more than it has told.
+fn untold(process: &Known) -> Option<ProcessBlock> {
+    let file = process.kept::<HookInProcess>()?.file.as_ref()?;
+    let tells_attributes = file.process_block.is_some_and(|it| it.attributes.is_some());
+    let all = if tells_attributes {
+        ByHook::Attributes
+    } else {
+        ByHook::Name
+    };
+    let told = process.kept::<Owner>().copied().unwrap_or_default().by_hook;
+    file.process_block.filter(|_| told < all)
+}
+
+impl Facility for OwnerFacility {
+    fn look(&self, process: &Known, _: Why, request: &mut Option<Request>) {
+        if let Some(request) = request {
+            request.process_block = untold(process);
+        }
+    }
+
+    fn learn(&mut self, process: &mut Known, answer: &mut Answer, _: &mut Desk<'_>) -> Next {
+        match answer.resource.take() {
+            Some(resource) if self.take(process, &resource) => Next::Now(Why::Imports),
+            _ => Next::Unchanged,
+        }
+    }
+
+    fn tell(&mut self, process: &mut Known, desk: &mut Desk<'_>) {
+        let is_python = process.is_profiled();
+        let owner = process.kept::<Owner>().copied().unwrap_or_default();
+        let is_wanted = is_python || !desk.whole_host;
+        if !is_wanted || owner.named_as_python == Some(is_python) {
+            return;
+        }
+        let pid = process.pid();
+        process.change().container = container::id(pid);
+        if owner.by_hook == ByHook::Nothing {
+            process.change().service = Arc::new(service::service(pid, &self.told_apart));
+        }
+        process.keep::<Owner>().named_as_python = Some(is_python);
+    }
+
+    fn hear(&mut self, process: &mut Known, word: &Word<'_>, _: &mut Desk<'_>) -> Option<Why> {
+        match word {
+            // Written it is, now that the hook has told a part of it.
+            Word::Resource(resource) => self.take(process, resource).then_some(Why::Imports),
+            Word::StaleRecipe(_) | Word::UnknownInterpreter | Word::HasRun => None,
+        }
+    }
+
+    fn lacks(&self, process: &Known) -> bool {
+        untold(process).is_some()
+    }
+}

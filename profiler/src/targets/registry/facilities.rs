@@ -1,0 +1,132 @@
+//! All facilities, asked one after the other.
+
+use std::sync::Arc;
+
+use super::Known;
+use crate::{
+    health::Health,
+    kernel::Control,
+    targets::{
+        Mapping,
+        elf::{Elf, FileState},
+        facility::{Desk, Facility, Facts, Found, Next, Placement, Processes, Why, Word},
+        opentelemetry::looker::{Answer, Request},
+    },
+    time::BootNanos,
+};
+
+/// What each facility has recognised in one file, in their order.
+pub(super) type FileFacts = Arc<[Option<Facts>]>;
+
+/// The facilities, and what they act on.
+pub(super) struct Facilities {
+    all: Vec<Box<dyn Facility>>,
+    pub(super) control: Box<dyn Control>,
+    pub(super) health: Health,
+    pub(super) whole_host: bool,
+}
+
+impl Facilities {
+    pub(super) fn new(
+        all: Vec<Box<dyn Facility>>,
+        control: Box<dyn Control>,
+        health: Health,
+        whole_host: bool,
+    ) -> Self {
+        Self {
+            all,
+            control,
+            health,
+            whole_host,
+        }
+    }
+
+    /// Asks each, with what it acts on.
+    fn each(&mut self, mut ask: impl FnMut(usize, &mut dyn Facility, &mut Desk<'_>)) {
+        let mut desk = Desk {
+            control: &mut *self.control,
+            health: &self.health,
+            whole_host: self.whole_host,
+        };
+        for (index, facility) in self.all.iter_mut().enumerate() {
+            ask(index, &mut **facility, &mut desk);
+        }
+    }
+
+    /// What a file holds; `None` stands for a file that is no ELF.
+    pub(super) fn recognise(&self, elf: Option<&Elf<'_>>) -> FileFacts {
+        let all = self.all.iter();
+        all.map(|facility| facility.recognise(elf?)).collect()
+    }
+
+    /// Whether all is placed that a file holds.
+    pub(super) fn place(
+        &mut self,
+        known: &mut Known,
+        mapping: &Mapping,
+        file: Option<(FileState, &FileFacts)>,
+    ) -> bool {
+        let mut is_placed = true;
+        self.each(|index, facility, desk| {
+            let facts = file.and_then(|(_, facts)| facts.get(index)?.as_ref());
+            let found = Found {
+                mapping,
+                state: file.map(|(state, _)| state),
+                facts,
+            };
+            is_placed &= facility.place(known, &found, desk) == Placement::Done;
+        });
+        is_placed
+    }
+
+    pub(super) fn look(&self, known: &Known, why: Why) -> Option<Request> {
+        let mut request = None;
+        for facility in &self.all {
+            facility.look(known, why, &mut request);
+        }
+        request
+    }
+
+    pub(super) fn learn(&mut self, known: &mut Known, answer: &mut Answer) -> Next {
+        let mut next = Next::Unchanged;
+        self.each(|_, facility, desk| next = next.max(facility.learn(known, answer, desk)));
+        next
+    }
+
+    pub(super) fn tell(&mut self, known: &mut Known) {
+        self.each(|_, facility, desk| facility.tell(known, desk));
+    }
+
+    pub(super) fn hear(&mut self, known: &mut Known, word: &Word<'_>) -> Option<Why> {
+        let mut why = None;
+        self.each(|_, facility, desk| why = why.max(facility.hear(known, word, desk)));
+        why
+    }
+
+    pub(super) fn lack(&self, known: &Known) -> bool {
+        self.all.iter().any(|facility| facility.lacks(known))
+    }
+
+    pub(super) fn forked(&mut self, child: &mut Known) -> Option<Why> {
+        let mut why = None;
+        self.each(|_, facility, _| why = why.max(facility.forked(child)));
+        why
+    }
+
+    pub(super) fn no_room(&mut self, known: &mut Known) {
+        self.each(|_, facility, desk| facility.no_room(known, desk));
+    }
+
+    pub(super) fn ended(&mut self, known: &Known, mut next: Option<&mut Known>) {
+        self.each(|_, facility, desk| facility.ended(known, next.as_deref_mut(), desk));
+    }
+
+    pub(super) fn due(&mut self, processes: &mut Processes, now: BootNanos) -> Option<BootNanos> {
+        let mut due = None;
+        self.each(|_, facility, desk| {
+            let next = facility.due(processes, now, desk);
+            due = due.into_iter().chain(next).min();
+        });
+        due
+    }
+}

@@ -1,0 +1,101 @@
+//! When to look at the memory of a process: at first, after imports, when something does not fit, and again and again
+//! for a while if something is not there yet.
+
+use std::time::Duration;
+
+use crate::{targets::facility::Why, time::BootNanos};
+
+use super::due::{MILLISECOND, SECOND};
+
+/// What does not fit is looked at again at most this often, in nanoseconds, unless the reason is new.
+const AGAIN: u64 = 90 * MILLISECOND;
+/// What is not there yet is looked for again after this long, and then twice as long up to the last, in nanoseconds.
+const LATER_FIRST: u64 = 20 * MILLISECOND;
+const LATER_LAST: u64 = 5 * SECOND;
+/// A process that lacks nothing is asked at most this often, whether another OpenTelemetry has taken the place of the
+/// one it had, in nanoseconds.
+const REPLACED_EVERY: u64 = 5 * SECOND;
+
+/// The looks at one process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looks {
+    /// Whether it has run since it was asked what it has imported, and when that was.
+    has_run: bool,
+    imports: BootNanos,
+    /// When it was last asked because of a misfit, and because of an unknown interpreter.
+    misfit: BootNanos,
+    interpreter: BootNanos,
+    /// When to look again if something is not there yet, and after how long the time after that.
+    due: Option<BootNanos>,
+    pause: u64,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self {
+            has_run: false,
+            imports: BootNanos(0),
+            misfit: BootNanos(0),
+            interpreter: BootNanos(0),
+            due: None,
+            pause: LATER_FIRST,
+        }
+    }
+}
+
+/// Whether something was not done within the last so many nanoseconds; if so, it is done now.
+fn is_time(last: &mut BootNanos, now: BootNanos, every: u64) -> bool {
+    let is_time = now.since(*last) >= Duration::from_nanos(every);
+    if is_time {
+        *last = now;
+    }
+    is_time
+}
+
+impl Looks {
+    /// Whether to look now for a reason. If so, that counts as done.
+    pub(super) fn may_look(&mut self, why: Why, now: BootNanos) -> bool {
+        match why {
+            Why::Imports => true,
+            Why::UnknownInterpreter => is_time(&mut self.interpreter, now, AGAIN),
+            Why::Misfit => is_time(&mut self.misfit, now, AGAIN),
+            Why::NewMisfit => is_time(&mut self.misfit, now, 0),
+        }
+    }
+
+    /// It has used CPU time.
+    pub(super) fn has_run(&mut self) {
+        self.has_run = true;
+    }
+
+    /// Whether it may have imported something that is worth a look. If so, that counts as done.
+    pub(super) fn may_have_imported(&mut self, lacks_something: bool, now: BootNanos) -> bool {
+        let every = if lacks_something { 0 } else { REPLACED_EVERY };
+        let may_have = self.has_run && is_time(&mut self.imports, now, every);
+        if may_have {
+            self.has_run = false;
+        }
+        may_have
+    }
+
+    /// When to look again for what is not there yet.
+    pub(super) fn due(&self) -> Option<BootNanos> {
+        self.due
+    }
+
+    /// Whether that time has come. If so, it is planned no more.
+    pub(super) fn take_due(&mut self, now: BootNanos) -> bool {
+        self.due.take_if(|due| *due <= now).is_some()
+    }
+
+    /// Something is not there yet.
+    pub(super) fn later(&mut self, now: BootNanos) {
+        self.due = Some(BootNanos(now.0.saturating_add(self.pause)));
+        self.pause = (2 * self.pause).min(LATER_LAST);
+    }
+
+    /// All is there.
+    pub(super) fn settled(&mut self) {
+        self.due = None;
+    }
+}

@@ -1,0 +1,121 @@
+//! What the data plane gets of a process: a [`Target`], in a [`Snapshot`] of all of them.
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use crate::{
+    id::{Pid, ProcessKey, Service},
+    time::BootNanos,
+};
+
+/// What is known of all profiled processes at one moment; cheap to clone, never changes.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    targets: Arc<HashMap<Pid, Arc<Target>>>,
+}
+
+impl Snapshot {
+    /// A snapshot of these targets.
+    pub fn new(targets: impl IntoIterator<Item = Arc<Target>>) -> Self {
+        let targets = targets
+            .into_iter()
+            .map(|target| (target.process.pid, target))
+            .collect();
+        Self {
+            targets: Arc::new(targets),
+        }
+    }
+
+    /// The target, if this very process is one.
+    pub fn target(&self, process: ProcessKey) -> Option<&Arc<Target>> {
+        self.targets
+            .get(&process.pid)
+            .filter(|target| target.process == process)
+    }
+
+    /// Whether a process of this pid is a target.
+    pub fn has(&self, pid: Pid) -> bool {
+        self.targets.contains_key(&pid)
+    }
+
+    /// Every target.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.targets.values()
+    }
+}
+
+/// A process that is profiled.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Which process.
+    pub process: ProcessKey,
+    /// Who owns its CPU.
+    pub service: Arc<Service>,
+    /// The container it runs in, if it is known to be in one.
+    pub container: Option<Arc<str>>,
+    /// Its executable mappings, by address.
+    pub mappings: Arc<[Mapping]>,
+    /// Its interpreter; `None` while it is not known to run Python.
+    pub interpreter: Option<Arc<Interpreter>>,
+    /// Whether its spans are seen.
+    pub spans: SpansSeen,
+}
+
+/// Whether the spans of a process are seen: only then a thread that shows none is in none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpansSeen {
+    /// Nobody has looked yet.
+    #[default]
+    NotYet,
+    /// Since then: in their contexts, by the hook, or because there is no OpenTelemetry in it.
+    Since(BootNanos),
+    /// They are kept where they cannot be read, and there is no hook.
+    Never,
+}
+
+impl Target {
+    /// The executable mapping that holds an address.
+    pub fn mapping(&self, address: u64) -> Option<&Mapping> {
+        let after = self
+            .mappings
+            .partition_point(|mapping| mapping.addresses.start <= address);
+        let mapping = self.mappings.get(after.checked_sub(1)?)?;
+        mapping.addresses.contains(&address).then_some(mapping)
+    }
+}
+
+/// One executable mapping of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// Where it lies.
+    pub addresses: Range<u64>,
+    /// Offset in the file of its first byte.
+    pub file_offset: u64,
+    /// The file, told from all others on the host.
+    pub file: FileId,
+    /// Path as the process sees it, or a bracketed name such as `[vdso]`: to show, not to open.
+    pub path: Arc<str>,
+}
+
+/// A file on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    /// Device number, as `/proc/PID/maps` has it (major << 20 | minor).
+    pub device: u64,
+    /// Inode number; 0 where the mapping has no file.
+    pub inode: u64,
+}
+
+/// The CPython a process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interpreter {
+    /// Major, minor and micro version.
+    pub version: (u8, u8, u8),
+    /// The file that holds `_PyRuntime`.
+    pub file: FileId,
+    /// Path of that file as the process sees it.
+    pub path: Arc<str>,
+    /// Addresses of the bytecode loop, `_PyEval_EvalFrameDefault`; empty where unknown.
+    pub evaluation_loop: Range<u64>,
+    /// Whether the file holds CPython and nothing else, as far as can be told.
+    pub is_alone: bool,
+}

@@ -1,0 +1,78 @@
+//! A facility that a test adds: where a process has the libc of GNU. It shows what one has to write, and that the
+//! table of processes does not have to know of it.
+
+use std::sync::Arc;
+
+use super::{
+    Targets,
+    elf::{Elf, Segment},
+    facilities::{Settings, all},
+    facility::{Desk, Facility, Facts, Found, Placement},
+    python::{live::interpreters, place::load_bias},
+    registry::Known,
+    tests::{Spawned, all_of, only},
+};
+use crate::{health::Health, kernel::NoKernel};
+
+/// Of a file: where its `gnu_get_libc_version` is, and its segments.
+struct Libc {
+    version: u64,
+    segments: Vec<Segment>,
+}
+
+/// Of a process: where that function is, and whether somebody was told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Placed {
+    address: u64,
+    told: u64,
+}
+
+struct Toy;
+
+impl Facility for Toy {
+    fn recognise(&self, elf: &Elf<'_>) -> Option<Facts> {
+        let [version] = elf.dynamic_symbols(["gnu_get_libc_version"]).ok()?;
+        Some(Arc::new(Libc {
+            version: version?.address,
+            segments: elf.segments().to_vec(),
+        }))
+    }
+
+    fn place(&mut self, process: &mut Known, found: &Found<'_>, _: &mut Desk<'_>) -> Placement {
+        let Some(libc) = found.facts::<Libc>() else {
+            return Placement::Done;
+        };
+        let Some(bias) = load_bias(&libc.segments, found.mapping) else {
+            return Placement::OtherMapping;
+        };
+        process.keep::<Placed>().address = libc.version.wrapping_add(bias);
+        Placement::Done
+    }
+
+    fn tell(&mut self, process: &mut Known, _: &mut Desk<'_>) {
+        if let Some(placed) = process.kept_mut::<Placed>() {
+            placed.told = placed.address;
+        }
+    }
+}
+
+/// A facility that is added to the table recognises a library, places it in a process and has its turn to tell; what
+/// it keeps is the process's own.
+#[test]
+fn facilities_are_added() {
+    let python = interpreters().pop().unwrap();
+    let child = Spawned::python(&python);
+    let mut facilities = all(Settings::default());
+    facilities.push(Box::new(Toy));
+    let targets = Targets::new(
+        all_of(only(vec![child.pid()])),
+        facilities,
+        Box::new(NoKernel),
+        Health::default(),
+    );
+    let known = targets.known().next().unwrap();
+    let placed = *known.kept::<Placed>().unwrap();
+    let mapping = known.target().mapping(placed.address).unwrap();
+    assert!(mapping.path.contains("libc"), "{mapping:?}");
+    assert_eq!(placed.told, placed.address);
+}
