@@ -5,7 +5,6 @@ use std::{collections::HashMap as Table, io::ErrorKind, os::fd::BorrowedFd};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, MapError},
-    programs::Program,
 };
 use profiler_common::{
     context::{InterpreterKey, SpanRecipe},
@@ -15,8 +14,9 @@ use profiler_common::{
 
 use super::{
     Control, ControlError, InterpreterId, SpanProbeSites, SpanProbes,
-    load::{self, LoadError},
+    error::{LoadError, error_chain},
     probes::{self, Attached, NoRoute, Probes, Route},
+    sampling,
 };
 use crate::id::Pid;
 
@@ -73,14 +73,6 @@ impl KernelControl {
         })
     }
 
-    /// Stops the sampling clock; spans are followed on.
-    fn stop_sampling(&mut self) {
-        if let Some(Program::PerfEvent(sample)) = self.ebpf.program_mut(load::sampling_program()) {
-            // Not loaded: then it does not sample either.
-            let _ = sample.unload();
-        }
-    }
-
     /// By which of the kernel's ways span probes would be put on; on an error by none, and why.
     pub fn find_probe_route(&mut self) -> Result<Route, NoRoute> {
         self.probes.find_route(&mut self.ebpf)
@@ -101,14 +93,14 @@ impl Drop for KernelControl {
     /// Taking off a probe takes the kernel tens of milliseconds. So sampling stops first, or the
     /// last samples would see spans that start and never end; then starts, and ends last.
     fn drop(&mut self) {
-        self.stop_sampling();
+        sampling::stop(&mut self.ebpf);
         probes::unload(&mut self.ebpf, self.attached.drain().map(|(_, it)| it));
     }
 }
 
 impl Control for KernelControl {
     fn start_sampling(&mut self, period: u64) -> Result<(), ControlError> {
-        load::attach_sampling(&mut self.ebpf, period)
+        sampling::start(&mut self.ebpf, period)
             .map_err(|error| ControlError::Clock(error_chain(&error)))
     }
 
@@ -259,16 +251,4 @@ fn refused(map: &'static str, error: &MapError) -> ControlError {
         map,
         reason: error_chain(error),
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,30 +1,26 @@
-//! Loading the kernel programs, and starting the sampling clock.
+//! Loading the kernel programs.
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{MapData, PerCpuArray, ProgramArray, RingBuf},
-    programs::{
-        PerfEvent, ProgramError, RawTracePoint,
-        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
-    },
-    util::{nr_cpus, online_cpus},
+    maps::{MapData, PerCpuArray, RingBuf},
+    programs::RawTracePoint,
+    util::nr_cpus,
 };
 use profiler_common::config::Config;
 
-use crate::{
-    rights::{Finding, Weight, findings, told},
-    time::monotonic_now,
-};
-
 use super::{
-    btf::{BtfError, KernelTypes},
+    btf::KernelTypes,
     control::KernelControl,
     counters::Counters,
+    error::LoadError,
     probes::{Probes, Route},
+    program::load_program,
     ring::Ring,
-    support::{calls_crash_children, has_loop, has_task_registers},
+    sampling,
+    support::{calls_crash_children, has_task_registers},
     usage::Usage,
 };
+use crate::rights::{Finding, Weight, findings};
 
 /// How the kernel side is set up.
 #[derive(Clone, Debug)]
@@ -112,47 +108,6 @@ pub struct Loaded {
     pub usage: Usage,
 }
 
-/// The kernel side cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The kernel's types are not known.
-    #[error(transparent)]
-    Btf(#[from] BtfError),
-    /// The process may not do what it must.
-    #[error("spanprof may not profile here: {}", told(.0))]
-    NotPermitted(Vec<Finding>),
-    /// The object was refused.
-    #[error("cannot load the kernel programs")]
-    Object(#[source] aya::EbpfError),
-    /// One program was refused; the source has the verifier's words.
-    #[error("the kernel refused the program `{program}`")]
-    Program {
-        /// Its name.
-        program: &'static str,
-        /// Why.
-        #[source]
-        error: ProgramError,
-    },
-    /// The object lacks a map or program: the build is broken.
-    #[error("the kernel programs lack `{0}`: the build is broken")]
-    Missing(&'static str),
-    /// Nobody could wait for the ring.
-    #[error("failed to wait for the ring buffer: {0}")]
-    Ring(std::io::Error),
-    /// The ring cannot be set up.
-    #[error("cannot set up the map `{map}`")]
-    Map {
-        /// The map.
-        map: &'static str,
-        /// Why.
-        #[source]
-        error: aya::maps::MapError,
-    },
-    /// The CPUs are not known.
-    #[error("cannot list the CPUs that are online: {0}")]
-    Cpus(std::io::Error),
-}
-
 /// Steps of a walk that the verifier follows one by one on kernels without `bpf_loop`.
 const UNROLLED_STEPS: u32 = 96;
 
@@ -196,10 +151,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
         })?;
     let mut probes = Probes::new(&settings.probe_routes);
     probes.load(&mut ebpf);
-    load_program::<PerfEvent>(&mut ebpf, sampling_program(), PerfEvent::load)?;
-    if !has_loop() {
-        load_second_half(&mut ebpf)?;
-    }
+    sampling::load(&mut ebpf)?;
     let usage = Usage::of(&ebpf);
     Ok(Loaded {
         usage,
@@ -245,83 +197,6 @@ fn attach_process_notices(ebpf: &mut Ebpf) -> Result<(), LoadError> {
         let loaded = load_program::<RawTracePoint>(ebpf, program, RawTracePoint::load)?;
         loaded
             .attach(tracepoint)
-            .map_err(|error| LoadError::Program { program, error })?;
-    }
-    Ok(())
-}
-
-pub(super) fn load_program<'a, P>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-    load: fn(&mut P) -> Result<(), ProgramError>,
-) -> Result<&'a mut P, LoadError>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
-{
-    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
-    let program: &mut P = program.try_into().map_err(|error| LoadError::Program {
-        program: name,
-        error,
-    })?;
-    let start = monotonic_now();
-    load(program).map_err(|error| LoadError::Program {
-        program: name,
-        error,
-    })?;
-    let verified_us = start.elapsed().as_micros();
-    tracing::debug!(
-        program = name,
-        verified_us,
-        "the kernel has taken a program"
-    );
-    Ok(program)
-}
-
-/// Has `sample_unrolled` call its second half.
-fn load_second_half(ebpf: &mut Ebpf) -> Result<(), LoadError> {
-    const MAP: &str = "SPAN_PROGRAM";
-    let program = "sample_span";
-    let half = load_program::<PerfEvent>(ebpf, program, PerfEvent::load)?;
-    let half = half
-        .fd()
-        .and_then(|fd| fd.try_clone().map_err(ProgramError::IOError))
-        .map_err(|error| LoadError::Program { program, error })?;
-    let failed = |error| LoadError::Map { map: MAP, error };
-    let map = ebpf.map_mut(MAP).ok_or(LoadError::Missing(MAP))?;
-    let mut map = ProgramArray::try_from(map).map_err(failed)?;
-    map.set(0, &half, 0).map_err(failed)
-}
-
-/// Which of the two programs that take samples this kernel can run.
-pub(super) fn sampling_program() -> &'static str {
-    if has_loop() {
-        "sample"
-    } else {
-        "sample_unrolled"
-    }
-}
-
-/// Attaches the sampling program to the CPU clock of every CPU that is online. `period` is in
-/// nanoseconds of CPU time.
-pub(super) fn attach_sampling(ebpf: &mut Ebpf, period: u64) -> Result<(), LoadError> {
-    let program = sampling_program();
-    let sample = ebpf
-        .program_mut(program)
-        .ok_or(LoadError::Missing(program))?;
-    let sample: &mut PerfEvent = sample
-        .try_into()
-        .map_err(|error| LoadError::Program { program, error })?;
-    let cpus = online_cpus().map_err(|(_path, error)| LoadError::Cpus(error))?;
-    for cpu in cpus {
-        sample
-            .attach(
-                PerfEventConfig::Software(SoftwareEvent::CpuClock),
-                PerfEventScope::AllProcessesOneCpu { cpu },
-                // A period, not a frequency: the CPU clock then ticks evenly, and one sample is
-                // worth one period exactly.
-                SamplePolicy::Period(period),
-                false,
-            )
             .map_err(|error| LoadError::Program { program, error })?;
     }
     Ok(())

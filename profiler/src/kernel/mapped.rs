@@ -6,9 +6,9 @@
 
 use std::io;
 
-use aya::util::online_cpus;
 use perf_event::{Builder, Sampler, data::Record, events::Software};
 
+use super::cpus;
 use crate::id::Pid;
 
 /// Bytes of each CPU's ring: more than a thousand notices.
@@ -35,7 +35,7 @@ pub struct MappingNotices {
 impl MappingNotices {
     /// Starts listening.
     pub fn open() -> io::Result<Self> {
-        let cpus = online_cpus().map_err(|(_, error)| error)?;
+        let cpus = cpus::online()?;
         let mut rings = Vec::with_capacity(cpus.len());
         for cpu in cpus {
             let cpu = usize::try_from(cpu).unwrap_or(0);

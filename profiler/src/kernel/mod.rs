@@ -6,11 +6,15 @@
 mod btf;
 mod control;
 mod counters;
+mod cpus;
+mod error;
 mod load;
 mod log;
 mod mapped;
 mod probes;
+mod program;
 mod ring;
+mod sampling;
 mod support;
 mod usage;
 
@@ -25,7 +29,8 @@ pub use self::{
     btf::BtfError,
     control::KernelControl,
     counters::Counters,
-    load::{Limits, LoadError, Loaded, OBJECT, Settings, default_ring_size, load},
+    error::LoadError,
+    load::{Limits, Loaded, OBJECT, Settings, default_ring_size, load},
     mapped::{Mapped, MappingNotices},
     probes::{NoRoute, Route},
     ring::{Bell, Ring},

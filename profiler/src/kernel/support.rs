@@ -16,6 +16,7 @@ use rustix::{
 
 use super::{
     btf::{self, KernelTypes},
+    cpus,
     probes::{events_of_tracefs, file_of_nops},
 };
 use crate::rights::Facts;
@@ -84,18 +85,11 @@ fn is_confidential() -> bool {
     state.is_ok_and(|state| state.contains("[confidentiality]"))
 }
 
-/// A CPU that is online.
-pub(super) fn first_cpu() -> io::Result<usize> {
-    let cpus = aya::util::online_cpus().map_err(|(_, error)| error)?;
-    let first = cpus.first().and_then(|&cpu| usize::try_from(cpu).ok());
-    first.ok_or_else(|| io::Error::other("no CPU is online"))
-}
-
 /// Opens what the sampling clock is, for one CPU, and does not start it.
 fn try_clock() -> io::Result<()> {
     let clock = Builder::new(Software::CPU_CLOCK)
         .any_pid()
-        .one_cpu(first_cpu()?)
+        .one_cpu(cpus::first()?)
         .include_kernel()
         .build();
     clock.map(drop)
@@ -108,7 +102,7 @@ fn try_perf_uprobe() -> io::Result<()> {
     let kind = number("/sys/bus/event_source/devices/uprobe/type")
         .ok_or_else(|| io::Error::other("the kernel has no uprobes of perf's"))?;
     let mut probe = Builder::new(Software::DUMMY);
-    probe.any_pid().one_cpu(first_cpu()?).include_kernel();
+    probe.any_pid().one_cpu(cpus::first()?).include_kernel();
     // The crate has a type for such events, and leaves out that it is one.
     let attributes = probe.attrs_mut();
     attributes.type_ = kind;

@@ -32,8 +32,8 @@ use self::tracefs::TraceProbe;
 pub(super) use self::tracefs::events_of_tracefs;
 use super::{
     SpanProbeSites,
-    control::error_chain,
-    load::{LoadError, load_program},
+    error::{LoadError, error_chain},
+    program::load_program,
 };
 
 /// A way to put a program on instructions of a file, for all processes that map it.

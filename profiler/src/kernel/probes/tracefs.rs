@@ -12,7 +12,7 @@ use std::{
 use perf_event::{Builder, Counter, events::Tracepoint};
 
 use super::path_of;
-use crate::kernel::support::first_cpu;
+use crate::kernel::cpus;
 
 /// Where tracefs is mounted: on its own, or below debugfs.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -77,7 +77,7 @@ impl Event {
         // A program belongs to the event, not to the CPU for which it was opened.
         let mut counter = Builder::new(Tracepoint::with_id(id))
             .any_pid()
-            .one_cpu(first_cpu()?)
+            .one_cpu(cpus::first()?)
             .include_kernel()
             .build()?;
         counter.set_bpf(program.as_raw_fd())?;
