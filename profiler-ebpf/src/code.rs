@@ -15,10 +15,11 @@ use profiler_common::{
 use crate::{
     count::bump,
     emit,
+    kernel::Kernel,
     maps::{CODE_SCRATCH, CODES},
     scratch::{CodeScratch, KnownCodes, SampleScratch},
     user::CurrentProcess,
-    verifier::{Repeat, masked, repeat},
+    verifier::{masked, repeat},
 };
 
 /// What shipping the code objects of one sample shares: pointers only, so that every step looks
@@ -34,7 +35,7 @@ struct Shipping {
 /// Ships the code objects of the sample's Python frames that have not been shipped yet; then
 /// `sample.unknown_codes` is 0 where that went well for all.
 #[inline(always)]
-pub(crate) fn ship_new<R: Repeat>(
+pub(crate) fn ship_new<K: Kernel>(
     layout: &PythonLayout,
     process: &Process,
     sample: &mut SampleScratch,
@@ -57,7 +58,7 @@ pub(crate) fn ship_new<R: Repeat>(
     };
     // SAFETY: the body gets the `Shipping` it expects.
     unsafe {
-        repeat::<R, { MAX_PYTHON_FRAMES as u32 }, 1>(count, ship_frame, (&raw mut shipping).cast());
+        repeat::<K, { MAX_PYTHON_FRAMES as u32 }, 1>(count, ship_frame, (&raw mut shipping).cast());
     }
 }
 

@@ -36,6 +36,7 @@ mod config;
 mod context;
 mod count;
 mod emit;
+mod kernel;
 mod maps;
 mod native;
 mod process;
@@ -54,26 +55,26 @@ use aya_ebpf::{
     programs::{PerfEventContext, ProbeContext, RawTracePointContext},
 };
 
-use self::verifier::{ByHelper, Unrolled};
+use self::kernel::{Looping, Unrolling};
 
 /// One hit of the sampling clock.
 #[perf_event]
 pub fn sample(context: PerfEventContext) -> u32 {
-    sample::take::<ByHelper>(&context);
+    sample::take::<Looping>(&context);
     0
 }
 
 /// The same, for kernels without `bpf_loop`. One of the two is loaded.
 #[perf_event]
 pub fn sample_unrolled(context: PerfEventContext) -> u32 {
-    sample::take::<Unrolled>(&context);
+    sample::take::<Unrolling>(&context);
     0
 }
 
 /// The second half of [`sample_unrolled`]: older verifiers cannot follow both halves in one program.
 #[perf_event]
-pub fn sample_span(context: PerfEventContext) -> u32 {
-    sample::find_span(&context);
+pub fn sample_span(_context: PerfEventContext) -> u32 {
+    sample::find_span::<Unrolling>();
     0
 }
 

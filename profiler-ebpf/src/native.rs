@@ -12,10 +12,11 @@ use profiler_common::{
 
 use crate::{
     count::bump,
+    kernel::Kernel,
     scratch::SampleScratch,
     task,
     user::CurrentProcess,
-    verifier::{Repeat, repeat},
+    verifier::repeat,
 };
 
 /// Low bits of the code segment: 3 in user mode on x86-64.
@@ -71,25 +72,24 @@ struct Steps {
 /// One step more than frames: the last one finds out that the stack goes on.
 const STEPS: u32 = MAX_NATIVE_FRAMES as u32 + 1;
 
-/// Steps that one call of [`take_steps`] takes, where the verifier follows them once: the call goes through a
+/// Steps that one call of [`take_steps`] takes, if the verifier follows them once: the call goes through a
 /// retpoline on many machines.
-const STEPS_AT_ONCE: u32 = 4;
+#[inline(always)]
+const fn steps_at_once<K: Kernel>() -> u32 {
+    if K::HAS_SHORTCUTS { 4 } else { 1 }
+}
 
 /// Fills in the native stack, leaf first; `scratch.native` says how many and how it ended.
 #[inline(always)]
-pub(crate) fn native_stack<R: Repeat>(registers: Registers, scratch: &mut SampleScratch) {
+pub(crate) fn native_stack<K: Kernel>(registers: Registers, scratch: &mut SampleScratch) {
     scratch.native.start(registers);
     // SAFETY: the slot is in the scratch.
     unsafe { *scratch.native_address(0) = registers.instruction };
     let mut context = Steps { scratch };
     // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
     let outcome = unsafe {
-        let calls = if R::BY_HELPER {
-            STEPS.div_ceil(STEPS_AT_ONCE)
-        } else {
-            STEPS
-        };
-        repeat::<R, STEPS, 1>(calls, take_steps::<R>, (&raw mut context).cast());
+        let calls = STEPS.div_ceil(steps_at_once::<K>());
+        repeat::<K, STEPS, 1>(calls, take_steps::<K>, (&raw mut context).cast());
         (*context.scratch).native.outcome
     };
     match Outcome::from_number(outcome) {
@@ -100,16 +100,14 @@ pub(crate) fn native_stack<R: Repeat>(registers: Registers, scratch: &mut Sample
 }
 
 /// A few steps of the walk: 0 to go on, 1 to stop.
-extern "C" fn take_steps<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
+extern "C" fn take_steps<K: Kernel>(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: the caller passes its `Steps`, whose scratch nobody else holds meanwhile.
     let scratch = unsafe { &mut *(*steps.cast::<Steps>()).scratch };
     let frames: *mut SampleScratch = scratch;
-    // Each step of an unrolled walk is verified by itself: it takes no short cuts.
-    let ahead = R::BY_HELPER;
-    for _ in 0..if R::BY_HELPER { STEPS_AT_ONCE } else { 1 } {
+    for _ in 0..steps_at_once::<K>() {
         let goes_on = scratch
             .native
-            .step(&CurrentProcess, ahead, |index, address| {
+            .step(&CurrentProcess, K::HAS_SHORTCUTS, |index, address| {
                 // SAFETY: the slot is in the scratch, apart from the walk.
                 unsafe { *(*frames).native_address(index) = address };
             });

@@ -17,12 +17,13 @@ use profiler_common::{
 use crate::{
     codes::Codes,
     count::bump,
+    kernel::Kernel,
     maps::{PROCESSES, STATE_USERS},
     scratch::{KnownCodes, SampleScratch},
     stage,
     task::Thread,
     user::CurrentProcess,
-    verifier::{Repeat, repeat},
+    verifier::repeat,
 };
 
 /// What the steps of one walk share: pointers only, so that every step looks the same to the
@@ -37,7 +38,7 @@ struct Steps {
 /// Fills in the Python frames of the current thread, leaf first; `scratch.walk.count` says how
 /// many.
 #[inline(always)]
-pub(crate) fn stack<R: Repeat>(
+pub(crate) fn stack<K: Kernel>(
     layout: &PythonLayout,
     process: &Process,
     scratch: &mut SampleScratch,
@@ -55,14 +56,14 @@ pub(crate) fn stack<R: Repeat>(
         scratch.shipped = 0;
         before.thread_state = 0;
     }
-    let outcome = match thread_state::<R>(layout, process, scratch, known) {
+    let outcome = match thread_state::<K>(layout, process, scratch, known) {
         Ok((state, frame)) => {
             scratch.thread_state = state;
             stage::end(scratch, Counter::StageThread);
             if frame == 0 {
                 Outcome::NoFrame
             } else {
-                walk::<R>(layout, process, frame, scratch, known)
+                walk::<K>(layout, process, frame, scratch, known)
             }
         }
         Err(outcome) => outcome,
@@ -80,7 +81,7 @@ pub(crate) fn stack<R: Repeat>(
 }
 
 #[inline(always)]
-fn walk<R: Repeat>(
+fn walk<K: Kernel>(
     layout: &PythonLayout,
     process: &Process,
     frame: u64,
@@ -88,7 +89,7 @@ fn walk<R: Repeat>(
     known: &mut KnownCodes,
 ) -> Outcome {
     scratch.walk.restart(frame);
-    if R::BY_HELPER {
+    if K::HAS_SHORTCUTS {
         let version = code_version(&CurrentProcess, layout, process);
         scratch.walk.code_version = version;
         scratch.unchanged = if version != 0 && version == scratch.before.code_version {
@@ -106,9 +107,9 @@ fn walk<R: Repeat>(
     };
     // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
     let outcome = unsafe {
-        repeat::<R, { MAX_STEPS / STEPS_AT_ONCE }, { STEPS_AT_ONCE / 2 }>(
+        repeat::<K, { MAX_STEPS / STEPS_AT_ONCE }, { STEPS_AT_ONCE / 2 }>(
             MAX_STEPS / STEPS_AT_ONCE,
-            take_steps::<R>,
+            take_steps::<K>,
             (&raw mut steps).cast(),
         );
         (*steps.scratch).walk.outcome
@@ -120,7 +121,7 @@ fn walk<R: Repeat>(
 const STEPS_AT_ONCE: u32 = 4;
 
 /// A few steps of the walk: 0 to go on, 1 to stop.
-extern "C" fn take_steps<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
+extern "C" fn take_steps<K: Kernel>(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: the caller passes its `Steps`, whose pointers are valid for the program's run, and
     // nobody else holds the scratch meanwhile.
     let (layout, process, scratch, known) = unsafe {
@@ -149,8 +150,7 @@ extern "C" fn take_steps<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
             process.code_type,
             &mut scratch.walk,
             |index, code| {
-                // Each step of an unrolled walk is verified by itself: it takes no short cuts.
-                if !R::BY_HELPER {
+                if !K::HAS_SHORTCUTS {
                     return None;
                 }
                 // SAFETY: what `codes` points to is apart from the walk, and nobody else holds it.
@@ -161,7 +161,7 @@ extern "C" fn take_steps<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
             |index, frame| {
                 // SAFETY: as above.
                 unsafe {
-                    if R::BY_HELPER {
+                    if K::HAS_SHORTCUTS {
                         codes.put(index, frame, is_known.get())
                     } else {
                         codes.put_unrolled(index, frame);
@@ -179,13 +179,13 @@ extern "C" fn take_steps<R: Repeat>(_index: u64, steps: *mut c_void) -> i64 {
 
 /// The state that the current thread runs in, as far as something proves it, and its innermost frame.
 #[inline(always)]
-fn thread_state<R: Repeat>(
+fn thread_state<K: Kernel>(
     layout: &PythonLayout,
     process: &Process,
     scratch: &mut SampleScratch,
     known: &mut KnownCodes,
 ) -> Result<(u64, u64), Outcome> {
-    let thread = Thread::<R>::current();
+    let thread = Thread::<K>::current();
     let pointer = thread.pointer();
     let registers = scratch.registers;
     if layout.runtime_current == 0 {
@@ -210,11 +210,11 @@ fn thread_state<R: Repeat>(
         known,
     };
     if layout.runtime_current != 0
-        && let Some((state, seen)) = held::<R>(layout, process, &position, &mut steps)?
+        && let Some((state, seen)) = held::<K>(layout, process, &position, &mut steps)?
     {
         return innermost(state, seen);
     }
-    detached::<R>(layout, process, &position, &mut steps)
+    detached::<K>(layout, process, &position, &mut steps)
 }
 
 /// The state that the interpreter's thread-local says is attached to the thread, 0 where none is.
@@ -271,7 +271,7 @@ fn may_hold(
 
 /// The state that has the GIL (before 3.12), if that is this thread's.
 #[inline(always)]
-fn held<R: Repeat>(
+fn held<K: Kernel>(
     layout: &PythonLayout,
     process: &Process,
     position: &Position,
@@ -290,13 +290,13 @@ fn held<R: Repeat>(
         let frame = scratch.walk.code.u64_at(layout.thread_cframe);
         // SAFETY: as above.
         let is_its =
-            position.is_near(frame) || unsafe { is_on_one_stack::<R>(position, frame, steps) };
+            position.is_near(frame) || unsafe { is_on_one_stack::<K>(position, frame, steps) };
         (seen, is_its)
     } else {
         let seen = look_into(layout, state, scratch)?;
         let frame = seen.frame.unwrap_or(0);
         // SAFETY: as above.
-        let is_its = !R::BY_HELPER || unsafe { is_on_stack::<R>(position, frame, steps) };
+        let is_its = !K::LOOKS_THROUGH_STACKS || unsafe { is_on_stack::<K>(position, frame, steps) };
         (seen, is_its)
     };
     if !is_its {
@@ -407,16 +407,15 @@ fn last_use(process: &Process, state: u64, scratch: &SampleScratch) -> Option<St
 /// # Safety
 /// Nobody else holds the scratch of the steps.
 #[inline(always)]
-unsafe fn is_on_stack<R: Repeat>(position: &Position, frame: u64, steps: &mut Steps) -> bool {
-    if !R::BY_HELPER {
-        // So many looks are more than the verifier can follow.
+unsafe fn is_on_stack<K: Kernel>(position: &Position, frame: u64, steps: &mut Steps) -> bool {
+    if !K::LOOKS_THROUGH_STACKS {
         return false;
     }
     // SAFETY: the caller vouches for the scratch; the body gets the `Steps` it expects.
     unsafe {
         (*steps.scratch).scan.start(position, frame);
         let context: *mut Steps = steps;
-        repeat::<R, MAX_SCAN_STEPS, 4>(MAX_SCAN_STEPS, scan_step, context.cast());
+        repeat::<K, MAX_SCAN_STEPS, 4>(MAX_SCAN_STEPS, scan_step, context.cast());
         (*steps.scratch).scan.is_found != 0
     }
 }
@@ -426,26 +425,25 @@ unsafe fn is_on_stack<R: Repeat>(position: &Position, frame: u64, steps: &mut St
 /// # Safety
 /// Nobody else holds the scratch of the steps.
 #[inline(always)]
-unsafe fn is_on_one_stack<R: Repeat>(position: &Position, frame: u64, steps: &mut Steps) -> bool {
-    if !R::BY_HELPER {
-        // So many looks are more than the verifier can follow.
+unsafe fn is_on_one_stack<K: Kernel>(position: &Position, frame: u64, steps: &mut Steps) -> bool {
+    if !K::LOOKS_THROUGH_STACKS {
         return position.is_near(frame);
     }
     // SAFETY: the caller vouches for the scratch; the body gets the `Steps` it expects.
     unsafe {
         (*steps.scratch).pages.start(position, frame);
         let context: *mut Steps = steps;
-        repeat::<R, MAX_PAGE_STEPS, 8>(MAX_PAGE_STEPS, page_step, context.cast());
+        repeat::<K, MAX_PAGE_STEPS, 8>(MAX_PAGE_STEPS, page_step, context.cast());
         (*steps.scratch).pages.is_whole != 0
     }
 }
 
-/// Steps of the walk that a step of the search counts for, to the verifier.
-const UNROLLED_WEIGHT: u32 = 4;
+/// Steps of the walk that a step of the search counts for, to a verifier that follows each.
+const SEARCH_WEIGHT: u32 = 4;
 
 /// The state that the thread has detached.
 #[inline(always)]
-fn detached<R: Repeat>(
+fn detached<K: Kernel>(
     layout: &PythonLayout,
     process: &Process,
     position: &Position,
@@ -457,25 +455,16 @@ fn detached<R: Repeat>(
         let search = &mut (*steps.scratch).search;
         if search.start(&CurrentProcess, layout, process, position, is_for_all) {
             let context: *mut Steps = steps;
-            if R::BY_HELPER {
-                let step = search_step::<FRAMES_AT_ONCE>;
-                repeat::<R, MAX_SEARCH_STEPS, 1>(MAX_SEARCH_STEPS, step, context.cast());
-            } else {
-                let step = search_step::<1>;
-                repeat::<R, MAX_SEARCH_STEPS, UNROLLED_WEIGHT>(
-                    MAX_SEARCH_STEPS,
-                    step,
-                    context.cast(),
-                );
-            }
+            let step = search_step::<K>;
+            repeat::<K, MAX_SEARCH_STEPS, SEARCH_WEIGHT>(MAX_SEARCH_STEPS, step, context.cast());
         }
         let search = &(*steps.scratch).search;
         let (outcome, found, at) = (search.outcome, search.found, search.found_at);
         let is_its = outcome != Outcome::Complete as u32
             || if has_c_frames(layout) {
-                is_on_one_stack::<R>(position, at, steps)
+                is_on_one_stack::<K>(position, at, steps)
             } else {
-                is_on_stack::<R>(position, at, steps)
+                is_on_stack::<K>(position, at, steps)
             };
         if is_its {
             (outcome, found)
@@ -503,16 +492,18 @@ fn detached<R: Repeat>(
 }
 
 /// One step of the search: 0 to go on, 1 to stop.
-extern "C" fn search_step<const FRAMES: u32>(_index: u64, steps: *mut c_void) -> i64 {
+extern "C" fn search_step<K: Kernel>(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: as in `take_steps`.
     let (layout, process, scratch) = unsafe {
         let steps = &*steps.cast::<Steps>();
         (&*steps.layout, &*steps.process, &mut *steps.scratch)
     };
-    let walk = &mut scratch.walk;
-    let goes_on = scratch
-        .search
-        .step::<_, FRAMES>(&CurrentProcess, layout, process, walk);
+    let (search, walk) = (&mut scratch.search, &mut scratch.walk);
+    let goes_on = if K::HAS_SHORTCUTS {
+        search.step::<_, FRAMES_AT_ONCE>(&CurrentProcess, layout, process, walk)
+    } else {
+        search.step::<_, 1>(&CurrentProcess, layout, process, walk)
+    };
     i64::from(!goes_on)
 }
 

@@ -1,6 +1,8 @@
 //! One hit of the sampling clock: is it of a process we profile? Then its stacks and its span.
 
-use aya_ebpf::{EbpfContext as _, programs::PerfEventContext};
+use core::ptr;
+
+use aya_ebpf::programs::PerfEventContext;
 use aya_log_ebpf::debug;
 use profiler_common::{
     counter::Counter,
@@ -16,6 +18,7 @@ use crate::{
     context::{self, Interpreter},
     count::bump,
     emit,
+    kernel::Kernel,
     maps::{
         INTERPRETER_RECIPES, KNOWN_CODES, LAYOUTS, PROCESSES, SAMPLE_SCRATCH, SPAN_PROGRAM,
         SPAN_RECIPES,
@@ -24,14 +27,13 @@ use crate::{
     scratch::{Before, SampleScratch},
     span, stage,
     task::Thread,
-    verifier::{Repeat, Unrolled},
 };
 
 /// Takes the sample.
 #[inline(always)]
-pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
+pub(crate) fn take<K: Kernel>(context: &PerfEventContext) {
     // Most hits are of no interest: those do not even ask for the time.
-    let thread = Thread::<R>::current();
+    let thread = Thread::<K>::current();
     let tgid = thread.tgid();
     if tgid == 0 {
         bump(Counter::SampleIdle);
@@ -42,6 +44,7 @@ pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
         return;
     };
     let Some(scratch) = SAMPLE_SCRATCH.get_ptr_mut(0) else {
+        // It is always there, but for the verifier.
         return;
     };
     // SAFETY: map values stay readable while the program runs, and the entry is this process's
@@ -56,18 +59,22 @@ pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
     scratch.in_user_mode = u64::from(in_user_mode);
     scratch.registers = registers;
     stage::end(scratch, Counter::StageStart);
-    python::<R>(process, scratch);
-    native::<R>(context, scratch);
+    python::<K>(process, scratch);
+    native::<K>(context, scratch);
     stage::end(scratch, Counter::StageNative);
-    if !R::BY_HELPER {
-        // SAFETY: the map has programs of this kind alone.
-        unsafe { SPAN_PROGRAM.tail_call(context, 0) };
+    if K::IS_SPLIT {
+        // SAFETY: both are valid, and apart. The map has programs of this kind alone.
+        unsafe {
+            // Without a copy on the stack, which has no room for one.
+            ptr::copy_nonoverlapping(process, &raw mut scratch.process, 1);
+            SPAN_PROGRAM.tail_call(context, 0);
+        }
         // Still here: the other half is not there.
         let span = span::Current::none(state::CONTEXT_UNREADABLE);
-        return finish::<R>(process, scratch, &span);
+        return finish::<K>(process.start_time, scratch, &span);
     }
     let span = current_span(process, scratch);
-    finish::<R>(process, scratch, &span);
+    finish::<K>(process.start_time, scratch, &span);
     if config::debug() != 0 {
         debug!(
             context,
@@ -83,7 +90,7 @@ pub(crate) fn take<R: Repeat>(context: &PerfEventContext) {
 
 /// The kernel's and the native stack.
 #[inline(always)]
-fn native<R: Repeat>(context: &PerfEventContext, scratch: &mut SampleScratch) {
+fn native<K: Kernel>(context: &PerfEventContext, scratch: &mut SampleScratch) {
     let registers = scratch.registers;
     scratch.kernel_frames = if scratch.in_user_mode != 0 {
         0
@@ -96,13 +103,13 @@ fn native<R: Repeat>(context: &PerfEventContext, scratch: &mut SampleScratch) {
     scratch.native.outcome = Outcome::Complete as u32;
     // A kernel thread has no user stack.
     if registers.instruction != 0 {
-        native::native_stack::<R>(registers, scratch);
+        native::native_stack::<K>(registers, scratch);
     }
 }
 
 /// The Python stack. Code objects not yet shipped go first: the sample that names them follows.
 #[inline(always)]
-fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) {
+fn python<K: Kernel>(process: &Process, scratch: &mut SampleScratch) {
     // What lies in the scratch is overwritten from here on.
     scratch.shipped = scratch.before.count;
     scratch.before.count = 0;
@@ -121,11 +128,11 @@ fn python<R: Repeat>(process: &Process, scratch: &mut SampleScratch) {
     };
     // SAFETY: the slots are this CPU's, as the scratch is.
     let known = unsafe { &mut *known };
-    let outcome = python::stack::<R>(layout, process, scratch, known);
+    let outcome = python::stack::<K>(layout, process, scratch, known);
     // Where the verifier forgets which one it was: it follows the rest once, and not once for each.
     scratch.python_outcome = outcome as u32;
     stage::end(scratch, Counter::StageFrames);
-    code::ship_new::<R>(layout, process, scratch, known);
+    code::ship_new::<K>(layout, process, scratch, known);
     stage::end(scratch, Counter::StageCodes);
     scratch.before = Before {
         process_start: process.start_time,
@@ -174,24 +181,23 @@ fn current_span(process: &Process, scratch: &SampleScratch) -> span::Current {
     span::current(header.tgid, header.tid)
 }
 
-/// The second half of a sample: its span.
+/// The second half of a sample that [`take`] has begun: its span. It asks no map for the process, whose entry may be
+/// gone by now: each sample that is counted as taken goes on.
 #[inline(always)]
-pub(crate) fn find_span(context: &PerfEventContext) {
-    let Some(process) = PROCESSES.get_ptr(&context.tgid()) else {
-        return;
-    };
+pub(crate) fn find_span<K: Kernel>() {
     let Some(scratch) = SAMPLE_SCRATCH.get_ptr_mut(0) else {
+        // It is always there, but for the verifier.
         return;
     };
     // SAFETY: as in `take`, whose call this is a part of.
-    let (process, scratch) = unsafe { (&*process, &mut *scratch) };
-    let span = current_span(process, scratch);
-    finish::<Unrolled>(process, scratch, &span);
+    let scratch = unsafe { &mut *scratch };
+    let span = current_span(&scratch.process, scratch);
+    finish::<K>(scratch.process.start_time, scratch, &span);
 }
 
 /// Fills in the record and ships it.
 #[inline(always)]
-fn finish<R: Repeat>(process: &Process, scratch: &mut SampleScratch, span: &span::Current) {
+fn finish<K: Kernel>(process_start: u64, scratch: &mut SampleScratch, span: &span::Current) {
     stage::end(scratch, Counter::StageSpan);
     let header = scratch.record.header;
     let python_frames = scratch.python_frames();
@@ -203,8 +209,8 @@ fn finish<R: Repeat>(process: &Process, scratch: &mut SampleScratch, span: &span
             size: size as u32,
             ..header
         },
-        process_start: process.start_time,
-        thread_name: Thread::<R>::current().name(),
+        process_start,
+        thread_name: Thread::<K>::current().name(),
         trace_id_high: span.trace_id_high,
         trace_id_low: span.trace_id_low,
         span_id: span.span_id,

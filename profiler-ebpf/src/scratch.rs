@@ -36,6 +36,8 @@ pub(crate) struct SampleScratch {
     pub(crate) unknown_codes: u64,
     /// Whose stack the Python frames in `frames` are of.
     pub(crate) before: Before,
+    /// The process that is sampled, where the second half of the sample is a program of its own.
+    pub(crate) process: Process,
     /// How many of them, left by the sample before, are of the process that is sampled now: all of their
     /// code objects have been shipped.
     pub(crate) shipped: u64,

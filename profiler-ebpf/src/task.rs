@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 };
 use profiler_common::walk::Registers;
 
-use crate::{config, verifier::Repeat};
+use crate::{config, kernel::Kernel};
 
 /// Nanoseconds in one clock tick of procfs (`USER_HZ` is 100 on every architecture we run on).
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
@@ -43,15 +43,15 @@ fn current() -> u64 {
 
 /// The current thread. Newer kernels know the type of its task, and let a program load the fields without a
 /// helper, which costs a tenth.
-pub(crate) struct Thread<R> {
+pub(crate) struct Thread<K> {
     task: *const u8,
-    repeat: PhantomData<R>,
+    kernel: PhantomData<K>,
 }
 
-impl<R: Repeat> Thread<R> {
+impl<K: Kernel> Thread<K> {
     #[inline(always)]
     pub(crate) fn current() -> Self {
-        let task = if R::BY_HELPER {
+        let task = if K::HAS_TYPED_TASK {
             // SAFETY: the helper has no arguments and cannot fail.
             unsafe { bpf_get_current_task_btf() }.cast()
         } else {
@@ -59,7 +59,7 @@ impl<R: Repeat> Thread<R> {
         };
         Self {
             task,
-            repeat: PhantomData,
+            kernel: PhantomData,
         }
     }
 
@@ -101,7 +101,7 @@ impl<R: Repeat> Thread<R> {
 
     #[inline(always)]
     fn load<T: Default>(&self, offset: u32) -> T {
-        if R::BY_HELPER {
+        if K::HAS_TYPED_TASK {
             // SAFETY: the current task is always valid, and the verifier checks the field.
             unsafe { self.task.add(offset as usize).cast::<T>().read_volatile() }
         } else {

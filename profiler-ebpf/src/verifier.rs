@@ -4,29 +4,7 @@ use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::helpers::generated::bpf_loop;
 
-use crate::config;
-
-/// How a program repeats a body.
-pub(crate) trait Repeat {
-    /// By `bpf_loop`, which verifies the body once (Linux 5.17); or else call by call, each followed
-    /// by the verifier. A program has one kind only: kernels before 5.13 refuse a program that as
-    /// much as names a callback.
-    const BY_HELPER: bool;
-}
-
-/// See [`Repeat::BY_HELPER`].
-pub(crate) struct ByHelper;
-
-impl Repeat for ByHelper {
-    const BY_HELPER: bool = true;
-}
-
-/// See [`Repeat::BY_HELPER`].
-pub(crate) struct Unrolled;
-
-impl Repeat for Unrolled {
-    const BY_HELPER: bool = false;
-}
+use crate::{config, kernel::Kernel};
 
 /// `value` masked below `LIMIT`, a power of two, in a form that the verifier follows.
 ///
@@ -65,12 +43,12 @@ pub(crate) type Body = extern "C" fn(u64, *mut c_void) -> i64;
 /// # Safety
 /// `context` is what `body` expects.
 #[inline(always)]
-pub(crate) unsafe fn repeat<R: Repeat, const MOST: u32, const WEIGHT: u32>(
+pub(crate) unsafe fn repeat<K: Kernel, const MOST: u32, const WEIGHT: u32>(
     times: u32,
     body: Body,
     context: *mut c_void,
 ) {
-    if R::BY_HELPER {
+    if K::HAS_LOOP {
         // SAFETY: the body has the signature the helper asks for; the caller vouches for the context.
         unsafe {
             bpf_loop(

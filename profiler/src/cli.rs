@@ -332,6 +332,9 @@ pub struct SamplingArguments {
     /// Count what each stage of a sample takes in the kernel program, which adds some twenty nanoseconds each
     #[arg(long, hide = true)]
     pub time_stages: bool,
+    /// Take samples by these kernel programs, and not by those that the kernel can run: to try each of them
+    #[arg(long, hide = true, value_name = "KIND")]
+    pub kernel_programs: Option<KernelProgramsArgument>,
     /// Put span probes on in this way alone, and not in the first that works: to try each of them
     #[arg(long, hide = true, value_name = "WAY")]
     pub span_probe_route: Option<ProbeRouteArgument>,
@@ -376,6 +379,15 @@ pub enum SpanProbesArgument {
     Auto,
     /// All the time.
     Always,
+}
+
+/// Kernel programs that take samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KernelProgramsArgument {
+    /// One, for Linux 5.17 and later.
+    Whole,
+    /// Two halves, for earlier kernels.
+    Split,
 }
 
 /// Ways to put span probes on files.

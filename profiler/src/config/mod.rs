@@ -21,14 +21,14 @@ use self::push::{client_files, credentials};
 pub use self::{error::ConfigError, push::Push};
 use crate::{
     cli::{
-        AgentArguments, NativeArgument, NativeArguments, OnOff, ProbeRouteArgument,
+        AgentArguments, KernelProgramsArgument, NativeArgument, NativeArguments, OnOff, ProbeRouteArgument,
         SamplingArguments, ServiceLabelArgument, SpanLabelArgument, SpanNameLabelArgument,
         SpanProbesArgument,
     },
     export::{Credentials, Tls},
     host::LockFile,
     id::ServiceAttribute,
-    kernel::{Limits, Route, default_ring_size},
+    kernel::{Limits, Route, SamplingPrograms, default_ring_size},
     profile::view::NativeFrames,
     telemetry::{self, Otlp},
 };
@@ -60,6 +60,8 @@ pub struct Sampling {
     pub bpf_log: bool,
     /// Counts what each stage of a sample takes.
     pub time_stages: bool,
+    /// Which kernel programs take samples; `None`: those that the kernel can run.
+    pub kernel_programs: Option<SamplingPrograms>,
     /// Ways to put span probes on files.
     pub probe_routes: Vec<Route>,
 }
@@ -93,6 +95,10 @@ impl Sampling {
             ring_size: arguments.ring_size.unwrap_or_else(default_ring_size),
             bpf_log: arguments.bpf_log,
             time_stages: arguments.time_stages,
+            kernel_programs: arguments.kernel_programs.map(|programs| match programs {
+                KernelProgramsArgument::Whole => SamplingPrograms::Whole,
+                KernelProgramsArgument::Split => SamplingPrograms::Split,
+            }),
             probe_routes: match arguments.span_probe_route {
                 Some(ProbeRouteArgument::Multi) => vec![Route::Multi],
                 Some(ProbeRouteArgument::Perf) => vec![Route::Perf],

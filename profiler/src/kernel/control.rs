@@ -16,7 +16,7 @@ use super::{
     Control, ControlError, InterpreterId, SpanProbeSites, SpanProbes,
     error::{LoadError, error_chain},
     probes::{self, Attached, NoRoute, Probes, Route},
-    sampling,
+    sampling::SamplingPrograms,
 };
 use crate::id::Pid;
 
@@ -35,6 +35,7 @@ pub struct KernelControl {
     /// Span programs on the sites of files, and how they get there.
     attached: Table<SpanProbes, Attached>,
     probes: Probes,
+    sampling: SamplingPrograms,
     next_probes: u64,
     /// Whether the probes of earlier packages would crash forked children.
     calls_crash_children: bool,
@@ -48,6 +49,7 @@ pub struct KernelControl {
 impl KernelControl {
     pub(super) fn new(
         mut ebpf: Ebpf,
+        sampling: SamplingPrograms,
         probes: Probes,
         debug: bool,
         calls_crash_children: bool,
@@ -65,6 +67,7 @@ impl KernelControl {
             ebpf,
             attached: Table::new(),
             probes,
+            sampling,
             next_probes: 1,
             calls_crash_children,
             written: Table::new(),
@@ -93,14 +96,15 @@ impl Drop for KernelControl {
     /// Taking off a probe takes the kernel tens of milliseconds. So sampling stops first, or the
     /// last samples would see spans that start and never end; then starts, and ends last.
     fn drop(&mut self) {
-        sampling::stop(&mut self.ebpf);
+        self.sampling.stop(&mut self.ebpf);
         probes::unload(&mut self.ebpf, self.attached.drain().map(|(_, it)| it));
     }
 }
 
 impl Control for KernelControl {
     fn start_sampling(&mut self, period: u64) -> Result<(), ControlError> {
-        sampling::start(&mut self.ebpf, period)
+        self.sampling
+            .start(&mut self.ebpf, period)
             .map_err(|error| ControlError::Clock(error_chain(&error)))
     }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use aya::programs::ProgramError;
+use aya::{programs::ProgramError, sys::BpfHelper};
 
 use super::btf::BtfError;
 use crate::rights::{Finding, told};
@@ -16,6 +16,15 @@ pub enum LoadError {
     /// The process may not do what it must.
     #[error("spanprof may not profile here: {}", told(.0))]
     NotPermitted(Vec<Finding>),
+    /// The kernel does not say what its programs can call.
+    #[error("failed to ask the kernel whether it has the helper {helper:?}")]
+    Helper {
+        /// The helper.
+        helper: BpfHelper,
+        /// What it said instead.
+        #[source]
+        error: ProgramError,
+    },
     /// The object was refused.
     #[error("cannot load the kernel programs")]
     Object(#[source] aya::EbpfError),

@@ -4,6 +4,7 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray, RingBuf},
     programs::RawTracePoint,
+    sys::BpfHelper,
     util::nr_cpus,
 };
 use profiler_common::config::Config;
@@ -16,8 +17,8 @@ use super::{
     probes::{Probes, Route},
     program::load_program,
     ring::Ring,
-    sampling,
-    support::{calls_crash_children, has_task_registers},
+    sampling::SamplingPrograms,
+    support::{calls_crash_children, has_helper},
     usage::Usage,
 };
 use crate::rights::{Finding, Weight, findings};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub debug: bool,
     /// Counts what each stage of a sample takes.
     pub time_stages: bool,
+    /// Which programs take samples; `None`: those that the kernel can run.
+    pub programs: Option<SamplingPrograms>,
     /// Ways to put span probes on files, in the order in which they are tried.
     pub probe_routes: Vec<Route>,
 }
@@ -44,6 +47,7 @@ impl Default for Settings {
             limits: Limits::default(),
             debug: false,
             time_stages: false,
+            programs: None,
             probe_routes: Route::ALL.to_vec(),
         }
     }
@@ -123,6 +127,15 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
     if !stops.is_empty() {
         return Err(LoadError::NotPermitted(stops));
     }
+    let programs = match settings.programs {
+        Some(programs) => programs,
+        None => SamplingPrograms::of_this_kernel()?,
+    };
+    if programs == SamplingPrograms::Split {
+        tracing::info!(
+            "samples are taken by two programs, which kernels before 5.17 can follow: they walk fewer frames"
+        );
+    }
     let types = KernelTypes::read()?;
     let config = kernel_config(settings, &types)?;
     let mut loader = EbpfLoader::new();
@@ -151,11 +164,17 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
         })?;
     let mut probes = Probes::new(&settings.probe_routes);
     probes.load(&mut ebpf);
-    sampling::load(&mut ebpf)?;
+    programs.load(&mut ebpf)?;
     let usage = Usage::of(&ebpf);
     Ok(Loaded {
         usage,
-        control: KernelControl::new(ebpf, probes, settings.debug, calls_crash_children(&types))?,
+        control: KernelControl::new(
+            ebpf,
+            programs,
+            probes,
+            settings.debug,
+            calls_crash_children(&types),
+        )?,
         ring: Ring::new(ring).map_err(LoadError::Ring)?,
         counters: Counters::new(counters),
         lacks,
@@ -179,7 +198,7 @@ fn kernel_config(settings: &Settings, types: &KernelTypes) -> Result<Config, Loa
         task_stack: types.offset(&["task_struct", "stack"])?,
         // x86-64 without KASAN: arch/x86/include/asm/page_64_types.h. Used before 5.15 only.
         stack_size: 16 * 1024,
-        has_task_registers: u32::from(has_task_registers()),
+        has_task_registers: u32::from(has_helper(BpfHelper::BPF_FUNC_task_pt_regs)?),
         unrolled_steps: UNROLLED_STEPS,
         wake_at: settings.ring_size / 4,
         debug: u32::from(settings.debug),

@@ -34,6 +34,7 @@ pub use self::{
     mapped::{Mapped, MappingNotices},
     probes::{NoRoute, Route},
     ring::{Bell, Ring},
+    sampling::SamplingPrograms,
     support::{Support, ask},
     usage::{MapUse, ProgramUse, Usage},
 };

@@ -8,6 +8,10 @@ use std::{
     str::FromStr,
 };
 
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, UProbeMultiFeature, is_helper_supported, is_uprobe_multi_supported},
+};
 use perf_event::{Builder, events::Software};
 use rustix::{
     process::{Resource, getrlimit},
@@ -17,6 +21,7 @@ use rustix::{
 use super::{
     btf::{self, KernelTypes},
     cpus,
+    error::LoadError,
     probes::{events_of_tracefs, file_of_nops},
 };
 use crate::rights::Facts;
@@ -48,11 +53,12 @@ pub fn ask() -> Support {
 /// Asks what this process may; opens events and closes them again to find out.
 pub(super) fn rights() -> Facts {
     let capabilities = capabilities(None).map(|sets| sets.effective);
-    let kernel = version(&release());
-    // To close one takes the kernel tens of milliseconds, and from 6.6 on nothing depends on it.
-    let tries_probes = kernel < (6, 6);
+    let multi_uprobes = has_multi_uprobes();
+    // To close one takes the kernel tens of milliseconds, and nothing depends on it where there is a better way.
+    let tries_probes = !multi_uprobes;
     Facts {
-        kernel,
+        locks_maps: locks_maps(),
+        multi_uprobes,
         // A kernel that does not tell has none to give.
         capabilities: capabilities.unwrap_or(CapabilitySet::empty()),
         over_the_host: is_over_the_host(),
@@ -129,14 +135,24 @@ pub(super) fn calls_crash_children(types: &KernelTypes) -> bool {
     cfg!(target_arch = "x86_64") && types.offset(&["uprobes_state", "head_tramps"]).is_ok()
 }
 
-/// Whether the helper `bpf_task_pt_regs` exists.
-pub(super) fn has_task_registers() -> bool {
-    version(&release()) >= (5, 15)
+/// Whether programs that take samples can call a helper: the kernel is asked by a program that does, since
+/// distributions bring helpers to kernels of earlier versions.
+pub(super) fn has_helper(helper: BpfHelper) -> Result<bool, LoadError> {
+    is_helper_supported(ProgramType::PerfEvent, helper)
+        .map_err(|error| LoadError::Helper { helper, error })
 }
 
-/// Whether the helper `bpf_loop` exists.
-pub(super) fn has_loop() -> bool {
-    version(&release()) >= (5, 17)
+/// Whether BPF maps count against the limit of locked memory. What counts them for control groups instead came
+/// with a helper (Linux 5.11), which the kernel can be asked for; libbpf does the same. One that gives no answer,
+/// for want of rights, is taken for a later one: those rights are missing by name.
+fn locks_maps() -> bool {
+    let helper = BpfHelper::BPF_FUNC_ktime_get_coarse_ns;
+    !is_helper_supported(ProgramType::SocketFilter, helper).unwrap_or(true)
+}
+
+/// Whether the kernel has links of the kind `uprobe_multi`; one that gives no answer as above.
+fn has_multi_uprobes() -> bool {
+    is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation).unwrap_or(true)
 }
 
 fn release() -> String {
@@ -144,25 +160,4 @@ fn release() -> String {
         .release()
         .to_string_lossy()
         .into_owned()
-}
-
-/// Major and minor version of a kernel release; (0, 0) where it says neither.
-fn version(release: &str) -> (u32, u32) {
-    let mut numbers = release
-        .split(|character: char| !character.is_ascii_digit())
-        .map(|digits| digits.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version;
-
-    /// Distribution suffixes do not disturb the version.
-    #[test]
-    fn version_is_read_from_releases() {
-        assert_eq!(version("6.18.44-fc-v669"), (6, 18));
-        assert_eq!(version("5.10.0-28-cloud-amd64"), (5, 10));
-        assert_eq!(version("garbage"), (0, 0));
-    }
 }

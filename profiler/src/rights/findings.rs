@@ -158,7 +158,7 @@ const CAPABILITIES: [Capability; 7] = [
         or: CapabilitySet::empty(),
         weight: Weight::Stops,
         costs: "before Linux 5.11 BPF maps are locked memory, of which RLIMIT_MEMLOCK allows too little",
-        is_needed: |facts| facts.kernel < (5, 11) && !facts.memory_is_unlimited,
+        is_needed: |facts| facts.locks_maps && !facts.memory_is_unlimited,
     },
     Capability {
         name: "CAP_DAC_READ_SEARCH",
@@ -323,8 +323,7 @@ fn perf_events(facts: &Facts) -> Option<Finding> {
 
 /// Why the probes of the package's hook could not be put on.
 fn hook(facts: &Facts) -> Option<Finding> {
-    let has_multi = facts.kernel >= (6, 6);
-    if has_multi || facts.perf_uprobes || facts.tracefs_uprobes {
+    if facts.multi_uprobes || facts.perf_uprobes || facts.tracefs_uprobes {
         return None;
     }
     // Without it nothing works that could be tried.

@@ -20,8 +20,6 @@ pub use self::{
     reason = "each is a fact of its own, and no state of anything"
 )]
 pub struct Facts {
-    /// Major and minor version of the kernel.
-    pub kernel: (u32, u32),
     /// What this process has in effect.
     pub capabilities: CapabilitySet,
     /// Whether those are capabilities over the host, and not over a namespace of users.
@@ -34,12 +32,16 @@ pub struct Facts {
     pub ptrace_scope: Option<i32>,
     /// Whether the kernel is locked down for *confidentiality*, as far as it can be seen.
     pub is_confidential: bool,
+    /// Whether BPF maps count against the limit of locked memory (before Linux 5.11).
+    pub locks_maps: bool,
     /// Whether this process may lock as much memory as it likes.
     pub memory_is_unlimited: bool,
     /// Whether this process can open the event that the sampling clock is; tried.
     pub perf_events: bool,
-    /// Whether it can put on uprobes by perf; tried before Linux 6.6, later there is a better way.
+    /// Whether the kernel has links of the kind `uprobe_multi` (Linux 6.6): the best way to put on uprobes.
+    pub multi_uprobes: bool,
+    /// Whether this process can put on uprobes by perf; tried where there is no better way.
     pub perf_uprobes: bool,
-    /// Whether it can write the file of tracefs that makes uprobes; tried before Linux 6.6.
+    /// Whether it can write the file of tracefs that makes uprobes; tried where there is no better way.
     pub tracefs_uprobes: bool,
 }

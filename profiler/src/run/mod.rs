@@ -90,6 +90,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         limits: sampling.limits,
         debug: sampling.bpf_log,
         time_stages: sampling.time_stages,
+        programs: sampling.kernel_programs,
         probe_routes: sampling.probe_routes.clone(),
     };
     let Loaded {

@@ -20,6 +20,7 @@ mod matrix;
 mod nested;
 mod networks;
 mod odd_spans;
+mod old_kernels;
 mod pretender;
 mod pyroscope_sdk;
 mod right_span;

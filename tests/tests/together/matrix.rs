@@ -16,7 +16,7 @@ use tests::{
     matrix::{self, Cell},
     profile::{Profile, Row},
     python::Workload,
-    spanprof::{self, Recording},
+    spanprof::{self, Recorded, Recording},
 };
 
 use crate::machinery;
@@ -294,18 +294,26 @@ fn callers_of_burn(row: &Row) -> Option<(Stack, bool)> {
 }
 
 fn spans_without_the_package(cell: &Cell) {
-    spans_are_right(cell, &[("WITHOUT_PACKAGE", "1")], &[]);
+    spans_are_right(cell, &[("WITHOUT_PACKAGE", "1")], &[], &[]);
 }
 
 /// With the package a root is known that no sample has hit.
 fn spans_with_the_package(cell: &Cell) {
-    spans_are_right(cell, &[], &[("in_quiet", "inner", "quiet")]);
+    spans_are_right(cell, &[], &[], &[("in_quiet", "inner", "quiet")]);
 }
 
-/// Every sample of a function that runs in one span only has that span, and its root.
-fn spans_are_right(cell: &Cell, environment: &[(&str, &str)], more: &[(&str, &str, &str)]) {
+/// Every sample of a function that runs in one span only has that span, and its root; recorded with these
+/// arguments, too.
+pub(crate) fn spans_are_right(
+    cell: &Cell,
+    environment: &[(&str, &str)],
+    arguments: &[&str],
+    more: &[(&str, &str, &str)],
+) -> Recorded {
     let mut workload = cell.start("two_spans.py", environment);
-    let recording = Recording::start(&["--frequency", FREQUENCY, "--pid", &workload.pid()]);
+    let pid = workload.pid();
+    let always = ["--frequency", FREQUENCY, "--pid", &pid];
+    let recording = Recording::start(&[&always, arguments].concat());
     workload.begin();
     workload.facts("done");
     let recorded = recording.stop();
@@ -324,6 +332,7 @@ fn spans_are_right(cell: &Cell, environment: &[(&str, &str)], more: &[(&str, &st
             "{function}: {right} of {all} right"
         );
     }
+    recorded
 }
 
 fn share(profile: &Profile, function: &str, active: &str, root: &str) -> (i64, i64) {

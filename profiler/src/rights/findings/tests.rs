@@ -56,7 +56,8 @@ fn facts(kernel: Kernel, level: i32, capabilities: CapabilitySet) -> Facts {
     let monitor = admin || capabilities.contains(CapabilitySet::PERFMON);
     let perf_events = monitor && (admin || !kernel.is_debian || level < 3);
     Facts {
-        kernel: kernel.version,
+        locks_maps: kernel.version < (5, 11),
+        multi_uprobes: kernel.version >= (6, 6),
         capabilities,
         over_the_host: true,
         perf_event_paranoid: Some(level),
