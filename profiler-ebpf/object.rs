@@ -18,6 +18,8 @@ pub(crate) const PINS: &str = "toolchains.toml";
 pub(crate) const NAME: &str = "spanprof-bpf";
 /// The BPF target of a little-endian machine.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
+/// What tells the crates which machine the programs are for.
+pub(crate) const MACHINE: &str = "--cfg=bpf_target_arch=\"x86_64\"";
 /// What links it.
 const LINKER: &str = "bpf-linker";
 /// What is missing is installed by this.
@@ -141,7 +143,7 @@ impl Build<'_> {
     /// Debug information becomes BTF; the places of sources, which it names, are those of everybody.
     fn flags(&self, sysroot: &Path) -> OsString {
         const SEPARATOR: &str = "\u{1f}";
-        let mut flags = OsString::from("--cfg=bpf_target_arch=\"x86_64\"");
+        let mut flags = OsString::from(MACHINE);
         let home = env::var_os("CARGO_HOME")
             .map(PathBuf::from)
             .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));

@@ -5,7 +5,7 @@ use crate::wire::record;
 record! {
     /// Settings and facts about the running kernel, read-only once loaded. Offsets come from the
     /// kernel's own BTF, in bytes; the verifier drops the branches that the flags rule out.
-    Config: 64 bytes {
+    Config: 80 bytes {
         /// `task_struct.tgid`.
         task_tgid: u32,
         /// `task_struct.pid`: the thread.
@@ -18,7 +18,7 @@ record! {
         task_signal: u32,
         /// `signal_struct.live`: threads not yet gone.
         signal_live: u32,
-        /// `task_struct.thread.fsbase`: the thread pointer on x86-64.
+        /// The thread pointer of a task: on x86-64 `task_struct.thread.fsbase`.
         task_thread_pointer: u32,
         /// `task_struct.mm`.
         task_memory: u32,
@@ -28,6 +28,14 @@ record! {
         task_stack: u32,
         /// Bytes of a kernel stack.
         stack_size: u32,
+        /// The instruction pointer in `pt_regs`.
+        registers_instruction: u32,
+        /// The stack pointer.
+        registers_stack: u32,
+        /// The frame pointer.
+        registers_frame: u32,
+        /// `sizeof(struct pt_regs)`.
+        registers_size: u32,
         /// 1 where `bpf_task_pt_regs` exists (Linux 5.15).
         has_task_registers: u32,
         /// Times a loop is repeated where `bpf_loop` does not exist: what the verifier can follow.

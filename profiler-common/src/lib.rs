@@ -4,6 +4,7 @@
 //! an operating system. Everyone depends on this crate; it depends on no room of ours.
 #![no_std]
 
+pub mod arch;
 pub mod code;
 pub mod config;
 pub mod context;

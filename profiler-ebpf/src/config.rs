@@ -16,6 +16,10 @@ static CONFIG: Config = Config {
     memory_stack: 0,
     task_stack: 0,
     stack_size: 0,
+    registers_instruction: 0,
+    registers_stack: 0,
+    registers_frame: 0,
+    registers_size: 0,
     has_task_registers: 0,
     unrolled_steps: 0,
     wake_at: 0,
@@ -37,5 +41,5 @@ macro_rules! getters {
 
 getters! {
     task_tgid task_pid task_comm task_start task_signal signal_live task_thread_pointer task_memory memory_stack task_stack stack_size
-    has_task_registers unrolled_steps wake_at debug time_stages
+    registers_instruction registers_stack registers_frame registers_size has_task_registers unrolled_steps wake_at debug time_stages
 }

@@ -30,6 +30,7 @@
     reason = "bpf-linker tells which LLVM it tries before the one it has"
 )]
 
+mod arch;
 mod code;
 mod codes;
 mod config;

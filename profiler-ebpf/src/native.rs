@@ -11,6 +11,7 @@ use profiler_common::{
 };
 
 use crate::{
+    arch::{Architecture as _, Machine},
     count::bump,
     kernel::Kernel,
     scratch::SampleScratch,
@@ -19,26 +20,12 @@ use crate::{
     verifier::repeat,
 };
 
-/// Low bits of the code segment: 3 in user mode on x86-64.
-const PRIVILEGE: u64 = 3;
-
 /// Whether the clock hit the thread in user mode, and its user registers.
 #[inline(always)]
 pub(crate) fn registers(context: &PerfEventContext) -> (bool, Registers) {
-    // SAFETY: the context is valid for the whole program; the verifier checks each load.
-    let (code_segment, interrupted) = unsafe {
-        let registers = &raw const (*context.ctx).regs;
-        let interrupted = Registers {
-            instruction: (*registers).rip,
-            stack: (*registers).rsp,
-            frame: (*registers).rbp,
-        };
-        ((*registers).cs, interrupted)
-    };
-    if code_segment & PRIVILEGE == PRIVILEGE {
-        (true, interrupted)
-    } else {
-        (false, task::user_registers())
+    match Machine::user_mode(context) {
+        Some(registers) => (true, registers),
+        None => (false, task::user_registers()),
     }
 }
 

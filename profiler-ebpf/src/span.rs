@@ -16,6 +16,7 @@ use profiler_common::{
 };
 
 use crate::{
+    arch::{Architecture as _, Machine},
     config,
     count::bump,
     emit,
@@ -28,28 +29,31 @@ const ABI_VERSION: u32 = 1;
 
 const _: () = assert!(MAX_SPAN_DEPTH.is_power_of_two());
 
-/// The probe `span_start`: `python/ABI.md` says which register holds what.
+/// The probe `span_start`.
 #[inline(always)]
 pub(crate) fn start(context: &ProbeContext) {
     bump(Counter::SpanStarted);
-    // SAFETY: the context is valid for the whole program; the verifier checks each load.
-    let registers = unsafe { &*context.regs };
+    let arguments = Machine::span_start(context);
     let header = emit::header(kind::SPAN_START, size_of::<SpanStartRecord>() as u32);
     let span = LiveSpan {
         tgid: header.tgid,
         tid: header.tid,
-        span_id: registers.rdx,
-        trace_id_high: registers.rdi,
-        trace_id_low: registers.rsi,
-        parent_id: registers.rcx,
-        local_root_id: registers.r8,
+        span_id: arguments.span_id,
+        trace_id_high: arguments.trace_id_high,
+        trace_id_low: arguments.trace_id_low,
+        parent_id: arguments.parent_id,
+        local_root_id: arguments.local_root_id,
     };
-    let process_block = registers.r13;
-    if process_block != 0 {
-        tell_resource(header.tgid, process_block);
+    if arguments.process_block != 0 {
+        tell_resource(header.tgid, arguments.process_block);
     }
     // The record goes first: a sample that names the span follows it on the ring.
-    emit_start(&span, registers.r9, registers.r10, registers.r12);
+    emit_start(
+        &span,
+        arguments.name,
+        arguments.name_length,
+        arguments.flags,
+    );
     let key = LiveSpanKey {
         span_id: span.span_id,
         tgid: span.tgid,
@@ -72,8 +76,7 @@ pub(crate) fn start(context: &ProbeContext) {
 #[inline(always)]
 pub(crate) fn end(context: &ProbeContext) {
     bump(Counter::SpanEnded);
-    // SAFETY: as in `start`.
-    let span_id = unsafe { (*context.regs).rdi };
+    let span_id = Machine::span_end(context);
     let (tgid, tid) = (context.tgid(), context.pid());
     let key = LiveSpanKey {
         span_id,

@@ -12,12 +12,6 @@ use crate::{config, kernel::Kernel};
 /// Nanoseconds in one clock tick of procfs (`USER_HZ` is 100 on every architecture we run on).
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
-/// Offsets in `pt_regs` of x86-64, which is part of the kernel's interface to user space.
-const REGISTER_FRAME: u64 = 4 * 8;
-const REGISTER_INSTRUCTION: u64 = 16 * 8;
-const REGISTER_STACK: u64 = 19 * 8;
-const REGISTERS_SIZE: u64 = 21 * 8;
-
 /// Reads a value of the kernel; 0 where it cannot be read.
 #[inline(always)]
 pub(crate) fn read<T: Default>(address: u64) -> T {
@@ -132,11 +126,12 @@ pub(crate) fn user_registers() -> Registers {
         unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as u64 }
     } else {
         let stack: u64 = read(current() + u64::from(config::task_stack()));
-        stack + u64::from(config::stack_size()) - REGISTERS_SIZE
+        stack + u64::from(config::stack_size()) - u64::from(config::registers_size())
     };
+    let register = |offset: u32| read(registers + u64::from(offset));
     Registers {
-        instruction: read(registers + REGISTER_INSTRUCTION),
-        stack: read(registers + REGISTER_STACK),
-        frame: read(registers + REGISTER_FRAME),
+        instruction: register(config::registers_instruction()),
+        stack: register(config::registers_stack()),
+        frame: register(config::registers_frame()),
     }
 }

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod agent;
+pub mod arch;
 pub mod cli;
 pub mod config;
 pub mod doctor;

@@ -30,17 +30,18 @@ const TOP: [&str; 4] = ["run", "record", "agent", "doctor"];
 
 /// The rooms in the order of the flow: data moves right only, so a stage knows the types it eats
 /// and never the stage that eats its own.
-const ROOMS: [(&str, Uses); 26] = [
+const ROOMS: [(&str, Uses); 27] = [
+    ("arch", Uses::Only(&[])),
     ("id", Uses::Only(&[])),
     ("time", Uses::Only(&["id"])),
     ("health", Uses::Only(&["id", "time"])),
     ("rights", Uses::Only(&[])),
-    ("kernel", Uses::Only(&["rights", "id", "time", "health"])),
+    ("kernel", Uses::Only(&["arch", "rights", "id", "time", "health"])),
     ("events", Uses::Only(&["kernel", "id", "time", "health"])),
     // Of `events` the notices only, which `run` brings it.
     (
         "targets",
-        Uses::Only(&["kernel", "events", "id", "time", "health"]),
+        Uses::Only(&["arch", "kernel", "events", "id", "time", "health"]),
     ),
     ("join", Uses::Only(&["events", "id", "time", "health"])),
     (

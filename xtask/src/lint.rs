@@ -88,7 +88,8 @@ fn clippy_bpf(workspace: &Workspace, fix: bool) -> Result<()> {
     let mut command = toolchain.command("cargo");
     command
         .current_dir(&workspace.root)
-        .env("PATH", workspace.path_with_tools()?);
+        .env("PATH", workspace.path_with_tools()?)
+        .env("CARGO_ENCODED_RUSTFLAGS", programs::MACHINE);
     clippy_arguments(&mut command, fix)
         .args([
             "--package",

@@ -116,6 +116,9 @@ fn built(workspace: &Workspace) -> PathBuf {
 /// The BPF target, for clippy.
 pub(crate) const TARGET: &str = object::TARGET;
 
+/// What tells the crates which machine they are built for.
+pub(crate) const MACHINE: &str = object::MACHINE;
+
 /// Is the prebuilt object what it was when its checksums were taken, and made of what is in the tree?
 fn is_current(workspace: &Workspace) -> Result<bool> {
     let Ok(recorded) = fs::read_to_string(workspace.root.join(SUMS)) else {

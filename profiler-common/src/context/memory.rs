@@ -1,7 +1,11 @@
 //! Reading words, and what lies near them.
 
 use super::ContextScratch;
-use crate::{span::state, walk::ReadUser};
+use crate::{
+    arch::{Architecture as _, Machine},
+    span::state,
+    walk::ReadUser,
+};
 
 /// The most of them that are read.
 const NEAR: u64 = 248;
@@ -16,8 +20,7 @@ pub(super) fn word<R: ReadUser>(reader: &R, address: u64) -> Result<u64, u32> {
 /// same page, since one that is not resident costs a fault.
 #[inline(always)]
 pub(super) fn reach(address: u64, least: u64) -> u64 {
-    const PAGE: u64 = 4096;
-    let room = PAGE - (address & (PAGE - 1));
+    let room = Machine::PAGE - (address & (Machine::PAGE - 1));
     let size = if room < NEAR { room } else { NEAR };
     if size < least { least } else { size }
 }

@@ -2,6 +2,7 @@
 
 use super::{Block, ReadUser};
 use crate::{
+    arch::{Architecture as _, Machine},
     limits::{MAX_NATIVE_FRAMES, STACK_WINDOW},
     outcome::Outcome,
 };
@@ -57,15 +58,13 @@ impl NativeWalk {
     fn frame_at<R: ReadUser>(&mut self, reader: &R, address: u64, ahead: bool) -> Option<u16> {
         /// Less than the block has, so that a mask bounds it for the verifier.
         const WINDOW: u64 = STACK_WINDOW as u64 - 8;
-        /// The caller's frame, and the return address.
-        const PAIR: u64 = 16;
-        const PAGE: u64 = 4096;
+        const PAIR: u64 = Machine::FRAME_RECORD;
         let offset = address.wrapping_sub(self.stack_start);
         if ahead && offset < self.stack_size && self.stack_size - offset >= PAIR {
             return Some(offset as u16);
         }
         // Never into another page: one that cannot be read costs a fault.
-        let page = PAGE - (address & (PAGE - 1));
+        let page = Machine::PAGE - (address & (Machine::PAGE - 1));
         let size = match if page < WINDOW { page } else { WINDOW } {
             size if ahead && size >= PAIR => size,
             _ => PAIR,
@@ -98,7 +97,9 @@ impl NativeWalk {
         let Some(offset) = self.frame_at(reader, frame, ahead) else {
             return self.end(Outcome::BrokenChain);
         };
-        let caller = self.stack.u64_at(offset.wrapping_add(8));
+        let caller = self
+            .stack
+            .u64_at(offset.wrapping_add(Machine::RETURN_ADDRESS));
         if caller == 0 {
             return self.end(Outcome::Complete);
         }
@@ -108,8 +109,10 @@ impl NativeWalk {
         }
         put(count, caller);
         self.count = count + 1;
-        self.lowest = frame.wrapping_add(16);
-        self.frame = self.stack.u64_at(offset);
+        self.lowest = frame.wrapping_add(Machine::FRAME_RECORD);
+        self.frame = self
+            .stack
+            .u64_at(offset.wrapping_add(Machine::CALLER_FRAME));
         true
     }
 

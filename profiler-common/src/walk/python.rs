@@ -2,6 +2,7 @@
 
 use super::{Block, ReadUser, checksum};
 use crate::{
+    arch::{Architecture as _, Machine},
     event::PythonFrame,
     limits::{CODE_BLOCK, CODE_PART, FRAME_WINDOW, MAX_PYTHON_FRAMES},
     outcome::Outcome,
@@ -64,7 +65,6 @@ impl PythonWalk {
         address: u64,
     ) -> Option<u16> {
         const WINDOW: u64 = FRAME_WINDOW as u64;
-        const PAGE: u64 = 4096;
         // Whole words: they never cross into a page that cannot be read.
         let size = (u64::from(layout.frame_size) + 7) & !7;
         let offset = address.wrapping_sub(self.frames_start);
@@ -80,7 +80,7 @@ impl PythonWalk {
         let mut start = address;
         if are_adjacent {
             // Never into another page: one that cannot be read costs a fault.
-            let page = address & !(PAGE - 1);
+            let page = address & !(Machine::PAGE - 1);
             let lowest = end.wrapping_sub(WINDOW);
             start = if lowest < page { page } else { lowest };
         }

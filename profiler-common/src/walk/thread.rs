@@ -13,6 +13,7 @@
 
 use super::{Block, PythonWalk, ReadUser};
 use crate::{
+    arch::{Architecture as _, Machine},
     code::StateUse,
     limits::{CODE_BLOCK, MAX_SEARCH},
     outcome::Outcome,
@@ -94,8 +95,6 @@ pub fn attached_place<R: ReadUser>(
     process: &Process,
     thread_pointer: u64,
 ) -> Option<u64> {
-    /// Where a thread control block has the vector of its blocks, on x86-64.
-    const VECTOR: u64 = 8;
     let entry_size = u64::from(process.thread_local_entry);
     if process.thread_local_entry == thread_local::AT_OFFSET {
         return Some(thread_pointer.wrapping_add(process.thread_local));
@@ -104,7 +103,7 @@ pub fn attached_place<R: ReadUser>(
         return None;
     }
     let module = u64::from(process.thread_local_module);
-    let vector = reader.read_u64(thread_pointer.wrapping_add(VECTOR))?;
+    let vector = reader.read_u64(thread_pointer.wrapping_add(Machine::THREAD_VECTOR))?;
     // glibc keeps the vector's length in the entry before the first, musl in the first.
     let before = if process.thread_local_entry == thread_local::IN_BLOCK_OF_16 {
         entry_size
@@ -501,7 +500,7 @@ impl StackPages {
     /// Starts behind the stack pointer's page.
     #[inline(always)]
     pub fn start(&mut self, position: &Position, frame: u64) {
-        const PAGE: u64 = 4096;
+        const PAGE: u64 = Machine::PAGE;
         *self = Self {
             next: (position.stack & !(PAGE - 1)).wrapping_add(PAGE),
             last: frame & !(PAGE - 1),
@@ -520,7 +519,7 @@ impl StackPages {
             if reader.read_u64(self.next).is_none() {
                 return false;
             }
-            self.next = self.next.wrapping_add(4096);
+            self.next = self.next.wrapping_add(Machine::PAGE);
         }
         true
     }

@@ -119,17 +119,29 @@ impl KernelTypes {
     }
 
     /// Offset in bytes of a member, given as a path of names from a structure, such as
-    /// `["task_struct", "thread", "fsbase"]`. Anonymous structures and unions are searched.
+    /// `["task_struct", "signal"]`. Anonymous structures and unions are searched.
     pub(super) fn offset(&self, path: &[&str]) -> Result<u32, BtfError> {
         self.find(path)
             .ok_or_else(|| BtfError::Missing(path.join(".")))
     }
 
+    /// Bytes of a structure.
+    pub(super) fn size(&self, name: &str) -> Result<u32, BtfError> {
+        let found = self.structure(name);
+        found
+            .map(|record| record.size_or_type)
+            .ok_or_else(|| BtfError::Missing(name.to_owned()))
+    }
+
+    fn structure(&self, name: &str) -> Option<Record> {
+        (1..self.types.len())
+            .filter_map(|id| self.record(id))
+            .find(|record| record.kind() == kind::STRUCT && self.is_named(record.name, name))
+    }
+
     fn find(&self, path: &[&str]) -> Option<u32> {
         let (name, members) = path.split_first()?;
-        let mut current = (1..self.types.len())
-            .filter_map(|id| self.record(id))
-            .find(|record| record.kind() == kind::STRUCT && self.is_named(record.name, name))?;
+        let mut current = self.structure(name)?;
         let mut bits = 0;
         for member in members {
             let (offset, next) = self.member(current, member, 0)?;
@@ -212,6 +224,7 @@ fn word(data: &[u8], at: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::KernelTypes;
+    use crate::arch::{Architecture as _, Machine};
 
     /// The running kernel's BTF has what the programs need, at offsets that make sense.
     #[test]
@@ -222,7 +235,12 @@ mod tests {
         let tgid = types.offset(&["task_struct", "tgid"]).unwrap();
         let pid = types.offset(&["task_struct", "pid"]).unwrap();
         assert_eq!(tgid, pid + 4, "tgid follows pid since 2.6");
-        assert!(types.offset(&["task_struct", "thread", "fsbase"]).unwrap() > tgid);
+        assert!(types.offset(Machine::THREAD_POINTER).unwrap() > tgid);
+        let registers = types.size("pt_regs").unwrap();
+        for register in [Machine::INSTRUCTION, Machine::STACK, Machine::FRAME] {
+            assert!(types.offset(register).unwrap() + 8 <= registers);
+        }
+        assert!(types.size("no_such_structure").is_err());
         assert!(types.offset(&["task_struct", "no_such_member"]).is_err());
     }
 

@@ -21,7 +21,10 @@ use super::{
     support::{calls_crash_children, has_helper},
     usage::Usage,
 };
-use crate::rights::{Finding, Weight, findings};
+use crate::{
+    arch::{Architecture as _, Machine},
+    rights::{Finding, Weight, findings},
+};
 
 /// How the kernel side is set up.
 #[derive(Clone, Debug)]
@@ -192,12 +195,15 @@ fn kernel_config(settings: &Settings, types: &KernelTypes) -> Result<Config, Loa
             .or_else(|_missing| types.offset(&["task_struct", "real_start_time"]))?,
         task_signal: types.offset(&["task_struct", "signal"])?,
         signal_live: types.offset(&["signal_struct", "live"])?,
-        task_thread_pointer: types.offset(&["task_struct", "thread", "fsbase"])?,
+        task_thread_pointer: types.offset(Machine::THREAD_POINTER)?,
         task_memory: types.offset(&["task_struct", "mm"])?,
         memory_stack: types.offset(&["mm_struct", "start_stack"])?,
         task_stack: types.offset(&["task_struct", "stack"])?,
-        // x86-64 without KASAN: arch/x86/include/asm/page_64_types.h. Used before 5.15 only.
-        stack_size: 16 * 1024,
+        stack_size: Machine::KERNEL_STACK,
+        registers_instruction: types.offset(Machine::INSTRUCTION)?,
+        registers_stack: types.offset(Machine::STACK)?,
+        registers_frame: types.offset(Machine::FRAME)?,
+        registers_size: types.size("pt_regs")?,
         has_task_registers: u32::from(has_helper(BpfHelper::BPF_FUNC_task_pt_regs)?),
         unrolled_steps: UNROLLED_STEPS,
         wake_at: settings.ring_size / 4,

@@ -24,7 +24,10 @@ use super::{
     error::LoadError,
     probes::{events_of_tracefs, file_of_nops},
 };
-use crate::rights::Facts;
+use crate::{
+    arch::{Architecture as _, Machine},
+    rights::Facts,
+};
 
 /// What the kernel and this process's rights allow.
 #[derive(Clone, Debug)]
@@ -33,7 +36,7 @@ pub struct Support {
     pub release: String,
     /// Whether the kernel has BTF.
     pub btf: bool,
-    /// Whether a uprobe on a 5-byte nop becomes a call that crashes the children a process forks.
+    /// Whether a uprobe on the nop of earlier packages becomes a call that crashes the children a process forks.
     pub calls_crash_children: bool,
     /// What decides which rights are needed, and which are there.
     pub rights: Facts,
@@ -124,15 +127,9 @@ fn may_write_tracefs() -> bool {
     matches!(opened, Ok(Ok(_)))
 }
 
-/// Whether a uprobe on a 5-byte nop becomes a call that crashes the children a process forks.
-///
-/// Linux 6.18 and later replace such a nop, when it has been hit once, by a call of a page that they map
-/// into the process. A forked child has the call and not the page: `arch/x86/kernel/uprobes.c` maps it with
-/// `VM_DONTCOPY`. The series that mends it ("uprobes/x86: Allow to copy uprobe trampolines on fork", July
-/// 2026) also makes calls of no 5-byte nop any more, and drops the list of those pages. So it is the list
-/// that tells, whatever a distribution has backported.
+/// Whether a uprobe on the nop of earlier packages becomes a call that crashes the children a process forks.
 pub(super) fn calls_crash_children(types: &KernelTypes) -> bool {
-    cfg!(target_arch = "x86_64") && types.offset(&["uprobes_state", "head_tramps"]).is_ok()
+    Machine::CALLS_CRASH_CHILDREN.is_some_and(|member| types.offset(member).is_ok())
 }
 
 /// Whether programs that take samples can call a helper: the kernel is asked by a program that does, since

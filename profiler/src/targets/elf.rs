@@ -19,6 +19,8 @@ use object::{
     },
 };
 
+use crate::arch::{Architecture as _, Machine};
+
 /// Bytes read of one file before it is given up: a stripped `libpython` needs less than 3 MiB.
 const MAX_READ: u64 = 48 << 20;
 /// Symbols looked at in one table.
@@ -38,7 +40,7 @@ pub enum ElfError {
     /// A pipe, a device, a directory.
     #[error("not a regular file")]
     NotRegular,
-    /// Not a 64-bit little-endian x86-64 ELF file.
+    /// Not a 64-bit little-endian ELF file of this machine.
     #[error("not an ELF file of this machine")]
     NotElf,
     /// A table is cut, out of bounds or over budget.
@@ -221,7 +223,7 @@ impl<'data> Elf<'data> {
     /// Reads the headers: file, segments, sections.
     pub fn parse(data: &'data Data) -> Result<Self, ElfError> {
         let header = Header::parse(data).ok().ok_or(ElfError::NotElf)?;
-        if header.e_machine(ENDIAN) != elf::EM_X86_64 || !header.is_little_endian() {
+        if header.e_machine(ENDIAN) != Machine::ELF_MACHINE || !header.is_little_endian() {
             return Err(ElfError::NotElf);
         }
         let headers = header

@@ -35,6 +35,7 @@ use super::{
     error::{LoadError, error_chain},
     program::load_program,
 };
+use crate::arch::{Architecture as _, Machine};
 
 /// A way to put a program on instructions of a file, for all processes that map it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -225,7 +226,7 @@ impl Probes {
         })?;
         let sites = SpanProbeSites {
             span_start: vec![0],
-            span_end: vec![1],
+            span_end: vec![Machine::NOP.len() as u64],
             on_long_nops: false,
         };
         let attached = self.attach(ebpf, file.as_fd(), &sites)?;
@@ -424,6 +425,9 @@ fn path_of(file: BorrowedFd<'_>) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
+/// Nops in a file that probes are tried on: more than one for each program.
+const NOPS: usize = 1024;
+
 /// A file in memory that is all nops, and a path to it.
 pub(super) fn file_of_nops() -> io::Result<(OwnedFd, PathBuf)> {
     let name = "spanprof-probe";
@@ -432,7 +436,7 @@ pub(super) fn file_of_nops() -> io::Result<(OwnedFd, PathBuf)> {
         .or_else(|_unknown| memfd_create(name, MemfdFlags::CLOEXEC))?;
     let path = path_of(fd.as_fd());
     let mut file = std::fs::File::from(fd);
-    file.write_all(&[0x90; 4096])?;
+    file.write_all(&Machine::NOP.repeat(NOPS))?;
     Ok((file.into(), path))
 }
 

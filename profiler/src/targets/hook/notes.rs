@@ -3,17 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
+    arch::{Architecture as _, Machine},
     kernel::SpanProbeSites,
     targets::elf::{Elf, ElfError, Segment},
 };
 
-const START_ARGUMENTS: &[u8] = b"8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13";
-const END_ARGUMENTS: &[u8] = b"8@%rdi 8@%rsi 8@%rdx";
-/// The instruction of a site. The kernel emulates it after the trap, which costs half a microsecond where
-/// single-stepping costs twenty.
-const NOP: [u8; 1] = [0x90];
-/// That of earlier packages, which the kernel emulates as well, or makes a call of.
-const LONG_NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 /// `NT_STAPSDT`.
 const NOTE_TYPE: u32 = 3;
 /// Sites per file: the hook has two.
@@ -103,8 +97,8 @@ fn facts(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<HookFacts, Refused> {
     for note in notes {
         let name = || String::from_utf8_lossy(note.name).into_owned();
         let (expected, list) = match note.name {
-            b"span_start" => (START_ARGUMENTS, &mut sites.span_start),
-            b"span_end" => (END_ARGUMENTS, &mut sites.span_end),
+            b"span_start" => (Machine::START_ARGUMENTS, &mut sites.span_start),
+            b"span_end" => (Machine::END_ARGUMENTS, &mut sites.span_end),
             _ => continue,
         };
         if note.arguments != expected {
@@ -112,9 +106,10 @@ fn facts(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<HookFacts, Refused> {
         }
         let moved = base.map_or(0, |base| base.wrapping_sub(note.base));
         let address = note.address.wrapping_add(moved);
-        if elf.bytes(address, 5) == Some(LONG_NOP.as_slice()) {
+        let is_on = |nop: &[u8]| elf.bytes(address, nop.len() as u64) == Some(nop);
+        if Machine::LONG_NOP.is_some_and(is_on) {
             sites.on_long_nops = true;
-        } else if elf.bytes(address, 1) != Some(NOP.as_slice()) {
+        } else if !is_on(Machine::NOP) {
             return Err(Refused::SlowSite(name()));
         }
         list.push(elf.file_offset(address).ok_or(Refused::Incomplete)?);

@@ -4,7 +4,11 @@ use std::{cell::Cell, fs::File, io, os::unix::fs::FileExt as _};
 
 use profiler_common::walk::{Block, ReadUser};
 
-use crate::{id::ProcessKey, targets::procfs};
+use crate::{
+    arch::{Common as _, Machine},
+    id::ProcessKey,
+    targets::procfs,
+};
 
 /// Reads made in one look at a process: 4 for each module of one with thousands.
 const MAX_READS: u32 = 40_000;
@@ -42,7 +46,7 @@ impl Memory {
         };
         self.left.set(left);
         // Above lies the kernel, whose addresses `pread` would take for negative offsets.
-        address < 1 << 56 && self.file.read_exact_at(buffer, address).is_ok()
+        address < Machine::USER_END && self.file.read_exact_at(buffer, address).is_ok()
     }
 }
 

@@ -10,12 +10,10 @@ use profiler_common::{
 };
 
 use super::{memory::Memory, offsets::ContextOffsets};
-use crate::events::PythonString;
+use crate::{arch::is_user, events::PythonString};
 
 /// Entries of a dictionary looked at: more than any `sys.modules` has.
 const MAX_ENTRIES: u64 = 20_000;
-/// Addresses of user space.
-const USER: std::ops::Range<u64> = 4096..1 << 56;
 /// Classes that a class derives from and that are looked at.
 const MAX_BASES: u64 = 32;
 /// Bytes of a string that is compared.
@@ -35,7 +33,7 @@ impl Objects<'_> {
     /// The word at an address; `None` where it cannot be read, or is no address of user space. So
     /// offsets can be added to what is returned.
     pub fn pointer(&self, address: u64) -> Option<u64> {
-        self.memory.read_u64(address).filter(|it| USER.contains(it))
+        self.memory.read_u64(address).filter(|&it| is_user(it))
     }
 
     /// `sizeof(PyObject)`.
@@ -157,7 +155,7 @@ impl Objects<'_> {
             let value = value.first_chunk::<8>()?;
             let user = |word: &[u8; 8]| {
                 let word = u64::from_le_bytes(*word);
-                if USER.contains(&word) { word } else { 0 }
+                if is_user(word) { word } else { 0 }
             };
             Some((user(key), user(value)))
         });
@@ -316,7 +314,7 @@ impl Objects<'_> {
         look(self.memory, &recipe, storage, object, &mut scratch).ok()?;
         locate(self.memory, &recipe, storage, class, object, &mut scratch).ok()?;
         let value = attribute(self.memory, &scratch, shared.class.context, key).ok()?;
-        USER.contains(&value).then_some(value)
+        is_user(value).then_some(value)
     }
 }
 

@@ -3,10 +3,13 @@
 use std::ops::Range;
 
 use super::detect::Facts;
-use crate::targets::{Mapping, elf::Segment};
+use crate::{
+    arch::{Common as _, Machine, is_user},
+    targets::{Mapping, elf::Segment},
+};
 
-/// A page of x86-64: what the loader rounds segments to.
-const PAGE: u64 = 4096;
+/// What the loader rounds segments to.
+const PAGE: u64 = Machine::PAGE;
 
 /// Addresses in one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub fn place(facts: &Facts, mapping: &Mapping) -> Option<Placed> {
     }
     let user = |address: u64| {
         let address = address.wrapping_add(bias);
-        (PAGE..1 << 56).contains(&address).then_some(address)
+        is_user(address).then_some(address)
     };
     let evaluation_loop = if facts.evaluation_loop.is_empty() {
         0..0

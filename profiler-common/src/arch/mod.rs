@@ -1,0 +1,50 @@
+//! What a machine is, as far as the kernel programs and the agent both must know it.
+//!
+//! Each crate has a folder `arch` with a trait, which says what an architecture must tell it, and a file for each
+//! architecture that tells it, of the same name in all three: `profiler-ebpf/src/arch` has registers as the kernel
+//! hands them to programs, `profiler/src/arch` the kernel's names of things, and files. All else is the same
+//! everywhere, or found out at run time.
+
+mod x86_64;
+
+/// What an architecture tells. Sizes are in bytes.
+pub trait Architecture {
+    /// The smallest page that a kernel of this architecture has, a power of two. What stays inside one never
+    /// touches a page that is not resident.
+    const PAGE: u64;
+
+    /// The first address behind all that a process can have.
+    const USER_END: u64;
+
+    /// Where a thread control block, to which the thread pointer leads, has the vector of the blocks with the thread's
+    /// thread-locals (`dtv`, in glibc and musl).
+    const THREAD_VECTOR: u64;
+
+    /// Where a frame record, to which the frame pointer leads, has that of the caller.
+    const CALLER_FRAME: u16;
+
+    /// Where it has the return address.
+    const RETURN_ADDRESS: u16;
+
+    /// Bytes of a frame record. Those of callers lie above it.
+    const FRAME_RECORD: u64;
+}
+
+/// The machine that processes run on. The kernel programs are told by `bpf_target_arch`, which `object.rs` beside them
+/// sets: their own target is the same on every machine.
+#[cfg(any(target_arch = "x86_64", bpf_target_arch = "x86_64"))]
+pub type Machine = x86_64::X86_64;
+
+#[cfg(not(any(target_arch = "x86_64", bpf_target_arch = "x86_64")))]
+compile_error!(
+    "spanprof runs on x86-64 only. For another architecture, fill in:
+     - the trait `Architecture` of profiler-common/src/arch, profiler-ebpf/src/arch and profiler/src/arch, in a file
+       of its name in each, and choose it there;
+     - profiler-common/src/walk: a thread pointer that is not what pthread_self() returns (aarch64), return addresses
+       that are signed (aarch64), callers that the link register alone knows (aarch64);
+     - profiler/src/targets/python/thread_local/code.rs and alone.rs: machine code of CPython's functions, decoded;
+     - profiler/src/targets/python/place.rs: pages that are larger than the smallest;
+     - profiler/src/targets/python/tables.rs and its like: whether CPython's structures are the same (cargo xtask codegen);
+     - python/src/probe.rs: the probes of the package, and its ABI.md;
+     - profiler-ebpf/object.rs, xtask and tests: targets, interpreters and workloads."
+);
