@@ -1,63 +1,89 @@
 //! Which code objects a walk need not read, and which are still to be shipped.
 
-use profiler_common::{code::KnownCode, event::PythonFrame, python::Process};
+use core::marker::PhantomData;
 
-use crate::scratch::{KnownCodes, SampleScratch};
+use profiler_common::{
+    code::KnownCode,
+    event::PythonFrame,
+    python::Process,
+    walk::{Codes, Known, Trust},
+};
 
-/// What is known of the code objects of one stack, whose frames are put here.
-pub(crate) struct Codes<'a> {
-    pub(crate) process: &'a Process,
-    pub(crate) tgid: u32,
+use crate::{
+    kernel::Kernel,
+    scratch::{KnownCodes, SampleScratch},
+};
+
+/// What is known of the code objects of one stack, whose frames are put here. Pointers, since the walk's own part of the
+/// scratch is borrowed meanwhile.
+pub(crate) struct StackCodes<'a, K> {
+    process: &'a Process,
+    tgid: u32,
     /// How many code objects there are, 0 where nobody counts.
-    pub(crate) version: u32,
+    version: u32,
     /// As in [`SampleScratch`].
-    pub(crate) shipped: u64,
+    shipped: u64,
     /// As in [`SampleScratch`].
-    pub(crate) unchanged: u64,
-    pub(crate) frames: *mut SampleScratch,
-    pub(crate) known: *mut KnownCodes,
+    unchanged: u64,
+    frames: *mut SampleScratch,
+    known: *mut KnownCodes,
+    kernel: PhantomData<K>,
 }
 
-impl Codes<'_> {
-    /// The checksum of the code object of the frame at an index, where it need not be read for it, and whether
-    /// it is known to have been shipped.
-    ///
+impl<'a, K: Kernel> StackCodes<'a, K> {
     /// # Safety
-    /// The frames and the known codes are nobody else's meanwhile.
+    /// As long as this lives, nobody else holds the known codes, nor of the scratch the frames and the mark of unknown
+    /// codes.
     #[inline(always)]
-    pub(crate) unsafe fn verified(&self, index: u32, code: u64) -> Option<(u32, bool)> {
-        // SAFETY: as the caller promises; the slots are in the scratch.
-        let before = unsafe { *(*self.frames).python_frame(index) };
-        if before.code == code && u64::from(index) < self.unchanged {
-            return Some((before.checksum, true));
+    pub(crate) unsafe fn new(
+        process: &'a Process,
+        scratch: *mut SampleScratch,
+        known: *mut KnownCodes,
+    ) -> Self {
+        // SAFETY: the caller hands over a scratch that can be read.
+        let (tgid, version, shipped, unchanged) = unsafe {
+            let scratch = &*scratch;
+            (
+                scratch.record.header.tgid,
+                scratch.walk.code_version,
+                scratch.shipped,
+                scratch.unchanged,
+            )
+        };
+        Self {
+            process,
+            tgid,
+            version,
+            shipped,
+            unchanged,
+            frames: scratch,
+            known,
+            kernel: PhantomData,
         }
-        if self.version == 0 {
-            // A function that has called itself: the frame above keeps its code object alive.
-            // SAFETY: as above.
-            let above = unsafe { *(*self.frames).python_frame(index.wrapping_sub(1)) };
-            return (above.code == code && index != 0).then_some((above.checksum, false));
-        }
-        // SAFETY: as above.
-        let known = unsafe { (*self.known).find(code, self.process, self.tgid) }?;
-        (known.version == self.version).then_some((known.checksum, true))
     }
 
-    /// Puts a frame, and whether its code object is known to have been shipped.
-    ///
-    /// # Safety
-    /// As [`Self::verified`].
+    /// The slot of the frame at an index.
     #[inline(always)]
-    pub(crate) unsafe fn put(&self, index: u32, frame: PythonFrame, is_known: bool) -> bool {
-        // SAFETY: as the caller promises; the slots are in the scratch.
-        let before = unsafe {
-            let slot = (*self.frames).python_frame(index);
-            let before = *slot;
-            *slot = frame;
-            before
-        };
-        if is_known {
-            return true;
+    fn slot(&self, index: u32) -> *mut PythonFrame {
+        // SAFETY: as `new` demands.
+        unsafe { (*self.frames).python_frame(index) }
+    }
+
+    /// Marks the code object of a frame as unknown, unless this CPU knows that it was shipped. Without a branch: the
+    /// verifier follows each.
+    #[inline(always)]
+    fn note(&mut self, frame: &PythonFrame) {
+        // SAFETY: as `new` demands.
+        unsafe {
+            let lacks = (*self.known).lacks(frame, self.process, self.tgid);
+            (*self.frames).unknown_codes |= lacks;
         }
+    }
+
+    /// Whether this CPU knows that the code object of a frame was shipped; else it is marked as unknown. `before` is
+    /// what the slot has held.
+    #[inline(always)]
+    fn is_shipped(&mut self, index: u32, before: &PythonFrame, frame: &PythonFrame) -> bool {
         // Mostly the stack is as it was, but for its leaf.
         let is_as_before = before.code == frame.code
             && before.checksum == frame.checksum
@@ -65,7 +91,7 @@ impl Codes<'_> {
         if is_as_before && self.version == 0 {
             return true;
         }
-        // SAFETY: as above.
+        // SAFETY: as `new` demands.
         unsafe {
             if let Some(known) = (*self.known).find(frame.code, self.process, self.tgid)
                 && known.checksum == frame.checksum
@@ -74,7 +100,7 @@ impl Codes<'_> {
                 return true;
             }
             if is_as_before {
-                let known = KnownCode::new(&frame, self.process, self.tgid, self.version);
+                let known = KnownCode::new(frame, self.process, self.tgid, self.version);
                 (*self.known).insert(known);
                 return true;
             }
@@ -82,18 +108,50 @@ impl Codes<'_> {
         }
         false
     }
+}
 
-    /// The same where the verifier follows each step by itself: without a branch.
-    ///
-    /// # Safety
-    /// As [`Self::verified`].
+impl<K: Kernel> Codes for StackCodes<'_, K> {
     #[inline(always)]
-    pub(crate) unsafe fn put_unrolled(&self, index: u32, frame: PythonFrame) {
-        // SAFETY: as the caller promises; the slots are in the scratch.
-        unsafe {
-            *(*self.frames).python_frame(index) = frame;
-            let lacks = (*self.known).lacks(&frame, self.process, self.tgid);
-            (*self.frames).unknown_codes |= lacks;
+    fn known(&self, index: u32, code: u64) -> Known {
+        if !K::HAS_SHORTCUTS {
+            return Known::Nothing;
+        }
+        // SAFETY: the slots are in the scratch.
+        let before = unsafe { *self.slot(index) };
+        if before.code == code && u64::from(index) < self.unchanged {
+            return Known::Sent(before.checksum);
+        }
+        if self.version == 0 {
+            // A function that has called itself: the frame above keeps its code object alive.
+            // SAFETY: as above.
+            let above = unsafe { *self.slot(index.wrapping_sub(1)) };
+            return if above.code == code && index != 0 {
+                Known::Same(above.checksum)
+            } else {
+                Known::Nothing
+            };
+        }
+        // SAFETY: as `new` demands.
+        match unsafe { (*self.known).find(code, self.process, self.tgid) } {
+            Some(known) if known.version == self.version => Known::Sent(known.checksum),
+            _ => Known::Nothing,
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, index: u32, frame: PythonFrame, known: Known) -> Trust {
+        // SAFETY: the slots are in the scratch.
+        let before = unsafe { self.slot(index).replace(frame) };
+        if !K::HAS_SHORTCUTS {
+            self.note(&frame);
+            return Trust::Unproven;
+        }
+        if matches!(known, Known::Sent(_)) || self.is_shipped(index, &before, &frame) {
+            return Trust::Proven;
+        }
+        match known {
+            Known::Nothing => Trust::Unproven,
+            Known::Same(_) | Known::Sent(_) => Trust::Proven,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The Python stack of the current thread.
 
-use core::{cell::Cell, ffi::c_void};
+use core::ffi::c_void;
 
 use profiler_common::{
     code::{StateKey, StateUse},
@@ -15,7 +15,7 @@ use profiler_common::{
 };
 
 use crate::{
-    codes::Codes,
+    codes::StackCodes,
     count::bump,
     kernel::Kernel,
     maps::{PROCESSES, STATE_USERS},
@@ -133,44 +133,17 @@ extern "C" fn take_steps<K: Kernel>(_index: u64, steps: *mut c_void) -> i64 {
             &mut *steps.known,
         )
     };
-    let codes = Codes {
-        process,
-        tgid: scratch.record.header.tgid,
-        version: scratch.walk.code_version,
-        shipped: scratch.shipped,
-        unchanged: scratch.unchanged,
-        frames: scratch,
-        known,
-    };
+    // SAFETY: the scratch and the known codes are nobody else's meanwhile.
+    let mut codes = unsafe { StackCodes::<K>::new(process, scratch, known) };
     for _ in 0..STEPS_AT_ONCE {
-        let is_known = Cell::new(false);
-        let goes_on = step(
+        let walk = &mut scratch.walk;
+        if !step(
             &CurrentProcess,
             layout,
             process.code_type,
-            &mut scratch.walk,
-            |index, code| {
-                if !K::HAS_SHORTCUTS {
-                    return None;
-                }
-                // SAFETY: what `codes` points to is apart from the walk, and nobody else holds it.
-                let (checksum, known) = unsafe { codes.verified(index, code) }?;
-                is_known.set(known);
-                Some(checksum)
-            },
-            |index, frame| {
-                // SAFETY: as above.
-                unsafe {
-                    if K::HAS_SHORTCUTS {
-                        codes.put(index, frame, is_known.get())
-                    } else {
-                        codes.put_unrolled(index, frame);
-                        false
-                    }
-                }
-            },
-        );
-        if !goes_on {
+            walk,
+            &mut codes,
+        ) {
             return 1;
         }
     }

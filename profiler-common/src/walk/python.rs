@@ -107,18 +107,44 @@ const REFERENCE_TAG: u64 = 7;
 /// Steps a walk may take: trampolines take steps too, one for each call from C code into Python.
 pub const MAX_STEPS: u32 = 2 * MAX_PYTHON_FRAMES as u32;
 
-/// Takes one step outwards: at most one frame, handed to `put` with its index, which says whether that
-/// very code object is known already. One that is not must say that it is one. `verified` is asked for the
-/// checksum of the code object below that index first: one that it has need not be read. False where the walk has
-/// ended and `walk.outcome` says how; a walk that uses up [`MAX_STEPS`] was truncated.
+/// What is known of a frame's code object before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing: it must be read.
+    Nothing,
+    /// It is the object that has this checksum: it need not be read.
+    Same(u32),
+    /// It is that, and its names have been sent to the agent.
+    Sent(u32),
+}
+
+/// Whether a frame's code object is believed to be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It was one when it was met before.
+    Proven,
+    /// Its type has to say so.
+    Unproven,
+}
+
+/// What a walk has met before, and where its frames go.
+pub trait Codes {
+    /// What is known of the code object at an address, to which the frame at an index leads.
+    fn known(&self, index: u32, code: u64) -> Known;
+
+    /// Takes the frame at an index, of whose code object [`Self::known`] has said this much.
+    fn put(&mut self, index: u32, frame: PythonFrame, known: Known) -> Trust;
+}
+
+/// Takes one step outwards: at most one frame goes to `codes`. False if the walk has ended, and `walk.outcome` says
+/// how; a walk that uses up [`MAX_STEPS`] was truncated.
 #[inline(always)]
 pub fn step<R: ReadUser>(
     reader: &R,
     layout: &PythonLayout,
     code_type: u64,
     walk: &mut PythonWalk,
-    verified: impl FnOnce(u32, u64) -> Option<u32>,
-    put: impl FnOnce(u32, PythonFrame) -> bool,
+    codes: &mut impl Codes,
 ) -> bool {
     let address = walk.next;
     if address == 0 {
@@ -141,17 +167,18 @@ pub fn step<R: ReadUser>(
     if count >= MAX_PYTHON_FRAMES as u32 {
         return walk.end(Outcome::Truncated);
     }
-    let verified = verified(count, code);
-    let checksum = if let Some(checksum) = verified {
-        checksum
-    } else {
-        // No more than names it: each line of memory that is not in a cache costs as much as the rest of
-        // the step.
-        let part = code.wrapping_add(u64::from(layout.code_start));
-        if !reader.read(part, u32::from(CODE_PART), &mut walk.code) {
-            return walk.end(Outcome::Unreadable);
+    let known = codes.known(count, code);
+    let checksum = match known {
+        Known::Same(checksum) | Known::Sent(checksum) => checksum,
+        Known::Nothing => {
+            // No more than names it: each line of memory that is not in a cache costs as much as the rest of
+            // the step.
+            let part = code.wrapping_add(u64::from(layout.code_start));
+            if !reader.read(part, u32::from(CODE_PART), &mut walk.code) {
+                return walk.end(Outcome::Unreadable);
+            }
+            checksum(&walk.code)
         }
-        checksum(&walk.code)
     };
     let Some(instruction) = instruction(reader, layout, &walk.frames, frame, code) else {
         return walk.end(Outcome::Unreadable);
@@ -161,7 +188,7 @@ pub fn step<R: ReadUser>(
         checksum,
         instruction,
     };
-    if !put(count, frame) && verified.is_none() {
+    if codes.put(count, frame, known) == Trust::Unproven {
         let class = code.wrapping_add(u64::from(layout.object_type));
         if !reader.read(class, 8, &mut walk.code) {
             return walk.end(Outcome::Unreadable);

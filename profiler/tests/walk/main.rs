@@ -11,6 +11,7 @@ mod chains;
 mod frames;
 mod hostile;
 mod image;
+mod known;
 mod live;
 mod native;
 mod process;
@@ -27,10 +28,31 @@ use profiler_common::{
     outcome::Outcome,
     python::{Process, PythonLayout, flags},
     walk::{
-        Block, FRAMES_AT_ONCE, MAX_SEARCH_STEPS, MAX_STEPS, Position, PythonWalk, ReadUser,
-        ThreadSearch, see, step,
+        Block, Codes, FRAMES_AT_ONCE, Known, MAX_SEARCH_STEPS, MAX_STEPS, Position, PythonWalk,
+        ReadUser, ThreadSearch, Trust, see, step,
     },
 };
+
+/// Frames as they come, of whose code objects nothing is known.
+struct Frames<F> {
+    put: Vec<PythonFrame>,
+    check: F,
+}
+
+impl<F: Fn(&PythonFrame)> Codes for Frames<F> {
+    fn known(&self, _index: u32, _code: u64) -> Known {
+        Known::Nothing
+    }
+
+    fn put(&mut self, index: u32, frame: PythonFrame, known: Known) -> Trust {
+        assert_eq!(index as usize, self.put.len());
+        assert!(self.put.len() < MAX_PYTHON_FRAMES);
+        assert_eq!(known, Known::Nothing);
+        (self.check)(&frame);
+        self.put.push(frame);
+        Trust::Unproven
+    }
+}
 
 /// Walks from a frame as the kernel program does; `check` sees every frame when it is put.
 fn walk_checked(
@@ -48,20 +70,16 @@ fn walk_checked(
     walk.frames_start = frame;
     walk.frames_size = FRAME_WINDOW as u64;
     walk.restart(frame);
-    let mut frames = Vec::new();
+    let mut frames = Frames {
+        put: Vec::new(),
+        check,
+    };
     for _ in 0..MAX_STEPS {
-        let put = |index: u32, frame| {
-            assert_eq!(index as usize, frames.len());
-            assert!(frames.len() < MAX_PYTHON_FRAMES);
-            check(&frame);
-            frames.push(frame);
-            false
-        };
-        let goes_on = step(reader, layout, code_type, &mut walk, |_, _| None, put);
-        if !goes_on {
+        if !step(reader, layout, code_type, &mut walk, &mut frames) {
             break;
         }
     }
+    let mut frames = frames.put;
     // What turned out to be no code object was put, and does not count.
     let outcome = Outcome::from_number(walk.outcome).unwrap();
     let refused = matches!(outcome, Outcome::NotCode | Outcome::Unreadable);
