@@ -9,7 +9,7 @@ use profiler_common::{
     event::{CodeRecord, Header, PythonFrame, code_flags, kind},
     limits::{CODE_PART, MAX_CODE_FILE, MAX_CODE_NAME, MAX_LINE_TABLE, MAX_PYTHON_FRAMES},
     python::{Process, PythonLayout},
-    walk::{ReadUser as _, checksum, in_part},
+    walk::{ReadUser as _, characters, checksum, in_part},
 };
 
 use crate::{
@@ -179,7 +179,7 @@ const UNREADABLE: Text = Text {
     cut: false,
 };
 
-/// Copies a compact string's characters, fewer than `LIMIT` bytes of them, to `tail[offset..]`.
+/// Copies a string's characters, fewer than `LIMIT` bytes of them, to `tail[offset..]`.
 #[inline(always)]
 fn read_string<const LIMIT: usize>(
     layout: &PythonLayout,
@@ -187,39 +187,16 @@ fn read_string<const LIMIT: usize>(
     offset: usize,
     scratch: &mut CodeScratch,
 ) -> Text {
-    // Up to the state, which comes last of what is needed; a short string may end at a page's end.
-    let header_size = u32::from(layout.string_state) + 4;
-    if !CurrentProcess.read(address, header_size, &mut scratch.object) {
+    let Some(characters) = characters(&CurrentProcess, layout, address, &mut scratch.object) else {
         return UNREADABLE;
-    }
-    let state = scratch.object.u32_at(layout.string_state);
-    let length = scratch.object.u64_at(layout.string_length);
-    let kind = (state >> (u32::from(layout.string_kind_shift) & 31)) & 7;
-    if (state >> (u32::from(layout.string_compact_bit) & 31)) & 1 == 0
-        || (kind != 1 && kind != 2 && kind != 4)
-    {
-        return UNREADABLE;
-    }
-    let is_ascii = (state >> (u32::from(layout.string_ascii_bit) & 31)) & 1 == 1;
-    let data = if is_ascii {
-        layout.string_ascii_data
-    } else {
-        layout.string_compact_data
     };
-    // Kinds are powers of two: 1, 2 or 4 bytes a character.
-    let shift = kind >> 1;
-    let cut = length > most::<LIMIT>() >> shift;
-    let size = if cut {
-        most::<LIMIT>()
-    } else {
-        length << shift
-    };
-    if !copy_tail::<LIMIT>(scratch, offset, address + u64::from(data), size) {
+    let (size, cut) = characters.size_within(most::<LIMIT>());
+    if !copy_tail::<LIMIT>(scratch, offset, characters.address, size) {
         return UNREADABLE;
     }
     Text {
         size: size as u32,
-        kind: kind as u8,
+        kind: characters.kind as u8,
         cut,
     }
 }

@@ -11,7 +11,7 @@ use profiler_common::{
     outcome::Outcome,
     python::{Process, PythonLayout},
     span::{LiveSpanKey, source, state},
-    walk::ReadUser as _,
+    walk::{ReadUser as _, characters},
 };
 
 use crate::{
@@ -266,7 +266,7 @@ struct Name {
     flags: u32,
 }
 
-/// Copies the characters of a compact string into the record.
+/// Copies the characters of a string into the record.
 #[inline(always)]
 fn read_name(
     layout: &PythonLayout,
@@ -279,35 +279,21 @@ fn read_name(
         kind: 0,
         flags: 0,
     };
-    let header_size = u32::from(layout.string_state) + 4;
-    if address == 0 || !CurrentProcess.read(address, header_size, &mut scratch.object) {
+    if address == 0 {
         return none;
     }
-    let string_state = scratch.object.u32_at(layout.string_state);
-    let length = scratch.object.u64_at(layout.string_length);
-    let kind = (string_state >> (u32::from(layout.string_kind_shift) & 31)) & 7;
-    let is_compact = (string_state >> (u32::from(layout.string_compact_bit) & 31)) & 1 == 1;
-    if !is_compact || (kind != 1 && kind != 2 && kind != 4) {
+    let Some(characters) = characters(&CurrentProcess, layout, address, &mut scratch.object) else {
         return none;
-    }
-    let is_ascii = (string_state >> (u32::from(layout.string_ascii_bit) & 31)) & 1 == 1;
-    let data = if is_ascii {
-        layout.string_ascii_data
-    } else {
-        layout.string_compact_data
     };
-    // Kinds are powers of two: 1, 2 or 4 bytes a character. Whole characters, below the limit.
-    let shift = kind >> 1;
-    let most = NAME as u64 - 4;
-    let is_cut = length > most >> shift;
-    let size = if is_cut { most } else { length << shift };
+    // Below the limit, which is what the mask bounds.
+    let (size, is_cut) = characters.size_within(NAME as u64 - 4);
     let size = masked::<NAME>(size as usize) as u32;
     // SAFETY: the name has room for more than the masked size, and the helper checks the source.
     let failed = unsafe {
         bpf_probe_read_user(
             (&raw mut (*record).name).cast(),
             size,
-            address.wrapping_add(u64::from(data)) as *const _,
+            characters.address as *const _,
         )
     } != 0;
     if failed {
@@ -319,7 +305,7 @@ fn read_name(
     }
     Name {
         size,
-        kind,
+        kind: characters.kind,
         flags: if is_cut { seen::NAME_CUT } else { 0 },
     }
 }

@@ -1,7 +1,10 @@
 //! Dictionaries: a `Context` is one, and an object may keep its attributes in one.
 
 use super::{Attributes, ContextScratch, SpanRecipe, dialect, memory::reach, type_offset};
-use crate::{span::state, walk::ReadUser};
+use crate::{
+    span::state,
+    walk::{Block, ReadUser},
+};
 
 /// Entries of a `Context` looked at; real ones have one to three.
 const MAX_CONTEXT_ENTRIES: u64 = 16;
@@ -30,6 +33,51 @@ pub(super) fn span_in<R: ReadUser>(
     }
 }
 
+/// `PyDictObject.ma_keys`, behind `PyObject`.
+pub const DICTIONARY_KEYS: u16 = 16;
+/// Bytes of the head of a keys object: what [`keys_shape`] looks at.
+pub const KEYS_HEAD: u32 = 40;
+
+/// Where a keys object (`PyDictKeysObject`) has its entries, each of which ends with key and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeysShape {
+    /// Bytes from its start to the first of them: behind its head and its indices.
+    pub start: u64,
+    /// Bytes of each.
+    pub stride: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// What the head of a keys object says, in one of [`dialect`]; `None` if it is that of no dictionary.
+#[inline(always)]
+pub fn keys_shape<const N: usize>(head: &Block<N>, dialect: u8) -> Option<KeysShape> {
+    /// `DICT_KEYS_GENERAL`: entries with a hash; those of the other kinds have none.
+    const GENERAL: u8 = 0;
+    if dialect & dialect::PLAIN_KEYS != 0 {
+        // `dk_size`, `dk_nentries`, `dk_indices`; an index has as many bytes as the size needs.
+        let size = head.u64_at(8);
+        let shift = match size {
+            0..=0xff => 0,
+            0x100..=0xffff => 1,
+            0x1_0000..=0xffff_ffff => 2,
+            _ => return None,
+        };
+        return Some(KeysShape {
+            start: 40 + (size << shift),
+            stride: 24,
+            count: head.u64_at(32),
+        });
+    }
+    // `dk_log2_index_bytes`, `dk_kind`, `dk_nentries`, `dk_indices`.
+    let indices = 1_u64 << (head.u8_at(9) & 31);
+    Some(KeysShape {
+        start: 32 + indices,
+        stride: if head.u8_at(10) == GENERAL { 24 } else { 16 },
+        count: head.u64_at(24),
+    })
+}
+
 /// The head of a dictionary.
 pub(super) struct Dictionary {
     pub(super) class: u64,
@@ -46,8 +94,7 @@ pub(super) fn dictionary<R: ReadUser>(
     address: u64,
     scratch: &mut ContextScratch,
 ) -> Result<Dictionary, u32> {
-    /// `ma_keys` and `ma_values`, behind `PyObject`; `ma_used` is the first field.
-    const KEYS: u16 = 16;
+    /// `ma_values`, behind `PyObject`; `ma_used` is the first field.
     const VALUES: u16 = 24;
     let object = u16::from(recipe.object_size);
     if !reader.read_part(address, u32::from(object) + 32, &mut scratch.object) {
@@ -57,7 +104,7 @@ pub(super) fn dictionary<R: ReadUser>(
     Ok(Dictionary {
         class: block.u64_at(type_offset(recipe)),
         used: block.u64_at(object),
-        keys: block.u64_at(object + KEYS),
+        keys: block.u64_at(object + DICTIONARY_KEYS),
         values: block.u64_at(object + VALUES),
     })
 }
@@ -72,27 +119,19 @@ pub(super) fn entries<R: ReadUser>(
     most: u64,
     scratch: &mut ContextScratch,
 ) -> Result<bool, u32> {
-    /// `DICT_KEYS_GENERAL`: entries with a hash; those of the other kinds have none.
-    const GENERAL: u8 = 0;
     // With the entries, where they are few.
-    let size = reach(keys, 40);
+    let size = reach(keys, u64::from(KEYS_HEAD));
     if !reader.read_part(keys, size as u32, &mut scratch.entries) {
         return Err(state::CONTEXT_UNREADABLE);
     }
-    let head = &scratch.entries;
-    let (start, stride, count) = if recipe.dialect & dialect::PLAIN_KEYS != 0 {
-        // `dk_size`, `dk_nentries`, `dk_indices`; an index has as many bytes as the size needs.
-        let size = head.u64_at(8);
-        if size > 0xff {
-            return Err(state::CONTEXT_TOO_LARGE);
-        }
-        (40 + size, 24, head.u64_at(32))
-    } else {
-        // `dk_log2_index_bytes`, `dk_kind`, `dk_nentries`, `dk_indices`.
-        let indices = 1_u64 << (head.u8_at(9) & 31);
-        let stride = if head.u8_at(10) == GENERAL { 24 } else { 16 };
-        (32 + indices, stride, head.u64_at(24))
+    let Some(shape) = keys_shape(&scratch.entries, recipe.dialect) else {
+        return Err(state::CONTEXT_UNEXPECTED);
     };
+    let KeysShape {
+        start,
+        stride,
+        count,
+    } = shape;
     let kept = if count > most { most } else { count };
     let length = kept * stride;
     scratch.attributes = Attributes {

@@ -24,11 +24,13 @@
 mod code;
 mod native;
 mod python;
+mod string;
 mod thread;
 
 pub use code::{checksum, code_version, in_part};
 pub use native::{NativeWalk, Registers};
 pub use python::{Codes, Known, MAX_STEPS, PythonWalk, Trust, step};
+pub use string::{Characters, characters};
 pub use thread::{
     FRAMES_AT_ONCE, MAX_PAGE_STEPS, MAX_SCAN_STEPS, MAX_SEARCH_STEPS, Position, Seen, StackPages,
     StackScan, ThreadSearch, attached_place, has_c_frames, holder, may_be_in, see, seen_in,

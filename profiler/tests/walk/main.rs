@@ -16,6 +16,7 @@ mod live;
 mod native;
 mod process;
 mod search;
+mod strings;
 
 use profiler::targets::python::{
     flavour::Flavour,

@@ -2,11 +2,11 @@
 
 use profiler_common::{
     context::{
-        ContextScratch, NO_ATTRIBUTE, SpanClass, SpanRecipe, attribute, dialect, locate, look,
-        storage,
+        ContextScratch, DICTIONARY_KEYS, KEYS_HEAD, KeysShape, NO_ATTRIBUTE, SpanClass, SpanRecipe,
+        attribute, keys_shape, locate, look, storage,
     },
     python::PythonLayout,
-    walk::ReadUser as _,
+    walk::{Block, ReadUser as _, characters},
 };
 
 use super::{memory::Memory, offsets::ContextOffsets};
@@ -59,35 +59,18 @@ impl Objects<'_> {
 
     /// A string's text.
     pub fn text(&self, object: u64) -> Option<String> {
-        let layout = self.layout;
-        let mut head = [0; 64];
-        let size = usize::from(layout.string_state) + 4;
-        if !self.memory.fill(object, head.get_mut(..size)?) {
+        let mut head = Block::<64>::zeroed();
+        let characters = characters(self.memory, self.layout, object, &mut head)?;
+        if characters.length > MAX_NAME {
             return None;
         }
-        let word = |at: u16| {
-            let bytes = head.get(usize::from(at)..usize::from(at) + 8)?;
-            Some(u64::from_le_bytes(bytes.try_into().ok()?))
-        };
-        let length = word(layout.string_length)?;
-        let state = head.get(usize::from(layout.string_state)..size)?;
-        let state = u32::from_le_bytes(state.try_into().ok()?);
-        let bit = |at: u8| state >> at & 1 == 1;
-        let kind = state >> layout.string_kind_shift & 7;
-        if !bit(layout.string_compact_bit) || length > MAX_NAME {
-            return None;
-        }
-        let data = if bit(layout.string_ascii_bit) {
-            layout.string_ascii_data
-        } else {
-            layout.string_compact_data
-        };
-        let mut bytes = vec![0; usize::try_from(length * u64::from(kind)).ok()?];
-        if !self.memory.fill(object + u64::from(data), &mut bytes) {
+        let (size, _) = characters.size_within(4 * MAX_NAME);
+        let mut bytes = vec![0; usize::try_from(size).ok()?];
+        if !self.memory.fill(characters.address, &mut bytes) {
             return None;
         }
         let string = PythonString {
-            kind: u8::try_from(kind).ok()?,
+            kind: u8::try_from(characters.kind).ok()?,
             bytes,
             cut: false,
         };
@@ -96,9 +79,7 @@ impl Objects<'_> {
 
     /// The keys object of a dictionary.
     fn keys(&self, dictionary: u64) -> Option<u64> {
-        /// `PyDictObject.ma_keys`, behind `PyObject`.
-        const KEYS: u64 = 16;
-        self.pointer(dictionary + self.object_size() + KEYS)
+        self.pointer(dictionary + self.object_size() + u64::from(DICTIONARY_KEYS))
     }
 
     /// Keys and values of a dictionary that has a table of its own.
@@ -108,47 +89,29 @@ impl Objects<'_> {
 
     /// How many entries the keys of a dictionary have: grows with every new key.
     pub fn entry_count(&self, dictionary: u64) -> Option<u64> {
-        Some(self.shape(self.keys(dictionary)?)?.2)
+        Some(self.shape(self.keys(dictionary)?)?.count)
     }
 
-    /// Where the entries of a keys object are, the bytes of each, and how many there are.
-    fn shape(&self, keys: u64) -> Option<(u64, u64, u64)> {
-        let mut head = [0; 40];
-        if !self.memory.fill(keys, &mut head) {
+    /// How the entries of a keys object lie.
+    fn shape(&self, keys: u64) -> Option<KeysShape> {
+        let mut head = Block::<64>::zeroed();
+        if !self.memory.read(keys, KEYS_HEAD, &mut head) {
             return None;
         }
-        let word = |at: usize| {
-            let bytes = head.get(at..at + 8)?;
-            Some(u64::from_le_bytes(bytes.try_into().ok()?))
-        };
-        if self.offsets.dialect & dialect::PLAIN_KEYS != 0 {
-            let size = word(8)?;
-            let index = match size {
-                0..=0xff => 1,
-                0x100..=0xffff => 2,
-                0x1_0000..=0xffff_ffff => 4,
-                _ => return None,
-            };
-            return Some((keys + 40 + size * index, 24, word(32)?));
-        }
-        let (&indices, &kind) = (head.get(9)?, head.get(10)?);
-        let stride = if kind == 0 { 24 } else { 16 };
-        let indices = 1_u64.checked_shl(u32::from(indices))?;
-        let start = keys.checked_add(32)?.checked_add(indices)?;
-        Some((start, stride, word(24)?))
+        keys_shape(&head, self.offsets.dialect)
     }
 
     /// The entries of a keys object, 0 for what is not there. Of shared keys, the values mean nothing.
     pub fn entries(&self, keys: u64) -> Option<Vec<(u64, u64)>> {
-        let (start, stride, count) = self.shape(keys)?;
-        if count > MAX_ENTRIES {
+        let shape = self.shape(keys)?;
+        if shape.count > MAX_ENTRIES {
             return None;
         }
-        let mut bytes = vec![0; usize::try_from(count * stride).ok()?];
-        if !self.memory.fill(start, &mut bytes) {
+        let mut bytes = vec![0; usize::try_from(shape.count * shape.stride).ok()?];
+        if !self.memory.fill(keys + shape.start, &mut bytes) {
             return None;
         }
-        let entries = bytes.chunks_exact(usize::try_from(stride).ok()?);
+        let entries = bytes.chunks_exact(usize::try_from(shape.stride).ok()?);
         let entries = entries.filter_map(|entry| {
             let (_, pair) = entry.split_last_chunk::<16>()?;
             let (key, value) = pair.split_first_chunk::<8>()?;
@@ -165,13 +128,13 @@ impl Objects<'_> {
     /// Where a dictionary keeps the value of a key, and the value.
     pub fn place(&self, dictionary: u64, name: &str) -> Option<(u64, u64)> {
         let keys = self.keys(dictionary)?;
-        let (start, stride, _) = self.shape(keys)?;
+        let shape = self.shape(keys)?;
         let entries = self.entries(keys)?;
         let is_it = |key: u64| key != 0 && self.text(key).is_some_and(|text| text == name);
         let index = entries.iter().position(|&(key, _)| is_it(key))?;
         let &(_, value) = entries.get(index).filter(|(_, value)| *value != 0)?;
         // An entry ends with its value.
-        let place = start + (u64::try_from(index).ok()? + 1) * stride - 8;
+        let place = keys + shape.start + (u64::try_from(index).ok()? + 1) * shape.stride - 8;
         Some((place, value))
     }
 

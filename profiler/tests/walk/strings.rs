@@ -1,0 +1,118 @@
+//! Strings and keys of dictionaries made up: one decoder reads them, in the kernel and outside.
+
+use profiler_common::{
+    context::{KEYS_HEAD, KeysShape, dialect, keys_shape},
+    python::PythonLayout,
+    walk::{Block, Characters, ReadUser as _, characters},
+};
+
+use crate::{
+    image::{Image, PAGE},
+    layouts,
+};
+
+const STRING: u64 = 0x7f12_3456_7000;
+
+/// Puts the head of a string, which ends where its page does, and reads it.
+fn read(layout: &PythonLayout, kind: u32, compact: u32, ascii: u32) -> Option<Characters> {
+    let mut image = Image::default();
+    let size = u64::from(layout.string_state) + 4;
+    let at = STRING + PAGE - size.next_multiple_of(8);
+    // What is no part of these fields is noise.
+    let fields = 7 << layout.string_kind_shift
+        | 1 << layout.string_compact_bit
+        | 1 << layout.string_ascii_bit;
+    let state = !fields
+        | kind << layout.string_kind_shift
+        | compact << layout.string_compact_bit
+        | ascii << layout.string_ascii_bit;
+    image.put_word(at + u64::from(layout.string_length), 9);
+    image.put(at + u64::from(layout.string_state), &state.to_le_bytes());
+    let mut block = Block::<64>::zeroed();
+    let found = characters(&image, layout, at, &mut block)?;
+    Some(Characters {
+        address: found.address - at,
+        ..found
+    })
+}
+
+/// Characters lie behind the head of their kind of string, and what is no such string has none.
+#[test]
+fn every_kind_of_string() {
+    for layout in layouts() {
+        let found = |address: u16, kind| {
+            Some(Characters {
+                address: address.into(),
+                length: 9,
+                kind,
+            })
+        };
+        let ascii = found(layout.string_ascii_data, 1);
+        assert_eq!(read(&layout, 1, 1, 1), ascii);
+        for kind in [1, 2, 4] {
+            let other = found(layout.string_compact_data, kind);
+            assert_eq!(read(&layout, kind, 1, 0), other);
+            assert_eq!(read(&layout, kind, 0, 0), None);
+        }
+        for kind in [0, 3, 5, 6, 7] {
+            assert_eq!(read(&layout, kind, 1, 0), None);
+        }
+        let mut block = Block::<64>::zeroed();
+        let nowhere = characters(&Image::default(), &layout, STRING, &mut block);
+        assert_eq!(nowhere, None);
+    }
+}
+
+/// What does not fit is cut between two characters, whatever length a string claims.
+#[test]
+fn whole_characters_fit() {
+    let size = |kind, length, most| {
+        let characters = Characters {
+            address: STRING,
+            length,
+            kind,
+        };
+        characters.size_within(most)
+    };
+    for kind in [1, 2, 4] {
+        let most = 508 / u64::from(kind);
+        assert_eq!(size(kind, 0, 508), (0, false));
+        assert_eq!(size(kind, most, 508), (most * u64::from(kind), false));
+        assert_eq!(size(kind, most + 1, 508), (508, true));
+        assert_eq!(size(kind, u64::MAX, 508), (508, true));
+    }
+}
+
+fn shape(dialect: u8, words: [u64; 5]) -> Option<KeysShape> {
+    let mut block = Block::<64>::zeroed();
+    let mut image = Image::default();
+    for (word, at) in words.into_iter().zip((STRING..).step_by(8)) {
+        image.put_word(at, word);
+    }
+    assert!(image.read(STRING, KEYS_HEAD, &mut block));
+    keys_shape(&block, dialect)
+}
+
+/// Entries lie behind indices, of which there are as many as a version says, in its way.
+#[test]
+fn every_kind_of_keys() {
+    let found = |start, stride, count| {
+        Some(KeysShape {
+            start,
+            stride,
+            count,
+        })
+    };
+    // Before 3.11: size at the second word, count at the fifth. An index has 1, 2 or 4 bytes.
+    let plain = |size| shape(dialect::PLAIN_KEYS, [1, size, 0, 0, 5]);
+    assert_eq!(plain(8), found(40 + 8, 24, 5));
+    assert_eq!(plain(0x80), found(40 + 0x80, 24, 5));
+    assert_eq!(plain(0x100), found(40 + 2 * 0x100, 24, 5));
+    assert_eq!(plain(0x1_0000), found(40 + 4 * 0x1_0000, 24, 5));
+    assert_eq!(plain(1 << 32), None);
+    // Later: the logarithm of the indices' bytes, and whether entries have a hash.
+    let newer = |log2: u64, kind: u64| shape(0, [1, log2 << 8 | kind << 16, 0, 5, 0]);
+    assert_eq!(newer(3, 0), found(32 + 8, 24, 5));
+    assert_eq!(newer(3, 1), found(32 + 8, 16, 5));
+    assert_eq!(newer(17, 2), found(32 + (1 << 17), 16, 5));
+}
