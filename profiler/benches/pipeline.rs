@@ -22,7 +22,7 @@ use profiler::{
         self, LabelSet, SpanLabel, Window, pprof,
         view::{NativeFrames, view},
     },
-    targets::{Interpreter, Mapping, Snapshot, SpansSeen, Target, mappings},
+    targets::{Interpreter, Mapping, Snapshot, SpansSeen, Target, mappings, symbols},
     time::{BootNanos, UnixNanos},
 };
 use profiler_common::{
@@ -134,10 +134,14 @@ fn sample(number: u32, stack: u32, native: &[u64]) -> Vec<u8> {
             }
         })
         .collect();
+    sample_with(number, &frames, native)
+}
+
+/// A sample of these frames.
+fn sample_with(number: u32, frames: &[PythonFrame], native: &[u64]) -> Vec<u8> {
     let tail = frames.iter().flat_map(|frame| bytes_of(frame).to_vec());
     let addresses = native.iter().flat_map(|address| address.to_le_bytes());
-    let size =
-        size_of::<SampleRecord>() + native.len() * 8 + frames.len() * size_of::<PythonFrame>();
+    let size = size_of::<SampleRecord>() + native.len() * 8 + size_of_val(frames);
     let record = SampleRecord {
         header: header(kind::SAMPLE, size),
         process_start: process().start_time,
@@ -149,7 +153,7 @@ fn sample(number: u32, stack: u32, native: &[u64]) -> Vec<u8> {
         python_outcome: Outcome::Complete as u32,
         native_outcome: Outcome::Complete as u32,
         native_frames: u16::try_from(native.len()).unwrap(),
-        python_frames: PYTHON_FRAMES,
+        python_frames: u32::try_from(frames.len()).unwrap(),
         ..SampleRecord::zeroed()
     };
     let fixed = bytes_of(&record).iter().copied();
@@ -183,6 +187,7 @@ impl Own {
             version: (3, 13, 0),
             file: own.file,
             path: own.path.clone(),
+            build_id: "".into(),
             evaluation_loop: 0..0,
             is_alone: true,
         };
@@ -205,7 +210,7 @@ impl Own {
         }
     }
 
-    /// A pipeline that has seen these records.
+    /// A pipeline that has seen these records, and the symbols of all code.
     fn pipeline(&self, before: &[Vec<u8>]) -> Pipeline {
         let settings = profile::Settings {
             period: 10_101_010,
@@ -218,6 +223,14 @@ impl Own {
         };
         let mut pipeline = Pipeline::new(settings, Health::default());
         pipeline.set_snapshot(&Snapshot::new([Arc::clone(&self.target)]), BootNanos(0));
+        let all: Vec<u64> = self.native.iter().chain(&self.machinery).copied().collect();
+        take(&mut pipeline, &[sample_with(0, &[], &all)]);
+        for wanted in pipeline.take_wanted() {
+            pipeline.learn_symbols(&wanted, symbols::read(&wanted));
+        }
+        pipeline.turn(BootNanos(0));
+        assert!(!pipeline.is_waiting());
+        pipeline.finish(WINDOW);
         take(&mut pipeline, before);
         pipeline
     }

@@ -12,8 +12,11 @@ use crate::{
     id::Pid,
     join::{Join, Unseen},
     profile::{self, Aggregator, Coverage, Profile, SpanTable, Window},
-    symbolize::{self, Symbolizer},
-    targets::{Snapshot, SpansSeen, Target},
+    symbolize::{self, NamedSample, Symbolizer},
+    targets::{
+        Snapshot, SpansSeen, Target,
+        symbols::{FileSymbols, Wanted},
+    },
     time::BootNanos,
 };
 
@@ -115,14 +118,7 @@ impl Pipeline {
                 let unseen = self.unseen(&sample);
                 let sample = self.join.sample(sample, unseen);
                 if let Some(named) = self.symbolizer.symbolize(sample, &self.snapshot) {
-                    // Those of nobody's processes are lost, and counted as that.
-                    self.health.count(named.attribution.counts_as());
-                    if named.attribution.lacks_name() {
-                        self.health.count(Loss::SpanUnnamed);
-                    }
-                    self.table.add(&named);
-                    self.coverage.add(&named);
-                    self.aggregator.add(&named);
+                    self.keep(&named);
                 }
             }
             Event::Code(code) => {
@@ -151,6 +147,17 @@ impl Pipeline {
         }
     }
 
+    /// Takes over a sample that has its names. Those of nobody's processes are lost, and counted as that.
+    fn keep(&mut self, named: &NamedSample) {
+        self.health.count(named.attribution.counts_as());
+        if named.attribution.lacks_name() {
+            self.health.count(Loss::SpanUnnamed);
+        }
+        self.table.add(named);
+        self.coverage.add(named);
+        self.aggregator.add(named);
+    }
+
     /// Why the sample may be in a span that nobody has seen.
     fn unseen(&self, sample: &Sample) -> Option<Unseen> {
         let target = self.snapshot.target(sample.process)?;
@@ -170,6 +177,30 @@ impl Pipeline {
     /// Processes that run code in no mapping that is known.
     pub fn stale_mappings(&mut self) -> Vec<Pid> {
         self.symbolizer.take_stale_mappings()
+    }
+
+    /// Files whose symbols are wanted, since this was last called: what is read of them is for
+    /// [`Self::learn_symbols`].
+    pub fn take_wanted(&mut self) -> Vec<Wanted> {
+        self.symbolizer.take_wanted()
+    }
+
+    /// Takes over what was read of a file.
+    pub fn learn_symbols(&mut self, wanted: &Wanted, symbols: FileSymbols) {
+        self.symbolizer.learn_symbols(wanted, symbols);
+    }
+
+    /// Begins a turn: takes the samples that have waited for the symbols of a file until now.
+    pub fn turn(&mut self, now: BootNanos) {
+        self.symbolizer.turn(now);
+        for named in self.symbolizer.take_waiting() {
+            self.keep(&named);
+        }
+    }
+
+    /// Whether samples wait for the symbols of a file. They are in no window yet; turns end it after some seconds.
+    pub fn is_waiting(&self) -> bool {
+        self.symbolizer.is_waiting()
     }
 
     /// Takes over what the control plane knows now. Targets it has dropped linger for a while.

@@ -111,7 +111,13 @@ counts! {
         agent CodeUnknown "code_unknown": "The Python code object has not reached the agent, or not yet: shown as [unknown code].";
         agent CodeStale "code_stale": "The address of the Python code object is in use again: shown as [stale code].";
         agent LineUnknown "line_unknown": "The Python line table was cut, or could not be read.";
-        agent NativeUnknown "native_symbol_unknown": "The native function has no symbol: shown as [file]+0xOFFSET, or [file] (no symbol).";
+        agent NativeUnknown "native_symbol_unknown": "The native function has no symbol in its file: shown as [file]+0xOFFSET, or [file] (no symbol).";
+        agent NativeNoMapping "native_mapping_unknown": "The native code is in no mapping that is known, or not yet: shown as [unknown mapping].";
+        agent NativeNoFile "native_no_file": "The native code is in no file: it was made at run time, or is the kernel's [vdso].";
+        agent NativeUnreadable "native_file_unreadable": "The file of the native function could not be opened or read.";
+        agent NativeMalformed "native_file_malformed": "The file of the native function is not an ELF file of this machine, or it is damaged.";
+        agent NativeTooLarge "native_symbols_too_large": "The file of the native function has more symbols than the agent reads.";
+        agent NativeLate "native_symbols_late": "The symbols of the file were not there in time: the file cannot be read fast, or too many samples waited for files.";
         agent KernelUnknown "kernel_symbol_unknown": "The kernel function has no symbol.";
     }
     "code_objects_not_sent", "{code_object}", by "reason":

@@ -15,9 +15,9 @@ use super::findings::stand_ins;
 pub enum Thread {
     /// Attaches programs, changes maps, reads the procfs.
     Control,
-    /// Reads the memory of processes.
+    /// Reads the memory of processes, or the symbols of their files.
     Looker,
-    /// Reads counters, the ring, and symbols of files and of the kernel.
+    /// Reads counters, the ring, and symbols of the kernel.
     Data,
     /// Waits for the end, and reads counters.
     Waiting,
@@ -44,7 +44,7 @@ impl Thread {
             }
             Self::Looker => LOOK,
             // Before 5.19, where unprivileged_bpf_disabled is set, even a lookup in a map wants CAP_BPF.
-            Self::Data => LOOK | CapabilitySet::BPF | CapabilitySet::SYSLOG,
+            Self::Data => CapabilitySet::BPF | CapabilitySet::SYSLOG,
             Self::Waiting => CapabilitySet::BPF,
             Self::Plain => CapabilitySet::empty(),
         }

@@ -2,11 +2,15 @@
 
 use std::{
     iter::once,
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    },
+    thread,
     time::Duration,
 };
 
-use super::{ControlMessage, Shared};
+use super::{ControlMessage, Shared, SymbolWorkers};
 use crate::{
     health::{Gauge, Health, Loss},
     kernel::MappingNotices,
@@ -27,6 +31,8 @@ const TAKE_MAPPINGS_IDLE: Duration = Duration::from_millis(200);
 const MESSAGES_AT_ONCE: usize = 4096;
 /// How long something has to have been the last that happened.
 const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// How often those who read files are watched over while the data plane ends.
+const WATCH_OVER_LAST: Duration = Duration::from_millis(50);
 /// How long the start waits for the first look at every process: a hostile one could make it for ever.
 const FIRST_LOOKS: Duration = Duration::from_millis(500);
 
@@ -82,6 +88,7 @@ pub(super) fn run_control(
     mut mappings: Option<MappingNotices>,
     inbox: &Receiver<ControlMessage>,
     requests: &SyncSender<Request>,
+    readers: &SymbolWorkers,
     shared: &Shared,
 ) {
     let mut happened = monotonic_now();
@@ -102,8 +109,11 @@ pub(super) fn run_control(
             shared.publish(snapshot);
         }
         ask(&mut targets, requests, &shared.health);
+        // The files that it gives up are late, and count as that where they are met.
+        readers.supervise();
         let due = due.map_or(targets.scan_due(), |due| due.min(targets.scan_due()));
-        let mut wait = Duration::from_nanos(due.0.saturating_sub(BootNanos::now().0));
+        let wait = Duration::from_nanos(due.0.saturating_sub(BootNanos::now().0));
+        let mut wait = wait.min(readers.deadline());
         if mappings.is_some() {
             wait = wait.min(if happened.elapsed() < IDLE_AFTER {
                 TAKE_MAPPINGS
@@ -144,6 +154,14 @@ pub(super) fn run_control(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// Watches over those who read files until the data plane, which has the other hold of them, waits for none any more.
+pub(super) fn watch_over_last(readers: &Arc<SymbolWorkers>) {
+    while Arc::strong_count(readers) > 1 {
+        readers.supervise();
+        thread::sleep(WATCH_OVER_LAST);
     }
 }
 

@@ -6,19 +6,20 @@ use std::{
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{SyncSender, TrySendError},
+        mpsc::{Receiver, SyncSender, TrySendError},
     },
     thread,
     time::Duration,
 };
 
-use super::{ControlMessage, Finished, OnWindow, Shared};
+use super::{ControlMessage, Finished, OnWindow, Shared, SymbolWorkers};
 use crate::{
     events::Event,
     health::{Gauge, Health, Loss},
     kernel::{Counters, Ring},
     pipeline::{Notice, Pipeline},
     profile::{Profile, Window, Windows},
+    targets::symbols::{FileSymbols, Unnamed, Wanted},
     time::{Anchor, BootNanos, monotonic_now},
 };
 
@@ -32,6 +33,8 @@ const BATCH: usize = 65_536;
 /// How often the kernel's counters are read: a system call for each of them.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the last samples ask for their symbols.
+const WAIT_FOR_SYMBOLS: Duration = Duration::from_millis(10);
 /// The most that was on the ring is that of this time and the one before.
 const PEAK_EVERY: Duration = Duration::from_secs(15);
 /// What a record takes on the ring besides its bytes, which are rounded up to a multiple of it.
@@ -44,6 +47,9 @@ pub(super) struct DataPlane {
     pub(super) counters: Arc<Counters>,
     pub(super) shared: Arc<Shared>,
     pub(super) notices: SyncSender<ControlMessage>,
+    /// Who reads files for it, and what was read.
+    pub(super) readers: Arc<SymbolWorkers>,
+    pub(super) symbols: Receiver<(Wanted, FileSymbols)>,
     /// Events of the last turn, in ring order.
     pub(super) waiting: Vec<Event>,
     pub(super) windows: Option<(Duration, OnWindow)>,
@@ -106,11 +112,13 @@ impl DataPlane {
             }
             fresh.push(event);
         });
+        self.take_symbols();
         self.pipeline
             .set_snapshot(&self.shared.snapshot(), BootNanos::now());
         for event in std::mem::replace(&mut self.waiting, fresh) {
             self.pipeline.take(event);
         }
+        self.want_symbols();
         self.shared.sampled().extend(self.pipeline.take_sampled());
         for pid in self.pipeline.stale_mappings() {
             send(
@@ -127,6 +135,24 @@ impl DataPlane {
             self.counters.publish(&self.shared.health);
         }
         self.end_window_if_due();
+    }
+
+    /// Takes over what was read of files, and the samples that have waited for it.
+    fn take_symbols(&mut self) {
+        for (wanted, symbols) in self.symbols.try_iter() {
+            self.pipeline.learn_symbols(&wanted, symbols);
+        }
+        self.pipeline.turn(BootNanos::now());
+    }
+
+    /// Has files read whose symbols are wanted.
+    fn want_symbols(&mut self) {
+        for wanted in self.pipeline.take_wanted() {
+            if self.readers.ask(wanted.clone()).is_err() {
+                let late = FileSymbols::unnamed(Unnamed::Late);
+                self.pipeline.learn_symbols(&wanted, late);
+            }
+        }
     }
 
     fn end_window_if_due(&mut self) {
@@ -163,6 +189,11 @@ impl DataPlane {
         // Two turns: the second works off what the first has drained.
         self.turn();
         self.turn();
+        // Nothing else is left to do: what waits is waited for.
+        while self.pipeline.is_waiting() {
+            thread::sleep(WAIT_FOR_SYMBOLS);
+            self.take_symbols();
+        }
         self.counters.publish(&self.shared.health);
         let profiles = self.end_window(now);
         Finished {

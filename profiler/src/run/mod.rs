@@ -1,9 +1,9 @@
 //! Wires the rooms: owns threads, queues and the order of starting and stopping. The only room that
 //! knows all others.
 //!
-//! Three threads. *data* ([`data`]) drains the ring and runs the pipeline; it never waits for anything but
-//! the ring. *control* ([`control`]) runs the targets; procfs and ELF files are read there. *looker* reads the
-//! memory of processes, which those could make wait for ever.
+//! *data* ([`data`]) drains the ring and runs the pipeline; it never waits for anything but the ring, and reads no
+//! file. *control* ([`control`]) runs the targets; procfs and ELF files are read there. *looker* reads the memory of
+//! processes, which those could make wait for ever. *symbols* reads the symbols of files.
 
 mod control;
 mod data;
@@ -15,7 +15,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -24,7 +24,7 @@ use std::{
 use anyhow::Result;
 
 use self::{
-    control::{run_control, run_looker, take_first_looks},
+    control::{run_control, run_looker, take_first_looks, watch_over_last},
     data::{DataPlane, Peak},
 };
 use crate::{
@@ -39,7 +39,12 @@ use crate::{
     pipeline::{Notice, Pipeline},
     profile::{self, Coverage, LabelSet, Profile, SpanTable, Windows},
     rights::{Finding, Thread, keep_for},
-    targets::{Scope, Search, Snapshot, Targets, facilities, opentelemetry::looker::Answer},
+    targets::{
+        Scope, Search, Snapshot, Targets, facilities,
+        opentelemetry::looker::Answer,
+        symbols::{self, FileSymbols, Wanted},
+        workers::{Report, Workers},
+    },
     time::BootNanos,
 };
 
@@ -47,6 +52,8 @@ use crate::{
 const MAX_NOTICES: usize = 8_192;
 /// Processes that may wait to be looked at.
 const MAX_REQUESTS: usize = 16_384;
+/// Files that were read and not taken over yet.
+const MAX_SYMBOLS: usize = 64;
 /// Distinct rows of a window.
 const MAX_STACKS: usize = 100_000;
 
@@ -159,10 +166,15 @@ impl SessionSettings {
     }
 }
 
+/// Who reads the symbols of files.
+type SymbolWorkers = Workers<Wanted, FileSymbols>;
+
 /// A running session.
 pub struct Session {
     data: JoinHandle<Finished>,
     control: JoinHandle<()>,
+    /// Says that the programs are detached.
+    detached: Receiver<()>,
     shared: Arc<Shared>,
     notices: SyncSender<ControlMessage>,
     counters: Arc<Counters>,
@@ -214,6 +226,20 @@ enum ControlMessage {
     Stop,
 }
 
+/// Starts the first of those who read the symbols of files.
+fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> std::io::Result<SymbolWorkers> {
+    let begin = || -> Box<dyn FnMut(&Wanted) -> FileSymbols> {
+        keep_for(Thread::Looker);
+        Box::new(symbols::read)
+    };
+    Workers::start(symbols::WORKERS, begin, move |report| {
+        // It is of a file, not of a moment: what comes late is as right as what comes in time.
+        let (Report::InTime(wanted, symbols) | Report::Late(wanted, symbols)) = report;
+        // Nobody takes it any more where the session is over.
+        let _ = read.send((wanted, symbols));
+    })
+}
+
 impl Session {
     /// Starts the threads and the sampling clock; the host's processes have been looked at first, so
     /// that the first samples have their spans.
@@ -248,6 +274,8 @@ impl Session {
                 keep_for(Thread::Looker);
                 run_looker(&looker_inbox, &answers);
             })?;
+        let (read, symbols) = sync_channel(MAX_SYMBOLS);
+        let readers = Arc::new(symbol_workers(read)?);
         let search = Search {
             scope: settings.scope,
             most: usize::try_from(limits.processes).unwrap_or(usize::MAX),
@@ -270,6 +298,8 @@ impl Session {
         let data_shared = Arc::clone(&shared);
         let data_notices = notices.clone();
         let window_start = BootNanos::now();
+        let data_readers = Arc::clone(&readers);
+        let (tell_detached, detached) = sync_channel(1);
         let bell = ring.bell();
         // From now on a thread that does not turn is missed.
         health.turns(Gauge::DataTurned);
@@ -279,7 +309,17 @@ impl Session {
                 .name("control".to_owned())
                 .spawn(move || {
                     keep_for(Thread::Control);
-                    run_control(targets, mappings, &inbox, &requests, &control_shared);
+                    run_control(
+                        targets,
+                        mappings,
+                        &inbox,
+                        &requests,
+                        &readers,
+                        &control_shared,
+                    );
+                    // With the targets the programs are gone, and the ring only empties.
+                    let _ = tell_detached.send(());
+                    watch_over_last(&readers);
                 })?,
             data: thread::Builder::new()
                 .name("data".to_owned())
@@ -292,6 +332,8 @@ impl Session {
                         counters: data_counters,
                         shared: data_shared,
                         notices: data_notices,
+                        readers: data_readers,
+                        symbols,
                         waiting: Vec::new(),
                         window_length: first_window(settings.windows.as_ref()),
                         windows: settings.windows,
@@ -304,6 +346,7 @@ impl Session {
                     data.run();
                     data.finish()
                 })?,
+            detached,
             shared,
             notices,
             counters,
@@ -331,11 +374,14 @@ impl Session {
             .store(BootNanos::now().0, Ordering::Release);
         // The control plane holds the programs: with it they are detached, and the ring only empties.
         if self.notices.send(ControlMessage::Stop).is_ok() {
-            let _ = self.control.join();
+            let _ = self.detached.recv();
         }
         self.shared.stop.store(true, Ordering::Release);
         self.bell.ring();
-        match self.data.join() {
+        let finished = self.data.join();
+        // It has watched over those who read files, as long as samples waited for that.
+        let _ = self.control.join();
+        match finished {
             Ok(finished) => finished,
             Err(panic) => std::panic::resume_unwind(panic),
         }

@@ -21,6 +21,15 @@ const MAX_ADDRESSES: usize = 16_384;
 /// moment later, and many addresses are asked for in that moment.
 const MAX_FAILURES: u32 = 256;
 
+/// A symbolizer that reads symbols and no debug information.
+fn symbols_only() -> Symbolizer {
+    Symbolizer::builder()
+        .enable_auto_reload(false)
+        .enable_code_info(false)
+        .enable_inlined_fns(false)
+        .build()
+}
+
 /// The kernel's symbols.
 #[derive(Debug)]
 pub(super) struct KernelFrames {
@@ -40,7 +49,7 @@ impl KernelFrames {
             ..Kernel::default()
         };
         Self {
-            symbolizer: super::native::symbols_only(),
+            symbolizer: symbols_only(),
             source: Source::Kernel(kernel),
             reading: Reading::default(),
             frames: LruCache::new(NonZeroUsize::new(MAX_ADDRESSES).unwrap_or(NonZeroUsize::MIN)),

@@ -2,6 +2,7 @@
 //!
 //! Must not know how samples are summed, encoded or sent.
 
+mod files;
 mod kernel;
 mod line_table;
 mod merge;
@@ -9,6 +10,9 @@ mod native;
 mod python;
 mod stacks;
 mod symbolizer;
+#[cfg(test)]
+mod tests;
+mod waiting;
 
 use std::{borrow::Cow, sync::Arc};
 

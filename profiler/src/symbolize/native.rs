@@ -1,187 +1,178 @@
-//! Native addresses → frames, through blazesym and the symbols of the mapped file.
+//! Native addresses → frames, by the symbols of the mapped file.
+//!
+//! Nothing is read here: files are read on the control side, and their symbols arrive some milliseconds after they
+//! were asked for. What waits for them is [`waiting`](super::waiting)'s.
 
-use std::{cell::OnceCell, num::NonZeroUsize, ops::Range, os::fd::AsRawFd as _, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc};
 
-use blazesym::{
-    helper::read_elf_build_id,
-    symbolize::{
-        Input, Sym, Symbolized, Symbolizer,
-        source::{Elf, Source},
-    },
-};
 use lru::LruCache;
 
-use super::{Frame, FrameKind, MappedFile};
+use super::{
+    Frame, FrameKind, MappedFile,
+    files::{Files, Known},
+};
 use crate::{
-    health::{Health, Loss},
+    health::Loss,
     id::Pid,
     targets::{
-        FileId, Mapping,
-        elf::{Elf as Sections, OpenFile},
-        mappings,
+        FileId, Interpreter, Mapping,
+        symbols::{FileSymbols, Unnamed, Wanted},
     },
+    time::BootNanos,
 };
 
-/// Files whose symbols are kept open.
-const MAX_FILES: usize = 128;
 /// Addresses kept ready, over all files.
 const MAX_ADDRESSES: usize = 65_536;
+/// Files of interpreters kept ready.
+const MAX_INTERPRETERS: usize = 128;
 
-/// Symbols by file.
+/// A frame, and why it has no name.
+pub(super) type Named = (Arc<Frame>, Option<Unnamed>);
+
+/// Code whose file's symbols have not arrived yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    file: FileId,
+    offset: u64,
+    kind: FrameKind,
+    path: Arc<str>,
+}
+
+/// Frames by file and offset.
 #[derive(Debug)]
 pub(super) struct NativeFrames {
-    files: LruCache<FileId, Symbols>,
-    frames: LruCache<(FileId, u64, FrameKind), Arc<Frame>>,
-    health: Health,
-}
-
-/// One file's symbols. A symbolizer of its own, so that what blazesym caches by path goes with the
-/// file: the path names a descriptor, and descriptors are reused.
-#[derive(Debug)]
-struct Symbols {
-    open: Option<(Symbolizer, Source<'static>, OpenFile)>,
-    /// Addresses of its sections, read when a symbol without a size is met.
-    sections: OnceCell<Vec<Range<u64>>>,
-    mapping: Arc<MappedFile>,
-}
-
-/// A symbolizer that reads symbols and no debug information.
-pub(super) fn symbols_only() -> Symbolizer {
-    Symbolizer::builder()
-        .enable_auto_reload(false)
-        .enable_code_info(false)
-        .enable_inlined_fns(false)
-        .build()
+    files: Files,
+    frames: LruCache<(FileId, u64, FrameKind), Named>,
+    interpreters: LruCache<FileId, Arc<MappedFile>>,
 }
 
 impl NativeFrames {
-    pub(super) fn new(health: Health) -> Self {
+    pub(super) fn new() -> Self {
         let some = |number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
         Self {
-            files: LruCache::new(some(MAX_FILES)),
+            files: Files::default(),
             frames: LruCache::new(some(MAX_ADDRESSES)),
-            health,
+            interpreters: LruCache::new(some(MAX_INTERPRETERS)),
         }
     }
 
-    /// The file a mapping maps, named.
-    pub(super) fn mapped_file(&mut self, pid: Pid, mapping: &Mapping) -> Arc<MappedFile> {
-        Arc::clone(&self.symbols(pid, mapping).mapping)
+    /// The file of an interpreter, named.
+    pub(super) fn interpreter(&mut self, it: &Interpreter) -> Arc<MappedFile> {
+        let mapped = MappedFile {
+            path: it.path.to_string(),
+            build_id: it.build_id.to_string(),
+        };
+        match self.interpreters.get(&it.file) {
+            Some(ready) if **ready == mapped => Arc::clone(ready),
+            _ => {
+                let mapped = Arc::new(mapped);
+                self.interpreters.put(it.file, Arc::clone(&mapped));
+                mapped
+            }
+        }
     }
 
-    /// Names an address inside a mapping of code of a kind.
+    /// Names an address inside a mapping of code of a kind; `Err` while the symbols of its file are on their way.
     pub(super) fn frame(
         &mut self,
         pid: Pid,
         address: u64,
         mapping: &Mapping,
         kind: FrameKind,
-    ) -> Arc<Frame> {
+        now: BootNanos,
+    ) -> Result<Named, Place> {
         let offset = (address - mapping.addresses.start.min(address)) + mapping.file_offset;
-        let key = (mapping.file, offset, kind);
-        if let Some(ready) = self.frames.get(&key) {
-            return Arc::clone(ready);
+        if let Some(ready) = self.frames.get(&(mapping.file, offset, kind)) {
+            return Ok(ready.clone());
         }
-        let symbols = self.symbols(pid, mapping);
-        let symbol = symbols.name(offset);
-        let mapped = Arc::clone(&symbols.mapping);
-        let is_named = symbol.is_some();
-        let name = symbol.unwrap_or_else(|| {
-            self.health.count(Loss::NativeUnknown);
-            let file = mapped.path.rsplit('/').next().unwrap_or_default();
-            format!("{file}+{offset:#x}")
-        });
-        let frame = Arc::new(Frame {
+        let place = Place {
+            file: mapping.file,
+            offset,
             kind,
+            path: Arc::clone(&mapping.path),
+        };
+        if mapping.file.inode == 0 {
+            return Ok(place.unnamed(Unnamed::NoFile));
+        }
+        self.files.ask(pid, mapping, now);
+        self.resolve(&place, now).ok_or(place)
+    }
+
+    /// Names what has waited; `None` where that is to wait on.
+    pub(super) fn resolve(&mut self, place: &Place, now: BootNanos) -> Option<Named> {
+        let named = match self.files.known(place.file, now) {
+            Known::NotYet => return None,
+            Known::Late => return Some(place.unnamed(Unnamed::Late)),
+            Known::Symbols(symbols, mapped) => match symbols.name(place.offset) {
+                Ok(name) => (place.frame(name, true, mapped), None),
+                Err(reason) => (place.frame(place.text(), false, mapped), Some(reason)),
+            },
+        };
+        if !named.1.is_some_and(may_pass) {
+            let key = (place.file, place.offset, place.kind);
+            self.frames.put(key, named.clone());
+        }
+        Some(named)
+    }
+
+    /// Files whose symbols are wanted, since this was last called.
+    pub(super) fn take_wanted(&mut self) -> Vec<Wanted> {
+        self.files.take_wanted()
+    }
+
+    /// Takes over what was read of a file.
+    pub(super) fn learn(&mut self, wanted: &Wanted, symbols: FileSymbols, now: BootNanos) {
+        self.files.learn(wanted, symbols, now);
+    }
+}
+
+impl Place {
+    /// The place in the file, for want of a name.
+    fn text(&self) -> String {
+        let file = self.path.rsplit('/').next().unwrap_or_default();
+        format!("{file}+{:#x}", self.offset)
+    }
+
+    /// A frame whose symbols are not waited for.
+    pub(super) fn late(&self) -> Arc<Frame> {
+        self.unnamed(Unnamed::Late).0
+    }
+
+    fn unnamed(&self, reason: Unnamed) -> Named {
+        let mapped = MappedFile {
+            path: self.path.to_string(),
+            build_id: String::new(),
+        };
+        let frame = self.frame(self.text(), false, &Arc::new(mapped));
+        (frame, Some(reason))
+    }
+
+    fn frame(&self, name: String, is_named: bool, mapping: &Arc<MappedFile>) -> Arc<Frame> {
+        Arc::new(Frame {
+            kind: self.kind,
             name: name.into(),
             is_named,
             file: "".into(),
             line: 0,
             start_line: 0,
-            mapping: mapped,
-        });
-        self.frames.put(key, Arc::clone(&frame));
-        frame
-    }
-
-    fn symbols(&mut self, pid: Pid, mapping: &Mapping) -> &Symbols {
-        self.files
-            .get_or_insert(mapping.file, || Symbols::open(pid, mapping))
-    }
-}
-
-impl Symbols {
-    fn open(pid: Pid, mapping: &Mapping) -> Self {
-        let file = mappings::open(pid, mapping).ok();
-        let path = file
-            .as_ref()
-            .map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let build_id = path
-            .as_ref()
-            .and_then(|path| read_elf_build_id(path).ok().flatten())
-            .map_or_else(String::new, |id| hex(&id));
-        let open = file.zip(path).map(|(file, path)| {
-            let mut elf = Elf::new(path);
-            elf.debug_syms = false;
-            (symbols_only(), Source::Elf(elf), file)
-        });
-        let mapped = MappedFile {
-            path: mapping.path.to_string(),
-            build_id,
-        };
-        Self {
-            open,
-            sections: OnceCell::new(),
-            mapping: Arc::new(mapped),
-        }
-    }
-
-    fn name(&self, offset: u64) -> Option<String> {
-        let (symbolizer, source, file) = self.open.as_ref()?;
-        match symbolizer.symbolize_single(source, Input::FileOffset(offset)) {
-            Ok(Symbolized::Sym(symbol)) if self.is_beyond(&symbol, file) => None,
-            Ok(Symbolized::Sym(symbol)) => Some(symbol.name.into_owned()),
-            Ok(Symbolized::Unknown(_)) => None,
-            Err(error) => {
-                tracing::debug!("no symbols of {}: {error}", self.mapping.path);
-                None
-            }
-        }
-    }
-}
-
-impl Symbols {
-    /// Whether an address is certainly not in the symbol found for it. One without a size (what
-    /// assemblers make, as `_init`) is found for everything up to the next symbol, and so for the stubs of
-    /// calls into other files too, which have none; but no function goes beyond its section.
-    fn is_beyond(&self, symbol: &Sym<'_>, file: &OpenFile) -> bool {
-        if symbol.size.is_some() {
-            return false;
-        }
-        let address = symbol
-            .addr
-            .saturating_add(u64::try_from(symbol.offset).unwrap_or(u64::MAX));
-        let sections = self.sections.get_or_init(|| sections(file));
-        let section = sections.iter().find(|it| it.contains(&symbol.addr));
-        section.is_some_and(|it| !it.contains(&address))
-    }
-}
-
-/// Addresses of the sections of a file; empty where it has no table of them.
-fn sections(file: &OpenFile) -> Vec<Range<u64>> {
-    let data = file.another().map(OpenFile::data);
-    data.and_then(|data| Sections::parse(&data).map(|elf| elf.section_addresses()))
-        .unwrap_or_default()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
+            mapping: Arc::clone(mapping),
         })
+    }
+}
+
+/// Whether a name that is not known now may be known later.
+pub(super) fn may_pass(reason: Unnamed) -> bool {
+    matches!(reason, Unnamed::Unreadable | Unnamed::Late)
+}
+
+/// What a frame without a name counts as.
+pub(super) fn loss(reason: Unnamed) -> Loss {
+    match reason {
+        Unnamed::NoSymbol => Loss::NativeUnknown,
+        Unnamed::NoFile => Loss::NativeNoFile,
+        Unnamed::Unreadable => Loss::NativeUnreadable,
+        Unnamed::Malformed => Loss::NativeMalformed,
+        Unnamed::TooLarge => Loss::NativeTooLarge,
+        Unnamed::Late => Loss::NativeLate,
+    }
 }

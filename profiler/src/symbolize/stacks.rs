@@ -57,7 +57,11 @@ impl Stacks {
         let may_come = |loss: &Loss| {
             matches!(
                 loss,
-                Loss::CodeUnknown | Loss::CodeStale | Loss::NativeUnknown
+                Loss::CodeUnknown
+                    | Loss::CodeStale
+                    | Loss::NativeNoMapping
+                    | Loss::NativeUnreadable
+                    | Loss::NativeLate
             )
         };
         if !named.flaws.iter().any(may_come) {
@@ -143,7 +147,13 @@ mod tests {
         stacks.put(key(1), &target, &named(&[Loss::LineUnknown]));
         let kept = stacks.get(&key(1), &target).map(|named| named.flaws);
         assert_eq!(kept.as_deref(), Some([Loss::LineUnknown].as_slice()));
-        for loss in [Loss::CodeUnknown, Loss::CodeStale, Loss::NativeUnknown] {
+        for loss in [
+            Loss::CodeUnknown,
+            Loss::CodeStale,
+            Loss::NativeNoMapping,
+            Loss::NativeUnreadable,
+            Loss::NativeLate,
+        ] {
             stacks.put(key(2), &target, &named(&[Loss::LineUnknown, loss]));
             assert!(stacks.get(&key(2), &target).is_none(), "{loss:?}");
         }

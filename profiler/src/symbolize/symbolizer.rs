@@ -8,16 +8,21 @@ use super::{
     Frame, FrameKind, MappedFile, NamedSample,
     kernel::KernelFrames,
     merge::{self, Place},
-    native::NativeFrames,
+    native::{self, NativeFrames},
     python::{PythonFrames, marker},
     stacks::{Key, Named, Stacks},
+    waiting::{Slot, Waiting},
 };
 use crate::{
     events::{Code, ProcessChange, ProcessNotice, Stack},
     health::{Health, Loss},
     id::{Pid, ProcessKey},
     join::SpanSample,
-    targets::{FileId, Interpreter, Mapping, Snapshot, Target},
+    targets::{
+        FileId, Interpreter, Mapping, Snapshot, Target,
+        symbols::{FileSymbols, Wanted},
+    },
+    time::BootNanos,
 };
 
 /// Bounds of what is remembered.
@@ -41,6 +46,9 @@ pub struct Symbolizer {
     python: PythonFrames,
     native: NativeFrames,
     kernel: KernelFrames,
+    waiting: Waiting,
+    /// The time of this turn.
+    now: BootNanos,
     stale: BTreeSet<Pid>,
     nowhere: Arc<MappedFile>,
     health: Health,
@@ -53,8 +61,10 @@ impl Symbolizer {
         Self {
             stacks: Stacks::default(),
             python: PythonFrames::new(max_codes, health.clone()),
-            native: NativeFrames::new(health.clone()),
+            native: NativeFrames::new(),
             kernel: KernelFrames::new(health.clone()),
+            waiting: Waiting::new(health.clone()),
+            now: BootNanos(0),
             stale: BTreeSet::new(),
             nowhere: Arc::new(MappedFile {
                 path: "[unknown]".into(),
@@ -80,7 +90,8 @@ impl Symbolizer {
         }
     }
 
-    /// Names a sample; `None` (and a count) where its process is not profiled.
+    /// Names a sample; `None` (and a count) where its process is not profiled, and `None` where it waits for the
+    /// symbols of a file: [`Self::take_waiting`] has it later.
     pub fn symbolize(&mut self, sample: SpanSample, snapshot: &Snapshot) -> Option<NamedSample> {
         let SpanSample {
             sample,
@@ -94,15 +105,7 @@ impl Symbolizer {
             process: sample.process,
             stack: sample.stack,
         };
-        let named = self.stacks.get(&key, target).unwrap_or_else(|| {
-            let named = self.name(&key, target);
-            self.stacks.put(key, target, &named);
-            named
-        });
-        for &flaw in &*named.flaws {
-            self.health.count(flaw);
-        }
-        Some(NamedSample {
+        let named = |stack| NamedSample {
             time: sample.time,
             service: Arc::clone(&target.service),
             container: target.container.clone(),
@@ -110,8 +113,49 @@ impl Symbolizer {
             tid: sample.tid,
             thread_name: sample.thread_name,
             attribution,
-            stack: named.frames,
-        })
+            stack,
+        };
+        let ready = match self.stacks.get(&key, target) {
+            Some(ready) => ready,
+            None => match self.name(&key, target).ready() {
+                Ok(ready) => {
+                    self.stacks.put(key, target, &ready);
+                    ready
+                }
+                Err(Naming { slots, flaws }) => {
+                    return self.waiting.hold(named(Arc::from([])), slots, flaws);
+                }
+            },
+        };
+        for &flaw in &*ready.flaws {
+            self.health.count(flaw);
+        }
+        Some(named(ready.frames))
+    }
+
+    /// Begins a turn: what waits is waited for until some time after this.
+    pub fn turn(&mut self, now: BootNanos) {
+        self.now = now;
+    }
+
+    /// Samples that have waited and are named now, or have waited long enough.
+    pub fn take_waiting(&mut self) -> Vec<NamedSample> {
+        self.waiting.take(&mut self.native, self.now)
+    }
+
+    /// Whether samples wait for the symbols of a file.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Files whose symbols are wanted, since this was last called.
+    pub fn take_wanted(&mut self) -> Vec<Wanted> {
+        self.native.take_wanted()
+    }
+
+    /// Takes over what was read of a file.
+    pub fn learn_symbols(&mut self, wanted: &Wanted, symbols: FileSymbols) {
+        self.native.learn(wanted, symbols, self.now);
     }
 
     /// Processes that ran code in no mapping that is known, since the last call.
@@ -119,21 +163,18 @@ impl Symbolizer {
         std::mem::take(&mut self.stale).into_iter().collect()
     }
 
-    fn name(&mut self, key: &Key, target: &Target) -> Named {
+    fn name(&mut self, key: &Key, target: &Target) -> Naming {
         let Key { process, stack } = key;
         let mut naming = Naming::default();
         for &address in &stack.kernel {
-            naming.frames.push(self.kernel.frame(address));
+            naming.push(self.kernel.frame(address));
         }
         self.native(stack, target, &mut naming);
         self.python(*process, stack, target, &mut naming);
-        if naming.frames.is_empty() {
-            naming.frames.push(marker("[no frames]", &self.nowhere));
+        if naming.slots.is_empty() {
+            naming.push(marker("[no frames]", &self.nowhere));
         }
-        Named {
-            frames: naming.frames.into(),
-            flaws: naming.flaws.into(),
-        }
+        naming
     }
 
     fn native(&mut self, stack: &Stack, target: &Target, naming: &mut Naming) {
@@ -152,23 +193,29 @@ impl Symbolizer {
             0..all.len()
         };
         for index in range {
-            let frame = self.native_frame(lookup(all, index), target, &mut naming.flaws);
-            naming.frames.push(frame);
+            self.native_frame(lookup(all, index), target, naming);
         }
         if !has_python && !all.is_empty() {
-            self.mark(stack.native_outcome, &mut naming.frames);
+            self.mark(stack.native_outcome, naming);
         }
     }
 
-    fn native_frame(&mut self, address: u64, target: &Target, flaws: &mut Vec<Loss>) -> Arc<Frame> {
+    fn native_frame(&mut self, address: u64, target: &Target, naming: &mut Naming) {
         let pid = target.process.pid;
-        if let Some(mapping) = target.mapping(address) {
-            let kind = kind(mapping, target);
-            return self.native.frame(pid, address, mapping, kind);
+        let Some(mapping) = target.mapping(address) else {
+            self.stale.insert(pid);
+            naming.flaws.push(Loss::NativeNoMapping);
+            naming.push(marker("[unknown mapping]", &self.nowhere));
+            return;
+        };
+        let kind = kind(mapping, target);
+        match self.native.frame(pid, address, mapping, kind, self.now) {
+            Ok((frame, reason)) => {
+                naming.flaws.extend(reason.map(native::loss));
+                naming.push(frame);
+            }
+            Err(place) => naming.slots.push(Slot::Waits(place)),
         }
-        self.stale.insert(pid);
-        flaws.push(Loss::NativeUnknown);
-        marker("[unknown mapping]", &self.nowhere)
     }
 
     fn python(&mut self, process: ProcessKey, stack: &Stack, target: &Target, naming: &mut Naming) {
@@ -176,40 +223,33 @@ impl Symbolizer {
             return;
         }
         let (file, mapping) = self.interpreter(target);
-        let Naming { frames, flaws } = naming;
         for &frame in &stack.python {
-            frames.extend(self.python.frame(process, frame, (file, &mapping), flaws));
+            let flaws = &mut naming.flaws;
+            let named = self.python.frame(process, frame, (file, &mapping), flaws);
+            naming.slots.extend(named.map(Slot::Ready));
         }
-        self.mark(stack.python_outcome, frames);
+        self.mark(stack.python_outcome, naming);
     }
 
     /// The file that Python frames are said to be in.
     fn interpreter(&mut self, target: &Target) -> (FileId, Arc<MappedFile>) {
-        let Some(interpreter) = &target.interpreter else {
-            return (
-                FileId {
+        match &target.interpreter {
+            Some(interpreter) => (interpreter.file, self.native.interpreter(interpreter)),
+            None => {
+                let nowhere = FileId {
                     device: 0,
                     inode: 0,
-                },
-                Arc::clone(&self.nowhere),
-            );
-        };
-        let mapping = target
-            .mappings
-            .iter()
-            .find(|mapping| mapping.file == interpreter.file);
-        let mapped = match mapping {
-            Some(mapping) => self.native.mapped_file(target.process.pid, mapping),
-            None => Arc::clone(&self.nowhere),
-        };
-        (interpreter.file, mapped)
+                };
+                (nowhere, Arc::clone(&self.nowhere))
+            }
+        }
     }
 
     /// Says at the root of the stack that it was cut, and why.
-    fn mark(&self, outcome: Outcome, stack: &mut Vec<Arc<Frame>>) {
+    fn mark(&self, outcome: Outcome, naming: &mut Naming) {
         let text = outcome.marker();
         if !text.is_empty() {
-            stack.push(marker(text, &self.nowhere));
+            naming.push(marker(text, &self.nowhere));
         }
     }
 }
@@ -217,8 +257,29 @@ impl Symbolizer {
 /// A stack that is being named.
 #[derive(Default)]
 struct Naming {
-    frames: Vec<Arc<Frame>>,
+    slots: Vec<Slot>,
     flaws: Vec<Loss>,
+}
+
+impl Naming {
+    fn push(&mut self, frame: Arc<Frame>) {
+        self.slots.push(Slot::Ready(frame));
+    }
+
+    /// The stack with its names, unless some of them are waited for.
+    fn ready(self) -> Result<Named, Self> {
+        let ready = |slot: &Slot| match slot {
+            Slot::Ready(frame) => Some(Arc::clone(frame)),
+            Slot::Waits(_) => None,
+        };
+        match self.slots.iter().map(ready).collect::<Option<Arc<_>>>() {
+            Some(frames) => Ok(Named {
+                frames,
+                flaws: self.flaws.into(),
+            }),
+            None => Err(self),
+        }
+    }
 }
 
 /// The address to look up for a frame: of the leaf the interrupted instruction, of the others the

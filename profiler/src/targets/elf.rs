@@ -103,6 +103,12 @@ impl OpenFile {
         })
     }
 
+    /// Fills a buffer from a place on.
+    pub fn fill(&self, start: u64, buffer: &mut [u8]) -> Result<(), ElfError> {
+        let read = self.file.read_exact_at(buffer, start);
+        read.map_err(|error| ElfError::Io(error.kind()))
+    }
+
     /// Its bytes, read as they are asked for.
     pub fn data(self) -> Data {
         ReadCache::new(Budgeted {
@@ -205,6 +211,17 @@ pub struct ThreadLocals {
     pub alignment: u64,
 }
 
+/// A table of symbols: where it lies in the file and how many bytes it has, and the same of its strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SymbolSections {
+    /// The symbols.
+    pub symbols: (u64, u64),
+    /// Their names.
+    pub strings: (u64, u64),
+    /// Whether it is `.dynsym`, which has what is exported only.
+    pub is_dynamic: bool,
+}
+
 /// What the loader writes into a word, by the psABI's number.
 pub use elf::RelocationType;
 
@@ -292,6 +309,34 @@ impl<'data> Elf<'data> {
                 start..start.saturating_add(section.sh_size(ENDIAN))
             })
             .collect()
+    }
+
+    /// Its tables of symbols, `.symtab` first: at most one of a kind, as the ELF specification has it.
+    pub fn symbol_sections(&self) -> Vec<SymbolSections> {
+        let of_kind = |kind| {
+            let mut sections = self.sections.iter();
+            let section = sections.find(|section| section.sh_type(ENDIAN) == kind)?;
+            let strings = usize::try_from(section.sh_link(ENDIAN)).ok()?;
+            Some(SymbolSections {
+                symbols: section.file_range(ENDIAN)?,
+                strings: self.sections.iter().nth(strings)?.file_range(ENDIAN)?,
+                is_dynamic: kind == elf::SHT_DYNSYM,
+            })
+        };
+        let kinds = [elf::SHT_SYMTAB, elf::SHT_DYNSYM];
+        kinds.into_iter().filter_map(of_kind).collect()
+    }
+
+    /// Its GNU build id in lower-case hex, if it has one.
+    pub fn build_id(&self) -> Option<String> {
+        let notes = self.sections.iter().filter_map(|section| {
+            let notes = section.notes(ENDIAN, self.data).ok()?;
+            notes.map(|notes| notes.map_while(Result::ok))
+        });
+        let is_id = |name: &[u8], kind| name == elf::ELF_NOTE_GNU && kind == elf::NT_GNU_BUILD_ID;
+        let mut notes = notes.flatten();
+        let id = notes.find(|note| is_id(note.name(), note.n_type(ENDIAN)))?;
+        Some(id.desc().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Whether it can be loaded anywhere (a shared library or a PIE).

@@ -17,11 +17,13 @@ pub mod pyroscope_sdk;
 pub mod python;
 pub mod registry;
 pub mod report;
+pub mod symbols;
 mod target;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod toy;
+pub mod workers;
 
 pub use self::{
     inspect::{Refusal, inspect, survey},

@@ -114,6 +114,8 @@ pub struct Interpreter {
     pub file: FileId,
     /// Path of that file as the process sees it.
     pub path: Arc<str>,
+    /// Its GNU build id in lower-case hex; empty where there is none.
+    pub build_id: Arc<str>,
     /// Addresses of the bytecode loop, `_PyEval_EvalFrameDefault`; empty where unknown.
     pub evaluation_loop: Range<u64>,
     /// Whether the file holds CPython and nothing else, as far as can be told.

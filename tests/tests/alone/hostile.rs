@@ -1,10 +1,17 @@
 //! Processes that lie about the Python in them: bounded time, bounded memory, a loss with a name, and
 //! nothing lost of the others.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fmt::Write as _,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
+use profiler::targets::elf::{Elf, OpenFile};
 use tests::{
-    compile::compile,
+    compile::{compile, compile_all},
     matrix::{self, Cell},
     process::Running,
     spanprof::{Recorded, Recording},
@@ -30,15 +37,21 @@ fn victim() -> Option<(Cell, PathBuf)> {
     Some((cell, library))
 }
 
-/// Records the host with a hostile process and an honest one on it.
+/// Records the host with a process on it that lies in some way about its Python, and an honest one.
 fn beside_an_honest_process(how: &str) -> Option<Recorded> {
     let (cell, library) = victim()?;
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("hostile");
     compile("hostile.c", &program, &[]);
-    let recording = Recording::start(&["--frequency", "499"]);
     let mut command = Command::new(&program);
-    let hostile = Running::start(command.arg(how).arg(library).arg("3"));
+    command.arg(how).arg(library).arg("3");
+    Some(record(how, &cell, &mut command))
+}
+
+/// Records the host with a hostile process and an honest one on it.
+fn record(how: &str, cell: &Cell, hostile: &mut Command) -> Recorded {
+    let recording = Recording::start(&["--frequency", "499"]);
+    let hostile = Running::start(hostile);
     let busy = cell.program("busy.py").display().to_string();
     let honest = Running::start(&mut cell.command(&[&busy, "3"]));
     let pid = honest.pid().to_string();
@@ -63,7 +76,7 @@ fn beside_an_honest_process(how: &str) -> Option<Recorded> {
         "{how}: {seconds} hundredths of the honest process's 300, {peak} KiB at most, {ticks} ticks"
     );
     assert!(seconds > 240, "{seconds} hundredths of 300");
-    Some(recorded)
+    recorded
 }
 
 /// A `_PyRuntime` of noise leads nowhere, or into memory that cannot be read.
@@ -120,6 +133,72 @@ fn mapped_and_unmapped() {
     if let Some(recorded) = beside_an_honest_process("mapping") {
         assert_eq!(recorded.count_of("process_notices_lost", "agent_busy"), 0);
     }
+}
+
+/// A library with two functions, and many more whose names are megabytes behind all of its code; and at which byte
+/// of the file those begin.
+fn library(folder: &Path) -> (PathBuf, u64) {
+    let mut source = String::new();
+    for name in ["work_before", "work_after"] {
+        writeln!(
+            source,
+            "unsigned {name}(unsigned n) {{ unsigned it = n; while (n--) it = it * 31 + n; return it; }}"
+        )
+        .unwrap();
+    }
+    for number in 0..20_000 {
+        writeln!(
+            source,
+            "__attribute__((used)) static int a_function_of_no_use_{number}(void) {{ return {number}; }}"
+        )
+        .unwrap();
+    }
+    let path = folder.join("library.c");
+    fs::write(&path, source).unwrap();
+    let library = folder.join("first.so");
+    compile_all("cc", &[path], &library, &["-shared", "-fPIC", "-g0"]);
+    let data = OpenFile::open(&library).unwrap().data();
+    let elf = Elf::parse(&data).unwrap();
+    let symbols = elf.symbol_sections()[0];
+    let code = elf.segments().iter().map(|it| it.offset + it.size).max();
+    let kept = symbols.symbols.0.next_multiple_of(4096);
+    assert!(code.unwrap() <= kept && symbols.symbols.1 > 4 * 4096);
+    (library, kept)
+}
+
+/// A library that is truncated while it is mapped costs names and nothing else: whoever maps such a file dies of
+/// `SIGBUS` when it reads what is gone.
+#[test]
+fn truncated_files() {
+    let Some((cell, _)) = victim() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let (first, kept) = library(folder.path());
+    let second = folder.path().join("second.so");
+    fs::copy(&first, &second).unwrap();
+    let program = cell.program("truncated.py");
+    let mut command = cell.command(&[&program.display().to_string()]);
+    command.arg(first).arg(second).arg(kept.to_string());
+    let recorded = record("truncated", &cell, &mut command);
+    let nanoseconds = |name: &str, file: &str| {
+        let rows = recorded.profile.rows.iter();
+        let in_it =
+            |it: &&tests::profile::Frame| it.name.starts_with(name) && it.mapping.ends_with(file);
+        let rows = rows.filter(|row| row.frames.iter().any(|frame| in_it(&frame)));
+        rows.map(|row| row.nanoseconds).sum::<i64>()
+    };
+    // Its symbols were read while they were there.
+    for name in ["work_before", "work_after"] {
+        let time = nanoseconds(name, "first.so");
+        assert!(time > 700_000_000, "{name}: {time}");
+    }
+    // Those of the other one are gone: it says so, and where it was.
+    let time = nanoseconds("second.so+0x", "second.so");
+    assert!(time > 700_000_000, "{time}");
+    let unnamed = recorded.count_of("frames_incomplete", "native_file_malformed");
+    assert!(unnamed > 300, "{unnamed}: {}", recorded.ended.stdout);
 }
 
 /// CPU time of a process, in clock ticks.

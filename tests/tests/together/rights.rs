@@ -180,14 +180,21 @@ fn threads_of_the_agent() {
             let most = match thread.name.as_str() {
                 "spanprof-io" | "spanprof-encode" => 0,
                 "spanprof" => BPF,
-                "looker" => !(BPF | PERFMON | SYSLOG),
-                "data" => !(PERFMON | SYSLOG),
+                "looker" | "symbols" => !(BPF | PERFMON | SYSLOG),
+                "data" => BPF,
                 "control" => !SYSLOG,
                 other => panic!("a thread that nobody knows: {other}"),
             };
             assert_eq!(may & !most, 0, "{thread:#?}");
         }
-        for name in ["spanprof", "looker", "data", "control", "spanprof-encode"] {
+        for name in [
+            "spanprof",
+            "looker",
+            "symbols",
+            "data",
+            "control",
+            "spanprof-encode",
+        ] {
             assert_eq!(seen.get(name), Some(&1), "{seen:?}");
         }
         assert!(seen["spanprof-io"] >= 2, "{seen:?}");

@@ -85,6 +85,8 @@ pub struct Facts {
     pub stripped: bool,
     /// Whether it can be loaded anywhere.
     pub relocatable: bool,
+    /// Its GNU build id in lower-case hex; empty where there is none.
+    pub build_id: Arc<str>,
     /// Its loadable segments.
     pub segments: Arc<[Segment]>,
     /// Offset of `sys.modules` in `PyInterpreterState`.
@@ -211,6 +213,7 @@ fn facts(
         is_alone: alone::is_alone(elf),
         stripped: elf.is_stripped(),
         relocatable: elf.is_relocatable(),
+        build_id: elf.build_id().unwrap_or_default().into(),
         segments: elf.segments().into(),
         interpreter_modules: offsets.offsets.interpreter_modules,
         interpreter_version_cache: offsets.offsets.interpreter_version_cache,

@@ -237,6 +237,7 @@ impl PythonFacility {
             version: facts.version,
             file: mapping.file,
             path: mapping.path.clone(),
+            build_id: facts.build_id.clone(),
             evaluation_loop: at.evaluation_loop.clone(),
             is_alone: facts.is_alone,
         }));

@@ -1,0 +1,66 @@
+//! Names of the functions of one file, by where they lie in it.
+//!
+//! Files of targets are read with `pread` into memory of our own, never mapped: whoever truncates a file that is mapped
+//! ends the process that has it mapped. They are read by a worker that may be abandoned
+//! ([`workers`](super::workers)), for a file may lie on a server that is gone. What is made of them never changes, and
+//! is looked up without reading anything.
+
+mod demangle;
+mod read;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use self::{
+    read::read,
+    table::{FileSymbols, Found, Names},
+};
+use super::{Mapping, workers};
+use crate::id::Pid;
+
+/// Bytes read of the tables of one file, before any of it is read: `libtorch_cpu.so`, one of the largest, has some 50 MB.
+const MAX_READ: u64 = 256 << 20;
+/// Functions of one file.
+const MAX_FUNCTIONS: usize = 2_000_000;
+/// Bytes kept of one file.
+pub const MAX_FILE_BYTES: usize = 64 << 20;
+/// Bytes kept of all files: those used longest ago go.
+pub const MAX_BYTES: usize = 128 << 20;
+/// Files kept.
+pub const MAX_FILES: usize = 1024;
+
+/// How files are read: a file on a server that is gone holds up the others no longer than samples wait for their names.
+pub const WORKERS: workers::Settings = workers::Settings {
+    name: "symbols",
+    deadline: Duration::from_secs(1),
+    max_waiting: MAX_FILES,
+    max_abandoned: 8,
+};
+
+/// A file that was met, by one process that maps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The process.
+    pub pid: Pid,
+    /// The mapping.
+    pub mapping: Mapping,
+}
+
+/// Why code has no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unnamed {
+    /// The file has no symbol there.
+    NoSymbol,
+    /// The code is in no file: it was made at run time, or is the kernel's `[vdso]`.
+    NoFile,
+    /// The file could not be opened or read.
+    Unreadable,
+    /// The file is no ELF file of this machine, or is damaged.
+    Malformed,
+    /// The file has more symbols than are read.
+    TooLarge,
+    /// The symbols were not there in time.
+    Late,
+}

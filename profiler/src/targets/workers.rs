@@ -1,0 +1,378 @@
+//! Workers that may be abandoned: threads for what can wait for as long as somebody else likes.
+//!
+//! A read of a process's memory waits for its page, and a process can keep that page from coming (`userfaultfd`, a
+//! FUSE mount); a file can lie on a server that is gone. Nothing interrupts such a read, so the thread that made it is
+//! left to it and another takes its place. How many may be left so is bounded: past that there is no worker until one
+//! of them comes back.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::time::monotonic_now;
+
+/// How workers of one kind are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What their threads are called.
+    pub name: &'static str,
+    /// How long one job may take.
+    pub deadline: Duration,
+    /// Jobs that may wait.
+    pub max_waiting: usize,
+    /// Workers that may be abandoned and not back yet.
+    pub max_abandoned: usize,
+}
+
+/// A job that is over, as the worker's own thread tells it.
+#[derive(Debug)]
+pub enum Report<Job, Answer> {
+    /// It was done in time.
+    InTime(Job, Answer),
+    /// It was done after it had been given up.
+    Late(Job, Answer),
+}
+
+/// A job that nobody does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenUp<Job> {
+    /// It took longer than the deadline. Its [`Report::Late`] may follow, whenever it is over.
+    TooSlow(Job),
+    /// It was never begun: every worker there may be is abandoned.
+    NoWorker(Job),
+}
+
+/// Why a job was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Too many wait.
+    Full,
+    /// Every worker there may be is abandoned.
+    NoWorker,
+}
+
+/// What makes the work of one worker, on that worker's thread.
+type Begin<Job, Answer> = dyn Fn() -> Box<dyn FnMut(&Job) -> Answer> + Send + Sync;
+/// What takes a report, on the worker's thread.
+type Deliver<Job, Answer> = dyn Fn(Report<Job, Answer>) + Send + Sync;
+
+/// One worker at a time, and those that were abandoned.
+pub struct Workers<Job, Answer> {
+    shared: Arc<Shared<Job, Answer>>,
+}
+
+struct Shared<Job, Answer> {
+    settings: Settings,
+    begin: Box<Begin<Job, Answer>>,
+    deliver: Box<Deliver<Job, Answer>>,
+    state: Mutex<State<Job>>,
+    changed: Condvar,
+}
+
+struct State<Job> {
+    waiting: VecDeque<Job>,
+    /// The worker whose turn it is, by number: those with other numbers were abandoned. `None` where there is none.
+    worker: Option<u64>,
+    last_number: u64,
+    /// What that worker is at, and since when.
+    busy: Option<(Job, Instant)>,
+    abandoned: usize,
+    is_over: bool,
+}
+
+impl<Job, Answer> Workers<Job, Answer>
+where
+    Job: Clone + Send + 'static,
+    Answer: 'static,
+{
+    /// Starts the first worker. `begin` makes its work and `deliver` takes what comes of it, both on the worker's own
+    /// thread; `deliver` may wait.
+    pub fn start(
+        settings: Settings,
+        begin: impl Fn() -> Box<dyn FnMut(&Job) -> Answer> + Send + Sync + 'static,
+        deliver: impl Fn(Report<Job, Answer>) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            settings,
+            begin: Box::new(begin),
+            deliver: Box::new(deliver),
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                worker: None,
+                last_number: 0,
+                busy: None,
+                abandoned: 0,
+                is_over: false,
+            }),
+            changed: Condvar::new(),
+        });
+        shared.spawn(&mut shared.state())?;
+        Ok(Self { shared })
+    }
+
+    /// How long one job may take: [`Self::supervise`] is to be called about as often.
+    pub fn deadline(&self) -> Duration {
+        self.shared.settings.deadline
+    }
+
+    /// Has a job done. Takes no time, whatever the workers are at, and starts no thread.
+    pub fn ask(&self, job: Job) -> Result<(), Refused> {
+        let mut state = self.shared.state();
+        if state.worker.is_none() {
+            return Err(Refused::NoWorker);
+        }
+        if state.waiting.len() >= self.shared.settings.max_waiting {
+            return Err(Refused::Full);
+        }
+        state.waiting.push_back(job);
+        drop(state);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Abandons the worker if its job takes too long, and starts another; what nobody does any more. To be called by a
+    /// thread that has the rights a worker needs.
+    pub fn supervise(&self) -> Vec<GivenUp<Job>> {
+        let deadline = self.shared.settings.deadline;
+        let mut state = self.shared.state();
+        let mut given_up = Vec::new();
+        if let Some((job, _)) = state.busy.take_if(|(_, since)| since.elapsed() > deadline) {
+            state.worker = None;
+            state.abandoned += 1;
+            given_up.push(GivenUp::TooSlow(job));
+        }
+        if state.worker.is_none() && !self.shared.replace(&mut state) {
+            given_up.extend(state.waiting.drain(..).map(GivenUp::NoWorker));
+        }
+        given_up
+    }
+}
+
+impl<Job, Answer> Drop for Workers<Job, Answer> {
+    fn drop(&mut self) {
+        self.shared.state().is_over = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl<Job, Answer> Shared<Job, Answer> {
+    fn state(&self) -> MutexGuard<'_, State<Job>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<Job, Answer> Shared<Job, Answer>
+where
+    Job: Clone + Send + 'static,
+    Answer: 'static,
+{
+    /// Starts a worker in the place of one that was abandoned, if there may be one more.
+    fn replace(self: &Arc<Self>, state: &mut State<Job>) -> bool {
+        if state.abandoned >= self.settings.max_abandoned {
+            return false;
+        }
+        self.spawn(state)
+            .inspect_err(|error| tracing::warn!("cannot start another thread: {error}"))
+            .is_ok()
+    }
+
+    fn spawn(self: &Arc<Self>, state: &mut State<Job>) -> io::Result<()> {
+        let number = state.last_number + 1;
+        let shared = Arc::clone(self);
+        thread::Builder::new()
+            .name(self.settings.name.to_owned())
+            .spawn(move || shared.run(number))?;
+        state.last_number = number;
+        state.worker = Some(number);
+        Ok(())
+    }
+
+    fn run(&self, mut number: u64) {
+        let mut work = (self.begin)();
+        while let Some(job) = self.next(number) {
+            let answer = work(&job);
+            if self.is_done(number) {
+                (self.deliver)(Report::InTime(job, answer));
+                continue;
+            }
+            (self.deliver)(Report::Late(job, answer));
+            match self.come_back() {
+                Some(new) => number = new,
+                None => return,
+            }
+        }
+    }
+
+    /// Waits for a job; `None` where the worker is to end.
+    fn next(&self, number: u64) -> Option<Job> {
+        let mut state = self.state();
+        loop {
+            if state.is_over || state.worker != Some(number) {
+                return None;
+            }
+            if let Some(job) = state.waiting.pop_front() {
+                state.busy = Some((job.clone(), monotonic_now()));
+                return Some(job);
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A worker has done its job; whether it still is the worker.
+    fn is_done(&self, number: u64) -> bool {
+        let mut state = self.state();
+        let is_worker = state.worker == Some(number);
+        if is_worker {
+            state.busy = None;
+        }
+        is_worker
+    }
+
+    /// An abandoned worker is back: it takes the place of the worker where there is none, under a new number.
+    fn come_back(&self) -> Option<u64> {
+        let mut state = self.state();
+        state.abandoned = state.abandoned.saturating_sub(1);
+        if state.worker.is_some() {
+            return None;
+        }
+        state.last_number += 1;
+        state.worker = Some(state.last_number);
+        state.worker
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc, Mutex,
+            mpsc::{Receiver, Sender, channel},
+        },
+        thread,
+        time::Duration,
+    };
+
+    use super::{GivenUp, Refused, Report, Settings, Workers};
+
+    const SETTINGS: Settings = Settings {
+        name: "worker",
+        deadline: Duration::from_millis(50),
+        max_waiting: 3,
+        max_abandoned: 2,
+    };
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Workers that double numbers; an odd one is not done before it is let go.
+    struct Made {
+        workers: Workers<u32, u32>,
+        reports: Receiver<Report<u32, u32>>,
+        let_go: Sender<()>,
+    }
+
+    fn made() -> Made {
+        let (sender, reports) = channel();
+        let (let_go, gate) = channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let workers = Workers::start(
+            SETTINGS,
+            move || {
+                let gate = Arc::clone(&gate);
+                Box::new(move |job: &u32| {
+                    if job % 2 == 1 {
+                        gate.lock().unwrap().recv().unwrap();
+                    }
+                    2 * job
+                })
+            },
+            move |report| sender.send(report).unwrap(),
+        );
+        Made {
+            workers: workers.unwrap(),
+            reports,
+            let_go,
+        }
+    }
+
+    impl Made {
+        fn in_time(&self) -> (u32, u32) {
+            match self.reports.recv_timeout(PATIENCE).unwrap() {
+                Report::InTime(job, answer) => (job, answer),
+                late @ Report::Late(..) => panic!("{late:?}"),
+            }
+        }
+
+        fn late(&self) -> (u32, u32) {
+            match self.reports.recv_timeout(PATIENCE).unwrap() {
+                Report::Late(job, answer) => (job, answer),
+                in_time @ Report::InTime(..) => panic!("{in_time:?}"),
+            }
+        }
+
+        /// Waits until something is given up.
+        fn given_up(&self) -> Vec<GivenUp<u32>> {
+            for _ in 0..1000 {
+                let given_up = self.workers.supervise();
+                if !given_up.is_empty() {
+                    return given_up;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+            panic!("nothing was given up");
+        }
+    }
+
+    /// Who blocks is given up alone: what waits behind it is done by another worker, and what comes of it late is told
+    /// as that.
+    #[test]
+    fn another_takes_the_place_of_one_that_blocks() {
+        let made = made();
+        for job in [2, 1, 4] {
+            made.workers.ask(job).unwrap();
+        }
+        assert_eq!(made.in_time(), (2, 4));
+        assert_eq!(made.given_up(), [GivenUp::TooSlow(1)]);
+        assert_eq!(made.in_time(), (4, 8));
+        made.let_go.send(()).unwrap();
+        assert_eq!(made.late(), (1, 2));
+        made.workers.ask(6).unwrap();
+        assert_eq!(made.in_time(), (6, 12));
+    }
+
+    /// Past the bound nothing is begun and nothing waits, until one of those that block comes back.
+    #[test]
+    fn no_more_are_abandoned_than_may_be() {
+        let made = made();
+        made.workers.ask(1).unwrap();
+        assert_eq!(made.given_up(), [GivenUp::TooSlow(1)]);
+        for job in [3, 2] {
+            made.workers.ask(job).unwrap();
+        }
+        assert_eq!(made.given_up(), [GivenUp::TooSlow(3), GivenUp::NoWorker(2)]);
+        assert_eq!(made.workers.ask(4), Err(Refused::NoWorker));
+        made.let_go.send(()).unwrap();
+        let (job, answer) = made.late();
+        assert_eq!(answer, 2 * job);
+        // It says so before it is back.
+        while made.workers.ask(6).is_err() {
+            thread::yield_now();
+        }
+        assert_eq!(made.in_time(), (6, 12));
+    }
+
+    /// What waits is bounded.
+    #[test]
+    fn no_more_wait_than_may() {
+        let made = made();
+        // One is begun, perhaps; three wait.
+        let asked: Vec<_> = (0..5).map(|_| made.workers.ask(1)).collect();
+        assert_eq!(asked.last(), Some(&Err(Refused::Full)));
+        assert_eq!(asked.first(), Some(&Ok(())));
+    }
+}
