@@ -17,6 +17,7 @@ use profiler::{
     events::Event,
     health::Health,
     id::{Pid, ProcessKey, Service},
+    measure::Measure,
     pipeline::Pipeline,
     profile::{
         self, LabelSet, SpanLabel, Window, pprof,
@@ -213,7 +214,7 @@ impl Own {
     /// A pipeline that has seen these records, and the symbols of all code.
     fn pipeline(&self, before: &[Vec<u8>]) -> Pipeline {
         let settings = profile::Settings {
-            period: 10_101_010,
+            tick: Measure::tick(99),
             span_label: SpanLabel::LocalRoot,
             labels: LabelSet::Pyroscope {
                 span_name: true,

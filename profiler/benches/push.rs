@@ -21,6 +21,7 @@ use profiler::{
     health::{Health, Loss},
     id::{Pid, Service, SpanId, Tid},
     join::{Attribution, NamedSpan, SpanContext},
+    measure::Measure,
     profile::{self, Aggregator, LabelSet, Profile, SpanLabel, Window},
     runtime,
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
@@ -28,8 +29,8 @@ use profiler::{
 };
 
 const WINDOW_NANOS: u64 = 15_000_000_000;
-/// CPU time of a sample: of 100 a second.
-const PERIOD: u64 = 10_000_000;
+/// What a sample is worth: one of 100 a second.
+const TICK: Measure = Measure::cpu(10_000_000);
 /// Requests that the samples of a service are in, and their names, each a series for the server.
 const SPANS: u64 = 50;
 const SPAN_NAMES: u64 = 5;
@@ -78,7 +79,7 @@ fn of_age(profiles: &[Profile], age: u64) -> Vec<Profile> {
 /// One service with so many functions, each hit once, under three that all have in common.
 fn profiles(number: u64, rows: u64) -> Vec<Profile> {
     let settings = profile::Settings {
-        period: PERIOD,
+        tick: TICK,
         span_label: SpanLabel::LocalRoot,
         labels: LabelSet::Pyroscope {
             span_name: true,
@@ -118,6 +119,7 @@ fn profiles(number: u64, rows: u64) -> Vec<Profile> {
         };
         aggregator.add(&NamedSample {
             time: BootNanos(0),
+            measure: TICK,
             service: Arc::clone(&service),
             container: None,
             pid: Pid(1),

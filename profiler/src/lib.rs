@@ -21,6 +21,7 @@ pub mod host;
 pub mod id;
 pub mod join;
 pub mod kernel;
+pub mod measure;
 pub mod output;
 pub mod pipeline;
 pub mod profile;

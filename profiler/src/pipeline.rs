@@ -11,6 +11,7 @@ use crate::{
     health::{Health, Loss},
     id::Pid,
     join::{Join, Unseen},
+    measure::Measure,
     profile::{self, Aggregator, Coverage, Profile, SpanTable, Window},
     symbolize::{self, NamedSample, Symbolizer},
     targets::{
@@ -45,6 +46,7 @@ pub enum Notice {
 pub struct Pipeline {
     join: Join,
     symbolizer: Symbolizer,
+    tick: Measure,
     aggregator: Aggregator,
     table: SpanTable,
     coverage: Coverage,
@@ -62,8 +64,9 @@ impl Pipeline {
         Self {
             join: Join::new(MAX_SPANS, health.clone()),
             symbolizer: Symbolizer::new(symbolize::Settings::default(), health.clone()),
+            tick: settings.tick,
             aggregator: Aggregator::new(settings, health.clone()),
-            table: SpanTable::new(settings.span_label, settings.period),
+            table: SpanTable::new(settings.span_label),
             coverage: Coverage::default(),
             snapshot: Snapshot::default(),
             lingering: Vec::new(),
@@ -74,7 +77,7 @@ impl Pipeline {
 
     /// Decodes one record; `None` (and a count) where it is malformed.
     pub fn decode(&self, record: &[u8]) -> Option<Event> {
-        match decode(record) {
+        match decode(record, self.tick) {
             Ok(event) => Some(event),
             Err(error) => {
                 let loss = if is_sample(record) {

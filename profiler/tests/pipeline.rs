@@ -22,6 +22,7 @@ use profiler::{
     events::{self, Event, records},
     health::Health,
     id::{ProcessKey, Service},
+    measure::Measure,
     pipeline::Pipeline,
     profile::{self, LabelSet, SpanLabel, Window, pprof, proto},
     targets::{Snapshot, SpansSeen, Target},
@@ -30,7 +31,7 @@ use profiler::{
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, proptest};
 use prost::Message as _;
 
-const PERIOD: u64 = 10_000_000;
+const TICK: Measure = Measure::cpu(10_000_000);
 const CASES: [&str; 5] = [
     "nested",
     "without_package",
@@ -52,7 +53,7 @@ fn run(
     health: &Health,
 ) -> Vec<profile::Profile> {
     let settings = profile::Settings {
-        period: PERIOD,
+        tick: TICK,
         span_label,
         labels,
         max_stacks: 1000,
@@ -174,7 +175,7 @@ fn nothing_is_lost() {
     for case in CASES {
         let bytes = bytes(case);
         let health = Health::default();
-        let samples = records(&bytes).filter_map(|record| events::decode(record).ok());
+        let samples = records(&bytes).filter_map(|record| events::decode(record, TICK).ok());
         let samples = samples.filter(|event| matches!(event, Event::Sample(_)));
         let profiles = run(&bytes, SpanLabel::Active, LabelSet::File, &health);
         let exported: i64 = profiles
@@ -186,7 +187,11 @@ fn nothing_is_lost() {
         let taken = i64::try_from(samples.count()).unwrap();
         assert!(taken > 20, "{case}");
         assert_eq!(accounted(&health), taken.unsigned_abs(), "{case}");
-        assert_eq!(exported, taken * i64::try_from(PERIOD).unwrap(), "{case}");
+        assert_eq!(
+            exported,
+            taken * i64::try_from(TICK.nanos).unwrap(),
+            "{case}"
+        );
     }
 }
 

@@ -6,9 +6,13 @@ use profiler::{
     events::ThreadName,
     id::{Pid, Service, SpanId, Tid},
     join::{Attribution, NamedSpan, SpanContext},
+    measure::Measure,
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
     time::BootNanos,
 };
+
+/// What each of them is worth.
+pub const TICK: Measure = Measure::cpu(10_000_000);
 
 /// A sample of service `shop`, namespace `prod`: of a function that `serve` calls, in a local root with an id and
 /// a name, or for 0 in no span.
@@ -24,6 +28,7 @@ pub fn sample_of(service: &str, function: &str, span: u64, name: &str) -> NamedS
     });
     NamedSample {
         time: BootNanos(0),
+        measure: TICK,
         service: Arc::new(Service {
             name: service.to_owned(),
             namespace: "prod".to_owned(),

@@ -18,6 +18,7 @@ use profiler::{
     health::Health,
     id::{Pid, SpanId, Tid, TraceId},
     join::{Attribution, Join, SpanContext, SpanSample},
+    measure::Measure,
 };
 use tempfile::TempDir;
 
@@ -26,7 +27,7 @@ use crate::spanprof::{Recorded, Recording};
 /// Spans remembered by the join, as in the agent.
 const MAX_SPANS: usize = 65_536;
 /// Samples a second and CPU.
-const FREQUENCY: &str = "999";
+const FREQUENCY: u32 = 999;
 /// Wrong samples kept for the message of a failure.
 const MAX_SHOWN: usize = 10;
 
@@ -72,7 +73,8 @@ impl Oracle {
     pub fn watch(self, arguments: &[String]) -> Watching {
         let kept = self.kept();
         let kept = kept.to_str().expect("a path of text");
-        let mut all = vec!["--frequency", FREQUENCY, "--keep-records", kept];
+        let frequency = FREQUENCY.to_string();
+        let mut all = vec!["--frequency", &frequency, "--keep-records", kept];
         all.extend(arguments.iter().map(String::as_str));
         Watching {
             recording: Recording::start(&all),
@@ -272,7 +274,7 @@ fn judge(truth: &Truth, kept: &Path) -> BTreeMap<u32, Verdict> {
     let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
     let pids: HashSet<Pid> = truth.stretches.keys().map(|(pid, _)| *pid).collect();
     for record in records(&bytes) {
-        match decode(record).expect("a record of ours") {
+        match decode(record, Measure::tick(FREQUENCY)).expect("a record of ours") {
             Event::Sample(sample) if pids.contains(&sample.process.pid) => {
                 let verdict = verdicts.entry(sample.process.pid.0).or_default();
                 compare(truth, &join.sample(sample, None), verdict);

@@ -30,33 +30,48 @@ const TOP: [&str; 4] = ["run", "record", "agent", "doctor"];
 
 /// The rooms in the order of the flow: data moves right only, so a stage knows the types it eats
 /// and never the stage that eats its own.
-const ROOMS: [(&str, Uses); 27] = [
+const ROOMS: [(&str, Uses); 28] = [
     ("arch", Uses::Only(&[])),
     ("id", Uses::Only(&[])),
     ("time", Uses::Only(&["id"])),
     ("health", Uses::Only(&["id", "time"])),
+    ("measure", Uses::Only(&[])),
     ("rights", Uses::Only(&[])),
     ("kernel", Uses::Only(&["arch", "rights", "id", "time", "health"])),
-    ("events", Uses::Only(&["kernel", "id", "time", "health"])),
+    (
+        "events",
+        Uses::Only(&["kernel", "id", "time", "health", "measure"]),
+    ),
     // Of `events` the notices only, which `run` brings it.
     (
         "targets",
         Uses::Only(&["arch", "kernel", "events", "id", "time", "health"]),
     ),
-    ("join", Uses::Only(&["events", "id", "time", "health"])),
+    (
+        "join",
+        Uses::Only(&["events", "id", "time", "health", "measure"]),
+    ),
     (
         "symbolize",
         Uses::Only(&[
-            "join", "events", "targets", "rights", "id", "time", "health",
+            "join", "events", "targets", "rights", "id", "time", "health", "measure",
         ]),
     ),
     (
         "profile",
-        Uses::Only(&["symbolize", "join", "events", "id", "time", "health"]),
+        Uses::Only(&[
+            "symbolize",
+            "join",
+            "events",
+            "id",
+            "time",
+            "health",
+            "measure",
+        ]),
     ),
     (
         "export",
-        Uses::Only(&["profile", "config", "rights", "id", "time", "health"]),
+        Uses::Only(&["profile", "rights", "id", "time", "health", "measure"]),
     ),
     (
         "pipeline",
@@ -69,6 +84,7 @@ const ROOMS: [(&str, Uses); 27] = [
             "id",
             "time",
             "health",
+            "measure",
         ]),
     ),
     (

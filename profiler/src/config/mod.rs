@@ -29,6 +29,7 @@ use crate::{
     host::LockFile,
     id::ServiceAttribute,
     kernel::{Limits, Route, SamplingPrograms, default_ring_size},
+    measure::Measure,
     profile::view::NativeFrames,
     telemetry::{self, Otlp},
 };
@@ -67,9 +68,9 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Nanoseconds of CPU time one sample stands for.
-    pub fn period(&self) -> u64 {
-        1_000_000_000 / u64::from(self.frequency.max(1))
+    /// What a sample is worth.
+    pub fn tick(&self) -> Measure {
+        Measure::tick(self.frequency)
     }
 
     /// From flags and environment, with nothing from a file.

@@ -1,5 +1,7 @@
 //! What was found, for programs.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{Found, host::State, text::version};
@@ -46,11 +48,13 @@ pub(super) fn of(found: &Found) -> Value {
 fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
     let tally = coverage.and_then(|it| it.process(report.pid));
     let samples = tally.map(|it| {
+        let unattributed = it.by_reason().into_iter();
+        let unattributed = unattributed.map(|(reason, sum)| (reason, sum.samples));
         json!({
             "taken": it.samples(),
-            "in_spans": it.in_spans,
-            "in_no_span": it.in_no_span,
-            "unattributed": it.by_reason(),
+            "in_spans": it.in_spans.samples,
+            "in_no_span": it.in_no_span.samples,
+            "unattributed": unattributed.collect::<BTreeMap<_, _>>(),
         })
     });
     json!({

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     id::{Pid, ProcessKey, SpanId, Tid, TraceId},
+    measure::Measure,
     time::BootNanos,
 };
 
@@ -55,8 +56,8 @@ pub fn is_sample(bytes: &[u8]) -> bool {
     split::<Header>(bytes).is_ok_and(|(header, _)| header.kind == kind::SAMPLE)
 }
 
-/// Decodes one record.
-pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+/// Decodes one record. A sample is worth a `tick` of the sampling clock, which the record does not say.
+pub fn decode(bytes: &[u8], tick: Measure) -> Result<Event, DecodeError> {
     let (header, _) = split::<Header>(bytes)?;
     // The ring rounds sizes up to 8 bytes; the record knows its own.
     let size = header.size as usize;
@@ -68,7 +69,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     }
     let bytes = bytes.get(..size).ok_or(DecodeError::Short)?;
     match header.kind {
-        kind::SAMPLE => sample(bytes).map(Event::Sample),
+        kind::SAMPLE => sample(bytes, tick).map(Event::Sample),
         kind::CODE => code(bytes).map(Event::Code),
         kind::SPAN_START => span_start(bytes).map(Event::SpanStart),
         kind::SPAN_SEEN => span_seen(bytes).map(Event::SpanSeen),
@@ -121,7 +122,7 @@ fn outcome(field: &'static str, value: u32) -> Result<Outcome, DecodeError> {
     Outcome::from_number(value).ok_or(DecodeError::Value { field, value })
 }
 
-fn sample(bytes: &[u8]) -> Result<Sample, DecodeError> {
+fn sample(bytes: &[u8], measure: Measure) -> Result<Sample, DecodeError> {
     let (record, tail) = split::<SampleRecord>(bytes)?;
     let python_frame = |frame: profiler_common::event::PythonFrame| PythonFrame {
         code: CodeId {
@@ -135,6 +136,7 @@ fn sample(bytes: &[u8]) -> Result<Sample, DecodeError> {
     let (native, _) = split_many(tail, usize::from(record.native_frames), |it| it)?;
     Ok(Sample {
         time: BootNanos(record.header.time),
+        measure,
         process: process_key(&record.header, record.process_start),
         tid: Tid(record.header.tid),
         thread_name: ThreadName(record.thread_name),
@@ -341,7 +343,9 @@ mod tests {
     use proptest::prelude::{any, prop, proptest};
 
     use super::{DecodeError, decode};
-    use crate::events::Event;
+    use crate::{events::Event, measure::Measure};
+
+    const TICK: Measure = Measure::cpu(10_000_000);
 
     fn span_start(name: &[u8], name_length: u32) -> SpanStartRecord {
         let mut record = SpanStartRecord {
@@ -360,7 +364,7 @@ mod tests {
     }
 
     fn name_of(record: &SpanStartRecord) -> Option<String> {
-        let Ok(Event::SpanStart(start)) = decode(bytes_of(record)) else {
+        let Ok(Event::SpanStart(start)) = decode(bytes_of(record), TICK) else {
             panic!("not a span start");
         };
         start.name.map(String::from)
@@ -388,9 +392,9 @@ mod tests {
     fn refusals_have_names() {
         let mut record = span_start(b"x", 1);
         record.span_id = 0;
-        assert_eq!(decode(bytes_of(&record)), Err(DecodeError::NoSpanId));
+        assert_eq!(decode(bytes_of(&record), TICK), Err(DecodeError::NoSpanId));
         record.header.size = 4096;
-        let refused = decode(bytes_of(&record));
+        let refused = decode(bytes_of(&record), TICK);
         assert_eq!(
             refused,
             Err(DecodeError::Size {
@@ -398,7 +402,7 @@ mod tests {
                 has: size_of_val(&record)
             })
         );
-        assert_eq!(decode(&[]), Err(DecodeError::Short));
+        assert_eq!(decode(&[], TICK), Err(DecodeError::Short));
     }
 
     /// A sample that claims more frames than it carries is refused.
@@ -413,7 +417,7 @@ mod tests {
             python_frames: u32::MAX,
             ..SampleRecord::zeroed()
         };
-        assert_eq!(decode(bytes_of(&record)), Err(DecodeError::Short));
+        assert_eq!(decode(bytes_of(&record), TICK), Err(DecodeError::Short));
     }
 
     proptest! {
@@ -426,7 +430,7 @@ mod tests {
             bytes[..4].copy_from_slice(&kind.to_ne_bytes());
             let size = u32::try_from(bytes.len()).unwrap();
             bytes[4..8].copy_from_slice(&size.to_ne_bytes());
-            let _ = decode(&bytes);
+            let _ = decode(&bytes, TICK);
         }
     }
 }

@@ -14,6 +14,7 @@ pub use self::decode::{DecodeError, decode, is_sample, records};
 
 use crate::{
     id::{Pid, ProcessKey, SpanId, Tid, TraceId},
+    measure::Measure,
     time::BootNanos,
 };
 
@@ -41,6 +42,8 @@ pub enum Event {
 pub struct Sample {
     /// When.
     pub time: BootNanos,
+    /// What it is worth.
+    pub measure: Measure,
     /// Where.
     pub process: ProcessKey,
     /// The thread.

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     health::{Gauge, Health, Loss},
+    measure::Kind,
     profile::{Profile, split::split, view::view},
     time::BootNanos,
 };
@@ -84,9 +85,18 @@ impl Encoder {
         }
     }
 
-    /// The profile in as many parts as the server's limits ask for; `now` is when its window has ended.
+    /// The profile as a series for each kind of measure, each in as many parts as the server's limits ask
+    /// for; `now` is when its window has ended.
     fn encode(&self, profile: &Profile, now: BootNanos) -> Vec<Encoded> {
-        let labels: Arc<[LabelPair]> = self.settings.server.series.of(&profile.service).into();
+        let kinds = profile.kinds().into_iter();
+        kinds
+            .flat_map(|kind| self.encode_kind(&profile.of_kind(kind), kind, now))
+            .collect()
+    }
+
+    fn encode_kind(&self, profile: &Profile, kind: Kind, now: BootNanos) -> Vec<Encoded> {
+        let labels = self.settings.server.series.of(&profile.service, kind);
+        let labels: Arc<[LabelPair]> = labels.into();
         let of_labels: usize = labels
             .iter()
             .map(|label| label.name.len() + label.value.len())

@@ -10,7 +10,13 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::{Error, flame_graph};
-use crate::profile::{Profile, folded::folded, pprof, view::NativeFrames};
+use crate::{
+    measure::Kind,
+    profile::{Profile, folded::folded, pprof, view::NativeFrames},
+};
+
+/// What the formats show that have one number for each stack.
+const DRAWN: Kind = Kind::Cpu;
 
 /// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +54,10 @@ impl Format {
 pub fn write(path: &Path, profiles: &[Profile], native: NativeFrames) -> Result<(), Error> {
     let bytes = match Format::of(path)? {
         Format::Pprof => gzip(&pprof::encode_merged(profiles)),
-        Format::Folded => Ok(folded(profiles).into_bytes()),
+        Format::Folded => Ok(folded(profiles, DRAWN).into_bytes()),
         Format::FlameGraph => {
             Ok(
-                flame_graph::svg(profiles, native).map_err(|source| Error::FlameGraph {
+                flame_graph::svg(profiles, DRAWN, native).map_err(|source| Error::FlameGraph {
                     path: path.to_owned(),
                     source,
                 })?,

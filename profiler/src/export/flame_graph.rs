@@ -4,24 +4,30 @@ use std::io;
 
 use inferno::flamegraph::{Options, color::BasicPalette, color::Palette, from_lines};
 
-use crate::profile::{
-    Profile,
-    folded::folded,
-    view::{NativeFrames, view},
+use crate::{
+    measure::{Kind, Sum},
+    profile::{
+        Profile, Row,
+        folded::folded,
+        view::{NativeFrames, view},
+    },
 };
 
-/// The SVG, widths in samples, with these frames of machine code.
-pub(super) fn svg(profiles: &[Profile], native: NativeFrames) -> io::Result<Vec<u8>> {
+/// The SVG of the rows of one kind, with these frames of machine code.
+pub(super) fn svg(profiles: &[Profile], kind: Kind, native: NativeFrames) -> io::Result<Vec<u8>> {
     let shown = profiles.iter();
     let shown: Vec<Profile> = shown
         .map(|profile| view(profile, native).into_owned())
         .collect();
     // One mark of the kernel's frames is taken off by the one who draws.
-    let lines = folded(&shown).replace("_[k]", "_[k]_[k]");
+    let lines = folded(&shown, kind).replace("_[k]", "_[k]_[k]");
     let mut options = Options::default();
-    options.title = title(profiles);
-    options.subtitle = Some(subtitle(profiles));
-    "samples".clone_into(&mut options.count_name);
+    options.title = title(profiles, kind);
+    options.subtitle = Some(subtitle(profiles, kind));
+    kind.terms()
+        .counted
+        .unit()
+        .clone_into(&mut options.count_name);
     options.colors = Palette::Basic(BasicPalette::Hot);
     // Equal names get equal colours, so that two graphs can be compared.
     options.hash = true;
@@ -35,7 +41,7 @@ pub(super) fn svg(profiles: &[Profile], native: NativeFrames) -> io::Result<Vec<
     Ok(svg)
 }
 
-fn title(profiles: &[Profile]) -> String {
+fn title(profiles: &[Profile], kind: Kind) -> String {
     let names: Vec<&str> = profiles
         .iter()
         .take(4)
@@ -46,14 +52,14 @@ fn title(profiles: &[Profile]) -> String {
     } else {
         ""
     };
-    format!("CPU of {}{more}", names.join(", "))
+    let title = kind.terms().title;
+    format!("{title} of {}{more}", names.join(", "))
 }
 
-fn subtitle(profiles: &[Profile]) -> String {
-    let samples: u64 = profiles.iter().map(Profile::samples).sum();
-    let nanos: u64 = profiles
-        .iter()
-        .map(|profile| profile.samples().saturating_mul(profile.period))
-        .sum();
-    format!("{samples} samples, {} ms of CPU", nanos / 1_000_000)
+fn subtitle(profiles: &[Profile], kind: Kind) -> String {
+    let rows = profiles.iter().flat_map(|profile| &profile.rows);
+    let rows = rows.filter(|row| row.measure.kind == kind);
+    let Sum { samples, nanos } = rows.map(Row::sum).sum();
+    let title = kind.terms().title;
+    format!("{samples} samples, {} ms of {title}", nanos / 1_000_000)
 }

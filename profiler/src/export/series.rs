@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::{Error, proto::LabelPair};
 use crate::{
     id::{Service, ServiceAttribute},
+    measure::Kind,
     profile::labels::{self, cut_value},
 };
 
@@ -80,12 +81,12 @@ impl SeriesLabels {
         Ok(())
     }
 
-    /// The labels of a service's series. What the server computes from the profile must not be sent;
+    /// The labels of a service's series of one kind of measure. What the server computes from the profile must not be sent;
     /// names that a Grafana selector has to hit are spelled with underscores. An empty value is left
     /// out, as the server would do.
-    pub fn of(&self, service: &Service) -> Vec<LabelPair> {
+    pub fn of(&self, service: &Service, kind: Kind) -> Vec<LabelPair> {
         let own = [
-            ("__name__", "process_cpu"),
+            ("__name__", kind.terms().metric),
             (labels::SERVICE_NAME, service.name.as_str()),
             (SERVICE_NAMESPACE, service.namespace.as_str()),
             (HOST_NAME, self.host_name.as_deref().unwrap_or_default()),
@@ -221,7 +222,10 @@ pub fn check_tenant(tenant: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::{MAX_TAGS, OURS, SeriesLabels, check_tenant, check_url};
-    use crate::id::{Service, ServiceAttribute};
+    use crate::{
+        id::{Service, ServiceAttribute},
+        measure::Kind,
+    };
 
     fn tagged(tags: &[(&str, &str)]) -> Result<(), String> {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
@@ -377,7 +381,7 @@ mod tests {
             namespace: String::new(),
             attributes: [(ServiceAttribute::Version, "1.2".to_owned())].into(),
         };
-        let of = labels.of(&service);
+        let of = labels.of(&service, Kind::Cpu);
         let value = |name: &str| {
             of.iter()
                 .find(|it| it.name == name)

@@ -12,6 +12,7 @@ use crate::{
     },
     health::{Health, Loss},
     id::{Pid, ProcessKey, SpanId, Tid},
+    measure::Measure,
     time::BootNanos,
 };
 
@@ -53,6 +54,7 @@ fn end(span: u64, time: u64) -> SpanEnd {
 fn sample(span: SpanStamp) -> Sample {
     Sample {
         time: BootNanos(1),
+        measure: Measure::cpu(1),
         process: PROCESS,
         tid: Tid(10),
         thread_name: ThreadName::default(),

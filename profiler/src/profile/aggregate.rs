@@ -1,4 +1,4 @@
-//! Sums the samples of a window: one count for each distinct service, stack and label set.
+//! Sums the samples of a window: one sum for each distinct service, stack, label set and kind of measure.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,14 +6,15 @@ use super::{LabelSet, Labels, Profile, Row, SpanLabel, Window, stacks::StackTabl
 use crate::{
     health::{Health, Loss},
     id::Service,
+    measure::{Kind, Measure, Sum},
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
 };
 
 /// How samples are summed.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// CPU time one sample stands for, in nanoseconds: 10⁹ ÷ frequency.
-    pub period: u64,
+    /// What one tick of the sampling clock is worth.
+    pub tick: Measure,
     /// Which span the labels speak of.
     pub span_label: SpanLabel,
     /// Which labels samples carry.
@@ -28,7 +29,7 @@ pub struct Aggregator {
     settings: Settings,
     health: Health,
     stacks: StackTable,
-    services: HashMap<Arc<Service>, HashMap<RowKey, u64>>,
+    services: HashMap<Arc<Service>, HashMap<RowKey, Sum>>,
     /// Rows of all services together.
     rows: usize,
 }
@@ -38,6 +39,7 @@ struct RowKey {
     /// `None`: `[other stacks]`.
     stack: Option<u32>,
     labels: Labels,
+    kind: Kind,
 }
 
 impl Aggregator {
@@ -67,15 +69,19 @@ impl Aggregator {
                 .entry(Arc::clone(&sample.service))
                 .or_default(),
         };
-        let mut key = RowKey { stack, labels };
+        let mut key = RowKey {
+            stack,
+            labels,
+            kind: sample.measure.kind,
+        };
         if stack.is_some() {
-            if let Some(count) = rows.get_mut(&key) {
-                *count += 1;
+            if let Some(sum) = rows.get_mut(&key) {
+                sum.add(sample.measure);
                 return;
             }
             if self.rows < self.settings.max_stacks {
                 self.rows += 1;
-                rows.insert(key, 1);
+                rows.entry(key).or_default().add(sample.measure);
                 return;
             }
         }
@@ -85,10 +91,11 @@ impl Aggregator {
         if self.rows >= self.settings.max_stacks.saturating_mul(2) && !rows.contains_key(&key) {
             key.labels = Labels::default();
         }
-        *rows.entry(key).or_insert_with(|| {
+        let sum = rows.entry(key).or_insert_with(|| {
             self.rows += 1;
-            0
-        }) += 1;
+            Sum::default()
+        });
+        sum.add(sample.measure);
     }
 
     /// Ends the window: one profile per service, in the order of their names. The next window
@@ -102,17 +109,21 @@ impl Aggregator {
             .map(|(service, rows)| Profile {
                 service,
                 window,
-                period: self.settings.period,
+                period: self.settings.tick.nanos,
                 rows: rows
                     .into_iter()
-                    .map(|(key, count)| Row {
+                    .map(|(key, sum)| Row {
                         stack: key
                             .stack
                             .and_then(|number| stacks.get(number))
                             .unwrap_or(&other)
                             .clone(),
                         labels: key.labels,
-                        count,
+                        measure: Measure {
+                            kind: key.kind,
+                            nanos: sum.nanos,
+                        },
+                        samples: sum.samples,
                     })
                     .collect(),
             })

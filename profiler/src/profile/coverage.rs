@@ -10,6 +10,7 @@ use super::text::{columns, fit, share, words};
 use crate::{
     id::{Pid, Service},
     join::{Attribution, Reason},
+    measure::Sum,
     symbolize::NamedSample,
 };
 
@@ -25,90 +26,102 @@ pub struct Coverage {
     others: Tally,
 }
 
-/// Samples by what is known of their spans.
+/// Samples by what is known of their spans. Shares are of what they are worth.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// In a span.
-    pub in_spans: u64,
+    pub in_spans: Sum,
     /// In no span.
-    pub in_no_span: u64,
+    pub in_no_span: Sum,
     /// Perhaps in a span, nobody can say in which.
-    pub unattributed: HashMap<Reason, u64>,
+    pub unattributed: HashMap<Reason, Sum>,
 }
 
 impl Tally {
-    /// All of them.
+    /// How many there are.
     pub fn samples(&self) -> u64 {
-        self.in_spans + self.in_no_span + self.unattributed.values().sum::<u64>()
+        self.total().samples
     }
 
-    fn add(&mut self, attribution: &Attribution) {
-        match attribution {
-            Attribution::Span(_) => self.in_spans += 1,
-            Attribution::NoSpan => self.in_no_span += 1,
-            Attribution::Unattributed(reason) => {
-                *self.unattributed.entry(*reason).or_default() += 1;
-            }
-        }
+    fn total(&self) -> Sum {
+        let known = [self.in_spans, self.in_no_span];
+        let unattributed = self.unattributed.values().copied();
+        known.into_iter().chain(unattributed).sum()
+    }
+
+    fn add(&mut self, sample: &NamedSample) {
+        let sum = match sample.attribution {
+            Attribution::Span(_) => &mut self.in_spans,
+            Attribution::NoSpan => &mut self.in_no_span,
+            Attribution::Unattributed(reason) => self.unattributed.entry(reason).or_default(),
+        };
+        sum.add(sample.measure);
     }
 
     fn merge(&mut self, other: &Self) {
-        self.in_spans += other.in_spans;
-        self.in_no_span += other.in_no_span;
-        for (reason, count) in &other.unattributed {
-            *self.unattributed.entry(*reason).or_default() += count;
+        self.in_spans.merge(other.in_spans);
+        self.in_no_span.merge(other.in_no_span);
+        for (reason, sum) in &other.unattributed {
+            self.unattributed.entry(*reason).or_default().merge(*sum);
         }
     }
 
-    /// The share of samples in spans, in percent, as text.
+    /// The share in spans, in percent, as text.
     pub fn share_in_spans(&self) -> String {
-        share(self.in_spans, self.samples())
+        self.share(self.in_spans)
     }
 
-    /// Whether at least so many percent of the samples are in spans. No samples are not enough.
+    fn share(&self, part: Sum) -> String {
+        share(part.nanos, self.total().nanos)
+    }
+
+    /// Whether at least so many percent are in spans. No samples are not enough.
     pub fn reaches(&self, percent: f64) -> bool {
-        let samples = self.samples();
+        let total = self.total().nanos;
         #[expect(
             clippy::cast_precision_loss,
-            reason = "a share needs no more than 52 bits of either count"
+            reason = "a share needs no more than 52 bits of either"
         )]
-        let reached = self.in_spans as f64 * 100.0 >= percent * samples as f64;
-        samples > 0 && reached
+        let reached = self.in_spans.nanos as f64 * 100.0 >= percent * total as f64;
+        total > 0 && reached
     }
 
     /// The unattributed by reason, in words.
-    pub fn by_reason(&self) -> BTreeMap<&'static str, u64> {
-        let mut by_reason = BTreeMap::new();
-        for (reason, count) in &self.unattributed {
-            *by_reason.entry(words(*reason)).or_default() += count;
+    pub fn by_reason(&self) -> BTreeMap<&'static str, Sum> {
+        let mut by_reason: BTreeMap<_, Sum> = BTreeMap::new();
+        for (reason, sum) in &self.unattributed {
+            by_reason.entry(words(*reason)).or_default().merge(*sum);
         }
         by_reason
     }
 
-    /// The unattributed by reason, most first, as shares of all samples.
+    /// The unattributed by reason, most first, as shares of all.
     fn reasons(&self) -> String {
         let mut reasons: Vec<_> = self.by_reason().into_iter().collect();
-        reasons.sort_by_key(|&(words, count)| (u64::MAX - count, words));
+        reasons.sort_by_key(|&(words, sum)| (u64::MAX - sum.nanos, words));
         let reasons: Vec<_> = reasons
             .into_iter()
-            .map(|(words, count)| format!("{words} {}", share(count, self.samples())))
+            .map(|(words, sum)| format!("{words} {}", self.share(sum)))
             .collect();
         reasons.join(", ")
     }
 }
 
 impl Coverage {
-    /// Counts a sample.
+    /// Counts a sample, if it is of a kind that the table shows.
     pub fn add(&mut self, sample: &NamedSample) {
+        if !sample.measure.kind.terms().in_tables {
+            return;
+        }
         if let Some((_, tally)) = self.processes.get_mut(&sample.pid) {
-            tally.add(&sample.attribution);
+            tally.add(sample);
         } else if self.processes.len() < MAX_PROCESSES {
             let mut tally = Tally::default();
-            tally.add(&sample.attribution);
+            tally.add(sample);
             let service = Arc::clone(&sample.service);
             self.processes.insert(sample.pid, (service, tally));
         } else {
-            self.others.add(&sample.attribution);
+            self.others.add(sample);
         }
     }
 
@@ -148,15 +161,15 @@ impl Coverage {
         let headings = ["SAMPLES", "IN SPANS", "NO SPAN", "UNATTRIBUTED"];
         line("PID", "SERVICE", headings);
         let mut show = |pid: &str, name: &str, tally: &Tally| {
-            let samples = tally.samples();
-            let unattributed = samples - tally.in_spans - tally.in_no_span;
-            let mut last = share(unattributed, samples);
-            if unattributed > 0 {
+            let samples = tally.samples().to_string();
+            let unattributed = tally.unattributed.values().copied().sum();
+            let mut last = tally.share(unattributed);
+            if unattributed.samples > 0 {
                 last = format!("{last} ({})", tally.reasons());
             }
-            let spans = share(tally.in_spans, samples);
-            let none = share(tally.in_no_span, samples);
-            line(pid, name, [&samples.to_string(), &spans, &none, &last]);
+            let spans = tally.share(tally.in_spans);
+            let none = tally.share(tally.in_no_span);
+            line(pid, name, [&samples, &spans, &none, &last]);
         };
         for (pid, (service, tally)) in rows.iter().take(MAX_SHOWN) {
             // A control character could move the cursor of the terminal.
@@ -176,10 +189,15 @@ impl Coverage {
 
 #[cfg(test)]
 mod tests {
-    use super::Tally;
-    use crate::join::{Attribution, Reason};
+    use super::{Coverage, Tally};
+    use crate::{
+        id::Pid,
+        join::{Attribution, Reason},
+        measure::{Kind, Measure, Sum},
+        profile::samples::{TICK, sample},
+    };
 
-    /// Shares are of all samples, and none of none is not enough.
+    /// Shares are of all, and none of none is not enough.
     #[test]
     fn shares() {
         let mut tally = Tally::default();
@@ -190,15 +208,40 @@ mod tests {
             Attribution::Unattributed(Reason::Ended),
             Attribution::Unattributed(Reason::EventLoop),
         ] {
-            tally.add(&attribution);
+            tally.add(&sample(&["work"], attribution));
         }
-        tally.in_spans = 12;
+        tally.in_spans = Sum {
+            samples: 12,
+            nanos: 12 * TICK.nanos,
+        };
         assert_eq!(tally.share_in_spans(), "75.0 %");
         assert!(tally.reaches(75.0));
         assert!(!tally.reaches(75.1));
         assert_eq!(
             tally.reasons(),
             "span ended elsewhere 12.5 %, event loop 6.3 %"
+        );
+    }
+
+    /// A sample that stands for three ticks is one sample, and three quarters beside one of a tick. The
+    /// table is of CPU: what measures other time is not in it.
+    #[test]
+    fn shares_are_of_what_samples_are_worth() {
+        let mut coverage = Coverage::default();
+        let mut sample = sample(&["work"], Attribution::NoSpan);
+        coverage.add(&sample);
+        sample.attribution = crate::profile::samples::in_child();
+        sample.measure.nanos *= 3;
+        coverage.add(&sample);
+        sample.measure = Measure {
+            kind: Kind::Blocked,
+            nanos: 1_000 * TICK.nanos,
+        };
+        coverage.add(&sample);
+        let tally = coverage.process(Pid(10)).unwrap();
+        assert_eq!(
+            (tally.samples(), tally.share_in_spans().as_str()),
+            (2, "75.0 %")
         );
     }
 }

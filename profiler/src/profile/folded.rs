@@ -1,22 +1,27 @@
-//! Folded stacks, what flame graph tools eat: `root;…;leaf COUNT`, a line for each stack.
+//! Folded stacks, what flame graph tools eat: `root;…;leaf NUMBER`, a line for each stack.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::Profile;
-use crate::symbolize::Frame;
+use crate::{
+    measure::{Kind, Sum},
+    symbolize::Frame,
+};
 
-/// The profiles as folded stacks, sorted, labels and services merged: counts are samples. Kernel frames
+/// The profiles' rows of one kind as folded stacks, sorted, labels and services merged. Kernel frames
 /// end in `_[k]`, by which flame graph tools colour them. Ends in a newline unless empty.
-pub fn folded(profiles: &[Profile]) -> String {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for row in profiles.iter().flat_map(|profile| &profile.rows) {
+pub fn folded(profiles: &[Profile], kind: Kind) -> String {
+    let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
+    let rows = profiles.iter().flat_map(|profile| &profile.rows);
+    for row in rows.filter(|row| row.measure.kind == kind) {
         let names: Vec<String> = row.stack.iter().rev().map(|frame| name(frame)).collect();
-        *counts.entry(names.join(";")).or_default() += row.count;
+        sums.entry(names.join(";")).or_default().merge(row.sum());
     }
+    let counted = kind.terms().counted;
     let mut text = String::new();
-    for (stack, count) in counts.into_iter().filter(|(stack, _)| !stack.is_empty()) {
+    for (stack, sum) in sums.into_iter().filter(|(stack, _)| !stack.is_empty()) {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{stack} {count}");
+        let _ = writeln!(text, "{stack} {}", counted.of(sum));
     }
     text
 }

@@ -20,7 +20,7 @@ mod text;
 pub mod view;
 pub mod window;
 
-use std::sync::Arc;
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 pub use aggregate::{Aggregator, Settings};
 pub use coverage::{Coverage, Tally};
@@ -28,7 +28,11 @@ pub use labels::{LabelSet, Labels, SpanLabel};
 pub use span_table::SpanTable;
 pub use window::{Window, Windows};
 
-use crate::{id::Service, symbolize::Frame};
+use crate::{
+    id::Service,
+    measure::{Kind, Measure, Sum},
+    symbolize::Frame,
+};
 
 /// One window of one service.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,26 +41,57 @@ pub struct Profile {
     pub service: Arc<Service>,
     /// The time it covers.
     pub window: Window,
-    /// CPU time one sample stands for, in nanoseconds.
+    /// The time from one tick of the sampling clock to the next, in nanoseconds.
     pub period: u64,
-    /// The samples, one row for each distinct pair of stack and labels.
+    /// The samples, one row for each distinct stack, labels and kind of measure.
     pub rows: Vec<Row>,
 }
 
-/// All samples of a profile with the same stack and labels.
+/// All samples of a profile with the same stack, labels and kind of measure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// The stack, leaf first.
     pub stack: Arc<[Arc<Frame>]>,
     /// What is known of the samples besides their stack.
     pub labels: Labels,
-    /// How many samples there were; never 0.
-    pub count: u64,
+    /// What they are worth together.
+    pub measure: Measure,
+    /// How many there were; never 0.
+    pub samples: u64,
 }
 
 impl Profile {
     /// How many samples it sums.
     pub fn samples(&self) -> u64 {
-        self.rows.iter().map(|row| row.count).sum()
+        self.rows.iter().map(|row| row.samples).sum()
+    }
+
+    /// Its rows of one kind; itself, if it has no others.
+    pub fn of_kind(&self, kind: Kind) -> Cow<'_, Self> {
+        let is_it = |row: &&Row| row.measure.kind == kind;
+        if self.rows.iter().all(|row| is_it(&row)) {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            service: Arc::clone(&self.service),
+            window: self.window,
+            period: self.period,
+            rows: self.rows.iter().filter(is_it).cloned().collect(),
+        })
+    }
+
+    /// The kinds of measure that its rows have.
+    pub fn kinds(&self) -> BTreeSet<Kind> {
+        self.rows.iter().map(|row| row.measure.kind).collect()
+    }
+}
+
+impl Row {
+    /// Its samples, summed.
+    pub fn sum(&self) -> Sum {
+        Sum {
+            samples: self.samples,
+            nanos: self.measure.nanos,
+        }
     }
 }

@@ -1,16 +1,20 @@
 //! Profile → pprof bytes, in the dialect Pyroscope and `go tool pprof` both read without loss.
 //!
-//! One sample type, `cpu` in nanoseconds. Every location stands on a mapping that has functions: a
+//! A sample type for each kind of measure, all in nanoseconds. Every location stands on a mapping that has functions: a
 //! server that symbolises by itself would otherwise drop the span selector (grafana/pyroscope 2.0 and
 //! 2.1). Strings stay under the length from which the server keeps only the tail, stacks under the
 //! depth from which it drops the leaf.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use prost::{Message as _, encoding::message};
 
 use super::{Profile, Row, aggregate::marker, proto, stacks::AddressHash};
 use crate::{
+    measure::Kind,
     symbolize::{Frame, FrameKind, MappedFile},
     time::UnixNanos,
 };
@@ -22,8 +26,6 @@ pub const MAX_DEPTH: usize = 1_000;
 
 /// Number of the field `sample` of a `Profile`.
 const SAMPLE: u32 = 2;
-const CPU: &str = "cpu";
-const NANOSECONDS: &str = "nanoseconds";
 
 /// The profile as an uncompressed pprof message. A string cut short ends in `…`, a stack in
 /// `[truncated]`.
@@ -33,7 +35,7 @@ pub fn encode(profile: &Profile) -> Vec<u8> {
 
 /// The same for some of its rows, stamped with a time of their own.
 pub(super) fn encode_rows(profile: &Profile, rows: &[Row], time: UnixNanos) -> Vec<u8> {
-    let mut encoder = Encoder::new(profile);
+    let mut encoder = Encoder::new(profile, profile.kinds());
     encoder.message.time_nanos = signed(time.0);
     encoder.main_mapping(rows);
     for row in rows {
@@ -47,7 +49,7 @@ pub fn encode_merged(profiles: &[Profile]) -> Vec<u8> {
     let Some(first) = profiles.first() else {
         return Vec::new();
     };
-    let mut encoder = Encoder::new(first);
+    let mut encoder = Encoder::new(first, profiles.iter().flat_map(Profile::kinds).collect());
     for profile in profiles {
         encoder.main_mapping(&profile.rows);
         for row in &profile.rows {
@@ -72,6 +74,8 @@ pub fn encode_merged(profiles: &[Profile]) -> Vec<u8> {
 struct Encoder<'profile> {
     /// All but the samples.
     message: proto::Profile,
+    /// What each sample has a value of.
+    kinds: BTreeSet<Kind>,
     /// The samples, encoded: as messages they would take several times the memory.
     samples: Vec<u8>,
     /// The sample at hand; kept for its allocations.
@@ -86,16 +90,22 @@ struct Encoder<'profile> {
 }
 
 impl<'profile> Encoder<'profile> {
-    fn new(profile: &Profile) -> Self {
+    fn new(profile: &Profile, kinds: BTreeSet<Kind>) -> Self {
         let mut encoder = Self::default();
         encoder.string("");
-        let r#type = encoder.string(CPU);
-        let unit = encoder.string(NANOSECONDS);
-        let cpu = proto::ValueType { r#type, unit };
-        encoder.message.sample_type = vec![cpu];
-        encoder.message.period_type = Some(cpu);
-        encoder.message.default_sample_type = r#type;
-        encoder.message.period = signed(profile.period);
+        for terms in kinds.iter().map(|kind| kind.terms()) {
+            let r#type = encoder.string(terms.sample_type);
+            let unit = encoder.string(terms.unit);
+            let value = proto::ValueType { r#type, unit };
+            encoder.message.sample_type.push(value);
+            if terms.is_periodic {
+                encoder.message.period_type = Some(value);
+                encoder.message.period = signed(profile.period);
+            }
+        }
+        let first = encoder.message.sample_type.first();
+        encoder.message.default_sample_type = first.map_or(0, |it| it.r#type);
+        encoder.kinds = kinds;
         encoder.message.time_nanos = signed(profile.window.start.0);
         encoder.message.duration_nanos = signed(profile.window.duration_nanos);
         encoder
@@ -120,8 +130,15 @@ impl<'profile> Encoder<'profile> {
         if !whole {
             sample.location_id.push(self.truncation());
         }
-        let value = row.count.saturating_mul(profile.period);
-        sample.value.push(signed(value));
+        let nanos = |kind| {
+            if kind == row.measure.kind {
+                row.measure.nanos
+            } else {
+                0
+            }
+        };
+        let values = self.kinds.iter().map(|&kind| signed(nanos(kind)));
+        sample.value.extend(values);
         for (key, value) in row.labels.pairs(&profile.service) {
             sample.label.push(proto::Label {
                 key: self.string(key),

@@ -7,10 +7,14 @@ use crate::{
     health::Health,
     id::{Pid, Service, SpanId, Tid, TraceId},
     join::{Attribution, NamedSpan, SpanContext},
+    measure::Measure,
     profile::{Aggregator, LabelSet, Profile, Settings, SpanLabel, Window},
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
     time::{BootNanos, UnixNanos},
 };
+
+/// What a sample is worth.
+pub(crate) const TICK: Measure = Measure::cpu(10_000_000);
 
 /// A Python frame of `app.py`; one of the kernel (`k:`), of the interpreter's machinery (`i:`), of a
 /// library (`n:`) or a marker (`m:`). A name with `+0x` is none, but a place.
@@ -50,6 +54,7 @@ pub(crate) fn span(id: u64, name: &str) -> NamedSpan {
 pub(crate) fn sample(stack: &[&str], attribution: Attribution) -> NamedSample {
     NamedSample {
         time: BootNanos(1),
+        measure: TICK,
         service: Arc::new(Service {
             name: "shop".to_owned(),
             namespace: String::new(),
@@ -81,7 +86,7 @@ pub(crate) fn profiles(
     health: &Health,
 ) -> Vec<Profile> {
     let settings = Settings {
-        period: 10_000_000,
+        tick: TICK,
         span_label: SpanLabel::LocalRoot,
         labels,
         max_stacks,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     join::{Attribution, Reason},
+    measure::Sum,
     symbolize::{Frame, FrameKind, NamedSample},
 };
 
@@ -31,7 +32,6 @@ fn own_function(sample: &NamedSample) -> Option<&Arc<Frame>> {
 #[derive(Clone, Debug)]
 pub struct SpanTable {
     span_label: SpanLabel,
-    period: u64,
     rows: HashMap<RowName, Sums>,
     names: usize,
 }
@@ -54,7 +54,8 @@ pub enum RowName {
 #[derive(Clone, Debug, Default)]
 struct Sums {
     spans: u64,
-    samples: u64,
+    samples: Sum,
+    /// Nanoseconds by function.
     functions: HashMap<Arc<str>, u64>,
 }
 
@@ -69,16 +70,15 @@ pub struct TableRow {
     pub samples: u64,
     /// CPU in nanoseconds.
     pub cpu_nanos: u64,
-    /// The function most samples had as their leaf.
+    /// The function that most of it was in.
     pub top_function: Option<Arc<str>>,
 }
 
 impl SpanTable {
-    /// An empty table; `period` is the CPU time one sample stands for, in nanoseconds.
-    pub fn new(span_label: SpanLabel, period: u64) -> Self {
+    /// An empty table.
+    pub fn new(span_label: SpanLabel) -> Self {
         Self {
             span_label,
-            period,
             rows: HashMap::new(),
             names: 0,
         }
@@ -91,22 +91,26 @@ impl SpanTable {
         }
     }
 
-    /// Counts a sample.
+    /// Counts a sample, if it is of a kind that the table shows.
     pub fn add(&mut self, sample: &NamedSample) {
+        if !sample.measure.kind.terms().in_tables {
+            return;
+        }
+        let nanos = sample.measure.nanos;
         let name = match &sample.attribution {
             Attribution::Span(context) => span_row(self.span_label.span(context).name.as_ref()),
             Attribution::NoSpan => RowName::NoSpan,
             Attribution::Unattributed(reason) => RowName::Unattributed(*reason),
         };
         let sums = self.sums(name);
-        sums.samples += 1;
+        sums.samples.add(sample.measure);
         let Some(function) = own_function(sample) else {
             return;
         };
-        if let Some(count) = sums.functions.get_mut(&function.name) {
-            *count += 1;
+        if let Some(sum) = sums.functions.get_mut(&function.name) {
+            *sum += nanos;
         } else if sums.functions.len() < MAX_FUNCTIONS {
-            sums.functions.insert(Arc::clone(&function.name), 1);
+            sums.functions.insert(Arc::clone(&function.name), nanos);
         }
     }
 
@@ -118,8 +122,8 @@ impl SpanTable {
             .map(|(name, sums)| TableRow {
                 name: name.clone(),
                 spans: sums.spans,
-                samples: sums.samples,
-                cpu_nanos: sums.samples.saturating_mul(self.period),
+                samples: sums.samples.samples,
+                cpu_nanos: sums.samples.nanos,
                 top_function: sums
                     .functions
                     .iter()
@@ -129,7 +133,7 @@ impl SpanTable {
             .collect();
         rows.sort_by_cached_key(|row| {
             (
-                u64::MAX - row.samples,
+                u64::MAX - row.cpu_nanos,
                 u64::MAX - row.spans,
                 title(&row.name),
             )
@@ -139,6 +143,10 @@ impl SpanTable {
 
     /// All samples counted.
     pub fn samples(&self) -> u64 {
+        self.total().samples
+    }
+
+    fn total(&self) -> Sum {
         self.rows.values().map(|sums| sums.samples).sum()
     }
 
@@ -146,7 +154,7 @@ impl SpanTable {
     pub fn render(&self, width: usize) -> String {
         const FIGURES: usize = 2 + 7 + 2 + 9 + 2 + 6 + 2;
         let rows = self.rows();
-        let total = self.samples();
+        let total = self.total().nanos;
         let widest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
         let names = widest(&mut rows.iter().map(|row| columns(&title(&row.name)))).max(5);
         let functions = widest(&mut rows.iter().map(|row| columns(top(row)))).max(12);
@@ -168,25 +176,13 @@ impl SpanTable {
                 RowName::NoSpan | RowName::Unattributed(_) => "-".to_owned(),
                 _ => row.spans.to_string(),
             };
-            let (seconds, share) = (self.seconds(row.samples), share(row.samples, total));
+            let (seconds, share) = (seconds(row.cpu_nanos), share(row.cpu_nanos, total));
             line(&title(&row.name), &spans, &seconds, &share, top(row));
         }
         let spans: u64 = rows.iter().map(|row| row.spans).sum();
         let share = share(total, total);
-        line(
-            "total",
-            &spans.to_string(),
-            &self.seconds(total),
-            &share,
-            "",
-        );
+        line("total", &spans.to_string(), &seconds(total), &share, "");
         text
-    }
-
-    fn seconds(&self, samples: u64) -> String {
-        let nanos = u128::from(samples) * u128::from(self.period);
-        let hundredths = (nanos + 5_000_000) / 10_000_000;
-        format!("{}.{:02} s", hundredths / 100, hundredths % 100)
     }
 
     fn sums(&mut self, name: RowName) -> &mut Sums {
@@ -215,6 +211,12 @@ fn title(name: &RowName) -> String {
         RowName::NoSpan => "(no span)".to_owned(),
         RowName::Unattributed(reason) => format!("(unattributed: {})", words(*reason)),
     }
+}
+
+/// Nanoseconds as seconds, to a hundredth.
+fn seconds(nanos: u64) -> String {
+    let hundredths = nanos.saturating_add(5_000_000) / 10_000_000;
+    format!("{}.{:02} s", hundredths / 100, hundredths % 100)
 }
 
 fn top(row: &TableRow) -> &str {

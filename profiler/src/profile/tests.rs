@@ -3,12 +3,14 @@ use prost::Message as _;
 
 use super::{
     Aggregator, LabelSet, Settings, SpanLabel, SpanTable, folded, pprof, proto,
-    samples::{in_child, profiles, sample, span},
+    samples::{TICK, in_child, profiles, sample, span},
     split::{Limits, split},
 };
 use crate::{
     health::{Health, Loss},
     join::{Attribution, Reason},
+    measure::{Kind, Measure},
+    symbolize::NamedSample,
 };
 
 const PYROSCOPE: LabelSet = LabelSet::Pyroscope {
@@ -175,7 +177,7 @@ fn stacks_over_budget_are_summed() {
     assert_eq!(profiles[0].rows.len(), 5);
     assert_eq!(profiles[0].samples(), 10);
     assert_eq!(health.get(Loss::StackTableFull), 6);
-    assert!(folded::folded(&profiles).contains("[other stacks] 6\n"));
+    assert!(folded::folded(&profiles, Kind::Cpu).contains("[other stacks] 6\n"));
 }
 
 /// Endless new span ids do not make endless rows.
@@ -203,7 +205,42 @@ fn label_sets_are_bounded() {
 fn folded_stacks() {
     let samples = [sample(&["k:read", "a;b", "main"], in_child())];
     let profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
-    insta::assert_snapshot!(folded::folded(&profiles), @"main;a:b;read_[k] 1");
+    insta::assert_snapshot!(folded::folded(&profiles, Kind::Cpu), @"main;a:b;read_[k] 1");
+}
+
+/// What samples are worth adds up, whatever each is worth; kinds of measure are never summed with one another.
+/// In pprof each is a value of its own, in formats with one number only one of them is there.
+#[test]
+fn kinds_are_kept_apart() {
+    let worth = |measure| NamedSample {
+        measure,
+        ..sample(&["main"], Attribution::NoSpan)
+    };
+    let blocked = Measure {
+        kind: Kind::Blocked,
+        nanos: 7_000,
+    };
+    let samples = [TICK, blocked, Measure::cpu(3 * TICK.nanos), blocked].map(worth);
+    let profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
+    let message = decode(&pprof::encode(&profiles[0]));
+    let string = |index: i64| message.string_table[usize::try_from(index).unwrap()].as_str();
+    let types = message.sample_type.iter();
+    let types: Vec<_> = types
+        .map(|it| (string(it.r#type), string(it.unit)))
+        .collect();
+    assert_eq!(types, [("cpu", "nanoseconds"), ("off_cpu", "nanoseconds")]);
+    let period = message.period_type.unwrap();
+    assert_eq!((string(period.r#type), message.period), ("cpu", 10_000_000));
+    let mut values: Vec<_> = message.sample.iter().map(|it| it.value.clone()).collect();
+    values.sort();
+    assert_eq!(values, [vec![0, 14_000], vec![40_000_000, 0]]);
+    assert_eq!(folded::folded(&profiles, Kind::Cpu), "main 2\n");
+    assert_eq!(folded::folded(&profiles, Kind::Blocked), "main 14\n");
+    // A type without a clock has no period.
+    let alone = profiles[0].of_kind(Kind::Blocked);
+    let message = decode(&pprof::encode(&alone));
+    assert_eq!((message.sample_type.len(), message.period), (1, 0));
+    assert_eq!(message.period_type, None);
 }
 
 /// A string over the server's length keeps its head and says it was cut; a stack keeps its leaf.
@@ -261,7 +298,7 @@ fn fallback_is_counted_where_it_is_one() {
     for (span_label, counted) in [(SpanLabel::LocalRoot, 1), (SpanLabel::Active, 0)] {
         let health = Health::default();
         let settings = Settings {
-            period: 10_000_000,
+            tick: TICK,
             span_label,
             labels: LabelSet::File,
             max_stacks: 10,
@@ -279,7 +316,7 @@ fn fallback_is_counted_where_it_is_one() {
 /// The table sorts by CPU, names what has no span, and adds up.
 #[test]
 fn span_table() {
-    let mut table = SpanTable::new(SpanLabel::LocalRoot, 10_000_000);
+    let mut table = SpanTable::new(SpanLabel::LocalRoot);
     table.span_seen(Some(&"GET /".into()), true);
     table.span_seen(Some(&"child".into()), false);
     for _ in 0..3 {
@@ -303,7 +340,7 @@ fn span_table() {
 /// Span names are bounded: later ones are summed.
 #[test]
 fn span_names_are_bounded() {
-    let mut table = SpanTable::new(SpanLabel::LocalRoot, 1);
+    let mut table = SpanTable::new(SpanLabel::LocalRoot);
     for number in 0..super::span_table::MAX_NAMES + 5 {
         table.span_seen(Some(&format!("span {number}").into()), true);
     }

@@ -24,8 +24,8 @@ pub(super) fn words(reason: Reason) -> &'static str {
 }
 
 /// A share in percent, to a tenth.
-pub(super) fn share(samples: u64, total: u64) -> String {
-    let tenths = (u128::from(samples) * 1_000 + u128::from(total / 2)) / u128::from(total.max(1));
+pub(super) fn share(part: u64, total: u64) -> String {
+    let tenths = (u128::from(part) * 1_000 + u128::from(total / 2)) / u128::from(total.max(1));
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 

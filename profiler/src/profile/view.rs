@@ -6,7 +6,10 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use super::{Labels, Profile, Row, stacks::AddressHash};
-use crate::symbolize::{Frame, FrameKind, MappedFile};
+use crate::{
+    measure::Kind,
+    symbolize::{Frame, FrameKind, MappedFile},
+};
 
 /// Which frames of machine code are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,20 +39,23 @@ pub fn view(profile: &Profile, native: NativeFrames) -> Cow<'_, Profile> {
         .collect();
     let mut rows: Vec<Row> = Vec::with_capacity(stacks.shown.len());
     // Where the row of a stack and labels is. Only a stack that several have become is looked up.
-    let mut places: HashMap<(usize, &Labels), usize> = HashMap::new();
+    let mut places: HashMap<(usize, &Labels, Kind), usize> = HashMap::new();
     for (row, number) in profile.rows.iter().zip(numbers) {
         let shown = stacks.shown.get(number);
         if shown.is_some_and(|shown| shown.members > 1) {
-            let place = *places.entry((number, &row.labels)).or_insert(rows.len());
+            let key = (number, &row.labels, row.measure.kind);
+            let place = *places.entry(key).or_insert(rows.len());
             if let Some(first) = rows.get_mut(place) {
-                first.count += row.count;
+                first.samples += row.samples;
+                first.measure.nanos += row.measure.nanos;
                 continue;
             }
         }
         rows.push(Row {
             stack: Arc::clone(shown.map_or(&row.stack, |shown| &shown.stack)),
             labels: row.labels.clone(),
-            count: row.count,
+            measure: row.measure,
+            samples: row.samples,
         });
     }
     Cow::Owned(Profile {

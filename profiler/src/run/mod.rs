@@ -36,6 +36,7 @@ use crate::{
         self, Bell, Control as _, ControlError, Counters, KernelControl, Limits, LoadError, Loaded,
         MappingNotices, Ring, Usage,
     },
+    measure::Measure,
     pipeline::{Notice, Pipeline},
     profile::{self, Coverage, LabelSet, Profile, SpanTable, Windows},
     rights::{Finding, Thread, keep_for},
@@ -70,7 +71,7 @@ pub struct Armed {
     lacks: Vec<Finding>,
     /// `None` where the kernel does not tell.
     mappings: Option<MappingNotices>,
-    period: u64,
+    tick: Measure,
     probes: SpanProbesArgument,
     is_sampling: bool,
 }
@@ -86,7 +87,7 @@ impl Armed {
     /// Starts the sampling clock already, for what must be sampled before the session starts.
     pub fn start_sampling(&mut self) -> Result<(), ControlError> {
         self.is_sampling = true;
-        self.control.start_sampling(self.period)
+        self.control.start_sampling(self.tick.nanos)
     }
 }
 
@@ -122,7 +123,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         limits: sampling.limits,
         lacks,
         mappings,
-        period: sampling.period(),
+        tick: sampling.tick(),
         probes: sampling.span_probes,
         is_sampling: false,
     })
@@ -158,7 +159,7 @@ impl SessionSettings {
     /// Settings of the profile room for these samples and labels.
     pub fn profile(sampling: &Sampling, labels: LabelSet) -> profile::Settings {
         profile::Settings {
-            period: sampling.period(),
+            tick: sampling.tick(),
             span_label: sampling.span_label.into(),
             labels,
             max_stacks: MAX_STACKS,
@@ -252,7 +253,7 @@ impl Session {
             limits,
             lacks: _,
             mappings,
-            period,
+            tick,
             probes,
             is_sampling,
         } = armed;
@@ -291,7 +292,7 @@ impl Session {
         take_first_looks(&mut targets, &requests, &inbox, health);
         targets.due(BootNanos::now());
         if !is_sampling {
-            targets.start_sampling(period)?;
+            targets.start_sampling(tick.nanos)?;
         }
         shared.publish(targets.snapshot());
         let control_shared = Arc::clone(&shared);

@@ -22,6 +22,7 @@ use crate::{
     events::ThreadName,
     id::{Pid, Service, Tid},
     join::Attribution,
+    measure::Measure,
     time::BootNanos,
 };
 
@@ -30,7 +31,9 @@ use crate::{
 pub struct NamedSample {
     /// When.
     pub time: BootNanos,
-    /// Whose CPU it is.
+    /// What it is worth.
+    pub measure: Measure,
+    /// Which service it is of.
     pub service: Arc<Service>,
     /// The container it ran in, if that is known.
     pub container: Option<Arc<str>>,

@@ -107,6 +107,7 @@ impl Symbolizer {
         };
         let named = |stack| NamedSample {
             time: sample.time,
+            measure: sample.measure,
             service: Arc::clone(&target.service),
             container: target.container.clone(),
             pid: sample.process.pid,

@@ -62,6 +62,7 @@ impl Stage {
             time: BootNanos(0),
             process: process(),
             tid: Tid(1),
+            measure: crate::measure::Measure::cpu(1),
             thread_name: crate::events::ThreadName::default(),
             stack: Stack {
                 kernel: vec![],

@@ -6,7 +6,12 @@ use profiler::{
     profile::{Aggregator, LabelSet, Settings, SpanLabel, Window, view::NativeFrames},
     time::UnixNanos,
 };
-use tests::{made_up::sample, peers::pprof, python::with_newest, spanprof::Recording};
+use tests::{
+    made_up::{TICK, sample},
+    peers::pprof,
+    python::with_newest,
+    spanprof::Recording,
+};
 
 /// What `-top` says a function used itself.
 fn flat<'a>(top: &'a str, function: &str) -> Option<&'a str> {
@@ -18,7 +23,7 @@ fn flat<'a>(top: &'a str, function: &str) -> Option<&'a str> {
 #[test]
 fn go_reads_our_file() {
     let settings = Settings {
-        period: 10_000_000,
+        tick: TICK,
         span_label: SpanLabel::LocalRoot,
         labels: LabelSet::File,
         max_stacks: 100,

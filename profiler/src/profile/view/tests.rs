@@ -11,6 +11,7 @@ use super::{NativeFrames, view};
 use crate::{
     health::Health,
     join::{Attribution, SpanContext},
+    measure::Kind,
     profile::{
         LabelSet, Profile,
         folded::folded,
@@ -38,7 +39,7 @@ fn profile(samples: &[NamedSample]) -> Profile {
 /// What a stack, leaf first, is shown as, root first.
 fn shown(stack: &[&str], native: NativeFrames) -> String {
     let profile = profile(&[sample(stack, Attribution::NoSpan)]);
-    let lines = folded(&[view(&profile, native).into_owned()]);
+    let lines = folded(&[view(&profile, native).into_owned()], Kind::Cpu);
     lines.strip_suffix(" 1\n").unwrap().to_owned()
 }
 
@@ -105,7 +106,7 @@ fn equal_rows_are_one() {
     let profile = profile(&samples);
     assert_eq!(profile.rows.len(), 4);
     let shown = view(&profile, NativeFrames::Merged);
-    let counts: HashSet<u64> = shown.rows.iter().map(|row| row.count).collect();
+    let counts: HashSet<u64> = shown.rows.iter().map(|row| row.samples).collect();
     assert_eq!(counts, HashSet::from([1, 4]));
     assert_eq!(shown.rows.len(), 2);
 }
@@ -115,7 +116,7 @@ fn by_labels(profile: &Profile) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for row in &profile.rows {
         let labels = format!("{:?}", row.labels);
-        *counts.entry(labels).or_default() += row.count;
+        *counts.entry(labels).or_default() += row.samples;
     }
     counts
 }

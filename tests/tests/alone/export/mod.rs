@@ -18,7 +18,10 @@ use profiler::{
     runtime,
     time::{UnixNanos, monotonic_now},
 };
-use tests::{made_up::sample_of, pretend_pyroscope::PretendPyroscope};
+use tests::{
+    made_up::{TICK, sample_of},
+    pretend_pyroscope::PretendPyroscope,
+};
 use tokio::runtime::Runtime;
 
 const PERIOD: i64 = 10_000_000;
@@ -34,7 +37,7 @@ fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>) -> Profile {
 /// The profiles of a window in which a service has these samples.
 fn profiles<'a>(service: &str, samples: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<Profile> {
     let settings = profile::Settings {
-        period: PERIOD.unsigned_abs(),
+        tick: TICK,
         span_label: SpanLabel::LocalRoot,
         labels: LabelSet::Pyroscope {
             span_name: true,
