@@ -137,13 +137,7 @@ extern "C" fn take_steps<K: Kernel>(_index: u64, steps: *mut c_void) -> i64 {
     let mut codes = unsafe { StackCodes::<K>::new(process, scratch, known) };
     for _ in 0..STEPS_AT_ONCE {
         let walk = &mut scratch.walk;
-        if !step(
-            &CurrentProcess,
-            layout,
-            process.code_type,
-            walk,
-            &mut codes,
-        ) {
+        if !step(&CurrentProcess, layout, process.code_type, walk, &mut codes) {
             return 1;
         }
     }
@@ -269,7 +263,8 @@ fn held<K: Kernel>(
         let seen = look_into(layout, state, scratch)?;
         let frame = seen.frame.unwrap_or(0);
         // SAFETY: as above.
-        let is_its = !K::LOOKS_THROUGH_STACKS || unsafe { is_on_stack::<K>(position, frame, steps) };
+        let is_its =
+            !K::LOOKS_THROUGH_STACKS || unsafe { is_on_stack::<K>(position, frame, steps) };
         (seen, is_its)
     };
     if !is_its {

@@ -37,7 +37,10 @@ const ROOMS: [(&str, Uses); 28] = [
     ("health", Uses::Only(&["id", "time"])),
     ("measure", Uses::Only(&[])),
     ("rights", Uses::Only(&[])),
-    ("kernel", Uses::Only(&["arch", "rights", "id", "time", "health"])),
+    (
+        "kernel",
+        Uses::Only(&["arch", "rights", "id", "time", "health"]),
+    ),
     (
         "events",
         Uses::Only(&["kernel", "id", "time", "health", "measure"]),

@@ -21,9 +21,9 @@ use self::push::{client_files, credentials};
 pub use self::{error::ConfigError, push::Push};
 use crate::{
     cli::{
-        AgentArguments, KernelProgramsArgument, NativeArgument, NativeArguments, OnOff, ProbeRouteArgument,
-        SamplingArguments, ServiceLabelArgument, SpanLabelArgument, SpanNameLabelArgument,
-        SpanProbesArgument,
+        AgentArguments, KernelProgramsArgument, NativeArgument, NativeArguments, OnOff,
+        ProbeRouteArgument, SamplingArguments, ServiceLabelArgument, SpanLabelArgument,
+        SpanNameLabelArgument, SpanProbesArgument,
     },
     export::{Credentials, Tls},
     host::LockFile,
