@@ -28,8 +28,10 @@ const MAX_SYMBOLS: usize = 400_000;
 /// Relocations looked at in one table: a `libpython` has some 20,000.
 const MAX_RELOCATIONS: usize = 400_000;
 
-type Header = elf::FileHeader64<LittleEndian>;
-const ENDIAN: LittleEndian = LittleEndian;
+/// The header of the files that are read.
+pub(super) type Header = elf::FileHeader64<LittleEndian>;
+/// Their order of bytes.
+pub(super) const ENDIAN: LittleEndian = LittleEndian;
 
 /// Why a file could not be read as ELF.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]

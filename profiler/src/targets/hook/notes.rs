@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use object::{elf::NoteType, read::elf::NoteIterator};
+
 use crate::{
     arch::{Architecture as _, Machine},
     kernel::SpanProbeSites,
-    targets::elf::{Elf, ElfError, Segment},
+    targets::elf::{ENDIAN, Elf, ElfError, Header, Segment},
 };
 
 /// `NT_STAPSDT`.
-const NOTE_TYPE: u32 = 3;
+const NOTE_TYPE: NoteType = NoteType(3);
+/// Of notes, in bytes.
+const ALIGNMENT: u64 = 4;
 /// Sites per file: the hook has two.
 const MAX_SITES: usize = 64;
 
@@ -126,43 +130,17 @@ fn facts(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<HookFacts, Refused> {
 }
 
 /// The notes of provider `spanprof`.
-fn ours(mut section: &[u8]) -> Vec<Note<'_>> {
-    let mut notes = Vec::new();
-    while notes.len() < MAX_SITES
-        && let Some(((kind, owner, description), rest)) = split_note(section)
-    {
-        section = rest;
-        if kind == NOTE_TYPE
-            && owner == b"stapsdt\0"
-            && let Some(note) = parse_note(description)
-        {
-            notes.push(note);
-        }
-    }
-    notes
-}
-
-/// Kind, owner and description of a note.
-type RawNote<'a> = (u32, &'a [u8], &'a [u8]);
-
-/// The first note, and the notes behind it.
-fn split_note(section: &[u8]) -> Option<(RawNote<'_>, &[u8])> {
-    let (&header, rest) = section.split_first_chunk::<12>()?;
-    let [owner_size, size, kind] = [0, 4, 8].map(|at| {
-        let bytes = header.get(at..at + 4).and_then(|it| it.try_into().ok());
-        bytes.map_or(0, u32::from_le_bytes)
-    });
-    let (owner, rest) = split_padded(rest, owner_size)?;
-    let (description, rest) = split_padded(rest, size)?;
-    Some(((kind, owner, description), rest))
-}
-
-/// So many bytes, and what follows their padding to four.
-fn split_padded(bytes: &[u8], size: u32) -> Option<(&[u8], &[u8])> {
-    let size = usize::try_from(size).ok()?;
-    let (head, _) = bytes.split_at_checked(size)?;
-    let padded = size.checked_next_multiple_of(4)?;
-    Some((head, bytes.get(padded..).unwrap_or_default()))
+fn ours(section: &[u8]) -> Vec<Note<'_>> {
+    let Ok(notes) = NoteIterator::<Header>::new(ENDIAN, ALIGNMENT, section) else {
+        return Vec::new();
+    };
+    let probes = notes
+        .map_while(Result::ok)
+        .filter(|note| note.n_type(ENDIAN) == NOTE_TYPE && note.name() == b"stapsdt");
+    probes
+        .filter_map(|note| parse_note(note.desc()))
+        .take(MAX_SITES)
+        .collect()
 }
 
 /// Address, base and semaphore, then provider, name and arguments, each with its NUL.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use percent_encoding::percent_decode_str;
+
 use crate::{
     events::Resource,
     id::{Pid, Service, ServiceAttribute},
@@ -86,24 +88,9 @@ fn attribute(attributes: &[u8], key: &str) -> String {
         .filter_map(|pair| pair.split_once('='))
         .find_map(|(name, value)| (name.trim() == key).then(|| value.trim()));
     value.map_or_else(String::new, |value| {
-        clean(&percent_decoded(value.as_bytes()))
+        // What is not a valid escape is left as it stands.
+        clean(&percent_decode_str(value).collect::<Vec<u8>>())
     })
-}
-
-/// What is not a valid escape is left as it stands.
-fn percent_decoded(mut rest: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(rest.len());
-    while let Some((&first, tail)) = rest.split_first() {
-        let digit = |at: usize| char::from(*tail.get(at)?).to_digit(16);
-        let byte = (first == b'%')
-            .then(|| u8::try_from(digit(0)? * 16 + digit(1)?).ok())
-            .flatten();
-        decoded.push(byte.unwrap_or(first));
-        rest = tail
-            .get(if byte.is_some() { 2 } else { 0 }..)
-            .unwrap_or_default();
-    }
-    decoded
 }
 
 /// The script or module that an interpreter's command line names: `python -X dev app.py` → `app`,
