@@ -6,7 +6,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Which lines of Python burn the CPU of which trace span.
+/// Shows which lines of Python use the CPU of which trace span.
 #[derive(Debug, Parser)]
 #[command(
     name = "spanprof",
@@ -34,27 +34,27 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Records once and writes profiles to files, like `perf record`
+    /// Records one profile and writes it to files, like `perf record`
     #[command(
         after_help = "Examples:\n  spanprof record --duration 30s --output profile.pb.gz\n  spanprof record --pid 4242 --output flame.svg --output profile.folded\n  spanprof record --output profile.pb.gz -- python app.py"
     )]
     Record(RecordArguments),
-    /// Profiles every CPython process of the host and pushes to Pyroscope, until stopped
+    /// Profiles every CPython process on the host and pushes the profiles to Pyroscope, until you stop it
     Agent(Box<AgentArguments>),
-    /// Asks the agent of this host whether it is well: for an exec probe. It says so and exits with 0, or with 1
+    /// Asks the agent on this host whether it is healthy; exits with 0 if it is, else with 1 (for an exec probe)
     Health(HealthArguments),
-    /// Says what works here, what does not, and how to mend it
+    /// Checks what works on this host, what does not, and how to fix it
     Doctor(DoctorArguments),
 }
 
 /// Arguments of `record`.
 #[derive(Args, Debug)]
 pub struct RecordArguments {
-    /// Process to record, with the children it forks; may be given several times. Without it and
-    /// without a command: every CPython process of the host
+    /// Process to record, with the children that it forks; may be given several times. Without it and
+    /// without a command, every CPython process on the host is recorded
     #[arg(long = "pid", value_name = "PID", conflicts_with = "program")]
     pub pids: Vec<u32>,
-    /// How long to record, such as 10s, 500ms or 2m. Without it: 10s, or until COMMAND ends
+    /// How long to record, such as 10s, 500ms or 2m [default: 10s, or until COMMAND ends]
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
     pub duration: Option<Duration>,
     /// How samples are taken.
@@ -67,13 +67,13 @@ pub struct RecordArguments {
     /// Which frames of machine code.
     #[command(flatten)]
     pub native: NativeArguments,
-    /// Fail where fewer than so many percent of the samples are in a span: for CI
+    /// Exit with an error if less than PERCENT of the samples are in a span (useful in CI)
     #[arg(long, value_parser = parse_percent, value_name = "PERCENT")]
     pub min_coverage: Option<f64>,
-    /// Also keep the kernel programs' records, as they come off the ring: food for tests
+    /// Also write the records of the kernel programs to a file, as they come off the ring (for tests)
     #[arg(long, hide = true, value_name = "PATH")]
     pub keep_records: Option<PathBuf>,
-    /// Command to start and record from its first instruction; its exit code is passed on
+    /// Command to start and to record from its first instruction. spanprof exits with the command's exit code
     #[arg(last = true, value_name = "COMMAND")]
     pub program: Vec<OsString>,
 }
@@ -95,8 +95,8 @@ pub struct AgentArguments {
     /// Label for every profile; may be given several times
     #[arg(help_heading = "Labels", long = "tag", value_parser = parse_tag, value_name = "KEY=VALUE")]
     pub tags: Vec<(String, String)>,
-    /// Name of this host, for the label host_name; in Kubernetes that of the node, spec.nodeName
-    /// [default: what the host's first process takes for the host name]
+    /// Name of this host, for the label host_name; in Kubernetes the node's name, spec.nodeName
+    /// [default: the host name that the host's first process sees]
     #[arg(
         help_heading = "Labels",
         long,
@@ -104,8 +104,8 @@ pub struct AgentArguments {
         value_name = "NAME"
     )]
     pub host_name: Option<String>,
-    /// Whether profiles are labelled with host_name. Without it, agents of two hosts write to the same
-    /// series, and the server may throw away one of two profiles [default: on]
+    /// Whether profiles have the label host_name. Without it, the agents of two hosts write to the same
+    /// series, and the server may drop one of two profiles [default: on]
     #[arg(
         help_heading = "Labels",
         long,
@@ -114,9 +114,9 @@ pub struct AgentArguments {
         value_name = "on|off"
     )]
     pub host_name_label: Option<OnOff>,
-    /// Attributes of a service that label its profiles, as far as it has them: version, environment and
-    /// instance-id, with commas between them, or none. Every value of them is a series of its own, and
-    /// Pyroscope's storage v1 keeps 5000 series of a tenant [default: version,environment]
+    /// Attributes of a service that become labels of its profiles, if the service has them: version,
+    /// environment and instance-id, separated by commas, or none. Every value makes another series, and
+    /// Pyroscope's storage v1 keeps 5000 series per tenant [default: version,environment]
     #[arg(
         help_heading = "Labels",
         long,
@@ -125,9 +125,9 @@ pub struct AgentArguments {
         value_name = "LIST"
     )]
     pub service_labels: Option<Vec<ServiceLabelArgument>>,
-    /// File whose lock makes this the only agent of the host. One of its own lets another agent run
-    /// beside it, which pushes to another server [default: /run/spanprof-agent.lock of the host, or in a
-    /// systemd unit agent.lock in its RuntimeDirectory]
+    /// Lock file that keeps a second agent from running on the host. To run two agents, which push to two
+    /// servers, give each its own file [default: /run/spanprof-agent.lock of the host, or in a systemd
+    /// unit agent.lock in its RuntimeDirectory]
     #[arg(long, env = "SPANPROF_LOCK_FILE", value_name = "PATH")]
     pub lock_file: Option<PathBuf>,
     /// Folder for what need not outlive the agent, as systemd names it; of several the first
@@ -152,7 +152,7 @@ pub struct AgentArguments {
         value_name = "USER"
     )]
     pub basic_auth_user: Option<String>,
-    /// File with the password: never on the command line, where every process can read it
+    /// File with the password. There is no flag for the password itself: every process can read command lines
     #[arg(
         help_heading = "Access to the server",
         long,
@@ -160,8 +160,8 @@ pub struct AgentArguments {
         value_name = "PATH"
     )]
     pub basic_auth_password_file: Option<PathBuf>,
-    /// File with a bearer token. Like every file with a secret or a certificate it is read again when it
-    /// changes
+    /// File with a bearer token. Like all files with secrets and certificates, the agent reads it again
+    /// when it changes
     #[arg(
         help_heading = "Access to the server",
         long,
@@ -178,7 +178,7 @@ pub struct AgentArguments {
         value_name = "PATH"
     )]
     pub ca_file: Option<PathBuf>,
-    /// PEM file with our certificate, for a server that asks for one, and those that signed it
+    /// PEM file with the agent's certificate and those that signed it, if the server asks for one
     #[arg(
         help_heading = "Access to the server",
         long,
@@ -194,10 +194,10 @@ pub struct AgentArguments {
         value_name = "PATH"
     )]
     pub client_key_file: Option<PathBuf>,
-    /// Whether samples are labelled with span_name: as the span is called (raw), or not at all (off).
-    /// Every name of a service is a series of its own, and Pyroscope's storage v1 keeps 5000 series of a
-    /// tenant: with names that hold ids, switch it off. span_id stays, and so do flame graphs of spans
-    /// [default: raw]
+    /// Whether samples have the label span_name, with the span's name as it is (raw), or not (off). Every
+    /// name makes another series of the service, and Pyroscope's storage v1 keeps 5000 series per tenant:
+    /// switch it off if your span names contain ids. The label span_id, and with it the flame graph of a
+    /// span, stays [default: raw]
     #[arg(
         help_heading = "Labels",
         long,
@@ -206,11 +206,11 @@ pub struct AgentArguments {
         value_name = "off|raw"
     )]
     pub span_name_label: Option<SpanNameLabelArgument>,
-    /// Also label samples with trace_id. Off by default: Pyroscope before 2.1 makes a series of
-    /// every trace of it, which soon hits the server's limit of series
+    /// Also label samples with trace_id. Off by default: Pyroscope before 2.1 makes a series for every
+    /// trace, and soon reaches its limit of series
     #[arg(help_heading = "Labels", long, env = "SPANPROF_TRACE_ID_LABEL", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub trace_id_label: Option<bool>,
-    /// What the agent tells of itself.
+    /// The agent's own telemetry.
     #[command(flatten)]
     pub telemetry: TelemetryArguments,
     /// Which frames of machine code.
@@ -221,11 +221,11 @@ pub struct AgentArguments {
     pub config: Option<PathBuf>,
 }
 
-/// What the agent tells of itself.
+/// The agent's own telemetry.
 #[derive(Args, Debug, Default)]
 pub struct TelemetryArguments {
-    /// Address to listen on, such as 127.0.0.1:9464, for /metrics (Prometheus), /healthz, /readyz and
-    /// /debug/losses. Without it the agent listens nowhere
+    /// Address to serve /metrics (Prometheus), /healthz, /readyz and /debug/losses on, such as
+    /// 127.0.0.1:9464. Without it, the agent does not listen
     #[arg(
         help_heading = "The agent's own telemetry",
         long,
@@ -233,8 +233,8 @@ pub struct TelemetryArguments {
         value_name = "ADDRESS"
     )]
     pub listen: Option<SocketAddr>,
-    /// Server to push the agent's own metrics to by OTLP over HTTP, such as http://collector:4318. Without
-    /// it: what OTEL_EXPORTER_OTLP_ENDPOINT says; without both, none are pushed
+    /// Server to push the agent's own metrics to with OTLP over HTTP, such as http://collector:4318
+    /// [default: OTEL_EXPORTER_OTLP_ENDPOINT; without both, none are pushed]
     #[arg(
         help_heading = "The agent's own telemetry",
         long,
@@ -247,10 +247,10 @@ pub struct TelemetryArguments {
 /// Arguments of `health`.
 #[derive(Args, Debug)]
 pub struct HealthArguments {
-    /// Address that the agent listens on: its --listen
+    /// Address that the agent listens on, as in its --listen
     #[arg(long, env = "SPANPROF_LISTEN", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// Ask whether it takes samples already, instead of whether it is well
+    /// Ask whether it already takes samples, instead of whether it is healthy
     #[arg(long)]
     pub ready: bool,
 }
@@ -258,19 +258,19 @@ pub struct HealthArguments {
 /// Where pushes wait, and how fast they go.
 #[derive(Args, Debug, Default)]
 pub struct PushArguments {
-    /// Memory for profiles that wait while the server is away. If it is full, the oldest are dropped
+    /// Memory for profiles that wait while the server is down. If it is full, the agent drops the oldest
     /// [default: 64MiB]
     #[arg(help_heading = "Pushing", long, env = "SPANPROF_PUSH_QUEUE", value_parser = parse_bytes, value_name = "BYTES")]
     pub push_queue: Option<u64>,
-    /// Requests at a time, and so connections [default: 4]
+    /// Requests in flight at the same time, each on its own connection [default: 4]
     #[arg(help_heading = "Pushing", long, env = "SPANPROF_PUSH_REQUESTS", value_parser = clap::value_parser!(u32).range(1..=64), value_name = "COUNT")]
     pub push_requests: Option<u32>,
-    /// Profiles in one request, before compression. Becomes less if the server says that it is too much
-    /// [default: 1MiB]
+    /// Bytes of profiles in one request, before compression. The agent lowers it if the server refuses a
+    /// request as too large [default: 1MiB]
     #[arg(help_heading = "Pushing", long, env = "SPANPROF_PUSH_REQUEST_SIZE", value_parser = parse_bytes, value_name = "BYTES")]
     pub push_request_size: Option<u64>,
-    /// Profiles in one second, before compression: the default is what a Pyroscope takes of a tenant by
-    /// default. Becomes less if the server says that it is too much [default: 4MiB]
+    /// Bytes of profiles per second, before compression. The default is what Pyroscope accepts from a
+    /// tenant by default. The agent lowers it if the server answers that it is too much [default: 4MiB]
     #[arg(help_heading = "Pushing", long, env = "SPANPROF_PUSH_RATE", value_parser = parse_bytes, value_name = "BYTES")]
     pub push_rate: Option<u64>,
     /// How long a request may take [default: 10s]
@@ -281,10 +281,10 @@ pub struct PushArguments {
 /// Arguments of `doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArguments {
-    /// Process to look at; may be given several times. Without it: every CPython process
+    /// Process to check; may be given several times. Without it, every CPython process is checked
     #[arg(long = "pid", value_name = "PID")]
     pub pids: Vec<u32>,
-    /// How long to take samples, to show what share of them is in spans; needs root
+    /// How long to take samples, to show which share of them is in spans; needs root
     #[arg(long, value_parser = parse_duration, default_value = "1s", value_name = "TIME")]
     pub sample: Duration,
     /// How samples are taken.
@@ -301,26 +301,26 @@ pub struct DoctorArguments {
 /// How samples are taken.
 #[derive(Args, Debug)]
 pub struct SamplingArguments {
-    /// Samples a second and CPU, from 1 to 4999 [default: 99]
+    /// Samples per second and CPU, from 1 to 4999 [default: 99]
     #[arg(long, short = 'F', env = "SPANPROF_FREQUENCY", value_parser = clap::value_parser!(u32).range(1..=4999), value_name = "HZ")]
     pub frequency: Option<u32>,
-    /// Which span a sample's `span_id` names: that of the request (local-root), whose flame graph
-    /// then includes its children, or the innermost one (active) [default: local-root]
+    /// Which span the label `span_id` of a sample names: the one of the request (local-root), whose flame
+    /// graph then includes its children, or the innermost one (active) [default: local-root]
     #[arg(long, env = "SPANPROF_SPAN_LABEL", value_name = "MODE")]
     pub span_label: Option<SpanLabelArgument>,
-    /// When the probes of the package's hook are on: while a process needs them, because its context
-    /// cannot be read (auto), or all the time (always), which costs each span 2 to 4 µs and counts
-    /// spans that no sample has hit [default: auto]
+    /// When the probes of the Python package are attached: as long as a process needs them because its
+    /// context cannot be read (auto), or all the time (always). Attached probes add 2 to 4 µs to each span,
+    /// and then spans are counted that no sample has hit [default: auto]
     #[arg(long, env = "SPANPROF_SPAN_PROBES", value_name = "WHEN")]
     pub span_probes: Option<SpanProbesArgument>,
-    /// Most Python processes that are profiled at once [default: 4096]
+    /// Maximum number of Python processes that are profiled at the same time [default: 4096]
     #[arg(long, env = "SPANPROF_MAX_PROCESSES", value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "COUNT")]
     pub max_processes: Option<u32>,
-    /// Most threads that are reckoned with: a quarter of them may have open spans at once that only the
-    /// package tells of; docs/limits.md says what that costs [default: 8192]
+    /// Maximum number of threads. A quarter as many can have open spans that only the package reports;
+    /// docs/limits.md says how much memory that takes [default: 8192]
     #[arg(long, env = "SPANPROF_MAX_THREADS", value_parser = clap::value_parser!(u32).range(64..=1_000_000), value_name = "COUNT")]
     pub max_threads: Option<u32>,
-    /// Most spans that are remembered while they are open [default: 16384]
+    /// Maximum number of open spans that are remembered [default: 16384]
     #[arg(long, env = "SPANPROF_MAX_SPANS", value_parser = clap::value_parser!(u32).range(64..=1_000_000), value_name = "COUNT")]
     pub max_spans: Option<u32>,
     /// Bytes of the ring buffer: a power of two of at least 4096 [default: by the number of CPUs]
@@ -343,7 +343,7 @@ pub struct SamplingArguments {
 /// Which frames of machine code are shown.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct NativeArguments {
-    /// Which frames of machine code are pushed and drawn (.svg); .pb.gz and .folded files keep all
+    /// Which native and kernel frames are pushed and drawn (.svg); .pb.gz and .folded files contain all
     /// [default: merged]
     #[arg(long, env = "SPANPROF_NATIVE", value_name = "MODE")]
     pub native: Option<NativeArgument>,
@@ -353,9 +353,9 @@ pub struct NativeArguments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NativeArgument {
-    /// None above a Python frame, and none of the kernel there.
+    /// None above a Python frame, neither native nor of the kernel.
     PythonOnly,
-    /// All but the interpreter's own, which are part of the Python frame that they run.
+    /// All except the interpreter's own: those become part of the Python frame that they run.
     Merged,
     /// All.
     Full,
@@ -375,7 +375,7 @@ pub enum SpanLabelArgument {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpanProbesArgument {
-    /// While a process needs them.
+    /// As long as a process needs them.
     Auto,
     /// All the time.
     Always,
