@@ -34,7 +34,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 pub fn agent(config: &AgentConfig) -> Result<ExitCode> {
     let runtime = runtime::start()?;
     let code = on(&runtime, config);
-    // Whoever resolves names waits for a name server that does not answer, and cannot be told to stop.
+    // A thread that resolves a name waits for a name server that does not answer, and cannot be told to stop.
     runtime.shutdown_background();
     code
 }

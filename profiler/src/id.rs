@@ -82,12 +82,12 @@ impl fmt::Debug for TraceId {
     }
 }
 
-/// Who owns a process's CPU, in OpenTelemetry's terms.
+/// The service that a process's CPU is counted for, in OpenTelemetry's terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Service {
     /// `service.name`; never empty.
     pub name: String,
-    /// `service.namespace`; empty where there is none.
+    /// `service.namespace`; empty if there is none.
     pub namespace: String,
     /// What else tells its profiles apart, as far as that is wanted; no value is empty.
     pub attributes: BTreeMap<ServiceAttribute, String>,

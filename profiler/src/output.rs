@@ -1,4 +1,4 @@
-//! Text for whoever called. Its reader may have gone, as that of `spanprof doctor | head` has: that must end
+//! Text for the caller. Its reader may have gone, as that of `spanprof doctor | head` has: that must end
 //! nothing, least of all in a panic.
 
 use std::io::{self, ErrorKind, Write as _};
@@ -17,7 +17,7 @@ pub fn out(text: &str) -> Result<()> {
     }
 }
 
-/// Writes a line to stderr; where that fails there is nobody to tell.
+/// Writes a line to stderr; if that fails there is no reader to tell.
 pub fn complain(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

@@ -153,7 +153,7 @@ fn scope(arguments: &RecordArguments, child: Option<&Child>) -> Result<Scope> {
     Ok(Scope::Processes { pids, follow: true })
 }
 
-/// Waits until the recording is over; the command's status where it has ended.
+/// Waits until the recording is over; the command's status if it has ended.
 fn wait(
     arguments: &RecordArguments,
     session: &Session,
@@ -277,7 +277,7 @@ fn console_size() -> Option<(usize, usize)> {
     Some((usize::from(size.ws_row), usize::from(size.ws_col)))
 }
 
-/// The command's exit code; 128 and the signal's number where a signal ended it, as shells have it.
+/// The command's exit code; 128 and the signal's number if a signal ended it, as shells do.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status
         .code()

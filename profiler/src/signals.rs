@@ -58,13 +58,13 @@ pub fn listen(runtime: &Handle) -> io::Result<Words> {
                 _ = terminate.recv() => 143,
                 () = received(&mut hangup) => 129,
                 _ = report.recv() => {
-                    // Nobody may listen any more: the process is ending.
+                    // The receiver may be gone: the process is ending.
                     let _ = words.send(Word::Report);
                     continue;
                 }
             };
             if asked_before {
-                // Asked twice: somebody does not want to wait.
+                // A second signal: the user does not want to wait.
                 std::process::exit(code);
             }
             asked_before = true;
@@ -84,7 +84,7 @@ async fn received(signal: &mut Option<Signal>) {
     }
 }
 
-/// Whether whoever has started this process has it ignore SIGHUP, as `nohup` does: to listen for it would
+/// Whether this process was started with SIGHUP ignored, as `nohup` does: to listen for it would
 /// undo that.
 fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

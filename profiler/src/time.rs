@@ -1,4 +1,4 @@
-//! Clocks. The only room that reads them, and the only place where one is converted to another.
+//! Clocks. The only room that reads them, and the only place that converts one to another.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

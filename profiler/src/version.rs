@@ -9,7 +9,7 @@ use crate::kernel;
 /// The version of the release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit as 40 hexadecimal digits, with `-modified` behind it if the tree had changes; `unknown` where neither
-/// `SPANPROF_COMMIT` nor git has told the build, as in the builds of whoever develops it.
+/// `SPANPROF_COMMIT` nor git has told the build, as in a developer's own builds.
 pub const COMMIT: &str = env!("SPANPROF_COMMIT");
 
 static LONG: LazyLock<String> = LazyLock::new(|| {

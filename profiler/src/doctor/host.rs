@@ -13,7 +13,7 @@ pub(super) struct Check {
     pub(super) name: &'static str,
     pub(super) state: State,
     pub(super) says: String,
-    /// What mends it, where that is known.
+    /// What fixes it, if that is known.
     pub(super) remedy: Option<String>,
 }
 

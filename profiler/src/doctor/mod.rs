@@ -1,4 +1,4 @@
-//! `spanprof doctor`: what works here, what does not, and how to mend it.
+//! `spanprof doctor`: what works here, what does not, and how to fix it.
 
 mod host;
 mod json;
@@ -74,7 +74,7 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
     })
 }
 
-/// Takes samples for a while, which also shows that the kernel takes the programs; `None` where that
+/// Takes samples for a while, which also shows that the kernel takes the programs; `None` if that
 /// was not asked for or is not permitted.
 fn sample(arguments: &DoctorArguments, checks: &mut Vec<Check>) -> Option<Coverage> {
     if arguments.no_sample || !host_works(checks) {

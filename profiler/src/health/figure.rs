@@ -1,4 +1,4 @@
-//! What is told of the agent besides counts: how full something is, how old, how large.
+//! What the agent reports besides counts: how full something is, how old, how large.
 
 use std::sync::atomic::AtomicU64;
 
@@ -13,7 +13,7 @@ pub struct Figure {
     pub unit: &'static str,
     /// What it says, for people.
     pub words: &'static str,
-    /// The attribute whose values tell its rows apart; empty where there is one row.
+    /// The attribute whose values tell its rows apart; empty if there is one row.
     pub attribute: &'static str,
     /// The values that the attribute may have.
     pub values: &'static [&'static str],
@@ -73,7 +73,7 @@ figures! {
     Build: Gauge "build_info", "{build}", "Always 1; version, commit and object say which agent this is." by "version":;
 }
 
-/// What rooms leave for whoever asks.
+/// What rooms leave for those that read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Gauge {

@@ -4,7 +4,7 @@ use profiler_common::counter::Counter;
 
 use super::Loss;
 
-/// A number that the agent tells of itself, in one row or in several that an attribute tells apart.
+/// A number that the agent reports, in one row or in several that an attribute tells apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
     /// Its name in tables, without the prefix and the endings that metrics have.
@@ -22,15 +22,15 @@ pub struct Metric {
 /// A count of a metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// The attribute's value; empty where the metric has this row alone.
+    /// The attribute's value; empty if the metric has only this row.
     pub value: &'static str,
-    /// What it counts, for people; empty where the words of the metric say it.
+    /// What it counts, for people; empty if the words of the metric say it.
     pub words: &'static str,
-    /// Who counts it.
+    /// What counts it.
     pub source: Source,
 }
 
-/// Who counts.
+/// What counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The agent.

@@ -104,7 +104,7 @@ impl Health {
         self.counts.gauges.get(gauge as usize)
     }
 
-    /// Leaves a number for whoever asks.
+    /// Leaves a number for those that read it.
     pub fn set(&self, gauge: Gauge, value: u64) {
         if let Some(number) = self.at(gauge) {
             number.store(value, Ordering::Relaxed);
@@ -163,7 +163,7 @@ impl Health {
         }
     }
 
-    /// All rows of a metric together, by its name; `None` where there is none of that name.
+    /// All rows of a metric together, by its name; `None` if there is none of that name.
     pub fn total(&self, name: &str) -> Option<u64> {
         let metric = COUNTS.iter().find(|metric| metric.name == name)?;
         Some(metric.rows.iter().map(|row| self.row(row)).sum())

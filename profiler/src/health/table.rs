@@ -85,7 +85,7 @@ counts! {
     "Samples that were taken and are in no profile." {
         kernel SampleRingFull "ring_full": "The ring buffer between the kernel and the agent was full.";
         agent SampleMalformed "malformed": "The agent could not decode the sample.";
-        agent SampleOutsideTargets "process_unknown": "The process has exited, or nobody asked for it.";
+        agent SampleOutsideTargets "process_unknown": "The process has exited, or the agent was not asked to profile it.";
     }
     "samples_incomplete", "{sample}", by "reason":
     "Samples that are in a profile with less than they should have." {

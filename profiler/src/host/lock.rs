@@ -22,7 +22,7 @@ use rustix::{
 use super::{folder, open_below, root_of_first_process, sees_processes};
 
 /// Where the files are, below the root of the host: the one that root makes, and that of a unit whose
-/// `RuntimeDirectory` is called like the program. Nobody has both, and whoever takes one looks at the other.
+/// `RuntimeDirectory` is called like the program. An agent has one of them, and checks the other when it takes it.
 const FILES: [&str; 2] = ["run/spanprof-agent.lock", "run/spanprof/agent.lock"];
 /// The file's name in a unit's `RuntimeDirectory`.
 const NAME: &str = "agent.lock";
@@ -84,7 +84,7 @@ pub enum LockError {
         /// What the system said.
         error: io::Error,
     },
-    /// Somebody else may have put it there, to keep agents from starting or to have a file overwritten.
+    /// Another user may have put it there, to keep agents from starting or to have a file overwritten.
     #[error(
         "{path} is not a plain file that the agent's user alone owns: remove it, or name another with --lock-file",
         path = path.display()
@@ -127,7 +127,7 @@ fn of_root(path: &str) -> PathBuf {
     Path::new("/").join(path)
 }
 
-/// Locks the files that agents of other users lock, where there are any, so that those see this one; it is enough
+/// Locks the files that agents of other users lock, if there are any, so that those see this one; it is enough
 /// to be able to read them.
 fn others(own: &File) -> Result<Vec<OwnedFd>, LockError> {
     let mut locked = Vec::new();
@@ -137,7 +137,7 @@ fn others(own: &File) -> Result<Vec<OwnedFd>, LockError> {
     let own = fstat(own).map(|it| (it.st_dev, it.st_ino));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     for path in FILES {
-        // One that is not there, or that nobody but its owner may read, is nobody's that could be seen.
+        // If there is no such file, or only its owner may read it, there is no other agent that this one could see.
         let Ok(file) = open_below(&root, path, flags, false) else {
             continue;
         };
@@ -169,7 +169,7 @@ fn named(path: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, path, flags(), MODE)?)
 }
 
-/// The file of the host, by the root of its first process; the agent's own root where that is closed.
+/// The file of the host, by the root of its first process; the agent's own root if that is closed.
 fn of_host() -> io::Result<OwnedFd> {
     let of_host =
         root_of_first_process().and_then(|root| open_below(&root, FILES[0], flags(), false));
@@ -210,7 +210,7 @@ fn lock(file: OwnedFd, path: PathBuf) -> Result<File, LockError> {
         }
         Err(error) => return Err(unusable(error)),
     };
-    // Only for whoever comes next: the lock holds without it.
+    // Only for the next agent to read: the lock holds without it.
     let told = ftruncate(&file, 0)
         .map_err(io::Error::from)
         .and_then(|()| writeln!(file, "{}", getpid()));
@@ -221,7 +221,7 @@ fn lock(file: OwnedFd, path: PathBuf) -> Result<File, LockError> {
     Ok(file)
 }
 
-/// Who has the lock: as the kernel says, or as it wrote. An agent that locks another's file does not write there.
+/// The pid that has the lock: as the kernel says, or as that process wrote. An agent that locks another's file does not write there.
 fn pid(file: OwnedFd) -> Option<u32> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let status = fstat(&file).ok();
@@ -243,7 +243,7 @@ fn holder(locks: &str, major: u32, minor: u32, inode: u64) -> Option<u32> {
     pid.filter(|&pid| pid > 0)
 }
 
-/// Who had the lock last, as it wrote.
+/// The pid that had the lock last, as that process wrote.
 fn pid_in(file: OwnedFd) -> Option<u32> {
     let mut text = String::new();
     let read = File::from(file).take(MAX_PID).read_to_string(&mut text);
@@ -268,7 +268,7 @@ mod tests {
 
     use super::{Lock, LockError, LockFile, holder};
 
-    /// Lines as Linux 6.18 writes them: who waits holds nothing, and locks of other kinds are not ours.
+    /// Lines as Linux 6.18 writes them: a process that waits holds nothing, and locks of other kinds are not ours.
     #[test]
     fn holders() {
         let locks = "1: FLOCK  ADVISORY  WRITE 4242 00:1b:77 0 EOF\n\
@@ -281,12 +281,12 @@ mod tests {
         }
     }
 
-    /// One has it at a time, and says who; it is free again when that is gone, and no child inherits it.
+    /// One process has it at a time, and its pid is known; it is free again when that process is gone, and no child inherits it.
     #[test]
     fn one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        // As somebody else may have left it, with a longer pid.
+        // As another process may have left it, with a longer pid.
         fs::write(&path, "123456789012\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         let first = Lock::take(&LockFile::Named(path.clone())).unwrap();

@@ -26,7 +26,7 @@ fn is_namespace(link: &str, namespace: &str) -> bool {
     fs::read_link(link).is_ok_and(|found| found.as_os_str() == namespace)
 }
 
-/// The root folder of the first process: the host's, where the host's processes are in sight.
+/// The root folder of the first process: the host's, if the agent can see the host's processes.
 fn root_of_first_process() -> io::Result<OwnedFd> {
     folder("/proc/1/root")
 }

@@ -20,14 +20,14 @@ use super::{is_namespace, open_below, root_of_first_process, sees_processes};
 const FIRST_NAMESPACE: &str = "uts:[4026531838]";
 /// Bytes of `/etc/hostname` that are read.
 const MAX_FILE: u64 = 4_096;
-/// What the kernel calls a host that nobody has named, and what many are called.
+/// What the kernel calls a host without a name, and names that many hosts share.
 const NO_NAMES: [&str; 2] = ["", "(none)"];
 
 /// One way to the host's name: what it is, whether what it finds is the host's for certain, and the way.
 type Way = (&'static str, bool, fn() -> io::Result<String>);
 
 /// The host's name as its first process sees it, and not as the agent does: in a container that is the
-/// container's. `None` where nothing tells it. What was found, and how, goes to the log.
+/// container's. `None` if nothing tells it. What was found, and how, goes to the log.
 pub fn host_name() -> Option<String> {
     let ways: [Way; 4] = [
         ("the host name, which the agent shares", true, shared),
@@ -74,7 +74,7 @@ fn tell(name: &str, from: &str, is_certain: bool) {
     }
 }
 
-/// The agent's own, where that is the host's.
+/// The agent's own, if that is the host's.
 fn shared() -> io::Result<String> {
     let own_namespace = fs::read_link("/proc/self/ns/uts")?;
     let is_first = || is_namespace("/proc/self/ns/uts", FIRST_NAMESPACE);

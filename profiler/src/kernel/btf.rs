@@ -5,7 +5,7 @@
 
 use std::fs;
 
-/// Where the kernel keeps its BTF.
+/// The kernel's BTF.
 pub(super) const PATH: &str = "/sys/kernel/btf/vmlinux";
 
 /// Kinds of types that matter here.

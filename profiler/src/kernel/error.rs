@@ -40,7 +40,7 @@ pub enum LoadError {
     /// The object lacks a map or program: the build is broken.
     #[error("the kernel programs lack `{0}`: the build is broken")]
     Missing(&'static str),
-    /// Nobody could wait for the ring.
+    /// The agent could not wait for the ring.
     #[error("failed to wait for the ring buffer: {0}")]
     Ring(std::io::Error),
     /// The ring cannot be set up.

@@ -111,7 +111,7 @@ pub struct Loaded {
     pub counters: Counters,
     /// What is missing, and not so much that nothing works.
     pub lacks: Vec<Finding>,
-    /// Who tells what programs and maps cost.
+    /// Reports what programs and maps cost.
     pub usage: Usage,
 }
 

@@ -39,7 +39,7 @@ pub(super) struct BpfLog {
 }
 
 impl BpfLog {
-    /// Opens the log; `None` (and a warning) where it cannot be.
+    /// Opens the log; `None` (and a warning) if it cannot be.
     pub(super) fn start(ebpf: &mut Ebpf) -> Option<Self> {
         let warn = |error: &dyn std::error::Error| {
             tracing::warn!("no log of the kernel programs: {error}");

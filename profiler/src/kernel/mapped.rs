@@ -52,7 +52,7 @@ impl MappingNotices {
         Ok(Self { rings })
     }
 
-    /// Takes what has come since the last time; how many notices were lost because nobody took them.
+    /// Takes what has come since the last time; how many notices were lost because the agent did not take them in time.
     pub fn drain(&mut self, mut take: impl FnMut(Mapped)) -> u64 {
         let mut lost = 0;
         for ring in &mut self.rings {

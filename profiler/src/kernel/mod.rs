@@ -100,7 +100,7 @@ pub struct InterpreterId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SpanProbes(pub u64);
 
-/// Where a file has its span probes: file offsets of the probe instructions.
+/// The span probes of a file: file offsets of the probe instructions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpanProbeSites {
     /// Sites of `span_start`.

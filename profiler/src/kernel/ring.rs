@@ -28,7 +28,7 @@ pub struct Bell(Arc<OwnedFd>);
 impl Bell {
     /// Ends the wait that goes on, or else the next.
     pub fn ring(&self) {
-        // It fails only where it has been rung 2⁶⁴ times.
+        // It fails only if it has been rung 2⁶⁴ times.
         let _ = write(&*self.0, &1_u64.to_ne_bytes());
     }
 }

@@ -57,7 +57,7 @@ pub fn ask() -> Support {
 pub(super) fn rights() -> Facts {
     let capabilities = capabilities(None).map(|sets| sets.effective);
     let multi_uprobes = has_multi_uprobes();
-    // To close one takes the kernel tens of milliseconds, and nothing depends on it where there is a better way.
+    // To close one takes the kernel tens of milliseconds, and nothing depends on it if there is a better way.
     let tries_probes = !multi_uprobes;
     Facts {
         locks_maps: locks_maps(),
@@ -76,7 +76,7 @@ pub(super) fn rights() -> Facts {
     }
 }
 
-/// A number that a file of the procfs holds; `None` where there is no such file.
+/// A number that a file of the procfs holds; `None` if there is no such file.
 fn number<T: FromStr>(path: &str) -> Option<T> {
     fs::read_to_string(path).ok()?.trim_end().parse().ok()
 }

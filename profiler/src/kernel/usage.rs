@@ -1,4 +1,4 @@
-//! What the kernel programs cost, and how full their maps are: asked by whoever tells of the agent, and never on
+//! What the kernel programs cost, and how full their maps are: read for the agent's telemetry, and never on
 //! the way of a sample.
 
 use std::{
@@ -67,7 +67,7 @@ struct Counted {
 }
 
 impl Usage {
-    /// Of what is loaded: descriptors of its own, so that nobody who uses programs and maps is asked.
+    /// Of what is loaded: separate descriptors, so that the users of programs and maps are not involved.
     pub(super) fn of(ebpf: &Ebpf) -> Self {
         let names = FIGURES
             .iter()
@@ -138,7 +138,7 @@ impl Counted {
     }
 }
 
-/// A hash map by its name in the object, to be told of by another.
+/// A hash map, by its name in the object and the name to report it under.
 fn hash<K, V>(ebpf: &Ebpf, map: &str, name: &'static str) -> Option<Counted>
 where
     K: aya::Pod + bytemuck::NoUninit + Send + Sync + 'static,

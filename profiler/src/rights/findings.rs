@@ -1,4 +1,4 @@
-//! Facts to findings: what is missing, what that costs, and the line that mends it.
+//! Facts to findings: what is missing, what that costs, and the line that fixes it.
 //!
 //! What each capability buys was found by taking them away one by one, on Linux 5.10, 6.1, 6.12 and 6.18; that of
 //! Yama, `kptr_restrict` 2 and lockdown is in the kernel's documentation.
@@ -29,7 +29,7 @@ pub enum Lack {
         name: &'static str,
         /// As what it was found.
         found: String,
-        /// What mends it.
+        /// What fixes it.
         remedy: &'static str,
     },
 }
@@ -61,7 +61,7 @@ impl Finding {
         }
     }
 
-    /// What mends it, in one line.
+    /// What fixes it, in one line.
     pub fn remedy(&self) -> String {
         match &self.lack {
             Lack::Capability(name) => give(name),
@@ -260,7 +260,7 @@ fn settings(facts: &Facts) -> impl Iterator<Item = Finding> {
             Weight::Costs,
             "ptrace_scope",
             format!("is {scope}"),
-            "Yama lets nobody read the memory of a process: there are no spans and mostly no Python frames",
+            "Yama lets no process read the memory of another: there are no spans and mostly no Python frames",
             "take kernel.yama.ptrace_scope=3 out of /etc/sysctl.d and reboot: it cannot be lowered before",
         )
     });

@@ -1,4 +1,4 @@
-//! What the agent must be allowed to do, what it costs where it is not, and which of its threads is allowed what.
+//! What the agent must be allowed to do, what it costs if it is not, and which of its threads is allowed what.
 //!
 //! In: facts of the kernel and of this process, as `kernel` finds them out. Out: findings in words, and threads
 //! with less than the process was given. `docs/rights.md` has the same for people.
@@ -24,7 +24,7 @@ pub struct Facts {
     pub capabilities: CapabilitySet,
     /// Whether those are capabilities over the host, and not over a namespace of users.
     pub over_the_host: bool,
-    /// `kernel.perf_event_paranoid`; `None` where the kernel has no perf events.
+    /// `kernel.perf_event_paranoid`; `None` if the kernel has no perf events.
     pub perf_event_paranoid: Option<i32>,
     /// `kernel.kptr_restrict`.
     pub kptr_restrict: Option<i32>,
@@ -40,8 +40,8 @@ pub struct Facts {
     pub perf_events: bool,
     /// Whether the kernel has links of the kind `uprobe_multi` (Linux 6.6): the best way to put on uprobes.
     pub multi_uprobes: bool,
-    /// Whether this process can put on uprobes by perf; tried where there is no better way.
+    /// Whether this process can put on uprobes by perf; tried if there is no better way.
     pub perf_uprobes: bool,
-    /// Whether it can write the file of tracefs that makes uprobes; tried where there is no better way.
+    /// Whether it can write the file of tracefs that makes uprobes; tried if there is no better way.
     pub tracefs_uprobes: bool,
 }

@@ -1,7 +1,7 @@
 //! Which thread may do what. Capabilities belong to threads, and a thread that never needs one again gives it up.
 //!
-//! This is no boundary inside one process: whoever can make a thread run code of his own can write into the stack
-//! of another. It keeps a mistake from doing what nobody meant, such as a path that leads where the user's own
+//! This is no boundary inside one process: an attacker who makes one thread run other code can write into the stack
+//! of another. It limits what a mistake can do, such as a path that leads where the user's own
 //! rights do not.
 
 use std::io;
@@ -34,7 +34,7 @@ impl Thread {
     /// What it needs, if the process has it.
     fn needs(self) -> CapabilitySet {
         match self {
-            // The last three for routes of probes on kernels before 6.6, where the process was given them.
+            // The last three for routes of probes on kernels before 6.6, if the process was given them.
             Self::Control => {
                 LOOK | CapabilitySet::BPF
                     | CapabilitySet::PERFMON

@@ -14,7 +14,7 @@ const MOST: u64 = 16 * 1024;
 /// The agent is not well, or is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody answers there.
+    /// No process answers at that address.
     #[error(
         "no agent answers on {address} ({error}): it does not run, or not with --listen {address}"
     )]
@@ -24,7 +24,7 @@ pub enum AskError {
         /// What happened.
         error: io::Error,
     },
-    /// Who answers there speaks no HTTP.
+    /// What answers there is not HTTP.
     #[error("what answers on {address} is no spanprof agent")]
     NoAgent {
         /// Where.
@@ -74,7 +74,7 @@ fn understand(answer: &str) -> Option<(bool, &str)> {
     Some(((200..300).contains(&code), words.trim_end()))
 }
 
-/// Who listens on every address is asked on loopback.
+/// An agent that listens on every address is asked on loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -88,7 +88,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::{reachable, understand};
 
-    /// An agent that listens everywhere is asked on loopback, any other where it listens.
+    /// An agent that listens everywhere is asked on loopback, any other on its own address.
     #[test]
     fn everywhere_is_loopback() {
         for (listens, asked) in [

@@ -1,4 +1,4 @@
-//! The table as instruments of OpenTelemetry. Each is observable: it costs nothing until somebody asks.
+//! The table as instruments of OpenTelemetry. Each is observable: it costs nothing until a reader collects.
 
 use std::{sync::Arc, time::Duration};
 

@@ -74,7 +74,7 @@ impl Server {
         })
     }
 
-    /// Answers for ever.
+    /// Answers until it is dropped.
     pub(super) async fn run(self) {
         let mut open = Open::default();
         loop {
@@ -92,7 +92,7 @@ impl Server {
                     .max_headers(REQUEST_FIELDS)
                     .keep_alive(false)
                     .serve_connection(TokioIo::new(stream), service);
-                // Whoever asks badly hears no more; whoever is slow is left.
+                // A client that sends nonsense gets no more answers; a slow one is dropped.
                 let _ = timeout(CONNECTION_TIME, connection).await;
             });
             open.add(peer.ip(), connection);
@@ -105,7 +105,7 @@ impl Server {
 struct Open(VecDeque<(IpAddr, JoinHandle<()>)>);
 
 impl Open {
-    /// Adds one, and closes the oldest where there are too many: of its address, or of all.
+    /// Adds one, and closes the oldest if there are too many: of its address, or of all.
     fn add(&mut self, peer: IpAddr, connection: JoinHandle<()>) {
         self.0.retain(|(_, connection)| !connection.is_finished());
         let of_peer = self.0.iter().filter(|(its, _)| *its == peer).count();
@@ -141,7 +141,7 @@ async fn answer(
 }
 
 async fn page(path: &str, peer: SocketAddr, state: Arc<State>) -> Response<Full<Bytes>> {
-    // The table in words is for whoever is on this host, whatever we listen on; metrics have the numbers.
+    // The table in words is for this host only, whatever address the agent listens on; metrics have the numbers.
     let is_local = peer.ip().to_canonical().is_loopback();
     match path {
         "/metrics" => metrics(state).await,

@@ -52,7 +52,7 @@ pub struct Settings {
 /// Telemetry cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody else listens there, or there is no such address.
+    /// Another process listens there, or there is no such address.
     #[error("cannot listen on {address} (--listen): {error}")]
     Listen {
         /// The address.
@@ -71,12 +71,12 @@ pub enum Error {
 /// Tells of the agent as long as it lives.
 pub struct Telemetry {
     provider: Option<SdkMeterProvider>,
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: Option<SocketAddr>,
 }
 
 impl Telemetry {
-    /// Listens and pushes from now on. Nothing is made that nobody asked for.
+    /// Listens and pushes from now on. Only what the settings ask for is started.
     pub fn start(
         settings: &Settings,
         health: &Health,
@@ -144,7 +144,7 @@ impl Telemetry {
     }
 }
 
-/// Who tells: what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say, else spanprof.
+/// The agent's resource: what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say, else spanprof.
 fn resource() -> Resource {
     let mut resource = Resource::builder();
     let attributes = std::env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();

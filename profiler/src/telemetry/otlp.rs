@@ -35,7 +35,7 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// By flag or file, else by the usual variables; `None` if nobody wants metrics.
+    /// By flag or file, else by the usual variables; `None` if no metrics are wanted.
     pub fn wanted(
         endpoint: Option<String>,
         variable: impl Fn(&str) -> Option<String>,

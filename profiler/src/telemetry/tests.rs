@@ -102,7 +102,7 @@ fn verdicts() {
     assert!(posted.starts_with("HTTP/1.1 405"), "{posted}");
 }
 
-/// Nobody listens: that is said, with what to do.
+/// If no agent listens, the error says so and what to do.
 #[test]
 fn nobody_listens() {
     let free = {
@@ -125,7 +125,7 @@ fn limits() {
         &format!("GET /healthz HTTP/1.1\r\nhost: {long}\r\n\r\n"),
     );
     assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // Whoever keeps connections open keeps nobody from being answered, and loses them.
+    // A client that keeps connections open does not keep others from being answered, and loses its connections.
     let start = monotonic_now();
     let mut idle: Vec<_> = (0..100)
         .map(|_| {

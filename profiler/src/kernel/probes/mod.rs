@@ -1,7 +1,7 @@
 //! The span programs on the sites of files, by the first of the kernel's ways that works.
 //!
-//! What a kernel allows whom has changed with kernels and with their mends, and will again. So each way is
-//! tried, in order, and where none works the reasons of all are told.
+//! Which rights a kernel demands has changed with versions and fixes, and will again. So the agent tries each way, in
+//! order, and if none works it reports the reasons of all.
 
 mod tracefs;
 
@@ -218,7 +218,7 @@ impl Probes {
         Err(NoRoute(refused))
     }
 
-    /// Which route works, tried on a file of our own that nobody executes.
+    /// Which route works, tried on a file of our own that no process executes.
     pub(super) fn find_route(&mut self, ebpf: &mut Ebpf) -> Result<Route, NoRoute> {
         let (file, _path) = file_of_nops().map_err(|error| {
             let reason = format!("there is no file to try it on: {error}");
@@ -231,7 +231,7 @@ impl Probes {
         };
         let attached = self.attach(ebpf, file.as_fd(), &sites)?;
         detach(ebpf, attached);
-        // Whoever attached one has said which.
+        // The first probe that was attached has decided the route.
         Ok(self.worked.unwrap_or(Route::Multi))
     }
 
@@ -282,7 +282,7 @@ impl Probes {
         self.load_programs(ebpf, route)?;
         let programs = route.programs();
         let mut attached = Attached(Vec::new());
-        // Ends first: a start without its end would stay open for ever.
+        // Ends first: a start without its end would stay open.
         for (program, sites) in [
             (programs.end, &sites.span_end),
             (programs.start, &sites.span_start),

@@ -116,7 +116,7 @@ fn command(folder: &Path, line: &str) -> io::Result<()> {
     file.write_all(format!("{line}\n").as_bytes())
 }
 
-/// Removes events of agents that were killed: nobody else does.
+/// Removes events of agents that were killed: nothing else does.
 fn remove_leftovers(folder: &Path) {
     let listed = fs::read(folder.join(EVENTS)).unwrap_or_default();
     for name in String::from_utf8_lossy(&listed).lines().filter_map(own) {

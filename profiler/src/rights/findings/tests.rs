@@ -18,7 +18,7 @@ struct Kernel {
     version: (u32, u32),
     /// Has the patch of Debian and Ubuntu: from level 3 on perf events want `CAP_SYS_ADMIN`.
     is_debian: bool,
-    /// Has the mend of CVE-2025-38466: uprobes by perf want it.
+    /// Has the fix for CVE-2025-38466: uprobes by perf want it.
     is_mended: bool,
 }
 
@@ -105,7 +105,7 @@ fn one_by_one() {
                 if kernel.version < (5, 11) {
                     right.push("!CAP_SYS_RESOURCE");
                 }
-                // Where the level cannot be tried, it is said what it may mean.
+                // If the level cannot be tried, the finding says what it may mean.
                 let is_tried = name != "!CAP_PERFMON";
                 if level >= 3 && (kernel.is_debian || !is_tried) {
                     right.push("!perf_event_paranoid");
