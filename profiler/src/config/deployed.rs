@@ -1,4 +1,4 @@
-//! What is in `deploy/` tells of the settings that there are, and of no other.
+//! Checks that `deploy/` knows all settings, and no other.
 
 use std::{
     collections::BTreeSet,
@@ -48,7 +48,7 @@ fn file_of_the_unit() {
 /// The chart takes every setting, by a value of its own or under `config`.
 #[test]
 fn values_of_the_chart() {
-    // By values of their own, or by what the pod is told of its node.
+    // By separate values, or by the downward API.
     const OWN: [&str; 12] = [
         "pyroscope_url",
         "tenant_id",

@@ -29,7 +29,7 @@ pub enum ConfigError {
     /// Half of a user and password.
     #[error("--basic-auth-user and --basic-auth-password-file go together: one of them is missing")]
     HalfAuth,
-    /// Two ways to say who we are.
+    /// Two kinds of credentials.
     #[error(
         "--bearer-token-file and --basic-auth-user are two ways to say who the agent is: give one"
     )]

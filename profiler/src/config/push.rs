@@ -1,4 +1,4 @@
-//! How pushes go, and who the agent is to the server.
+//! How pushes go, and with which credentials.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -86,7 +86,7 @@ impl Push {
     }
 }
 
-/// Who the agent is; files that cannot be read are refused where they are used.
+/// The agent's credentials; files that cannot be read are refused when they are used.
 pub(super) fn credentials(
     user: Option<String>,
     password_file: Option<PathBuf>,

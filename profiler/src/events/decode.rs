@@ -262,7 +262,7 @@ fn span_seen(bytes: &[u8]) -> Result<SpanSeen, DecodeError> {
     })
 }
 
-/// The name, `None` where it could not be read. One that was cut says so, and loses a character
+/// The name, `None` if it could not be read. One that was cut says so, and loses a character
 /// that was cut in the middle.
 fn span_name(record: &SpanStartRecord) -> Option<Box<str>> {
     let size = record.name_size as usize;

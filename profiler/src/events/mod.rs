@@ -127,7 +127,7 @@ pub enum ContextFailure {
     Unreadable,
     /// Something is not what the recipe says.
     Unexpected,
-    /// The span is of a class that the recipe does not know; 0 where it is an instance of a class
+    /// The span is of a class that the recipe does not know; 0 if it is an instance of a class
     /// that it does.
     ClassUnknown(u64),
     /// Something has more entries than are looked at.
@@ -172,7 +172,7 @@ pub struct Code {
     pub file: PythonString,
     /// The line table's format, one of [`profiler_common::python::line_table`].
     pub line_table_format: u8,
-    /// The line table; `None` where it could not be read.
+    /// The line table; `None` if it could not be read.
     pub line_table: Option<Vec<u8>>,
     /// Whether the line table lacks its end.
     pub line_table_cut: bool,
@@ -181,7 +181,7 @@ pub struct Code {
 /// A Python string as stored: characters of 1 (Latin-1), 2 or 4 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PythonString {
-    /// Bytes a character has; 0 where the string could not be read.
+    /// Bytes a character has; 0 if the string could not be read.
     pub kind: u8,
     /// The characters, in the machine's byte order.
     pub bytes: Vec<u8>,
@@ -202,11 +202,11 @@ pub struct SpanStart {
     pub span: SpanId,
     /// Its trace.
     pub trace: Option<TraceId>,
-    /// Its parent, where it has one.
+    /// Its parent, if it has one.
     pub parent: Option<SpanId>,
-    /// Its local root: itself, where it is one.
+    /// Its local root: itself, if it is one.
     pub local_root: SpanId,
-    /// Its name, cut to what crosses the ring; `None` where it could not be read.
+    /// Its name, cut to what crosses the ring; `None` if it could not be read.
     pub name: Option<Box<str>>,
 }
 
@@ -221,9 +221,9 @@ pub struct SpanSeen {
     pub span: SpanId,
     /// Its parent in this process.
     pub parent: SpanParent,
-    /// Its local root, where the hook has left it in the span's context.
+    /// Its local root, if the hook has left it in the span's context.
     pub local_root: Option<SpanId>,
-    /// Its name; `None` where the object has none, or it could not be read.
+    /// Its name; `None` if the object has none, or it could not be read.
     pub name: Option<Box<str>>,
 }
 
@@ -279,11 +279,11 @@ pub enum ProcessChange {
 pub struct Resource {
     /// The process.
     pub pid: Pid,
-    /// `service.name`; empty where the application gives none.
+    /// `service.name`; empty if the application gives none.
     pub service_name: String,
-    /// `service.namespace`; empty where there is none.
+    /// `service.namespace`; empty if there is none.
     pub service_namespace: String,
-    /// Further attributes by their names, no value of them empty; `None` where they were not asked for,
+    /// Further attributes by their names, no value of them empty; `None` if they were not asked for,
     /// or the hook is of a release that does not tell them.
     pub attributes: Option<BTreeMap<String, String>>,
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::PythonString;
 
 impl PythonString {
-    /// Its text; `None` where it could not be read. Bytes that Python could not decode
+    /// Its text; `None` if it could not be read. Bytes that Python could not decode
     /// (surrogate-escaped, as in file names) become `\xNN`, other code points that are no character
     /// U+FFFD, control characters are escaped, and a string whose end is missing ends in `…`.
     pub fn to_text(&self) -> Option<String> {

@@ -47,7 +47,7 @@ impl EventLoops {
     }
 }
 
-/// The string where its characters are Latin-1, which covers the names looked for; empty elsewhere.
+/// The string if its characters are Latin-1, which covers the names looked for; empty elsewhere.
 fn latin1(string: &PythonString) -> String {
     if string.kind != 1 {
         return String::new();

@@ -29,7 +29,7 @@ pub struct Join {
 /// A span that has been seen to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenSpan {
-    /// Its name; `None` where it could not be read.
+    /// Its name; `None` if it could not be read.
     pub name: Option<Arc<str>>,
     /// Whether it is its own local root.
     pub is_local_root: bool,
@@ -86,7 +86,7 @@ impl Join {
     }
 
     /// Finds the span a sample belongs to. `unseen` says why the thread may be in a span that neither
-    /// its context nor its span stack shows, where that may be.
+    /// its context nor its span stack shows, if that may be.
     pub fn sample(&mut self, sample: Sample, unseen: Option<Unseen>) -> SpanSample {
         let in_event_loop = self
             .event_loops
@@ -119,7 +119,7 @@ pub enum Attribution {
     Span(SpanContext),
     /// The thread was in no span.
     NoSpan,
-    /// The thread may have been in a span, but nobody can say which.
+    /// The thread may have been in a span, but it is not known which.
     Unattributed(Reason),
 }
 
@@ -200,7 +200,7 @@ struct Surroundings {
 pub struct SpanContext {
     /// The trace.
     pub trace: Option<TraceId>,
-    /// The local root: the span's topmost ancestor in this process; `None` where that is not known.
+    /// The local root: the span's topmost ancestor in this process; `None` if that is not known.
     pub local_root: Option<NamedSpan>,
     /// The span current in the thread.
     pub active: NamedSpan,
@@ -211,6 +211,6 @@ pub struct SpanContext {
 pub struct NamedSpan {
     /// The span.
     pub id: SpanId,
-    /// Its name; `None` where it started before the agent, or its record was lost.
+    /// Its name; `None` if it started before the agent, or its record was lost.
     pub name: Option<Arc<str>>,
 }

@@ -37,9 +37,9 @@ pub(super) struct Spans {
 #[derive(Clone, Debug)]
 struct Known {
     name: Option<Arc<str>>,
-    /// Its topmost ancestor in its process, where that is known.
+    /// Its topmost ancestor in its process, if that is known.
     local_root: Option<SpanId>,
-    /// Its parent in its process, where that is known and the local root is not.
+    /// Its parent in its process, if that is known and the local root is not.
     parent: Option<SpanId>,
     /// Whether it will be told when it ends. Those that are not told stay until others need the room.
     is_followed: bool,

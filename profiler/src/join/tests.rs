@@ -259,7 +259,7 @@ fn cycles_of_parents_end() {
     assert_eq!(names(&mut join, current(1)), Ok(pair("a", "a")));
 }
 
-/// An empty stack says that there is no span only where somebody looks at the process's contexts.
+/// An empty stack says that there is no span only if the agent reads the process's contexts.
 #[test]
 fn an_empty_stack_is_not_always_no_span() {
     let mut join = Join::new(8, Health::default());

@@ -443,7 +443,7 @@ impl<'data> Elf<'data> {
         Ok(())
     }
 
-    /// Offset in the file of a virtual address, where the file has its byte.
+    /// Offset in the file of a virtual address, if the file has its byte.
     pub fn file_offset(&self, address: u64) -> Option<u64> {
         self.segments.iter().find_map(|segment| {
             let inside = address.checked_sub(segment.address)?;
@@ -452,7 +452,7 @@ impl<'data> Elf<'data> {
     }
 
     /// What the loader writes at a virtual address: the type of the relocation of that very word
-    /// (`R_X86_64_*`); `None` where it writes nothing there.
+    /// (`R_X86_64_*`); `None` if it writes nothing there.
     pub fn relocation(&self, address: u64) -> Option<RelocationType> {
         self.sections
             .iter()

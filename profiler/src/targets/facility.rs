@@ -1,9 +1,9 @@
 //! The contract between the table of processes and what is learnt of them.
 //!
 //! A *facility* is one kind of thing that is learnt from files and processes: which CPython a process runs, how its
-//! current span is read, who owns its CPU. Each has the same four verbs, and nothing else crosses between it and the
-//! table: it *recognises* a file, *places* what it has recognised in a process, says what a worker is to *look* at in
-//! the process's memory, and *tells* the kernel and the data plane what it knows.
+//! current span is read, which service its CPU is counted for. Each has the same four verbs, and nothing else crosses
+//! between it and the table: it *recognises* a file, *places* what it has recognised in a process, says what a worker
+//! is to *look* at in the process's memory, and *tells* the kernel and the data plane what it knows.
 //!
 //! What it knows of a process it keeps in [`Known`] as a type of its own, which others may read. The order of the
 //! table (`facilities.rs`) is the order of every verb: a facility may rely on what those before it have done.

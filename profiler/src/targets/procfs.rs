@@ -56,7 +56,7 @@ pub fn executable(pid: Pid) -> Option<FileId> {
     })
 }
 
-/// A NUL-separated file of the procfs: `cmdline` or `environ`. Empty where it cannot be read.
+/// A NUL-separated file of the procfs: `cmdline` or `environ`. Empty if it cannot be read.
 pub fn strings(pid: Pid, file: &str) -> Vec<Vec<u8>> {
     let bytes = read_bounded(Path::new(&format!("/proc/{pid}/{file}")), MAX_TEXT);
     bytes

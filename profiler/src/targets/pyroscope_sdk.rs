@@ -42,7 +42,7 @@ pub struct Sdk {
 }
 
 impl Sdk {
-    /// The library is there, and nobody has looked yet.
+    /// The library is there, and its threads were not looked for yet.
     fn loaded(now: BootNanos) -> Self {
         Self {
             runs: false,

@@ -188,7 +188,7 @@ impl Targets {
         }
     }
 
-    /// Processes that somebody must look at, because a hostile one could make the looking block.
+    /// Looks that a worker must make, because a hostile process could make them block.
     pub fn take_requests(&mut self) -> Vec<Request> {
         std::mem::take(&mut self.requests)
     }
@@ -263,11 +263,11 @@ impl Targets {
             }
         }
         if !known.is_profiled() && self.facilities.whole_host {
-            // Nobody asks for the addresses of what is not profiled.
+            // The addresses of what is not profiled are never needed.
             known.change().mappings = Arc::from([]);
         }
         if is_new && (self.processes.contains_key(&pid) || !known.is_profiled()) {
-            // Whatever the kernel was told of this pid was of another program.
+            // What the kernel knows about this pid, if anything, is of another program.
             self.tell_gone(pid);
         }
         self.insert(pid, known, is_new);

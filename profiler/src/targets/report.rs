@@ -17,7 +17,7 @@ use crate::id::{Pid, Service};
 pub struct Report {
     /// Which.
     pub pid: Pid,
-    /// Version of its CPython, where it is known.
+    /// Version of its CPython, if it is known.
     pub version: Option<(u8, u8, u8)>,
     /// How that was built: `default`, `free-threaded`, `debug`.
     pub flavour: Option<Flavour>,
@@ -27,7 +27,7 @@ pub struct Report {
     pub path: String,
     /// How it was built: static or shared, stripped or not, and where its version was found.
     pub build: String,
-    /// Why it is not profiled; `None` where it is.
+    /// Why it is not profiled; `None` if it is.
     pub unsupported: Option<String>,
     /// The hook in it, in words.
     pub hook: String,
@@ -37,13 +37,13 @@ pub struct Report {
     pub span_source: &'static str,
     /// Of `pyroscope-io` in it: `absent`, `imported` or `running`.
     pub pyroscope_sdk: &'static str,
-    /// Why its current span cannot be read from its context; `None` where it can.
+    /// Why its current span cannot be read from its context; `None` if it can.
     pub no_context: Option<String>,
-    /// Why its threads' states are not known, so that their samples have native frames only; `None` where they are.
+    /// Why its threads' states are not known, so that their samples have native frames only; `None` if they are.
     pub no_thread_states: Option<&'static str>,
     /// How many interpreters it has beside the main one, and why the spans of some are not read.
     pub other_interpreters: (usize, BTreeSet<String>),
-    /// Who owns its CPU.
+    /// The service that its CPU is counted for.
     pub service: Service,
 }
 

@@ -48,7 +48,7 @@ impl Snapshot {
 pub struct Target {
     /// Which process.
     pub process: ProcessKey,
-    /// Who owns its CPU.
+    /// The service that its CPU is counted for.
     pub service: Arc<Service>,
     /// The container it runs in, if it is known to be in one.
     pub container: Option<Arc<str>>,
@@ -63,12 +63,12 @@ pub struct Target {
 /// Whether the spans of a process are seen: only then a thread that shows none is in none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SpansSeen {
-    /// Nobody has looked yet.
+    /// The agent has not looked yet.
     #[default]
     NotYet,
     /// Since then: in their contexts, by the hook, or because there is no OpenTelemetry in it.
     Since(BootNanos),
-    /// They are kept where they cannot be read, and there is no hook.
+    /// The agent cannot read where they are kept, and there is no hook.
     Never,
 }
 
@@ -101,7 +101,7 @@ pub struct Mapping {
 pub struct FileId {
     /// Device number, as `/proc/PID/maps` has it (major << 20 | minor).
     pub device: u64,
-    /// Inode number; 0 where the mapping has no file.
+    /// Inode number; 0 if the mapping has no file.
     pub inode: u64,
 }
 
@@ -114,9 +114,9 @@ pub struct Interpreter {
     pub file: FileId,
     /// Path of that file as the process sees it.
     pub path: Arc<str>,
-    /// Its GNU build id in lower-case hex; empty where there is none.
+    /// Its GNU build id in lower-case hex; empty if there is none.
     pub build_id: Arc<str>,
-    /// Addresses of the bytecode loop, `_PyEval_EvalFrameDefault`; empty where unknown.
+    /// Addresses of the bytecode loop, `_PyEval_EvalFrameDefault`; empty if unknown.
     pub evaluation_loop: Range<u64>,
     /// Whether the file holds CPython and nothing else, as far as can be told.
     pub is_alone: bool,

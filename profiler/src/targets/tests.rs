@@ -276,7 +276,7 @@ fn interpreters_are_found_named_and_dropped() {
 }
 
 /// A child takes over its parent's facts; an exec forgets them and looks again on the schedule;
-/// what is not Python keeps an entry without a runtime only where it was asked for.
+/// what is not Python keeps an entry without a runtime only if it was asked for.
 #[test]
 fn forks_and_execs_are_followed() {
     let Some(python) = interpreters().into_iter().next() else {
@@ -302,8 +302,8 @@ fn forks_and_execs_are_followed() {
     assert_ne!(recorder.process(child.pid()).unwrap().runtime, 0);
 }
 
-/// Where the kernel tells of mappings, who runs nothing new is not looked at, and who maps something new is
-/// looked at soon.
+/// If the kernel reports mappings, a process that runs nothing new is not looked at, and one that maps something new
+/// is looked at soon.
 #[test]
 fn what_is_mapped_is_looked_at() {
     let Some(python) = interpreters().into_iter().next() else {
@@ -320,7 +320,7 @@ fn what_is_mapped_is_looked_at() {
     targets.notice(exec);
     let soon = |due: Option<BootNanos>| due.is_some_and(|due| due.0 < exec.time.0 + 1_000_000_000);
     assert!(!soon(targets.due(exec.time)));
-    // A process whose exec is told of later is met by what it maps.
+    // A process whose exec is reported later is found by what it maps.
     let child = Spawned::python(&python);
     let file = |inode| FileId { device: 1, inode };
     targets.mapped(child.pid(), file(1));
@@ -397,10 +397,10 @@ fn code_objects_are_counted() {
     }
 }
 
-/// Who was not sampled is not asked what it has imported, and who was looked at is left alone by the next scan
-/// where mappings are told of; after a notice was lost, all are looked at again.
+/// A process that was not sampled is not asked what it has imported. If the kernel reports mappings, the next scan
+/// leaves known processes alone; after a notice was lost, it looks at all again.
 #[test]
-fn who_does_not_run_is_left_alone() {
+fn idle_processes_are_left_alone() {
     let python = interpreters().pop().unwrap();
     let child = Spawned::running(&python, MAKES_CODE);
     let with_notices = Search {
@@ -597,7 +597,7 @@ fn hooks_are_told_apart() {
         Hook::Present(earlier) => assert!(earlier.sites.on_long_nops),
         other => panic!("{other:?}"),
     }
-    // A longer nop of another form, too: nobody has tried those.
+    // A longer nop of another form, too: those are not tested.
     for other in ["push %rbp; sub $8,%rsp", ".byte 0x66,0x66,0x66,0x66,0x90"] {
         let slow = Refused::SlowSite("span_start".to_owned());
         assert_eq!(hook("spanprof_abi_v1", other, START), Hook::Refused(slow));

@@ -20,7 +20,7 @@ struct Libc {
     segments: Vec<Segment>,
 }
 
-/// Of a process: where that function is, and whether somebody was told.
+/// Of a process: where that function is, and what was told of it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Placed {
     address: u64,

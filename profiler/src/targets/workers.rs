@@ -75,7 +75,7 @@ struct Shared<Job, Answer> {
 
 struct State<Job> {
     waiting: VecDeque<Job>,
-    /// The worker whose turn it is, by number: those with other numbers were abandoned. `None` where there is none.
+    /// The worker whose turn it is, by number: those with other numbers were abandoned. `None` if there is none.
     worker: Option<u64>,
     last_number: u64,
     /// What that worker is at, and since when.
@@ -207,7 +207,7 @@ where
         }
     }
 
-    /// Waits for a job; `None` where the worker is to end.
+    /// Waits for a job; `None` if the worker is to end.
     fn next(&self, number: u64) -> Option<Job> {
         let mut state = self.state();
         loop {

@@ -189,7 +189,7 @@ impl Probes {
         self.retry_due = Some(self.retry_due.map_or(due, |before| before.min(due)));
     }
 
-    /// Forgets open spans whose ends nobody sees any more.
+    /// Forgets open spans whose ends are not seen any more.
     fn forget_unfollowed_spans(&self, processes: &Processes, desk: &mut Desk<'_>) {
         let is_followed = |pid: Pid| {
             let hook = processes

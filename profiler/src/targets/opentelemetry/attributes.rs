@@ -7,7 +7,7 @@ use super::memory::Memory;
 /// Bytes of entries that are read at most: what the ABI allows.
 const MAX_SIZE: usize = 2_044;
 
-/// What they say; `None` where they cannot be read.
+/// What they say; `None` if they cannot be read.
 pub(super) fn read(memory: &Memory, address: u64) -> Option<BTreeMap<String, String>> {
     let mut size = [0; 4];
     if !memory.fill(address, &mut size) {

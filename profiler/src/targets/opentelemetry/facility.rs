@@ -30,7 +30,7 @@ const NO_ROOM: NoRecipe = NoRecipe::Missing("room for it in the kernel's map");
 /// How the current span of a process is read.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// In its main interpreter, or why not; `None` until somebody has looked.
+    /// In its main interpreter, or why not; `None` until a worker has looked.
     pub recipe: Option<Result<Arc<SpanRecipe>, NoRecipe>>,
     /// Whether that is new since the kernel was told, and whether the kernel has one.
     is_news: bool,

@@ -47,7 +47,7 @@ pub struct Request {
     pub again: bool,
     /// Whether it maps a hook.
     pub has_hook: bool,
-    /// Where its hook says who it is, if that is to be read.
+    /// Where its hook keeps the process's resource, if that is to be read.
     pub process_block: Option<ProcessBlock>,
     /// How its interpreter reaches the thread-local with a thread's state, if where that lies is to be found out; and
     /// whether its libc is musl.
@@ -74,12 +74,12 @@ impl Request {
     }
 }
 
-/// Where a process says who it is (`python/ABI.md`).
+/// Where a process keeps its resource (`python/ABI.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessBlock {
     /// Where it has the address of its hook's process block.
     pub address: u64,
-    /// Where its process attributes are; `None` where its hook is of a release without.
+    /// Where its process attributes are; `None` if its hook is of a release without.
     pub attributes: Option<u64>,
 }
 
@@ -88,11 +88,11 @@ pub struct ProcessBlock {
 pub struct Answer {
     /// In which process.
     pub process: ProcessKey,
-    /// How to read its current span, or why that cannot be done; `None` where the last answer stands.
+    /// How to read its current span, or why that cannot be done; `None` if the last answer stands.
     pub recipe: Option<Result<SpanRecipe, NoRecipe>>,
-    /// Where it counts the code objects it makes; told with the recipe. 0 where that is not known.
+    /// Where it counts the code objects it makes; told with the recipe. 0 if that is not known.
     pub code_count: u64,
-    /// Address of its main interpreter; 0 where that is not known.
+    /// Address of its main interpreter; 0 if that is not known.
     pub main_interpreter: u64,
     /// Its other interpreters, and how to read their current spans.
     pub others: Vec<(InterpreterId, OtherRecipe)>,
@@ -104,7 +104,7 @@ pub struct Answer {
     pub took: Duration,
 }
 
-/// What the process block says; `None` where it is not written yet, or of another version.
+/// What the process block says; `None` if it is not written yet, or of another version.
 fn resource(memory: &Memory, pid: Pid, place: ProcessBlock) -> Option<Resource> {
     let address = memory
         .read_u64(place.address)
@@ -131,7 +131,7 @@ pub struct Looker {
 }
 
 impl Looker {
-    /// Looks at one process; `None` where there is nothing new.
+    /// Looks at one process; `None` if there is nothing new.
     pub fn look(&mut self, request: &Request) -> Option<Answer> {
         let start = monotonic_now();
         let memory = match Memory::open(request.process) {

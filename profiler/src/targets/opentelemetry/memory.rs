@@ -13,7 +13,7 @@ use crate::{
 /// Reads made in one look at a process: 4 for each module of one with thousands.
 const MAX_READS: u32 = 40_000;
 
-/// The memory of one process. Reads can block where the process wants them to (`userfaultfd`).
+/// The memory of one process. A process can make reads block (`userfaultfd`).
 #[derive(Debug)]
 pub struct Memory {
     file: File,
@@ -21,7 +21,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Opens the memory of this very process; an error where it is gone or may not be read.
+    /// Opens the memory of this very process; an error if it is gone or may not be read.
     pub fn open(process: ProcessKey) -> io::Result<Self> {
         let file = File::open(format!("/proc/{}/mem", process.pid.0))?;
         // The file is the memory of the process that had the pid when it was opened.
@@ -39,7 +39,7 @@ impl Memory {
         self.left.set(MAX_READS);
     }
 
-    /// Fills a buffer; false where the memory cannot be read or the budget is used up.
+    /// Fills a buffer; false if the memory cannot be read or the budget is used up.
     pub fn fill(&self, address: u64, buffer: &mut [u8]) -> bool {
         let Some(left) = self.left.get().checked_sub(1) else {
             return false;

@@ -30,7 +30,7 @@ pub struct Objects<'a> {
 }
 
 impl Objects<'_> {
-    /// The word at an address; `None` where it cannot be read, or is no address of user space. So
+    /// The word at an address; `None` if it cannot be read, or is no address of user space. So
     /// offsets can be added to what is returned.
     pub fn pointer(&self, address: u64) -> Option<u64> {
         self.memory.read_u64(address).filter(|&it| is_user(it))
@@ -163,7 +163,7 @@ impl Objects<'_> {
         Some(found)
     }
 
-    /// Where instances of a class keep the attributes with these names; `None` where the class
+    /// Where instances of a class keep the attributes with these names; `None` if the class
     /// shares no keys, or the first of them is not among those.
     pub fn shared(&self, class: u64, names: [&str; 4]) -> Option<Shared> {
         let keys = self.pointer(class + self.offsets.type_keys)?;
@@ -204,12 +204,12 @@ impl Objects<'_> {
     }
 
     /// Where instances of a class of tuples with so many items keep an attribute, whose name is the string
-    /// at an address, and one of [`storage`]; `None` where the class shares keys, and this is not one yet.
+    /// at an address, and one of [`storage`]; `None` if the class shares keys, and this is not one yet.
     pub fn of_tuples(&self, class: u64, items: u16, name: u64) -> Option<(SpanClass, u8)> {
         /// `tp_dictoffset` of a class whose instances have their dictionary in front.
         const IN_FRONT: i64 = -1;
         let keys = self.memory.read_u64(class + self.offsets.type_keys)?;
-        // Where there are no shared keys each instance has a dictionary of its own (3.11).
+        // If there are no shared keys, each instance has its own dictionary (3.11).
         let mut index = NO_ATTRIBUTE;
         if keys != 0 {
             let entries = self.entries(keys)?;
@@ -251,7 +251,7 @@ impl Objects<'_> {
                 // A static type of 3.12 and later keeps its attributes elsewhere: `object` at least.
                 continue;
             }
-            // A class that cannot be read may have the method itself: then nobody knows it.
+            // A class that cannot be read may have the method itself: then it is not known.
             if let [Some(method)] = self.values(attributes, [name])? {
                 return Some(method);
             }
@@ -286,6 +286,6 @@ pub struct Shared {
     /// Where their attributes are: `context` is the first name's, `end_time`, `name` and `parent`
     /// those of the others.
     pub class: SpanClass,
-    /// The names, as interned strings; 0 where the class has no such attribute.
+    /// The names, as interned strings; 0 if the class has no such attribute.
     pub names: [u64; 4],
 }

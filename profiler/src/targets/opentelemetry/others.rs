@@ -12,7 +12,7 @@ use crate::{id::ProcessKey, kernel::InterpreterId};
 
 /// Interpreters remembered; when full all are forgotten and looked at anew.
 const MAX_REMEMBERED: usize = 16_384;
-/// Interpreters whose recipes are worked out in one look: whoever makes many is looked at more often.
+/// Interpreters whose recipes are worked out in one look: a process with more takes several looks.
 const MAX_AT_ONCE: usize = 64;
 
 /// How the spans of an interpreter beside the main one are read, or why they are not.

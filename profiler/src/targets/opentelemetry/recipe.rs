@@ -96,7 +96,7 @@ impl Place<'_> {
         }
     }
 
-    /// An interpreter's own count, where what lies behind it is what should: the cache of functions by
+    /// An interpreter's own count, if what lies behind it is what should: the cache of functions by
     /// version. The offset is not published.
     fn count_of(&self, interpreter: u64, objects: &Objects<'_>) -> Option<u64> {
         /// Entries of the cache that are looked at: two pointers each, to a function and its code.
@@ -271,7 +271,7 @@ impl Place<'_> {
             learn(&objects, &mut recipe, class);
         }
         // The most recent wishes first: there is not room for any number of classes. One that says
-        // its context in a way of its own may keep anything where the others keep theirs.
+        // its context in another way may keep anything in the places where the others keep theirs.
         for &class in wanted.iter().rev() {
             let getter = objects.method(class, GETTER);
             if getter.is_some_and(|getter| trusted.contains(&getter)) {

@@ -10,7 +10,7 @@ const MAX_CGROUP: u64 = 64 << 10;
 /// Hexadecimal digits of a container's id (Docker, containerd, CRI-O, Podman).
 const DIGITS: usize = 64;
 
-/// The id of a process's container; `None` where it runs in none that is known by its control group.
+/// The id of a process's container; `None` if it runs in none that is known by its control group.
 pub fn id(pid: Pid) -> Option<Arc<str>> {
     let text = read_bounded(Path::new(&format!("/proc/{pid}/cgroup")), MAX_CGROUP).ok()?;
     parse(&String::from_utf8_lossy(&text)).map(Arc::from)

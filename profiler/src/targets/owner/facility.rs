@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// What is kept of who owns a process.
+/// What is kept of a process's owner.
 #[derive(Clone, Copy, Debug, Default)]
 struct Owner {
     /// What the hook has told.
@@ -23,7 +23,7 @@ struct Owner {
     named_as_python: Option<bool>,
 }
 
-/// What the hook has told of who owns a process.
+/// What the hook has told of a process's owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum ByHook {
     /// Nothing yet.
@@ -35,7 +35,7 @@ enum ByHook {
     Attributes,
 }
 
-/// Who owns processes.
+/// The owners of processes.
 #[derive(Clone, Debug)]
 pub struct OwnerFacility {
     /// What tells the profiles of a service apart.

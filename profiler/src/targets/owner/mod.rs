@@ -1,4 +1,4 @@
-//! Who owns a process's CPU: its service, by the hook or by the procfs, and its container.
+//! The owner of a process's CPU: its service, as the hook or the procfs names it, and its container.
 
 pub mod container;
 mod facility;

@@ -1,4 +1,4 @@
-//! Who owns a process's CPU: hook's resource → environment → script or module → command.
+//! The service that a process's CPU is counted for: hook's resource → environment → script or module → command.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -208,7 +208,7 @@ mod tests {
     }
 
     /// Attributes are taken under the name that the process gave, as far as they tell profiles apart: what
-    /// does not makes no other service. The hook's word counts, where it has one.
+    /// does not makes no other service. The hook's word counts, if it has one.
     #[test]
     fn attributes() {
         use ServiceAttribute::{Environment, EnvironmentName, InstanceId, Version};

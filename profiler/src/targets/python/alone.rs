@@ -1,4 +1,4 @@
-//! Is CPython alone in its file, or is it linked into somebody's program? Told by the code alone: the
+//! Is CPython alone in its file, or is it linked into another program? Answered from the code alone: the
 //! `main` of CPython (`Programs/python.c`) does nothing but call `Py_BytesMain`, since 3.8.
 
 use crate::targets::elf::Elf;
@@ -24,7 +24,7 @@ const BEFORE_CALL: [(&[u8], usize); 11] = [
 ];
 
 /// Whether a file holds CPython and nothing else: a library that exports what a `main` calls, or a
-/// program whose `main` calls just that. `false` where it cannot be told.
+/// program whose `main` calls just that. `false` if it cannot be told.
 pub(super) fn is_alone(elf: &Elf<'_>) -> bool {
     let Ok([Some(bytes_main)]) = elf.dynamic_symbols(["Py_BytesMain"]) else {
         return false;

@@ -77,7 +77,7 @@ pub struct Facts {
     pub runtime: u64,
     /// `PyCode_Type`.
     pub code_type: u64,
-    /// `_PyEval_EvalFrameDefault`; empty where it is not exported.
+    /// `_PyEval_EvalFrameDefault`; empty if it is not exported.
     pub evaluation_loop: Range<u64>,
     /// Whether the file holds CPython and nothing else, as far as can be told.
     pub is_alone: bool,
@@ -85,25 +85,25 @@ pub struct Facts {
     pub stripped: bool,
     /// Whether it can be loaded anywhere.
     pub relocatable: bool,
-    /// Its GNU build id in lower-case hex; empty where there is none.
+    /// Its GNU build id in lower-case hex; empty if there is none.
     pub build_id: Arc<str>,
     /// Its loadable segments.
     pub segments: Arc<[Segment]>,
     /// Offset of `sys.modules` in `PyInterpreterState`.
     pub interpreter_modules: u64,
     /// Offset in `PyInterpreterState` of the cache of functions by version, behind
-    /// [`Self::interpreter_code_version`]; 0 where there is none.
+    /// [`Self::interpreter_code_version`]; 0 if there is none.
     pub interpreter_version_cache: u64,
-    /// Offset of `PyInterpreterState.func_state.next_version` (3.13 and later), 0 where an interpreter has no count of
+    /// Offset of `PyInterpreterState.func_state.next_version` (3.13 and later), 0 if an interpreter has no count of
     /// its own.
     pub interpreter_code_version: u64,
     /// `_Py_next_func_version`, the process's count of code objects made (3.12, unless its file was
-    /// stripped); `None` where there is none.
+    /// stripped); `None` if there is none.
     pub code_counter: Option<u64>,
     /// How its code reaches the thread-local with the state that a thread has attached (3.12 and later); `None`
     /// where that is not understood.
     pub thread_local: Option<ThreadLocal>,
-    /// What the way to the current span needs of it; `None` where it is not all there.
+    /// What the way to the current span needs of it; `None` if it is not all there.
     pub objects: Option<Objects>,
 }
 
@@ -226,7 +226,7 @@ fn facts(
     })
 }
 
-/// Before 3.12 nobody counts code objects, from 3.13 on each interpreter does.
+/// Before 3.12 code objects are not counted; from 3.13 on each interpreter counts its own.
 fn code_counter(elf: &Elf<'_>, (major, minor, _): (u8, u8, u8)) -> Option<u64> {
     if (major, minor) != (3, 12) {
         return None;

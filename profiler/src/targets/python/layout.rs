@@ -19,10 +19,10 @@ pub struct Offsets {
     pub interpreter_next: u64,
     pub interpreter_threads: u64,
     pub interpreter_id: u64,
-    /// 0 where the version has none, as with the others of a state.
+    /// 0 if the version has none, as with the others of a state.
     pub runtime_current: u64,
     pub interpreter_modules: u64,
-    /// 0 where the version has none.
+    /// 0 if the version has none.
     pub interpreter_code_version: u64,
     pub interpreter_version_cache: u64,
     pub thread_size: u64,

@@ -20,7 +20,7 @@ pub struct Placed {
     pub runtime: u64,
     /// `PyCode_Type`.
     pub code_type: u64,
-    /// The bytecode loop; empty where unknown.
+    /// The bytecode loop; empty if unknown.
     pub evaluation_loop: Range<u64>,
 }
 
@@ -46,7 +46,7 @@ pub fn load_bias(segments: &[Segment], mapping: &Mapping) -> Option<u64> {
     })
 }
 
-/// Adds the load bias to what the file says; `None` where it does not fit the process: the
+/// Adds the load bias to what the file says; `None` if it does not fit the process: the
 /// runtime would lie outside user space, or a file that cannot move has moved.
 pub fn place(facts: &Facts, mapping: &Mapping) -> Option<Placed> {
     let bias = load_bias(&facts.segments, mapping)?;

@@ -1,8 +1,8 @@
-//! Meeting processes: by the kernel's notices, with a look at the procfs as the net beneath.
+//! Finding processes: by the kernel's notices, and by reading the procfs for those that were missed.
 //!
 //! A process that executes a program, and a file that is mapped to be executed, are looked at when
 //! they are new. Most are not: a file that holds neither an interpreter nor a hook is remembered, and
-//! who maps nothing else is never looked at.
+//! a process that maps nothing else is never looked at.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,19 +22,20 @@ use crate::{
     time::BootNanos,
 };
 
-/// How long before a fork or an exec is told of, what the process maps may have been: the two come on
-/// different ways, and the pid may have been another's a moment before.
+/// A mapping notice may arrive up to this long before the fork or exec notice it belongs to, as they use different
+/// channels; and the pid may have been another process's a moment before.
 const RECENT: u64 = 2 * SECOND;
 /// Processes remembered for that.
 const MAX_NOTICED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-/// How often the procfs is read where mappings are told of, and where not.
+/// How often the procfs is read if the kernel reports mappings, and if it does not.
 const SCAN_WITH_NOTICES: u64 = 30 * SECOND;
-/// How often the mappings of every process are read where they are told of: that costs by the number of processes.
+/// How often the mappings of every process are read although the kernel reports them: the cost grows with the number
+/// of processes.
 const SCAN_ALL: u64 = 10 * 60 * SECOND;
 const SCAN_WITHOUT: u64 = 5 * SECOND;
-/// The same where notices were lost: a process can make that happen all the time.
+/// The same after notices were lost: a process can make that happen all the time.
 const SCAN_AFTER_LOSS: u64 = 2 * SECOND;
-/// Files remembered that are of no interest. They are forgotten at every scan: one may be written anew.
+/// Files remembered that are of no interest. Every scan forgets them: one may be written anew.
 const MAX_PLAIN: usize = 65_536;
 /// Processes that have run are asked at most this often what they have imported meanwhile.
 const IMPORTS_EVERY: u64 = SECOND;
@@ -44,7 +45,7 @@ const IMPORTS_PER_PROCESS: u64 = 20 * MILLISECOND;
 /// What is remembered for discovery.
 #[derive(Debug)]
 pub(super) struct Discovery {
-    /// Whether the kernel tells of mappings.
+    /// Whether the kernel reports mappings.
     has_notices: bool,
     /// Whether some were lost since the procfs was read.
     has_missed: bool,
@@ -60,7 +61,7 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    /// Nothing is remembered yet; `has_notices`: the kernel tells of mappings.
+    /// Nothing is remembered yet; `has_notices`: the kernel reports mappings.
     pub(super) fn new(has_notices: bool) -> Self {
         Self {
             has_notices,
@@ -108,7 +109,7 @@ impl Targets {
     pub fn scan(&mut self) {
         let now = BootNanos::now();
         self.discovery.scanned = now;
-        // Whoever maps something new is told of: then those that were looked at need no other look.
+        // The kernel reports every new mapping: then known processes need no other look.
         let mut is_told = self.discovery.has_notices && !self.discovery.has_missed;
         self.discovery.has_missed = false;
         if now.0 >= self.discovery.scanned_all.0.saturating_add(SCAN_ALL) {
@@ -153,7 +154,7 @@ impl Targets {
 
     /// Takes over that a process has mapped a file to execute it.
     pub fn mapped(&mut self, pid: Pid, file: FileId) {
-        // Whoever is profiled has its native frames told by its mappings, whatever they hold.
+        // A profiled process needs all its mappings for its native frames, whatever they hold.
         let whole_host = self.facilities.whole_host;
         let is_profiled = |known: &Known| !whole_host || known.is_profiled();
         let known = self.processes.get(&pid);
@@ -169,7 +170,7 @@ impl Targets {
         if self.scope != Scope::Host {
             return;
         }
-        // Its exec is told of by another way, and perhaps only later.
+        // The notice of its exec comes on another channel, and perhaps only later.
         if let Some(stat) = procfs::stat(pid) {
             let mut known = Known::new(stat.process);
             known.due.soon(now);
@@ -199,7 +200,7 @@ impl Targets {
         }
     }
 
-    /// When that is, where there is anybody to ask.
+    /// When that is, if there is a process to ask.
     pub(super) fn imports_due(&self) -> Option<BootNanos> {
         (self.profiled > 0).then_some(self.discovery.imports_due)
     }
@@ -229,7 +230,7 @@ impl Targets {
             return self.forget(pid);
         };
         // The child may have replaced its program already: an exec notice then follows, and what it has
-        // mapped may have been told of first.
+        // mapped may have been reported first.
         known.change().process = stat.process;
         let now = BootNanos::now();
         if self.discovery.was_noticed(pid, now) {
@@ -264,7 +265,7 @@ impl Targets {
             || self.discovery.was_noticed(pid, now)
             || procfs::executable(pid).is_none_or(|file| !self.discovery.plain.contains(&file))
         {
-            // What it has mapped so far may have been told of already.
+            // What it has mapped so far may have been reported already.
             known.due.soon(now);
         }
         self.tell_gone(pid);

@@ -1,11 +1,11 @@
 //! When to look at the files of a process: soon after something new was mapped, and less and less often
-//! where that happens again and again.
+//! if that happens again and again.
 
 use crate::time::BootNanos;
 
 pub(super) const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1000 * MILLISECOND;
-/// When to look after an exec, where nobody tells of mappings, in milliseconds: `libpython` is there
+/// When to look after an exec, if the kernel does not report mappings, in milliseconds: `libpython` is there
 /// only after the dynamic loader, the hook only after the application has imported it.
 const SCHEDULE: [u64; 8] = [5, 20, 60, 200, 500, 1000, 2000, 5000];
 /// A look follows what is new by this much: files are mapped several at once.
@@ -14,7 +14,7 @@ const SOON: u64 = 2 * MILLISECOND;
 /// each, up to the last.
 const PAUSE_FIRST: u64 = 20 * MILLISECOND;
 const PAUSE_LAST: u64 = 2 * SECOND;
-/// Who maps nothing new for this long starts over.
+/// A process that maps nothing new for this long starts over.
 const QUIET: u64 = 5 * SECOND;
 
 /// When to look at a process's files.
@@ -24,7 +24,7 @@ pub(super) struct Due {
     /// When it was looked at last, and what to wait before the next look.
     looked: BootNanos,
     pause: u64,
-    /// Where nobody tells of mappings: since when, and how many looks have been.
+    /// If the kernel does not report mappings: since when, and how many looks there were.
     since: Option<(BootNanos, usize)>,
 }
 
@@ -85,9 +85,9 @@ mod tests {
         looks
     }
 
-    /// The first look comes at once, the next ones less and less often; who was quiet starts over.
+    /// The first look comes at once, the next ones less and less often; a process that was quiet starts over.
     #[test]
-    fn who_maps_again_and_again_is_looked_at_less() {
+    fn frequent_mappings_are_looked_at_less() {
         let mut due = Due::default();
         due.soon(BootNanos(SECOND));
         assert_eq!(due.at(), Some(BootNanos(SECOND + 2 * MILLISECOND)));

@@ -34,7 +34,7 @@ impl Known {
         Self {
             target: Arc::new(Target {
                 process,
-                // Who owns it matters only once it is profiled.
+                // Its owner matters only once it is profiled.
                 service: Arc::default(),
                 container: None,
                 mappings: Arc::from([]),

@@ -8,7 +8,7 @@ use crate::targets::elf::Segment;
 /// What is kept of one file.
 #[derive(Debug)]
 pub struct FileSymbols {
-    /// GNU build id in lower-case hex; empty where there is none.
+    /// GNU build id in lower-case hex; empty if there is none.
     pub build_id: String,
     /// Its functions, or why they are not known.
     pub names: Result<Names, Unnamed>,
@@ -92,11 +92,11 @@ impl Names {
 pub struct Found {
     /// Its address.
     pub start: u64,
-    /// Its bytes; `None` where it does not say, as what assemblers make.
+    /// Its bytes; `None` if it does not say, as what assemblers make.
     pub size: Option<u64>,
     /// Where its name begins in the table of strings.
     pub name: u32,
-    /// Whether its code goes on to the next symbol, where it does not say its size.
+    /// Whether its code goes on to the next symbol, if it does not say its size.
     pub goes_on: bool,
 }
 
@@ -181,7 +181,7 @@ fn size(it: &Found, next: u64, sections: &[Range<u64>]) -> u64 {
     end - it.start
 }
 
-/// The string that begins at a place of a table of strings; `None` where there is none, or it is no text.
+/// The string that begins at a place of a table of strings; `None` if there is none, or it is no text.
 fn string(strings: &[u8], start: u32) -> Option<&str> {
     let rest = strings.get(usize::try_from(start).ok()?..)?;
     let end = memchr::memchr(0, rest)?;

@@ -49,7 +49,7 @@ fn names(found: Vec<Found>) -> FileSymbols {
     }
 }
 
-/// The name at an address; empty where there is none.
+/// The name at an address; empty if there is none.
 fn at(symbols: &FileSymbols, address: u64) -> String {
     match symbols.name(address - 0x1000 + 0x200) {
         Ok(name) => name,

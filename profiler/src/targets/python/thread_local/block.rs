@@ -13,7 +13,7 @@ const MAX_SIZE: u64 = 16 << 20;
 pub(super) fn by_symbol(elf: &Elf<'_>) -> Option<ThreadLocal> {
     elf.entry()?;
     let symbols = elf.thread_local_symbols("_Py_tss_tstate").ok()?;
-    // Two that are called so: nobody knows which one it is.
+    // Two have this name: it is not clear which one it is.
     let [symbol] = *symbols else { return None };
     let offset = i64::try_from(symbol)
         .ok()?

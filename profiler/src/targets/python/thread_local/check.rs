@@ -7,8 +7,8 @@ use super::{Place, read_at};
 /// States looked at.
 const MAX_STATES: usize = 256;
 
-/// Whether the place holds nothing or a thread state in each thread that has made one: who made a state is known by
-/// its thread pointer, and a state by its interpreter, one of `interpreters`, since states come and go meanwhile.
+/// Whether the place holds nothing or a thread state in each thread that has made one. The thread that made a state is
+/// known by its thread pointer, and a state by its interpreter, one of `interpreters`, since states come and go meanwhile.
 pub fn fits<R: ReadUser>(
     reader: &R,
     layout: &PythonLayout,
@@ -68,7 +68,7 @@ mod tests {
         assert!(holding([Some(states[1]), None]));
         assert!(holding([None, None]));
         assert!(!holding([Some(0), Some(0x30_0000)]));
-        // Another interpreter's would be somebody else's.
+        // That of another interpreter would be wrong.
         assert!(!holding([Some(0x7f_0000), None]));
         assert!(!holding([Some(interpreter), Some(states[1])]));
     }

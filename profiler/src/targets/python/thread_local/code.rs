@@ -22,7 +22,7 @@ const REGISTERS: usize = 16;
 /// Those that a function may use as it likes, by the psABI: rax, rcx, rdx, rsi, rdi, r8 to r11.
 const SCRATCH: [usize; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
 
-/// The thread-local whose value a function returns, where that is not null; `None` where it is not
+/// The thread-local whose value a function returns, if that is not null; `None` if it is not
 /// understood.
 pub(super) fn returned(elf: &Elf<'_>, function: u64) -> Option<ThreadLocal> {
     let mut machine = Machine::new(elf, function);
@@ -109,7 +109,7 @@ impl<'elf, 'data> Machine<'elf, 'data> {
                 let value = self.pop()?;
                 self.set(Register::RBP, value)?;
             }
-            // The value is not null: who asks whether it is goes on where it is not.
+            // The value is not null: a branch on null is not taken.
             Mnemonic::Je if self.is_not_zero => {}
             Mnemonic::Jne if self.is_not_zero => self.next = branch(&instruction)?,
             Mnemonic::Jmp => self.next = branch(&instruction)?,

@@ -217,7 +217,7 @@ fn libraries_of_glibc() {
     );
 }
 
-/// Where the compiler is at hand.
+/// If there is a compiler.
 fn musl() -> Option<&'static str> {
     let is_here = Command::new("musl-gcc").arg("--version").output().is_ok();
     if !is_here {

@@ -71,7 +71,7 @@ fn check(python: &Path, script: &Path, who: &str) -> Option<ThreadLocal> {
     let is_musl = is_musl(&mappings::read(pid).unwrap());
     let place = resolve(thread_local, placed.bias, is_musl, &memory).unwrap();
     let word = |address: u64| memory.read_u64(address).unwrap();
-    // By who made it, which here is who runs it.
+    // By the thread that made it, which here is the one that runs it.
     let state_of = |thread: u64| {
         let interpreter = word(placed.runtime + u64::from(facts.layout.runtime_interpreters));
         let mut state = word(interpreter + u64::from(facts.layout.interpreter_threads));
@@ -92,7 +92,7 @@ fn check(python: &Path, script: &Path, who: &str) -> Option<ThreadLocal> {
             .map(|thread| read_at(&memory, place, *thread))
             .collect()
     };
-    // They say who they are before they run or wait.
+    // They print their ids before they run or wait.
     let start = monotonic_now();
     while read() != expected && start.elapsed() < Duration::from_secs(30) {
         thread::sleep(Duration::from_millis(5));

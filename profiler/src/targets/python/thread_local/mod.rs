@@ -62,9 +62,9 @@ const FUNCTIONS: [&str; 4] = [
 ];
 
 /// How the code of a CPython reaches the attached thread state of the running thread, told by the
-/// file alone; `None` where that is not understood, and before 3.12, where there is no thread-local.
+/// file alone; `None` if that is not understood, and before 3.12, if there is no thread-local.
 ///
-/// Its symbol says so, and what its functions return; whoever says something must say the same.
+/// Its symbol and the functions that return it are asked; all that give an answer must give the same.
 pub fn find(elf: &Elf<'_>) -> Option<ThreadLocal> {
     let functions = elf.dynamic_symbols(FUNCTIONS).ok()?;
     let by_code = functions

@@ -150,7 +150,7 @@ impl Place {
 }
 
 /// What the thread-local holds in the thread with this thread pointer, looked for as the kernel program does;
-/// `None` where the thread has no such block yet, because it never used it, and where memory cannot be read.
+/// `None` if the thread has no such block yet, because it never used it, or if memory cannot be read.
 pub fn read_at<R: ReadUser>(reader: &R, place: Place, thread_pointer: u64) -> Option<u64> {
     let mut process: Process = bytemuck::Zeroable::zeroed();
     place.note_in(&mut process);
