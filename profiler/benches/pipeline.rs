@@ -15,14 +15,12 @@ use bytemuck::{Zeroable as _, bytes_of};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use profiler::{
     events::Event,
+    export::pyroscope,
     health::Health,
     id::{Pid, ProcessKey, Service},
     measure::Measure,
     pipeline::Pipeline,
-    profile::{
-        self, LabelSet, SpanLabel, Window, pprof,
-        view::{NativeFrames, view},
-    },
+    profile::{self, NativeFrames, Profile, Projected, Projection, SpanLabel, Window, pprof},
     targets::{Interpreter, Mapping, Snapshot, SpansSeen, Target, mappings, symbols},
     time::{BootNanos, UnixNanos},
 };
@@ -216,10 +214,6 @@ impl Own {
         let settings = profile::Settings {
             tick: Measure::tick(99),
             span_label: SpanLabel::LocalRoot,
-            labels: LabelSet::Pyroscope {
-                span_name: true,
-                trace_id: false,
-            },
             max_stacks: 100_000,
         };
         let mut pipeline = Pipeline::new(settings, Health::default());
@@ -248,9 +242,18 @@ fn take(pipeline: &mut Pipeline, records: &[Vec<u8>]) {
 fn whole_way(mut pipeline: Pipeline, records: &[Vec<u8>]) -> Vec<u8> {
     take(&mut pipeline, records);
     let profiles = pipeline.finish(WINDOW);
-    let samples: u64 = profiles.iter().map(profile::Profile::samples).sum();
+    let samples: u64 = profiles.iter().map(Profile::samples).sum();
     assert!(samples >= records.len() as u64, "{samples}");
-    pprof::encode_merged(&profiles)
+    pprof::encode_merged(&projected(&profiles, NativeFrames::Full))
+}
+
+/// What a Pyroscope is sent of profiles, with these frames.
+fn projected(profiles: &[Profile], native: NativeFrames) -> Vec<Projected> {
+    let projection = Projection {
+        native,
+        ..pyroscope::projection(SpanLabel::LocalRoot, true, false)
+    };
+    profiles.iter().flat_map(|it| projection.of(it)).collect()
 }
 
 fn pipeline(criterion: &mut Criterion) {
@@ -311,7 +314,10 @@ fn pipeline(criterion: &mut Criterion) {
     });
     group.bench_function("encode", |bencher| {
         let profiles = own.pipeline(&seen).finish(WINDOW);
-        bencher.iter(|| pprof::encode_merged(black_box(&profiles)));
+        bencher.iter(|| {
+            let projected = projected(black_box(&profiles), NativeFrames::Full);
+            pprof::encode_merged(&projected)
+        });
     });
     group.finish();
 }
@@ -334,18 +340,21 @@ fn shown(criterion: &mut Criterion) {
             take(&mut pipeline, &[record]);
         }
         let profiles = pipeline.finish(WINDOW);
-        let profile = &profiles[0];
-        assert_eq!(profile.rows.len(), SHOWN_ROWS as usize);
-        let rows = view(profile, NativeFrames::Merged).rows.len();
+        assert_eq!(profiles[0].rows.len(), SHOWN_ROWS as usize);
+        let rows = projected(&profiles, NativeFrames::Merged)[0].rows.len();
         assert_eq!(rows, stacks as usize);
         group.bench_function(format!("{name}/encode"), |bencher| {
-            bencher.iter(|| pprof::encode(black_box(profile)));
+            bencher.iter(|| {
+                pprof::encode_merged(&projected(black_box(&profiles), NativeFrames::Full))
+            });
         });
         group.bench_function(format!("{name}/view"), |bencher| {
-            bencher.iter(|| view(black_box(profile), NativeFrames::Merged).into_owned());
+            bencher.iter(|| projected(black_box(&profiles), NativeFrames::Merged));
         });
         group.bench_function(format!("{name}/view and encode"), |bencher| {
-            bencher.iter(|| pprof::encode(&view(black_box(profile), NativeFrames::Merged)));
+            bencher.iter(|| {
+                pprof::encode_merged(&projected(black_box(&profiles), NativeFrames::Merged))
+            });
         });
     }
     group.finish();

@@ -22,7 +22,7 @@ use profiler::{
     id::{Pid, Service, SpanId, Tid},
     join::{Attribution, NamedSpan, SpanContext},
     measure::Measure,
-    profile::{self, Aggregator, LabelSet, Profile, SpanLabel, Window},
+    profile::{self, Aggregator, Profile, SpanLabel, Window},
     runtime,
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
     time::{BootNanos, UnixNanos},
@@ -81,10 +81,6 @@ fn profiles(number: u64, rows: u64) -> Vec<Profile> {
     let settings = profile::Settings {
         tick: TICK,
         span_label: SpanLabel::LocalRoot,
-        labels: LabelSet::Pyroscope {
-            span_name: true,
-            trace_id: false,
-        },
         max_stacks: usize::MAX,
     };
     let service = Arc::new(Service {

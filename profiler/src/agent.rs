@@ -10,11 +10,10 @@ use tokio::{
 
 use crate::{
     config::{AgentConfig, HostName},
-    export::{self, Exporter, Pyroscope},
+    export::{self, Exporter, Pyroscope, pyroscope},
     health::{Gauge, Health},
     host::{self, Lock},
     output::complain,
-    profile::LabelSet,
     rights::{Thread, keep_for},
     run::{self, Session, SessionSettings},
     runtime,
@@ -54,13 +53,7 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     let settings = SessionSettings {
         scope: Scope::Host,
         told_apart: config.service_labels.clone(),
-        profile: SessionSettings::profile(
-            &config.sampling,
-            LabelSet::Pyroscope {
-                span_name: config.span_name_label,
-                trace_id: config.trace_id_label,
-            },
-        ),
+        profile: SessionSettings::profile(&config.sampling),
         windows: Some((
             config.upload_interval,
             Box::new(move |profiles| sink.submit(profiles)),
@@ -150,7 +143,12 @@ fn export_settings(config: &AgentConfig) -> Result<export::Settings> {
     let mut settings = export::Settings::new(server);
     settings.pace = config.push.pace;
     settings.queue_bytes = config.push.queue_bytes;
-    settings.native = config.native;
+    settings.projection = pyroscope::projection(
+        config.sampling.span_label.into(),
+        config.span_name_label,
+        config.trace_id_label,
+    );
+    settings.projection.native = config.native;
     Ok(settings)
 }
 

@@ -19,12 +19,12 @@ use profiler_common::{counter::Counter, python::Process};
 use crate::{
     cli::RecordArguments,
     config::Sampling,
-    export::file::{self, Format},
+    export::FileSink,
     health::Health,
     id::Pid,
     kernel::Control as _,
     output::{complain, out},
-    profile::{Coverage, LabelSet, view::NativeFrames},
+    profile::{Coverage, NativeFrames},
     run::{self, Armed, Finished, Session, SessionSettings},
     runtime, signals,
     targets::{self, Scope},
@@ -38,10 +38,8 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Records, writes the files and prints the table of spans.
 pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
-    for path in &arguments.outputs {
-        Format::of(path)?;
-        check_folder(path)?;
-    }
+    let sampling = Sampling::from_arguments(&arguments.sampling);
+    let outputs = outputs(arguments, &sampling)?;
     let records = match &arguments.keep_records {
         Some(path) => {
             Some(File::create(path).with_context(|| format!("cannot create {}", path.display()))?)
@@ -50,7 +48,6 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
     };
     let runtime = runtime::start()?;
     let interrupted = signals::on_interrupt(runtime.handle())?;
-    let sampling = Sampling::from_arguments(&arguments.sampling);
     let health = Health::default();
     let mut armed = run::arm(&sampling)?;
     armed.tell_lacks();
@@ -59,7 +56,7 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
     let settings = SessionSettings {
         scope,
         told_apart: BTreeSet::new(),
-        profile: SessionSettings::profile(&sampling, LabelSet::File),
+        profile: SessionSettings::profile(&sampling),
         windows: None,
         records,
     };
@@ -67,7 +64,7 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
     tracing::info!(processes = session.snapshot().iter().count(), "recording");
     let status = wait(arguments, &session, child.as_mut(), interrupted, &health)?;
     let finished = session.stop();
-    let written = write_outputs(arguments, &finished);
+    let written = write_outputs(&outputs, &finished);
     let written = report(arguments, &finished, &health).and(written);
     let covers = covers(arguments, &finished.coverage);
     let status = match (&mut child, status) {
@@ -100,7 +97,19 @@ fn covers(arguments: &RecordArguments, coverage: &Coverage) -> bool {
     covers
 }
 
-/// Better now than after the recording.
+/// The files to write. What is wrong with one is better said now than after the recording.
+fn outputs(arguments: &RecordArguments, sampling: &Sampling) -> Result<Vec<FileSink>> {
+    let native = NativeFrames::from_arguments(arguments.native);
+    let outputs = arguments.outputs.iter();
+    outputs
+        .map(|path| {
+            let sink = FileSink::new(path, sampling.span_label.into(), native)?;
+            check_folder(path)?;
+            Ok(sink)
+        })
+        .collect()
+}
+
 fn check_folder(path: &Path) -> Result<()> {
     let folder = path
         .parent()
@@ -222,13 +231,15 @@ fn show(progress: &ProgressBar, elapsed: Duration, health: &Health) {
     progress.set_message(format!("{} samples", health.kernel(Counter::SampleTaken)));
 }
 
-fn write_outputs(arguments: &RecordArguments, finished: &Finished) -> Result<()> {
-    let native = NativeFrames::from_arguments(arguments.native);
+fn write_outputs(outputs: &[FileSink], finished: &Finished) -> Result<()> {
     let mut failed = 0;
-    for path in &arguments.outputs {
+    for output in outputs {
         // One file that cannot be written does not cost the others.
-        match file::write(path, &finished.profiles, native).map_err(anyhow::Error::from) {
-            Ok(()) => complain(&format!("wrote {}", path.display())),
+        match output
+            .write(&finished.profiles)
+            .map_err(anyhow::Error::from)
+        {
+            Ok(()) => complain(&format!("wrote {}", output.path().display())),
             Err(error) => {
                 complain(&format!("{error:#}"));
                 failed += 1;
@@ -236,10 +247,7 @@ fn write_outputs(arguments: &RecordArguments, finished: &Finished) -> Result<()>
         }
     }
     if failed > 0 {
-        bail!(
-            "{failed} of {} outputs could not be written",
-            arguments.outputs.len()
-        );
+        bail!("{failed} of {} outputs could not be written", outputs.len());
     }
     Ok(())
 }

@@ -20,11 +20,12 @@ use std::{
 
 use profiler::{
     events::{self, Event, records},
+    export::pyroscope,
     health::Health,
     id::{ProcessKey, Service},
     measure::Measure,
     pipeline::Pipeline,
-    profile::{self, LabelSet, SpanLabel, Window, pprof, proto},
+    profile::{self, Projected, Projection, SpanLabel, Window, pprof, proto},
     targets::{Snapshot, SpansSeen, Target},
     time::{BootNanos, UnixNanos},
 };
@@ -46,16 +47,10 @@ fn bytes(case: &str) -> Vec<u8> {
 }
 
 /// Feeds records to a pipeline that profiles the process of the first sample.
-fn run(
-    bytes: &[u8],
-    span_label: SpanLabel,
-    labels: LabelSet,
-    health: &Health,
-) -> Vec<profile::Profile> {
+fn run(bytes: &[u8], projection: &Projection, health: &Health) -> Vec<Projected> {
     let settings = profile::Settings {
         tick: TICK,
-        span_label,
-        labels,
+        span_label: projection.span_label,
         max_stacks: 1000,
     };
     let mut pipeline = Pipeline::new(settings, health.clone());
@@ -93,7 +88,8 @@ fn run(
         start: UnixNanos(0),
         duration_nanos: 1_000_000_000,
     };
-    pipeline.finish(window)
+    let profiles = pipeline.finish(window);
+    profiles.iter().flat_map(|it| projection.of(it)).collect()
 }
 
 /// Samples by stack (leaf last) and labels.
@@ -127,9 +123,9 @@ fn text(profile: &proto::Profile) -> String {
     text
 }
 
-fn as_text(case: &str, span_label: SpanLabel, labels: LabelSet) -> String {
+fn as_text(case: &str, projection: &Projection) -> String {
     let health = Health::default();
-    let profiles = run(&bytes(case), span_label, labels, &health);
+    let profiles = run(&bytes(case), projection, &health);
     let profiles = profiles
         .iter()
         .map(|it| text(&proto::Profile::decode(pprof::encode(it).as_slice()).unwrap()));
@@ -141,14 +137,8 @@ fn as_text(case: &str, span_label: SpanLabel, labels: LabelSet) -> String {
 #[test]
 fn pushed() {
     for case in CASES {
-        let labels = LabelSet::Pyroscope {
-            span_name: true,
-            trace_id: false,
-        };
-        insta::assert_snapshot!(
-            format!("pushed_{case}"),
-            as_text(case, SpanLabel::LocalRoot, labels)
-        );
+        let projection = pyroscope::projection(SpanLabel::LocalRoot, true, false);
+        insta::assert_snapshot!(format!("pushed_{case}"), as_text(case, &projection));
     }
 }
 
@@ -156,10 +146,8 @@ fn pushed() {
 #[test]
 fn written() {
     for case in CASES {
-        insta::assert_snapshot!(
-            format!("written_{case}"),
-            as_text(case, SpanLabel::Active, LabelSet::File)
-        );
+        let projection = Projection::whole(SpanLabel::Active);
+        insta::assert_snapshot!(format!("written_{case}"), as_text(case, &projection));
     }
 }
 
@@ -177,7 +165,7 @@ fn nothing_is_lost() {
         let health = Health::default();
         let samples = records(&bytes).filter_map(|record| events::decode(record, TICK).ok());
         let samples = samples.filter(|event| matches!(event, Event::Sample(_)));
-        let profiles = run(&bytes, SpanLabel::Active, LabelSet::File, &health);
+        let profiles = run(&bytes, &Projection::whole(SpanLabel::Active), &health);
         let exported: i64 = profiles
             .iter()
             .map(|it| proto::Profile::decode(pprof::encode(it).as_slice()).unwrap())
@@ -210,7 +198,7 @@ proptest! {
             bytes[index] = value;
         }
         let health = Health::default();
-        let profiles = run(&bytes, SpanLabel::LocalRoot, LabelSet::File, &health);
+        let profiles = run(&bytes, &Projection::whole(SpanLabel::LocalRoot), &health);
         let taken = records(&bytes).filter(|it| events::is_sample(it)).count();
         prop_assert_eq!(accounted(&health), taken as u64, "{}", health.table());
         for profile in profiles {

@@ -30,7 +30,7 @@ use crate::{
     id::ServiceAttribute,
     kernel::{Limits, Route, SamplingPrograms, default_ring_size},
     measure::Measure,
-    profile::view::NativeFrames,
+    profile::NativeFrames,
     telemetry::{self, Otlp},
 };
 

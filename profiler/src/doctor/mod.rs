@@ -16,7 +16,7 @@ use crate::{
     id::Pid,
     kernel::{self, ControlError, NoRoute, Route},
     output::out,
-    profile::{Coverage, LabelSet},
+    profile::Coverage,
     run::{self, Session, SessionSettings},
     targets::{self, Refusal, Report, Scope},
 };
@@ -106,7 +106,7 @@ fn take_samples(
     let settings = SessionSettings {
         scope,
         told_apart: BTreeSet::new(),
-        profile: SessionSettings::profile(&sampling, LabelSet::File),
+        profile: SessionSettings::profile(&sampling),
         windows: None,
         records: None,
     };

@@ -20,8 +20,7 @@ use super::{
 };
 use crate::{
     health::{Gauge, Health, Loss},
-    measure::Kind,
-    profile::{Profile, split::split, view::view},
+    profile::{Profile, Projected, split::split},
     time::BootNanos,
 };
 
@@ -88,22 +87,22 @@ impl Encoder {
     /// The profile as a series for each kind of measure, each in as many parts as the server's limits ask
     /// for; `now` is when its window has ended.
     fn encode(&self, profile: &Profile, now: BootNanos) -> Vec<Encoded> {
-        let kinds = profile.kinds().into_iter();
-        kinds
-            .flat_map(|kind| self.encode_kind(&profile.of_kind(kind), kind, now))
+        let projected = self.settings.projection.of(profile);
+        let projected = projected.iter();
+        projected
+            .flat_map(|projected| self.encode_kind(projected, now))
             .collect()
     }
 
-    fn encode_kind(&self, profile: &Profile, kind: Kind, now: BootNanos) -> Vec<Encoded> {
-        let labels = self.settings.server.series.of(&profile.service, kind);
-        let labels: Arc<[LabelPair]> = labels.into();
+    fn encode_kind(&self, profile: &Projected, now: BootNanos) -> Vec<Encoded> {
+        let series = &self.settings.server.series;
+        let labels: Arc<[LabelPair]> = series.of(&profile.service, profile.kind).into();
         let of_labels: usize = labels
             .iter()
             .map(|label| label.name.len() + label.value.len())
             .sum();
         let began = now.before(Duration::from_nanos(profile.window.duration_nanos));
-        let shown = view(profile, self.settings.native);
-        let parts = split(&shown, self.settings.limits, &self.health);
+        let parts = split(profile, self.settings.limits, &self.health);
         self.health.add(Loss::ProfileEncoded, as_count(parts.len()));
         let parts = parts.into_iter().filter_map(|part| {
             let pprof = file::gzip(&part);

@@ -16,13 +16,13 @@ use tokio::{runtime::Handle, sync::mpsc};
 use super::{
     Error, PaceLimits,
     encode::Encoder,
-    pyroscope::{Client, Pyroscope},
+    pyroscope::{self, Client, Pyroscope},
     retry::Policy,
     worker::{Order, Worker, dropped},
 };
 use crate::{
     health::{Health, Loss},
-    profile::{Profile, split::Limits, view::NativeFrames},
+    profile::{Profile, Projection, SpanLabel, split::Limits},
     rights::{Thread, keep_for},
     time::BootNanos,
 };
@@ -41,8 +41,8 @@ pub struct Settings {
     pub retry: Policy,
     /// What the server takes in one profile.
     pub limits: Limits,
-    /// Which frames of machine code are sent.
-    pub native: NativeFrames,
+    /// Which labels and frames are sent.
+    pub projection: Projection,
     /// What is sent at once, and how fast.
     pub pace: PaceLimits,
     /// Bytes of memory that profiles may take while they wait.
@@ -55,8 +55,8 @@ impl Settings {
         Self {
             server,
             retry: Policy::default(),
-            limits: Limits::PYROSCOPE,
-            native: NativeFrames::default(),
+            limits: pyroscope::LIMITS,
+            projection: pyroscope::projection(SpanLabel::default(), true, false),
             pace: PaceLimits::default(),
             queue_bytes: 64 * 1024 * 1024,
         }

@@ -1,6 +1,7 @@
 //! Profiles → a file, its format by the ending of its name.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs::{self, File},
     io::{self, Write as _},
@@ -12,7 +13,7 @@ use flate2::{Compression, write::GzEncoder};
 use super::{Error, flame_graph};
 use crate::{
     measure::Kind,
-    profile::{Profile, folded::folded, pprof, view::NativeFrames},
+    profile::{NativeFrames, Profile, Projected, Projection, SpanLabel, folded::folded, pprof},
 };
 
 /// What the formats show that have one number for each stack.
@@ -30,9 +31,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format a path's ending asks for. Called when arguments are parsed, so that a recording does
-    /// not end in this error.
-    pub fn of(path: &Path) -> Result<Self, Error> {
+    /// The format a path's ending asks for.
+    fn of(path: &Path) -> Result<Self, Error> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let known = [
             (".pb.gz", Self::Pprof),
@@ -49,27 +49,68 @@ impl Format {
     }
 }
 
-/// Writes the profiles of all services into one file. What was there before is replaced at once, or
-/// stays as it was. A flame graph shows these frames of machine code; the other formats keep all.
-pub fn write(path: &Path, profiles: &[Profile], native: NativeFrames) -> Result<(), Error> {
-    let bytes = match Format::of(path)? {
-        Format::Pprof => gzip(&pprof::encode_merged(profiles)),
-        Format::Folded => Ok(folded(profiles, DRAWN).into_bytes()),
-        Format::FlameGraph => {
-            Ok(
-                flame_graph::svg(profiles, DRAWN, native).map_err(|source| Error::FlameGraph {
-                    path: path.to_owned(),
-                    source,
-                })?,
-            )
-        }
-    };
-    bytes
-        .and_then(|bytes| replace(path, &bytes))
-        .map_err(|source| Error::Write {
+/// A file that a window is written into.
+#[derive(Clone, Debug)]
+pub struct FileSink {
+    path: PathBuf,
+    format: Format,
+    projection: Projection,
+}
+
+impl FileSink {
+    /// The file at a path, whose ending says its format. A flame graph shows these frames of machine code;
+    /// the other formats keep all, and only pprof has labels.
+    pub fn new(path: &Path, span_label: SpanLabel, native: NativeFrames) -> Result<Self, Error> {
+        let format = Format::of(path)?;
+        let whole = Projection::whole(span_label);
+        let projection = match format {
+            Format::Pprof => whole,
+            Format::Folded => Projection {
+                keys: BTreeSet::new(),
+                ..whole
+            },
+            Format::FlameGraph => Projection {
+                keys: BTreeSet::new(),
+                native,
+                ..whole
+            },
+        };
+        Ok(Self {
             path: path.to_owned(),
-            source,
+            format,
+            projection,
         })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the profiles of all services into it. What was there before is replaced at once, or stays as
+    /// it was.
+    pub fn write(&self, profiles: &[Profile]) -> Result<(), Error> {
+        let profiles = profiles.iter();
+        let profiles: Vec<Projected> = profiles.flat_map(|it| self.projection.of(it)).collect();
+        let bytes = match self.format {
+            Format::Pprof => gzip(&pprof::encode_merged(&profiles)),
+            Format::Folded => Ok(folded(&profiles, DRAWN).into_bytes()),
+            Format::FlameGraph => {
+                Ok(
+                    flame_graph::svg(&profiles, DRAWN).map_err(|source| Error::FlameGraph {
+                        path: self.path.clone(),
+                        source,
+                    })?,
+                )
+            }
+        };
+        bytes
+            .and_then(|bytes| replace(&self.path, &bytes))
+            .map_err(|source| Error::Write {
+                path: self.path.clone(),
+                source,
+            })
+    }
 }
 
 /// The bytes, gzipped.
@@ -109,15 +150,18 @@ mod tests {
     use flate2::read::GzDecoder;
     use prost::Message as _;
 
-    use super::{Error, Format, write};
+    use super::{Error, FileSink, Format};
     use crate::{
         health::Health,
         profile::{
-            LabelSet, proto,
+            NativeFrames, SpanLabel, proto,
             samples::{in_child, profiles, sample},
-            view::NativeFrames,
         },
     };
+
+    fn sink(path: &Path) -> FileSink {
+        FileSink::new(path, SpanLabel::default(), NativeFrames::default()).unwrap()
+    }
 
     /// Endings choose formats; an unknown one is refused with those known.
     #[test]
@@ -136,11 +180,11 @@ mod tests {
     fn writes_every_format() {
         let folder = tempfile::tempdir().unwrap();
         let samples = [sample(&["work", "main"], in_child())];
-        let profiles = profiles(&samples, LabelSet::File, 10, &Health::default());
+        let profiles = profiles(&samples, 10, &Health::default());
         let path = |name: &str| folder.path().join(name);
         fs::write(path("a.folded"), "old").unwrap();
         for name in ["a.pb.gz", "a.folded", "a.svg"] {
-            write(&path(name), &profiles, NativeFrames::default()).unwrap();
+            sink(&path(name)).write(&profiles).unwrap();
         }
         let mut bytes = Vec::new();
         let compressed = fs::read(path("a.pb.gz")).unwrap();
@@ -161,9 +205,9 @@ mod tests {
     #[test]
     fn empty_and_missing() {
         let folder = tempfile::tempdir().unwrap();
-        write(&folder.path().join("a.svg"), &[], NativeFrames::default()).unwrap();
+        sink(&folder.path().join("a.svg")).write(&[]).unwrap();
         let missing = folder.path().join("no/a.folded");
-        let error = write(&missing, &[], NativeFrames::default()).unwrap_err();
+        let error = sink(&missing).write(&[]).unwrap_err();
         assert!(matches!(error, Error::Write { .. }));
         assert!(error.to_string().contains("no/a.folded"));
     }

@@ -6,21 +6,13 @@ use inferno::flamegraph::{Options, color::BasicPalette, color::Palette, from_lin
 
 use crate::{
     measure::{Kind, Sum},
-    profile::{
-        Profile, Row,
-        folded::folded,
-        view::{NativeFrames, view},
-    },
+    profile::{Projected, folded::folded},
 };
 
-/// The SVG of the rows of one kind, with these frames of machine code.
-pub(super) fn svg(profiles: &[Profile], kind: Kind, native: NativeFrames) -> io::Result<Vec<u8>> {
-    let shown = profiles.iter();
-    let shown: Vec<Profile> = shown
-        .map(|profile| view(profile, native).into_owned())
-        .collect();
+/// The SVG of the profiles of one kind.
+pub(super) fn svg(profiles: &[Projected], kind: Kind) -> io::Result<Vec<u8>> {
     // One mark of the kernel's frames is taken off by the one who draws.
-    let lines = folded(&shown, kind).replace("_[k]", "_[k]_[k]");
+    let lines = folded(profiles, kind).replace("_[k]", "_[k]_[k]");
     let mut options = Options::default();
     options.title = title(profiles, kind);
     options.subtitle = Some(subtitle(profiles, kind));
@@ -41,7 +33,7 @@ pub(super) fn svg(profiles: &[Profile], kind: Kind, native: NativeFrames) -> io:
     Ok(svg)
 }
 
-fn title(profiles: &[Profile], kind: Kind) -> String {
+fn title(profiles: &[Projected], kind: Kind) -> String {
     let names: Vec<&str> = profiles
         .iter()
         .take(4)
@@ -56,10 +48,9 @@ fn title(profiles: &[Profile], kind: Kind) -> String {
     format!("{title} of {}{more}", names.join(", "))
 }
 
-fn subtitle(profiles: &[Profile], kind: Kind) -> String {
-    let rows = profiles.iter().flat_map(|profile| &profile.rows);
-    let rows = rows.filter(|row| row.measure.kind == kind);
-    let Sum { samples, nanos } = rows.map(Row::sum).sum();
+fn subtitle(profiles: &[Projected], kind: Kind) -> String {
+    let profiles = profiles.iter().filter(|profile| profile.kind == kind);
+    let Sum { samples, nanos } = profiles.map(Projected::sum).sum();
     let title = kind.terms().title;
     format!("{samples} samples, {} ms of {title}", nanos / 1_000_000)
 }

@@ -14,7 +14,7 @@ mod backlog;
 mod encode;
 mod error;
 mod exporter;
-pub mod file;
+mod file;
 mod flame_graph;
 mod pace;
 pub mod proto;
@@ -27,7 +27,7 @@ mod worker;
 
 pub use error::Error;
 pub use exporter::{Exporter, Settings, Sink};
-pub use file::Format;
+pub use file::{FileSink, Format};
 pub use pace::Limits as PaceLimits;
 pub use pyroscope::Pyroscope;
 pub use series::SeriesLabels;

@@ -18,6 +18,49 @@ use super::{
     series::{self, SeriesLabels},
     transport::{self, Credentials, Delivery, Tls, Transport},
 };
+use crate::profile::{Key, NativeFrames, Projection, SpanLabel, labels, pprof, split::Limits};
+
+/// What a Pyroscope takes in one profile, by default. The size is its burst limit of 2 MiB, charged with the
+/// uncompressed profile and the labels of its series in one go (a larger one is refused with 429 for ever), less
+/// what the labels may take. It keeps one profile per series and whole millisecond (storage v1) or nanosecond
+/// (v2), and throws a twin away after it has said 200.
+pub const LIMITS: Limits = Limits {
+    bytes: 2 * 1024 * 1024 - 128 * 1024,
+    samples: 16_000,
+    apart: 1_000_000,
+};
+
+/// It refuses a whole profile for a longer value of a label, as `span_name` becomes a series label there.
+const MAX_VALUE: usize = 2_048;
+/// It cuts longer strings, and keeps their tails.
+const MAX_STRING: usize = 65_534;
+/// It drops the leaf of a deeper stack.
+const MAX_DEPTH: usize = 1_000;
+const _: () = assert!(
+    labels::MAX_VALUE <= MAX_VALUE
+        && pprof::MAX_STRING <= MAX_STRING
+        && pprof::MAX_DEPTH <= MAX_DEPTH,
+    "what is encoded is what a Pyroscope takes"
+);
+
+/// The labels that it keeps few series by, and every frame but those of the interpreter. All labels but `span_id`
+/// and `trace_id` become series labels there (`pkg/model/pprofsplit` of grafana/pyroscope): one series for each
+/// span name, and on servers before 2.1 one for each trace.
+pub fn projection(span_label: SpanLabel, span_name: bool, trace_id: bool) -> Projection {
+    let wanted = [
+        (Key::SpanId, true),
+        (Key::SpanName, span_name),
+        (Key::TraceId, trace_id),
+        (Key::ContainerId, true),
+    ];
+    let wanted = wanted.into_iter().filter(|(_, is_wanted)| *is_wanted);
+    Projection {
+        span_label,
+        keys: wanted.map(|(key, _)| key).collect(),
+        native: NativeFrames::default(),
+    }
+}
+
 /// Path of the call below the server's address.
 pub const PATH: &str = "/push.v1.PusherService/Push";
 

@@ -9,7 +9,10 @@ use super::{Error, proto::LabelPair};
 use crate::{
     id::{Service, ServiceAttribute},
     measure::Kind,
-    profile::labels::{self, cut_value},
+    profile::{
+        Key,
+        labels::{MAX_VALUE, cut_value},
+    },
 };
 
 /// The service's namespace.
@@ -20,7 +23,7 @@ const HOST_NAME: &str = "host_name";
 /// moves to it.
 const OURS: [&str; 14] = [
     "__name__",
-    labels::SERVICE_NAME,
+    Key::ServiceName.name(),
     SERVICE_NAMESPACE,
     ServiceAttribute::Version.label(),
     ServiceAttribute::EnvironmentName.label(),
@@ -30,12 +33,12 @@ const OURS: [&str; 14] = [
     "otel.scope.name",
     "otel.scope.version",
     "pyroscope_spy",
-    labels::SPAN_NAME,
-    labels::TRACE_ID,
-    labels::CONTAINER_ID,
+    Key::SpanName.name(),
+    Key::TraceId.name(),
+    Key::ContainerId.name(),
 ];
 /// Labels that mean something else than a label of a series.
-const TAKEN: [&str; 2] = [labels::SPAN_ID, "profile_id"];
+const TAKEN: [&str; 2] = [Key::SpanId.name(), "profile_id"];
 /// Labels that the server takes on a series.
 const MAX_LABELS: usize = 30;
 /// Tags at most: what the server takes, less what is ours.
@@ -87,7 +90,7 @@ impl SeriesLabels {
     pub fn of(&self, service: &Service, kind: Kind) -> Vec<LabelPair> {
         let own = [
             ("__name__", kind.terms().metric),
-            (labels::SERVICE_NAME, service.name.as_str()),
+            (Key::ServiceName.name(), service.name.as_str()),
             (SERVICE_NAMESPACE, service.namespace.as_str()),
             (HOST_NAME, self.host_name.as_deref().unwrap_or_default()),
             ("otel.scope.name", "spanprof"),
@@ -144,8 +147,8 @@ fn check_value(value: &str) -> Result<(), String> {
     if value.is_empty() {
         return Err("it has no value: the server drops such a label".to_owned());
     }
-    if value.len() > labels::MAX_VALUE {
-        let most = labels::MAX_VALUE;
+    if value.len() > MAX_VALUE {
+        let most = MAX_VALUE;
         return Err(format!("its value may have {most} bytes"));
     }
     Ok(())

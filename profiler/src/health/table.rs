@@ -92,6 +92,7 @@ counts! {
         agent LocalRootUnknown "local_root_unknown": "The local root of the span was never sampled: the sample has the label of its active span.";
         agent SpanUnnamed "span_name_unknown": "The name of the span or of its local root is not known: it started before the agent.";
         agent StackTableFull "too_many_stacks": "The window has too many distinct stacks: the sample is under [other stacks].";
+        agent LabelsLeftOut "too_many_label_sets": "The window has too many distinct stacks and labels: a file has only the span of the sample that `span_id` names, and not its thread.";
     }
     "stacks_incomplete", "{stack}", by "reason":
     "Stacks of samples that lack frames." {

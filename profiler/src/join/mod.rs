@@ -113,7 +113,7 @@ pub struct SpanSample {
 }
 
 /// The span a sample belongs to, or why none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Attribution {
     /// The sample ran in this span.
     Span(SpanContext),

@@ -1,11 +1,18 @@
-//! Sums the samples of a window: one sum for each distinct service, stack, label set and kind of measure.
+//! Sums the samples of a window: one sum for each distinct stack, labels and kind of measure.
+//!
+//! Stacks, spans and threads are stored once each; a row has their numbers. So a row is small, and what
+//! labels there are costs what there is of them, and not what there is of their combinations.
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{LabelSet, Labels, Profile, Row, SpanLabel, Window, stacks::StackTable};
+use super::{
+    Labels, Origin, Profile, Row, SpanLabel, SpanLabels, Thread, Window, numbers::Numbers,
+    stacks::StackTable,
+};
 use crate::{
     health::{Health, Loss},
     id::Service,
+    join::{Attribution, SpanContext},
     measure::{Kind, Measure, Sum},
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
 };
@@ -15,11 +22,10 @@ use crate::{
 pub struct Settings {
     /// What one tick of the sampling clock is worth.
     pub tick: Measure,
-    /// Which span the labels speak of.
+    /// Which span the table of spans, and labels that are not whole, speak of.
     pub span_label: SpanLabel,
-    /// Which labels samples carry.
-    pub labels: LabelSet,
-    /// Distinct rows (stack and labels) kept in a window. Samples beyond go to `[other stacks]`.
+    /// Distinct stacks kept in a window, and rows with all their labels. As many rows again are kept with
+    /// [few labels](Detail::Few); samples beyond go to `[other stacks]`, of which there are as many rows again.
     pub max_stacks: usize,
 }
 
@@ -29,17 +35,31 @@ pub struct Aggregator {
     settings: Settings,
     health: Health,
     stacks: StackTable,
-    services: HashMap<Arc<Service>, HashMap<RowKey, Sum>>,
-    /// Rows of all services together.
-    rows: usize,
+    spans: Numbers<SpanLabels>,
+    origins: Numbers<Origin>,
+    rows: HashMap<RowKey, Sum>,
+    /// Those of them that are of `[other stacks]`, which take no room of the others.
+    others: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct RowKey {
     /// `None`: `[other stacks]`.
     stack: Option<u32>,
-    labels: Labels,
+    span: Option<u32>,
+    origin: u32,
     kind: Kind,
+}
+
+/// How much of its labels a row keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    /// All of them.
+    All,
+    /// The span that the label mode speaks of, its trace, and the container.
+    Few,
+    /// The service and the container.
+    Least,
 }
 
 impl Aggregator {
@@ -49,89 +69,175 @@ impl Aggregator {
             settings,
             health,
             stacks: StackTable::default(),
-            services: HashMap::new(),
-            rows: 0,
+            spans: Numbers::default(),
+            origins: Numbers::default(),
+            rows: HashMap::new(),
+            others: 0,
         }
     }
 
     /// Counts a sample.
     pub fn add(&mut self, sample: &NamedSample) {
-        if self.settings.span_label.falls_back(&sample.attribution) {
+        if let Attribution::Span(context) = &sample.attribution
+            && self.settings.span_label.stands_in(context)
+        {
             self.health.count(Loss::LocalRootUnknown);
         }
-        let labels = Labels::of(sample, self.settings.labels, self.settings.span_label);
-        let may_grow = self.rows < self.settings.max_stacks;
+        let Some(key) = self.key(sample) else {
+            return;
+        };
+        let before = self.rows.len();
+        self.rows.entry(key).or_default().add(sample.measure);
+        if key.stack.is_none() {
+            self.others += self.rows.len() - before;
+        }
+    }
+
+    /// The row of a sample. No stack is given up as long as none would be if rows had few labels from the start:
+    /// those with all of them take no room of the others.
+    fn key(&mut self, sample: &NamedSample) -> Option<RowKey> {
+        let most = self.settings.max_stacks;
+        let may_grow = self.stacks.len() < most;
         let stack = self.stacks.number(&sample.stack, may_grow);
-        let rows = match self.services.get_mut(&sample.service) {
-            Some(rows) => rows,
-            None => self
-                .services
-                .entry(Arc::clone(&sample.service))
-                .or_default(),
-        };
-        let mut key = RowKey {
-            stack,
-            labels,
-            kind: sample.measure.kind,
-        };
         if stack.is_some() {
-            if let Some(sum) = rows.get_mut(&key) {
-                sum.add(sample.measure);
-                return;
+            if let Some(key) = self.row(sample, stack, Detail::All, most) {
+                return Some(key);
             }
-            if self.rows < self.settings.max_stacks {
-                self.rows += 1;
-                rows.entry(key).or_default().add(sample.measure);
-                return;
+            if let Some(key) = self.row(sample, stack, Detail::Few, most.saturating_mul(2)) {
+                self.health.count(Loss::LabelsLeftOut);
+                return Some(key);
             }
         }
         self.health.count(Loss::StackTableFull);
-        key.stack = None;
-        // Label sets are unbounded too (span ids): past twice the budget even they are given up.
-        if self.rows >= self.settings.max_stacks.saturating_mul(2) && !rows.contains_key(&key) {
-            key.labels = Labels::default();
-        }
-        let sum = rows.entry(key).or_insert_with(|| {
-            self.rows += 1;
-            Sum::default()
+        self.health.count(Loss::LabelsLeftOut);
+        // Spans are unbounded too: in the end even they are given up. Services and containers are not many.
+        self.row(sample, None, Detail::Few, most)
+            .or_else(|| self.row(sample, None, Detail::Least, usize::MAX))
+    }
+
+    /// A row, if there is one, or if there are fewer than `most` of its like yet: with a stack, or without.
+    fn row(
+        &mut self,
+        sample: &NamedSample,
+        stack: Option<u32>,
+        detail: Detail,
+        most: usize,
+    ) -> Option<RowKey> {
+        let like_it = match stack {
+            Some(_) => self.rows.len() - self.others,
+            None => self.others,
+        };
+        let may_grow = like_it < most;
+        let span = match (detail, &sample.attribution) {
+            (Detail::All, attribution) => Some(self.span(attribution, may_grow)?),
+            (Detail::Few, Attribution::Span(context)) => Some(self.few(context, may_grow)?),
+            (Detail::Few | Detail::Least, _) => None,
+        };
+        let key = RowKey {
+            stack,
+            span,
+            origin: self.origin(sample, detail, may_grow)?,
+            kind: sample.measure.kind,
+        };
+        (may_grow || self.rows.contains_key(&key)).then_some(key)
+    }
+
+    fn span(&mut self, attribution: &Attribution, may_grow: bool) -> Option<u32> {
+        let hint = match attribution {
+            Attribution::Span(context) => context.active.id.get(),
+            Attribution::NoSpan | Attribution::Unattributed(_) => 0,
+        };
+        self.spans.number(
+            hint,
+            |known| matches!(known, SpanLabels::All(known) if known == attribution),
+            || SpanLabels::All(attribution.clone()),
+            may_grow,
+        )
+    }
+
+    fn few(&mut self, context: &SpanContext, may_grow: bool) -> Option<u32> {
+        let few = SpanLabels::few(context, self.settings.span_label);
+        let hint = self.settings.span_label.span(context).id.get();
+        self.spans
+            .number(hint, |known| *known == few, || few.clone(), may_grow)
+    }
+
+    fn origin(&mut self, sample: &NamedSample, detail: Detail, may_grow: bool) -> Option<u32> {
+        let thread = (detail == Detail::All).then_some(Thread {
+            pid: sample.pid,
+            tid: sample.tid,
+            name: sample.thread_name,
         });
-        sum.add(sample.measure);
+        self.origins.number(
+            u64::from(thread.map_or(sample.pid.0, |it| it.tid.0)),
+            |known| {
+                known.thread == thread
+                    && known.service == sample.service
+                    && known.container == sample.container
+            },
+            || Origin {
+                service: Arc::clone(&sample.service),
+                container: sample.container.clone(),
+                thread,
+            },
+            may_grow,
+        )
     }
 
     /// Ends the window: one profile per service, in the order of their names. The next window
     /// starts empty.
     pub fn finish(&mut self, window: Window) -> Vec<Profile> {
         let other: Arc<[Arc<Frame>]> = Arc::from([Arc::new(other_stacks())]);
-        let stacks = &self.stacks;
-        let mut profiles: Vec<Profile> = self
-            .services
-            .drain()
-            .map(|(service, rows)| Profile {
-                service,
-                window,
-                period: self.settings.tick.nanos,
-                rows: rows
-                    .into_iter()
-                    .map(|(key, sum)| Row {
-                        stack: key
-                            .stack
-                            .and_then(|number| stacks.get(number))
-                            .unwrap_or(&other)
-                            .clone(),
-                        labels: key.labels,
-                        measure: Measure {
-                            kind: key.kind,
-                            nanos: sum.nanos,
-                        },
-                        samples: sum.samples,
-                    })
-                    .collect(),
-            })
-            .collect();
+        let mut profiles: Vec<Profile> = Vec::new();
+        // By the number of an origin: the place of its service's profile.
+        let places = self.services(window, &mut profiles);
+        for (key, sum) in self.rows.drain() {
+            let Some((origin, profile)) = self.origins.get(key.origin).and_then(|origin| {
+                let place = places.get(usize::try_from(key.origin).ok()?)?;
+                Some((origin, profiles.get_mut(*place)?))
+            }) else {
+                continue;
+            };
+            let stack = key.stack.and_then(|number| self.stacks.get(number));
+            let span = key.span.and_then(|number| self.spans.get(number));
+            profile.rows.push(Row {
+                stack: Arc::clone(stack.unwrap_or(&other)),
+                labels: Labels {
+                    span: span.cloned(),
+                    origin: Arc::clone(origin),
+                },
+                measure: Measure {
+                    kind: key.kind,
+                    nanos: sum.nanos,
+                },
+                samples: sum.samples,
+            });
+        }
+        profiles.retain(|profile| !profile.rows.is_empty());
         profiles.sort_by(|one, other| one.service.cmp(&other.service));
-        self.rows = 0;
         self.stacks.clear();
+        self.spans.clear();
+        self.origins.clear();
+        self.others = 0;
         profiles
+    }
+
+    /// Adds an empty profile for each service, and says which one each origin's is.
+    fn services(&self, window: Window, profiles: &mut Vec<Profile>) -> Vec<usize> {
+        let mut places: HashMap<&Arc<Service>, usize> = HashMap::new();
+        let origins = self.origins.values().iter();
+        let of_origin = origins.map(|origin| {
+            *places.entry(&origin.service).or_insert_with(|| {
+                profiles.push(Profile {
+                    service: Arc::clone(&origin.service),
+                    window,
+                    period: self.settings.tick.nanos,
+                    rows: Vec::new(),
+                });
+                profiles.len() - 1
+            })
+        });
+        of_origin.collect()
     }
 }
 
@@ -154,3 +260,6 @@ pub(super) fn marker(name: &str) -> Frame {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,20 +2,20 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::Profile;
+use super::Projected;
 use crate::{
     measure::{Kind, Sum},
     symbolize::Frame,
 };
 
-/// The profiles' rows of one kind as folded stacks, sorted, labels and services merged. Kernel frames
+/// The profiles of one kind as folded stacks, sorted, labels and services merged. Kernel frames
 /// end in `_[k]`, by which flame graph tools colour them. Ends in a newline unless empty.
-pub fn folded(profiles: &[Profile], kind: Kind) -> String {
+pub fn folded(profiles: &[Projected], kind: Kind) -> String {
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
-    let rows = profiles.iter().flat_map(|profile| &profile.rows);
-    for row in rows.filter(|row| row.measure.kind == kind) {
+    let profiles = profiles.iter().filter(|profile| profile.kind == kind);
+    for row in profiles.flat_map(|profile| &profile.rows) {
         let names: Vec<String> = row.stack.iter().rev().map(|frame| name(frame)).collect();
-        sums.entry(names.join(";")).or_default().merge(row.sum());
+        sums.entry(names.join(";")).or_default().merge(row.sum);
     }
     let counted = kind.terms().counted;
     let mut text = String::new();

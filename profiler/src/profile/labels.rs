@@ -1,43 +1,125 @@
-//! The label vocabulary, in one place: every key a sample can carry, and when it does.
-//!
-//! Towards Pyroscope labels cost: all but `span_id` and `trace_id` become series labels there
-//! (`pkg/model/pprofsplit` of grafana/pyroscope), and `trace_id` does too before release 2.1.
+//! The label vocabulary, in one place: every key that a sample can carry, and what it says of a row.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::{
     events::ThreadName,
     id::{Pid, Service, Tid, TraceId},
     join::{Attribution, NamedSpan, SpanContext},
-    symbolize::NamedSample,
 };
 
-/// The span whose CPU a sample is, by the label mode: 16 lower-case hex digits.
-pub const SPAN_ID: &str = "span_id";
-/// That span's name.
-pub const SPAN_NAME: &str = "span_name";
-/// The trace: 32 lower-case hex digits.
-pub const TRACE_ID: &str = "trace_id";
-/// The span current in the thread: 16 lower-case hex digits.
-pub const ACTIVE_SPAN_ID: &str = "active_span_id";
-/// That span's name.
-pub const ACTIVE_SPAN_NAME: &str = "active_span_name";
-/// The container: 64 hexadecimal digits.
-pub const CONTAINER_ID: &str = "container_id";
-/// Says that `span_id` is not by the label mode but of the active span, as the local root is not known.
-pub const SPAN_LABEL: &str = "span_label";
-/// The process.
-pub const PID: &str = "pid";
-/// The thread.
-pub const TID: &str = "tid";
-/// The thread's name.
-pub const THREAD_NAME: &str = "thread_name";
-/// The service.
-pub const SERVICE_NAME: &str = "service_name";
-
-/// Longest value of a label, in bytes: the server refuses a whole profile for one longer, as
-/// `span_name` becomes a series label there.
+/// Longest value of a label, in bytes: readers refuse longer ones.
 pub const MAX_VALUE: usize = 2_048;
+
+/// What is known of the samples of a row besides their stack and what they are worth: all of it. Rows of a
+/// window whose spans, or threads, are equal share one allocation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Labels {
+    /// The span they were taken in, or why none; `None` if the window had no room for it.
+    pub span: Option<Arc<SpanLabels>>,
+    /// What ran.
+    pub origin: Arc<Origin>,
+}
+
+/// What is known of the span of samples.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SpanLabels {
+    /// All of it: both spans and their trace, or why there is none.
+    All(Attribution),
+    /// What one mode speaks of, as the window had no room for more.
+    Few {
+        /// The mode.
+        mode: SpanLabel,
+        /// The span that it speaks of.
+        span: NamedSpan,
+        /// The trace.
+        trace: Option<TraceId>,
+        /// Whether it is the active one because the local root is not known.
+        stands_in: bool,
+    },
+}
+
+impl SpanLabels {
+    /// The few of a span by a mode.
+    pub(super) fn few(context: &SpanContext, mode: SpanLabel) -> Self {
+        Self::Few {
+            mode,
+            span: mode.span(context).clone(),
+            trace: context.trace,
+            stands_in: mode.stands_in(context),
+        }
+    }
+
+    /// What a key says of it, under a mode; `None` if that is not known, or the key is about something else.
+    pub(super) fn value(&self, key: Key, mode: SpanLabel) -> Option<String> {
+        let (span, active, trace, stands_in) = match self {
+            Self::All(Attribution::Span(context)) => (
+                Some(mode.span(context)),
+                Some(&context.active),
+                context.trace,
+                mode.stands_in(context),
+            ),
+            Self::All(Attribution::NoSpan | Attribution::Unattributed(_)) => return None,
+            Self::Few {
+                mode: of,
+                span,
+                trace,
+                stands_in,
+            } => ((*of == mode).then_some(span), None, *trace, *stands_in),
+        };
+        let name = |span: &NamedSpan| span.name.as_ref().map(ToString::to_string);
+        match key {
+            Key::SpanId => span.map(|span| span.id.to_string()),
+            Key::SpanName => span.and_then(name),
+            Key::TraceId => trace.map(|trace| trace.to_string()),
+            Key::ActiveSpanId => active.map(|span| span.id.to_string()),
+            Key::ActiveSpanName => active.and_then(name),
+            Key::SpanLabel => stands_in.then(|| "active".to_owned()),
+            Key::Pid | Key::Tid | Key::ThreadName | Key::ServiceName | Key::ContainerId => None,
+        }
+    }
+}
+
+/// What ran when samples were taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The service.
+    pub service: Arc<Service>,
+    /// The container, if that is known.
+    pub container: Option<Arc<str>>,
+    /// The thread; `None` if the window had no room for it.
+    pub thread: Option<Thread>,
+}
+
+impl Origin {
+    /// What a key says of it; `None` if that is not known, or the key is about something else.
+    pub(super) fn value(&self, key: Key) -> Option<String> {
+        match key {
+            Key::Pid => self.thread.map(|it| it.pid.to_string()),
+            Key::Tid => self.thread.map(|it| it.tid.to_string()),
+            Key::ThreadName => self.thread.map(|it| it.name.to_text()),
+            Key::ServiceName => Some(self.service.name.clone()),
+            Key::ContainerId => self.container.as_ref().map(ToString::to_string),
+            Key::SpanId
+            | Key::SpanName
+            | Key::TraceId
+            | Key::ActiveSpanId
+            | Key::ActiveSpanName
+            | Key::SpanLabel => None,
+        }
+    }
+}
+
+/// A thread of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Thread {
+    /// The process.
+    pub pid: Pid,
+    /// The thread.
+    pub tid: Tid,
+    /// The thread's name.
+    pub name: ThreadName,
+}
 
 /// Which span `span_id` and `span_name` speak of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -57,128 +139,86 @@ impl SpanLabel {
             Self::Active => &context.active,
         }
     }
-}
 
-impl SpanLabel {
-    /// Whether a sample is labelled with its active span because nobody knows the local root that it should
-    /// be labelled with.
-    pub(super) fn falls_back(self, attribution: &Attribution) -> bool {
-        let Attribution::Span(context) = attribution else {
-            return false;
-        };
+    /// Whether the active span of a context stands in for its local root, which this mode speaks of and
+    /// nobody knows.
+    pub fn stands_in(self, context: &SpanContext) -> bool {
         self == Self::LocalRoot && context.local_root.is_none()
     }
 }
 
-/// Which labels samples carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LabelSet {
-    /// `span_id` and `container_id`, so that a server keeps few series.
-    Pyroscope {
-        /// Whether to add `span_name`: one series per name.
-        span_name: bool,
-        /// Whether to add `trace_id`: one series per trace on servers before 2.1.
-        trace_id: bool,
-    },
-    /// Every label there is.
-    File,
+/// A key of a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// The span whose time a sample is, by the label mode: 16 lower-case hex digits.
+    SpanId,
+    /// That span's name.
+    SpanName,
+    /// The trace: 32 lower-case hex digits.
+    TraceId,
+    /// The span current in the thread: 16 lower-case hex digits.
+    ActiveSpanId,
+    /// That span's name.
+    ActiveSpanName,
+    /// Says that `span_id` is not by the label mode but of the active span, as the local root is not known.
+    SpanLabel,
+    /// The process.
+    Pid,
+    /// The thread.
+    Tid,
+    /// The thread's name.
+    ThreadName,
+    /// The service.
+    ServiceName,
+    /// The container: 64 hexadecimal digits.
+    ContainerId,
 }
 
-/// The labels of a sample. Cloning copies no text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Labels {
-    span: Option<NamedSpan>,
-    active: Option<NamedSpan>,
-    trace: Option<TraceId>,
-    /// Whether the span is the active one because its local root is not known.
-    stands_in: bool,
-    thread: Option<(Pid, Tid, ThreadName)>,
-    container: Option<Arc<str>>,
-}
+impl Key {
+    /// Every key, in the order in which samples carry them.
+    pub const ALL: [Self; 11] = [
+        Self::SpanId,
+        Self::SpanName,
+        Self::TraceId,
+        Self::ActiveSpanId,
+        Self::ActiveSpanName,
+        Self::SpanLabel,
+        Self::Pid,
+        Self::Tid,
+        Self::ThreadName,
+        Self::ServiceName,
+        Self::ContainerId,
+    ];
 
-impl Labels {
-    /// The labels of a sample under a set and a mode.
-    pub fn of(sample: &NamedSample, set: LabelSet, span_label: SpanLabel) -> Self {
-        let context = match &sample.attribution {
-            Attribution::Span(context) => Some(context),
-            Attribution::NoSpan | Attribution::Unattributed(_) => None,
-        };
-        let span = context.map(|context| span_label.span(context).clone());
-        let trace = context.and_then(|context| context.trace);
-        let container = sample.container.clone();
-        match set {
-            LabelSet::Pyroscope {
-                span_name,
-                trace_id,
-            } => Self {
-                // Without its name a span is the same whatever it was called: one row.
-                span: span.map(|span| NamedSpan {
-                    name: span.name.filter(|_| span_name),
-                    ..span
-                }),
-                trace: trace.filter(|_| trace_id),
-                container,
-                ..Self::default()
-            },
-            LabelSet::File => Self {
-                span,
-                active: context.map(|context| context.active.clone()),
-                stands_in: span_label.falls_back(&sample.attribution),
-                trace,
-                thread: Some((sample.pid, sample.tid, sample.thread_name)),
-                container,
-            },
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SpanId => "span_id",
+            Self::SpanName => "span_name",
+            Self::TraceId => "trace_id",
+            Self::ActiveSpanId => "active_span_id",
+            Self::ActiveSpanName => "active_span_name",
+            Self::SpanLabel => "span_label",
+            Self::Pid => "pid",
+            Self::Tid => "tid",
+            Self::ThreadName => "thread_name",
+            Self::ServiceName => "service_name",
+            Self::ContainerId => "container_id",
         }
-    }
-
-    /// Key and value of each label, keys all different. A label whose value is not known is left
-    /// out, never empty.
-    pub fn pairs(&self, service: &Service) -> Vec<(&'static str, String)> {
-        let mut pairs = Vec::new();
-        push_span(&mut pairs, self.span.as_ref(), SPAN_ID, SPAN_NAME);
-        if let Some(trace) = self.trace {
-            pairs.push((TRACE_ID, trace.to_string()));
-        }
-        let (id, name) = (ACTIVE_SPAN_ID, ACTIVE_SPAN_NAME);
-        push_span(&mut pairs, self.active.as_ref(), id, name);
-        if self.stands_in {
-            pairs.push((SPAN_LABEL, "active".to_owned()));
-        }
-        if let Some((pid, tid, thread_name)) = self.thread {
-            pairs.push((PID, pid.to_string()));
-            pairs.push((TID, tid.to_string()));
-            pairs.push((THREAD_NAME, thread_name.to_text()));
-            pairs.push((SERVICE_NAME, service.name.clone()));
-        }
-        if let Some(container) = &self.container {
-            pairs.push((CONTAINER_ID, container.to_string()));
-        }
-        pairs.retain(|(_, value)| !value.is_empty());
-        for (_, value) in &mut pairs {
-            cut_value(value);
-        }
-        pairs
     }
 }
 
-/// Cuts a label's value to what the server takes; the end then says so.
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// Cuts a label's value to what readers take; the end then says so.
 pub fn cut_value(value: &mut String) {
     const MARK: char = '…';
     if value.len() > MAX_VALUE {
         value.truncate(value.floor_char_boundary(MAX_VALUE - MARK.len_utf8()));
         value.push(MARK);
-    }
-}
-
-fn push_span(
-    pairs: &mut Vec<(&'static str, String)>,
-    span: Option<&NamedSpan>,
-    id: &'static str,
-    name: &'static str,
-) {
-    let Some(span) = span else { return };
-    pairs.push((id, span.id.to_string()));
-    if let Some(text) = &span.name {
-        pairs.push((name, text.to_string()));
     }
 }

@@ -1,13 +1,15 @@
 //! [`NamedSample`](crate::symbolize::NamedSample) → [`Profile`]: samples summed per service and window.
 //!
-//! Pure: no files, sockets or clocks. In: named samples. Out: profiles, and their text and binary
-//! forms. Must not know servers, retries or paths.
+//! Pure: no files, sockets or clocks. In: named samples. Out: profiles, what a destination takes of them
+//! ([`Projection`]), and the text and binary forms of that. Must not know servers, retries or paths.
 
 pub mod aggregate;
 pub mod coverage;
 pub mod folded;
 pub mod labels;
+mod numbers;
 pub mod pprof;
+mod projection;
 pub mod proto;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -20,21 +22,24 @@ mod text;
 pub mod view;
 pub mod window;
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 pub use aggregate::{Aggregator, Settings};
 pub use coverage::{Coverage, Tally};
-pub use labels::{LabelSet, Labels, SpanLabel};
+pub use labels::{Key, Labels, Origin, SpanLabel, SpanLabels, Thread};
+pub use projection::{Label, Projected, ProjectedRow, Projection};
 pub use span_table::SpanTable;
+pub use view::NativeFrames;
 pub use window::{Window, Windows};
 
 use crate::{
     id::Service,
-    measure::{Kind, Measure, Sum},
+    measure::{Measure, Sum},
     symbolize::Frame,
 };
 
-/// One window of one service.
+/// One window of one service, with everything that is known of its samples: a [`Projection`] takes of it what a
+/// destination wants.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// Whose CPU it is.
@@ -64,25 +69,6 @@ impl Profile {
     /// How many samples it sums.
     pub fn samples(&self) -> u64 {
         self.rows.iter().map(|row| row.samples).sum()
-    }
-
-    /// Its rows of one kind; itself, if it has no others.
-    pub fn of_kind(&self, kind: Kind) -> Cow<'_, Self> {
-        let is_it = |row: &&Row| row.measure.kind == kind;
-        if self.rows.iter().all(|row| is_it(&row)) {
-            return Cow::Borrowed(self);
-        }
-        Cow::Owned(Self {
-            service: Arc::clone(&self.service),
-            window: self.window,
-            period: self.period,
-            rows: self.rows.iter().filter(is_it).cloned().collect(),
-        })
-    }
-
-    /// The kinds of measure that its rows have.
-    pub fn kinds(&self) -> BTreeSet<Kind> {
-        self.rows.iter().map(|row| row.measure.kind).collect()
     }
 }
 

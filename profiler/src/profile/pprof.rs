@@ -1,9 +1,8 @@
-//! Profile → pprof bytes, in the dialect Pyroscope and `go tool pprof` both read without loss.
+//! Profile → pprof bytes, in a dialect that its readers take without loss.
 //!
-//! A sample type for each kind of measure, all in nanoseconds. Every location stands on a mapping that has functions: a
-//! server that symbolises by itself would otherwise drop the span selector (grafana/pyroscope 2.0 and
-//! 2.1). Strings stay under the length from which the server keeps only the tail, stacks under the
-//! depth from which it drops the leaf.
+//! A sample type for each kind of measure, all in nanoseconds. Every location stands on a mapping that has
+//! functions: who symbolises by itself would otherwise do so, and may drop labels over it. Strings and stacks
+//! stay under the lengths from which readers cut them at the wrong end.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,16 +11,16 @@ use std::{
 
 use prost::{Message as _, encoding::message};
 
-use super::{Profile, Row, aggregate::marker, proto, stacks::AddressHash};
+use super::{Label, Projected, ProjectedRow, aggregate::marker, proto, stacks::AddressHash};
 use crate::{
     measure::Kind,
     symbolize::{Frame, FrameKind, MappedFile},
     time::UnixNanos,
 };
 
-/// Longest string, in bytes: the server cuts from 65 535 on, and would keep the tail.
+/// Longest string, in bytes: there are readers that cut from 65 535 on, and keep the tail.
 pub const MAX_STRING: usize = 65_534;
-/// Most frames of a stack: the server would drop the leaf beyond 1 000.
+/// Most frames of a stack: there are readers that drop the leaf beyond 1 000.
 pub const MAX_DEPTH: usize = 1_000;
 
 /// Number of the field `sample` of a `Profile`.
@@ -29,31 +28,31 @@ const SAMPLE: u32 = 2;
 
 /// The profile as an uncompressed pprof message. A string cut short ends in `…`, a stack in
 /// `[truncated]`.
-pub fn encode(profile: &Profile) -> Vec<u8> {
+pub fn encode(profile: &Projected) -> Vec<u8> {
     encode_rows(profile, &profile.rows, profile.window.start)
 }
 
 /// The same for some of its rows, stamped with a time of their own.
-pub(super) fn encode_rows(profile: &Profile, rows: &[Row], time: UnixNanos) -> Vec<u8> {
-    let mut encoder = Encoder::new(profile, profile.kinds());
+pub(super) fn encode_rows(profile: &Projected, rows: &[ProjectedRow], time: UnixNanos) -> Vec<u8> {
+    let mut encoder = Encoder::new(profile, BTreeSet::from([profile.kind]));
     encoder.message.time_nanos = signed(time.0);
     encoder.main_mapping(rows);
     for row in rows {
-        encoder.row(profile, row);
+        encoder.row(profile.kind, row);
     }
     encoder.finish()
 }
 
 /// All profiles in one message: the window spans theirs. Labels tell the services apart.
-pub fn encode_merged(profiles: &[Profile]) -> Vec<u8> {
+pub fn encode_merged(profiles: &[Projected]) -> Vec<u8> {
     let Some(first) = profiles.first() else {
         return Vec::new();
     };
-    let mut encoder = Encoder::new(first, profiles.iter().flat_map(Profile::kinds).collect());
+    let mut encoder = Encoder::new(first, profiles.iter().map(|it| it.kind).collect());
     for profile in profiles {
         encoder.main_mapping(&profile.rows);
         for row in &profile.rows {
-            encoder.row(profile, row);
+            encoder.row(profile.kind, row);
         }
         let start = encoder
             .message
@@ -86,11 +85,13 @@ struct Encoder<'profile> {
     locations: HashMap<&'profile Frame, u64>,
     /// The same by the frame's address, which is faster: the profile keeps its frames alive.
     by_address: HashMap<usize, u64, AddressHash>,
+    /// Labels by the address of their part, which the profile keeps alive.
+    labels: HashMap<usize, Vec<proto::Label>, AddressHash>,
     truncated: Option<u64>,
 }
 
 impl<'profile> Encoder<'profile> {
-    fn new(profile: &Profile, kinds: BTreeSet<Kind>) -> Self {
+    fn new(profile: &Projected, kinds: BTreeSet<Kind>) -> Self {
         let mut encoder = Self::default();
         encoder.string("");
         for terms in kinds.iter().map(|kind| kind.terms()) {
@@ -112,14 +113,14 @@ impl<'profile> Encoder<'profile> {
     }
 
     /// The first mapping is by custom the main binary: here the interpreter.
-    fn main_mapping(&mut self, rows: &'profile [Row]) {
+    fn main_mapping(&mut self, rows: &'profile [ProjectedRow]) {
         let mut frames = rows.iter().flat_map(|row| row.stack.iter());
         if let Some(frame) = frames.find(|frame| frame.kind == FrameKind::Python) {
             self.mapping(&frame.mapping);
         }
     }
 
-    fn row(&mut self, profile: &Profile, row: &'profile Row) {
+    fn row(&mut self, kind: Kind, row: &'profile ProjectedRow) {
         let whole = row.stack.len() <= MAX_DEPTH;
         let depth = if whole { MAX_DEPTH } else { MAX_DEPTH - 1 };
         let mut sample = std::mem::take(&mut self.sample);
@@ -130,24 +131,30 @@ impl<'profile> Encoder<'profile> {
         if !whole {
             sample.location_id.push(self.truncation());
         }
-        let nanos = |kind| {
-            if kind == row.measure.kind {
-                row.measure.nanos
-            } else {
-                0
-            }
-        };
-        let values = self.kinds.iter().map(|&kind| signed(nanos(kind)));
+        let nanos = |of: Kind| if of == kind { row.sum.nanos } else { 0 };
+        let values = self.kinds.iter().map(|&of| signed(nanos(of)));
         sample.value.extend(values);
-        for (key, value) in row.labels.pairs(&profile.service) {
-            sample.label.push(proto::Label {
-                key: self.string(key),
-                str: self.string(&value),
-                num: 0,
-            });
+        for part in &row.labels {
+            self.labels(part, &mut sample.label);
         }
         message::encode(SAMPLE, &sample, &mut self.samples);
         self.sample = sample;
+    }
+
+    fn labels(&mut self, part: &Arc<[Label]>, labels: &mut Vec<proto::Label>) {
+        let address = Arc::as_ptr(part).addr();
+        if let Some(known) = self.labels.get(&address) {
+            labels.extend_from_slice(known);
+            return;
+        }
+        let encoded = part.iter().map(|(key, value)| proto::Label {
+            key: self.string(key.name()),
+            str: self.string(value),
+            num: 0,
+        });
+        let encoded: Vec<proto::Label> = encoded.collect();
+        labels.extend_from_slice(&encoded);
+        self.labels.insert(address, encoded);
     }
 
     /// The bytes of the whole message, its fields in the order of their numbers.

@@ -8,7 +8,9 @@ use crate::{
     id::{Pid, Service, SpanId, Tid, TraceId},
     join::{Attribution, NamedSpan, SpanContext},
     measure::Measure,
-    profile::{Aggregator, LabelSet, Profile, Settings, SpanLabel, Window},
+    profile::{
+        Aggregator, Key, NativeFrames, Profile, Projected, Projection, Settings, SpanLabel, Window,
+    },
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
     time::{BootNanos, UnixNanos},
 };
@@ -81,14 +83,12 @@ pub(crate) fn in_child() -> Attribution {
 /// The samples summed over one window, budget `max_stacks`.
 pub(crate) fn profiles(
     samples: &[NamedSample],
-    labels: LabelSet,
     max_stacks: usize,
     health: &Health,
 ) -> Vec<Profile> {
     let settings = Settings {
         tick: TICK,
         span_label: SpanLabel::LocalRoot,
-        labels,
         max_stacks,
     };
     let mut aggregator = Aggregator::new(settings, health.clone());
@@ -99,4 +99,21 @@ pub(crate) fn profiles(
         start: UnixNanos(1_000_000_000),
         duration_nanos: 10_000_000_000,
     })
+}
+
+/// All frames, and the id and name of the local root.
+pub(crate) fn roots() -> Projection {
+    Projection {
+        span_label: SpanLabel::LocalRoot,
+        keys: [Key::SpanId, Key::SpanName].into(),
+        native: NativeFrames::Full,
+    }
+}
+
+/// What a projection takes of profiles.
+pub(crate) fn projected(profiles: &[Profile], projection: &Projection) -> Vec<Projected> {
+    let profiles = profiles.iter();
+    profiles
+        .flat_map(|profile| projection.of(profile))
+        .collect()
 }

@@ -66,6 +66,11 @@ impl StackTable {
         self.stacks.get(usize::try_from(number).ok()?)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.stacks.len()
+    }
+
     pub(super) fn clear(&mut self) {
         self.stacks.clear();
         self.by_content.clear();

@@ -2,8 +2,8 @@ use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, 
 use prost::Message as _;
 
 use super::{
-    Aggregator, LabelSet, Settings, SpanLabel, SpanTable, folded, pprof, proto,
-    samples::{TICK, in_child, profiles, sample, span},
+    Aggregator, Key, Projected, Projection, Settings, SpanLabel, SpanTable, folded, pprof, proto,
+    samples::{TICK, in_child, profiles, projected, roots, sample, span},
     split::{Limits, split},
 };
 use crate::{
@@ -13,10 +13,19 @@ use crate::{
     symbolize::NamedSample,
 };
 
-const PYROSCOPE: LabelSet = LabelSet::Pyroscope {
-    span_name: true,
-    trace_id: false,
-};
+/// What a destination takes of the samples of a window that has room for so many stacks.
+fn taken(
+    samples: &[NamedSample],
+    projection: &Projection,
+    max_stacks: usize,
+    health: &Health,
+) -> Vec<Projected> {
+    projected(&profiles(samples, max_stacks, health), projection)
+}
+
+fn whole() -> Projection {
+    Projection::whole(SpanLabel::LocalRoot)
+}
 
 /// A decoded profile as text: header, mappings, then each sample with its stack and labels.
 fn text(message: &proto::Profile) -> String {
@@ -77,26 +86,24 @@ fn span_names_can_be_left_out() {
         sample(&["main"], renamed()),
         sample(&["main"], Attribution::NoSpan),
     ];
-    let rows = |labels| {
-        let profiles = profiles(&samples, labels, 100, &Health::default());
+    let rows = |projection: &Projection| {
+        let profiles = taken(&samples, projection, 100, &Health::default());
         let message = decode(&pprof::encode(&profiles[0]));
         let lines = text(&message);
         let rows = lines.lines().filter(|line| line.contains("main:7"));
         rows.map(str::to_owned).collect::<Vec<_>>()
     };
-    let without = LabelSet::Pyroscope {
-        span_name: false,
-        trace_id: false,
-    };
+    let mut without = roots();
+    without.keys.remove(&Key::SpanName);
     assert_eq!(
-        rows(without),
+        rows(&without),
         [
             "10000000 main:7 []",
             "30000000 main:7 [span_id=0000000000000001]"
         ]
     );
-    assert_eq!(rows(PYROSCOPE).len(), 3);
-    let file = rows(LabelSet::File);
+    assert_eq!(rows(&roots()).len(), 3);
+    let file = rows(&whole());
     assert!(
         file.iter()
             .any(|row| row.contains("span_name=GET /renamed"))
@@ -107,15 +114,15 @@ fn decode(bytes: &[u8]) -> proto::Profile {
     proto::Profile::decode(bytes).unwrap()
 }
 
-/// Samples become rows with the labels Pyroscope takes, the interpreter is the first mapping.
+/// Samples become rows with the labels that are wanted, the interpreter is the first mapping.
 #[test]
-fn pprof_for_pyroscope() {
+fn pprof_with_some_labels() {
     let samples = [
         sample(&["k:read", "handle", "main"], in_child()),
         sample(&["k:read", "handle", "main"], in_child()),
         sample(&["main"], Attribution::NoSpan),
     ];
-    let profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
+    let profiles = taken(&samples, &roots(), 100, &Health::default());
     assert_eq!(profiles.len(), 1);
     insta::assert_snapshot!(text(&decode(&pprof::encode(&profiles[0]))), @r"
     cpu nanoseconds every 10000000 at 1000000000 for 10000000000
@@ -133,16 +140,16 @@ fn pprof_is_in_order() {
         sample(&["k:read", "handle", "main"], in_child()),
         sample(&["main"], Attribution::NoSpan),
     ];
-    let profiles = profiles(&samples, LabelSet::File, 100, &Health::default());
+    let profiles = taken(&samples, &whole(), 100, &Health::default());
     let bytes = pprof::encode_merged(&profiles);
     assert_eq!(decode(&bytes).encode_to_vec(), bytes);
 }
 
-/// Files carry every label.
+/// Every label can be had.
 #[test]
-fn pprof_for_files() {
+fn pprof_with_all_labels() {
     let samples = [sample(&["main"], in_child())];
-    let profiles = profiles(&samples, LabelSet::File, 100, &Health::default());
+    let profiles = taken(&samples, &whole(), 100, &Health::default());
     insta::assert_snapshot!(text(&decode(&pprof::encode_merged(&profiles))), @r"
     cpu nanoseconds every 10000000 at 1000000000 for 10000000000
     mapping 1 /usr/bin/python3.12
@@ -157,7 +164,7 @@ fn equal_frames_are_one_location() {
         sample(&["leaf", "main"], Attribution::NoSpan),
         sample(&["main"], Attribution::NoSpan),
     ];
-    let mut profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
+    let mut profiles = taken(&samples, &roots(), 100, &Health::default());
     let other = super::samples::frame("main");
     let mut row = profiles[0].rows[0].clone();
     row.stack = [other].into();
@@ -173,9 +180,9 @@ fn stacks_over_budget_are_summed() {
     let samples: Vec<_> = (0..10)
         .map(|number| sample(&[format!("f{number}").as_str()], Attribution::NoSpan))
         .collect();
-    let profiles = profiles(&samples, PYROSCOPE, 4, &health);
+    let profiles = taken(&samples, &roots(), 4, &health);
     assert_eq!(profiles[0].rows.len(), 5);
-    assert_eq!(profiles[0].samples(), 10);
+    assert_eq!(profiles[0].sum().samples, 10);
     assert_eq!(health.get(Loss::StackTableFull), 6);
     assert!(folded::folded(&profiles, Kind::Cpu).contains("[other stacks] 6\n"));
 }
@@ -195,16 +202,16 @@ fn label_sets_are_bounded() {
             sample(&["main"], Attribution::Span(context))
         })
         .collect();
-    let profiles = profiles(&samples, PYROSCOPE, 10, &health);
-    assert!(profiles[0].rows.len() <= 21, "{}", profiles[0].rows.len());
-    assert_eq!(profiles[0].samples(), 99);
+    let profiles = taken(&samples, &roots(), 10, &health);
+    assert!(profiles[0].rows.len() <= 31, "{}", profiles[0].rows.len());
+    assert_eq!(profiles[0].sum().samples, 99);
 }
 
 /// Folded stacks are root first, kernel frames marked, separators in names replaced.
 #[test]
 fn folded_stacks() {
     let samples = [sample(&["k:read", "a;b", "main"], in_child())];
-    let profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
+    let profiles = taken(&samples, &roots(), 100, &Health::default());
     insta::assert_snapshot!(folded::folded(&profiles, Kind::Cpu), @"main;a:b;read_[k] 1");
 }
 
@@ -221,8 +228,10 @@ fn kinds_are_kept_apart() {
         nanos: 7_000,
     };
     let samples = [TICK, blocked, Measure::cpu(3 * TICK.nanos), blocked].map(worth);
-    let profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
-    let message = decode(&pprof::encode(&profiles[0]));
+    let profiles = taken(&samples, &roots(), 100, &Health::default());
+    let kinds: Vec<Kind> = profiles.iter().map(|it| it.kind).collect();
+    assert_eq!(kinds, [Kind::Cpu, Kind::Blocked]);
+    let message = decode(&pprof::encode_merged(&profiles));
     let string = |index: i64| message.string_table[usize::try_from(index).unwrap()].as_str();
     let types = message.sample_type.iter();
     let types: Vec<_> = types
@@ -237,13 +246,12 @@ fn kinds_are_kept_apart() {
     assert_eq!(folded::folded(&profiles, Kind::Cpu), "main 2\n");
     assert_eq!(folded::folded(&profiles, Kind::Blocked), "main 14\n");
     // A type without a clock has no period.
-    let alone = profiles[0].of_kind(Kind::Blocked);
-    let message = decode(&pprof::encode(&alone));
+    let message = decode(&pprof::encode(&profiles[1]));
     assert_eq!((message.sample_type.len(), message.period), (1, 0));
     assert_eq!(message.period_type, None);
 }
 
-/// A string over the server's length keeps its head and says it was cut; a stack keeps its leaf.
+/// A string that is too long keeps its head and says it was cut; a stack keeps its leaf.
 #[test]
 fn long_strings_and_stacks_are_cut() {
     let long = "é".repeat(40_000);
@@ -251,7 +259,7 @@ fn long_strings_and_stacks_are_cut() {
         .chain(std::iter::repeat_n("main", 1_500))
         .collect();
     let samples = [sample(&deep, Attribution::NoSpan)];
-    let profiles = profiles(&samples, PYROSCOPE, 100, &Health::default());
+    let profiles = taken(&samples, &roots(), 100, &Health::default());
     let message = decode(&pprof::encode(&profiles[0]));
     assert_eq!(message.sample[0].location_id.len(), pprof::MAX_DEPTH);
     assert_eq!(message.sample[0].location_id[0], 1);
@@ -277,10 +285,11 @@ fn row_too_large_is_counted() {
         sample(&["x".repeat(3_000).as_str()], Attribution::NoSpan),
         sample(&["main"], Attribution::NoSpan),
     ];
-    let profiles = profiles(&samples, PYROSCOPE, 100, &health);
+    let profiles = taken(&samples, &roots(), 100, &health);
     let limits = Limits {
         bytes: 2_000,
         samples: 10,
+        apart: 1,
     };
     assert_eq!(split(&profiles[0], limits, &health).len(), 1);
     assert_eq!(health.get(Loss::ProfileTooLarge), 1);
@@ -300,7 +309,6 @@ fn fallback_is_counted_where_it_is_one() {
         let settings = Settings {
             tick: TICK,
             span_label,
-            labels: LabelSet::File,
             max_stacks: 10,
         };
         let mut aggregator = Aggregator::new(settings, health.clone());
@@ -370,8 +378,8 @@ proptest! {
             let context = crate::join::SpanContext { trace: None, local_root: Some(span.clone()), active: span };
             sample(&names, Attribution::Span(context))
         }).collect();
-        let profiles = profiles(&named, PYROSCOPE, 1_000, &health);
-        let limits = Limits { bytes, samples };
+        let profiles = taken(&named, &roots(), 1_000, &health);
+        let limits = Limits { bytes, samples, apart: 1_000_000 };
         let (mut total, mut times) = (0, Vec::new());
         for part in split(&profiles[0], limits, &health) {
             prop_assert!(part.len() <= bytes);
@@ -381,7 +389,7 @@ proptest! {
             total += message.sample.iter().map(|sample| sample.value[0]).sum::<i64>();
         }
         prop_assert_eq!(health.get(Loss::ProfileTooLarge), 0);
-        // No two in a millisecond: a server keeps one of them.
+        // A destination that keeps one of two that are closer keeps both.
         prop_assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 1_000_000), "{times:?}");
         prop_assert_eq!(total, i64::try_from(stacks.len()).unwrap() * 10_000_000);
     }

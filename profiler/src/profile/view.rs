@@ -1,15 +1,12 @@
-//! Profile → what somebody who looks at a flame graph wants to see of it.
+//! Stacks → what somebody who looks at a flame graph wants to see of them.
 //!
 //! Most samples of a Python program end in the interpreter's machinery, or in a library that has no
 //! symbols: shown as they are, they hide in which function of the program the time goes.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use super::{Labels, Profile, Row, stacks::AddressHash};
-use crate::{
-    measure::Kind,
-    symbolize::{Frame, FrameKind, MappedFile},
-};
+use super::stacks::AddressHash;
+use crate::symbolize::{Frame, FrameKind, MappedFile};
 
 /// Which frames of machine code are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,53 +21,11 @@ pub enum NativeFrames {
     Full,
 }
 
-/// The profile with the frames that are to be shown. Samples and their labels stay as they are, rows
-/// in their order; rows that have become equal are one, as far as equal frames are one allocation, which
-/// those of an [`Aggregator`](super::Aggregator)'s window are.
-pub fn view(profile: &Profile, native: NativeFrames) -> Cow<'_, Profile> {
-    if native == NativeFrames::Full {
-        return Cow::Borrowed(profile);
-    }
-    let mut stacks = Stacks::new(native, profile.rows.len());
-    let numbers: Vec<usize> = profile
-        .rows
-        .iter()
-        .map(|row| stacks.number(&row.stack))
-        .collect();
-    let mut rows: Vec<Row> = Vec::with_capacity(stacks.shown.len());
-    // Where the row of a stack and labels is. Only a stack that several have become is looked up.
-    let mut places: HashMap<(usize, &Labels, Kind), usize> = HashMap::new();
-    for (row, number) in profile.rows.iter().zip(numbers) {
-        let shown = stacks.shown.get(number);
-        if shown.is_some_and(|shown| shown.members > 1) {
-            let key = (number, &row.labels, row.measure.kind);
-            let place = *places.entry(key).or_insert(rows.len());
-            if let Some(first) = rows.get_mut(place) {
-                first.samples += row.samples;
-                first.measure.nanos += row.measure.nanos;
-                continue;
-            }
-        }
-        rows.push(Row {
-            stack: Arc::clone(shown.map_or(&row.stack, |shown| &shown.stack)),
-            labels: row.labels.clone(),
-            measure: row.measure,
-            samples: row.samples,
-        });
-    }
-    Cow::Owned(Profile {
-        service: Arc::clone(&profile.service),
-        window: profile.window,
-        period: profile.period,
-        rows,
-    })
-}
-
 /// Frames, leaf first.
 type Stack = Arc<[Arc<Frame>]>;
 
 /// What stacks become.
-struct Stacks {
+pub(super) struct Stacks {
     native: NativeFrames,
     shown: Vec<Shown>,
     /// The last stack that is shown, by the hash of its frames' addresses.
@@ -94,7 +49,8 @@ struct Shown {
 }
 
 impl Stacks {
-    fn new(native: NativeFrames, rows: usize) -> Self {
+    /// For a profile with so many rows.
+    pub(super) fn new(native: NativeFrames, rows: usize) -> Self {
         Self {
             native,
             shown: Vec::with_capacity(rows),
@@ -106,8 +62,8 @@ impl Stacks {
         }
     }
 
-    /// The index of what a stack becomes.
-    fn number(&mut self, stack: &Stack) -> usize {
+    /// The number of what a stack becomes. The stack must stay alive: its address is remembered.
+    pub(super) fn number(&mut self, stack: &Stack) -> usize {
         // Nobody else has it: it will not come again.
         if Arc::strong_count(stack) == 1 {
             return self.enter(stack);
@@ -121,7 +77,20 @@ impl Stacks {
         number
     }
 
+    /// What stacks with a number are shown as.
+    pub(super) fn shown(&self, number: usize) -> Option<&Stack> {
+        self.shown.get(number).map(|shown| &shown.stack)
+    }
+
+    /// Whether several stacks have become this one.
+    pub(super) fn is_shared(&self, number: usize) -> bool {
+        self.shown.get(number).is_some_and(|it| it.members > 1)
+    }
+
     fn enter(&mut self, stack: &Stack) -> usize {
+        if self.native == NativeFrames::Full {
+            return self.push(Arc::clone(stack), None);
+        }
         let rest = self.fold(stack);
         let frames = || self.above.iter().chain(rest);
         let length = self.above.len() + rest.len();
@@ -151,14 +120,18 @@ impl Stacks {
         } else {
             frames().cloned().collect()
         };
-        let number = self.shown.len();
-        self.shown.push(Shown {
-            stack: shown,
-            members: 1,
-            before: last,
-        });
+        let number = self.push(shown, last);
         self.by_hash.insert(hash, number);
         number
+    }
+
+    fn push(&mut self, stack: Stack, before: Option<usize>) -> usize {
+        self.shown.push(Shown {
+            stack,
+            members: 1,
+            before,
+        });
+        self.shown.len() - 1
     }
 
     /// Puts what is shown above the part of a stack that stays as it is into `above`, and returns that

@@ -27,12 +27,12 @@ impl Window {
     }
 }
 
-/// How far a window may be moved. A server takes profiles of the next ten minutes, not of later ones.
+/// How far a window may be moved. Servers take profiles of the next ten minutes, not of later ones.
 const MOST_MOVED: u64 = 300 * 1_000_000_000;
-/// How long a server takes profiles of a time that is over (Pyroscope: an hour), and a little more.
+/// How long servers take profiles of a time that is over, an hour, and a little more.
 const REMEMBERED: u64 = 3_700 * 1_000_000_000;
 /// Time from a window's start on that is kept free of others' starts: one whole millisecond, the finest
-/// time that a Pyroscope keeps apart (storage v1), for each of the parts that a window may be split into.
+/// time that every server keeps apart, for each of the parts that a window may be split into.
 const RESERVED: u64 = 100 * 1_000_000;
 
 /// Stamps windows.

@@ -38,7 +38,7 @@ use crate::{
     },
     measure::Measure,
     pipeline::{Notice, Pipeline},
-    profile::{self, Coverage, LabelSet, Profile, SpanTable, Windows},
+    profile::{self, Coverage, Profile, SpanTable, Windows},
     rights::{Finding, Thread, keep_for},
     targets::{
         Scope, Search, Snapshot, Targets, facilities,
@@ -55,7 +55,7 @@ const MAX_NOTICES: usize = 8_192;
 const MAX_REQUESTS: usize = 16_384;
 /// Files that were read and not taken over yet.
 const MAX_SYMBOLS: usize = 64;
-/// Distinct rows of a window.
+/// Distinct stacks of a window.
 const MAX_STACKS: usize = 100_000;
 
 /// The kernel side, loaded, with nothing listening yet.
@@ -156,12 +156,11 @@ pub struct SessionSettings {
 }
 
 impl SessionSettings {
-    /// Settings of the profile room for these samples and labels.
-    pub fn profile(sampling: &Sampling, labels: LabelSet) -> profile::Settings {
+    /// Settings of the profile room for these samples.
+    pub fn profile(sampling: &Sampling) -> profile::Settings {
         profile::Settings {
             tick: sampling.tick(),
             span_label: sampling.span_label.into(),
-            labels,
             max_stacks: MAX_STACKS,
         }
     }

@@ -1,9 +1,9 @@
 //! `go tool pprof` as an independent reader of our files.
 
 use profiler::{
-    export::file,
+    export::FileSink,
     health::Health,
-    profile::{Aggregator, LabelSet, Settings, SpanLabel, Window, view::NativeFrames},
+    profile::{Aggregator, NativeFrames, Settings, SpanLabel, Window},
     time::UnixNanos,
 };
 use tests::{
@@ -25,7 +25,6 @@ fn go_reads_our_file() {
     let settings = Settings {
         tick: TICK,
         span_label: SpanLabel::LocalRoot,
-        labels: LabelSet::File,
         max_stacks: 100,
     };
     let mut aggregator = Aggregator::new(settings, Health::default());
@@ -39,7 +38,8 @@ fn go_reads_our_file() {
     });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cpu.pb.gz");
-    file::write(&path, &profiles, NativeFrames::Full).unwrap();
+    let sink = FileSink::new(&path, SpanLabel::LocalRoot, NativeFrames::Full).unwrap();
+    sink.write(&profiles).unwrap();
     let Some(raw) = pprof(&["-raw"], &path) else {
         return;
     };

@@ -7,15 +7,15 @@ use proptest::prelude::{
     Just, ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
 
-use super::{NativeFrames, view};
+use super::{NativeFrames, Stacks};
 use crate::{
     health::Health,
     join::{Attribution, SpanContext},
     measure::Kind,
     profile::{
-        LabelSet, Profile,
+        Profile, Projected, Projection,
         folded::folded,
-        samples::{in_child, profiles, sample, span},
+        samples::{in_child, profiles, roots, sample, span},
     },
     symbolize::{FrameKind, NamedSample},
 };
@@ -28,18 +28,20 @@ const MODES: [NativeFrames; 3] = [
 
 /// The one profile of these samples.
 fn profile(samples: &[NamedSample]) -> Profile {
-    let set = LabelSet::Pyroscope {
-        span_name: true,
-        trace_id: false,
-    };
-    let mut profiles = profiles(samples, set, 10_000, &Health::default());
+    let mut profiles = profiles(samples, 10_000, &Health::default());
     profiles.remove(0)
+}
+
+/// What of a profile is shown.
+fn view(profile: &Profile, native: NativeFrames) -> Projected {
+    let projection = Projection { native, ..roots() };
+    projection.of(profile).remove(0)
 }
 
 /// What a stack, leaf first, is shown as, root first.
 fn shown(stack: &[&str], native: NativeFrames) -> String {
     let profile = profile(&[sample(stack, Attribution::NoSpan)]);
-    let lines = folded(&[view(&profile, native).into_owned()], Kind::Cpu);
+    let lines = folded(&[view(&profile, native)], Kind::Cpu);
     lines.strip_suffix(" 1\n").unwrap().to_owned()
 }
 
@@ -106,17 +108,17 @@ fn equal_rows_are_one() {
     let profile = profile(&samples);
     assert_eq!(profile.rows.len(), 4);
     let shown = view(&profile, NativeFrames::Merged);
-    let counts: HashSet<u64> = shown.rows.iter().map(|row| row.samples).collect();
+    let counts: HashSet<u64> = shown.rows.iter().map(|row| row.sum.samples).collect();
     assert_eq!(counts, HashSet::from([1, 4]));
     assert_eq!(shown.rows.len(), 2);
 }
 
 /// Samples by the number of their span.
-fn by_labels(profile: &Profile) -> BTreeMap<String, u64> {
+fn by_labels(profile: &Projected) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for row in &profile.rows {
         let labels = format!("{:?}", row.labels);
-        *counts.entry(labels).or_default() += row.samples;
+        *counts.entry(labels).or_default() += row.sum.samples;
     }
     counts
 }
@@ -165,9 +167,12 @@ proptest! {
         let profile = profile(&named);
         for native in MODES {
             let shown = view(&profile, native);
-            prop_assert_eq!(by_labels(&shown), by_labels(&profile));
-            let again = view(&shown, native);
-            prop_assert_eq!(&*again, &*shown);
+            prop_assert_eq!(by_labels(&shown), by_labels(&view(&profile, NativeFrames::Full)));
+            let mut again = Stacks::new(native, 1);
+            for row in &shown.rows {
+                let number = again.number(&row.stack);
+                prop_assert_eq!(again.shown(number), Some(&row.stack));
+            }
             let rows: HashSet<_> = shown.rows.iter().map(|row| (&row.stack, &row.labels)).collect();
             prop_assert_eq!(rows.len(), shown.rows.len());
             for row in &shown.rows {

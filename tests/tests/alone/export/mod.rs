@@ -14,7 +14,7 @@ use std::{
 use profiler::{
     export::{Exporter, Pyroscope, Settings},
     health::{Health, Loss},
-    profile::{self, Aggregator, LabelSet, Profile, SpanLabel, Window},
+    profile::{self, Aggregator, Profile, SpanLabel, Window},
     runtime,
     time::{UnixNanos, monotonic_now},
 };
@@ -39,10 +39,6 @@ fn profiles<'a>(service: &str, samples: impl IntoIterator<Item = (&'a str, u64)>
     let settings = profile::Settings {
         tick: TICK,
         span_label: SpanLabel::LocalRoot,
-        labels: LabelSet::Pyroscope {
-            span_name: true,
-            trace_id: false,
-        },
         max_stacks: 1_000_000,
     };
     let mut aggregator = Aggregator::new(settings, Health::default());
