@@ -17,7 +17,10 @@ use std::{env, io, sync::Arc};
 
 use profiler::{
     events::ThreadName,
-    export::{Exporter, Pyroscope, Settings},
+    export::{
+        Exporter,
+        pyroscope::{self, Pyroscope, Settings},
+    },
     health::{Health, Loss},
     id::{Pid, Service, SpanId, Tid},
     join::{Attribution, NamedSpan, SpanContext},
@@ -49,7 +52,10 @@ fn main() {
     settings.server.tls.ca_file = ca_file.first().map(Into::into);
     let health = Health::default();
     let runtime = runtime::start().unwrap();
-    let exporter = Exporter::start(settings, health.clone(), runtime.handle()).unwrap();
+    let exporter = Exporter::start(&health, |shared| {
+        Ok(vec![pyroscope::start(settings, runtime.handle(), shared)?])
+    })
+    .unwrap();
     println!("ready");
     for line in io::stdin().lines() {
         let line = line.unwrap();

@@ -10,7 +10,10 @@ use tokio::{
 
 use crate::{
     config::{AgentConfig, HostName},
-    export::{self, Exporter, Pyroscope, pyroscope},
+    export::{
+        Exporter,
+        pyroscope::{self, Pyroscope},
+    },
     health::{Gauge, Health},
     host::{self, Lock},
     output::complain,
@@ -114,7 +117,9 @@ fn start_exporter(config: &AgentConfig, health: &Health, runtime: &Handle) -> Re
     thread::scope(|scope| {
         let started = scope.spawn(|| {
             keep_for(Thread::Plain);
-            Exporter::start(settings, health.clone(), runtime)
+            Exporter::start(health, |shared| {
+                Ok(vec![pyroscope::start(settings, runtime, shared)?])
+            })
         });
         match started.join() {
             Ok(exporter) => Ok(exporter?),
@@ -123,7 +128,7 @@ fn start_exporter(config: &AgentConfig, health: &Health, runtime: &Handle) -> Re
     })
 }
 
-fn export_settings(config: &AgentConfig) -> Result<export::Settings> {
+fn export_settings(config: &AgentConfig) -> Result<pyroscope::Settings> {
     let mut server = Pyroscope::new(&config.pyroscope_url);
     server.tenant_id.clone_from(&config.tenant_id);
     server.series.tags.clone_from(&config.tags);
@@ -140,7 +145,7 @@ fn export_settings(config: &AgentConfig) -> Result<export::Settings> {
     server.credentials.clone_from(&config.credentials);
     server.tls.clone_from(&config.tls);
     server.timeout = config.push.timeout;
-    let mut settings = export::Settings::new(server);
+    let mut settings = pyroscope::Settings::new(server);
     settings.pace = config.push.pace;
     settings.queue_bytes = config.push.queue_bytes;
     settings.projection = pyroscope::projection(

@@ -7,7 +7,10 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Child, Command, ExitCode, ExitStatus},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -19,12 +22,12 @@ use profiler_common::{counter::Counter, python::Process};
 use crate::{
     cli::RecordArguments,
     config::Sampling,
-    export::FileSink,
+    export::{Destination, FileSink},
     health::Health,
     id::Pid,
     kernel::Control as _,
     output::{complain, out},
-    profile::{Coverage, NativeFrames},
+    profile::{Coverage, NativeFrames, Profile},
     run::{self, Armed, Finished, Session, SessionSettings},
     runtime, signals,
     targets::{self, Scope},
@@ -63,8 +66,8 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
     let session = Session::start(armed, settings, &health)?;
     tracing::info!(processes = session.snapshot().iter().count(), "recording");
     let status = wait(arguments, &session, child.as_mut(), interrupted, &health)?;
-    let finished = session.stop();
-    let written = write_outputs(&outputs, &finished);
+    let mut finished = session.stop();
+    let written = write_outputs(outputs, &std::mem::take(&mut finished.profiles).into());
     let written = report(arguments, &finished, &health).and(written);
     let covers = covers(arguments, &finished.coverage);
     let status = match (&mut child, status) {
@@ -98,14 +101,14 @@ fn covers(arguments: &RecordArguments, coverage: &Coverage) -> bool {
 }
 
 /// The files to write. What is wrong with one is better said now than after the recording.
-fn outputs(arguments: &RecordArguments, sampling: &Sampling) -> Result<Vec<FileSink>> {
+fn outputs(arguments: &RecordArguments, sampling: &Sampling) -> Result<Vec<Box<dyn Destination>>> {
     let native = NativeFrames::from_arguments(arguments.native);
     let outputs = arguments.outputs.iter();
     outputs
         .map(|path| {
             let sink = FileSink::new(path, sampling.span_label.into(), native)?;
             check_folder(path)?;
-            Ok(sink)
+            Ok(Box::new(sink) as Box<dyn Destination>)
         })
         .collect()
 }
@@ -231,15 +234,12 @@ fn show(progress: &ProgressBar, elapsed: Duration, health: &Health) {
     progress.set_message(format!("{} samples", health.kernel(Counter::SampleTaken)));
 }
 
-fn write_outputs(outputs: &[FileSink], finished: &Finished) -> Result<()> {
+fn write_outputs(mut outputs: Vec<Box<dyn Destination>>, window: &Arc<[Profile]>) -> Result<()> {
     let mut failed = 0;
-    for output in outputs {
+    for output in &mut outputs {
         // One file that cannot be written does not cost the others.
-        match output
-            .write(&finished.profiles)
-            .map_err(anyhow::Error::from)
-        {
-            Ok(()) => complain(&format!("wrote {}", output.path().display())),
+        match output.take(window).map_err(anyhow::Error::from) {
+            Ok(()) => complain(&format!("wrote {}", output.name())),
             Err(error) => {
                 complain(&format!("{error:#}"));
                 failed += 1;

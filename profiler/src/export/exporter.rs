@@ -1,135 +1,66 @@
-//! Profiles in, and out to a server: a thread that encodes, and a task that sends. Whoever submits never
-//! waits for either.
+//! Windows in, and out to every destination: a thread that encodes for one after the other. Whoever submits never
+//! waits for any.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc as blocking,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::mpsc};
-
 use super::{
-    Error, PaceLimits,
-    encode::Encoder,
-    pyroscope::{self, Client, Pyroscope},
-    retry::Policy,
-    worker::{Order, Worker, dropped},
+    Destination, Error,
+    destination::{End, Ending, Shared, Waiting},
 };
 use crate::{
     health::{Health, Loss},
-    profile::{Profile, Projection, SpanLabel, split::Limits},
+    id::Service,
+    profile::Profile,
     rights::{Thread, keep_for},
     time::BootNanos,
 };
 
 /// Windows that may wait to be encoded.
 const MAX_WINDOWS: usize = 4;
-/// Requests' worth of encoded profiles on the way from the thread to the task.
-const MAX_ENCODED: usize = 8;
+/// How often it is looked whether anybody is there to end the thread: who has a [`Sink`] may keep it for longer.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// How profiles are sent.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where to.
-    pub server: Pyroscope,
-    /// When to try again.
-    pub retry: Policy,
-    /// What the server takes in one profile.
-    pub limits: Limits,
-    /// Which labels and frames are sent.
-    pub projection: Projection,
-    /// What is sent at once, and how fast.
-    pub pace: PaceLimits,
-    /// Bytes of memory that profiles may take while they wait.
-    pub queue_bytes: usize,
-}
-
-impl Settings {
-    /// The defaults towards a server.
-    pub fn new(server: Pyroscope) -> Self {
-        Self {
-            server,
-            retry: Policy::default(),
-            limits: pyroscope::LIMITS,
-            projection: pyroscope::projection(SpanLabel::default(), true, false),
-            pace: PaceLimits::default(),
-            queue_bytes: 64 * 1024 * 1024,
-        }
-    }
-}
-
-/// Sends profiles to a Pyroscope.
+/// Sends profiles to destinations.
 #[derive(Debug)]
 pub struct Exporter {
     sink: Sink,
-    orders: mpsc::UnboundedSender<Order>,
-    done: blocking::Receiver<()>,
-    thread: JoinHandle<()>,
+    end: End,
 }
 
 /// Takes profiles for an exporter.
 #[derive(Clone, Debug)]
 pub struct Sink {
-    windows: blocking::SyncSender<Vec<Profile>>,
-    waiting: Arc<AtomicUsize>,
+    windows: SyncSender<Arc<[Profile]>>,
+    waiting: Waiting,
     health: Health,
 }
 
 impl Exporter {
-    /// Starts the thread, and the task on a runtime. Refuses what no server would take, and files that
-    /// cannot be read.
-    pub fn start(settings: Settings, health: Health, runtime: &Handle) -> Result<Self, Error> {
-        settings.server.check()?;
-        let client = {
-            // The client's timers are the runtime's.
-            let _inside = runtime.enter();
-            Client::new(&settings.server, settings.pace.requests)?
-        };
-        let settings = Arc::new(settings);
-        let (windows, inbox) = blocking::sync_channel(MAX_WINDOWS);
-        let (outgoing, incoming) = mpsc::channel(MAX_ENCODED);
-        let (orders, commands) = mpsc::unbounded_channel();
-        let (finished, done) = blocking::channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let encoder = Encoder {
-            settings: Arc::clone(&settings),
+    /// Opens the destinations and starts the thread. Refuses what a destination refuses.
+    pub fn start(
+        health: &Health,
+        open: impl FnOnce(&Shared) -> Result<Vec<Box<dyn Destination>>, Error>,
+    ) -> Result<Self, Error> {
+        let (end, ending) = Ending::new();
+        let shared = Shared {
             health: health.clone(),
-            waiting: Arc::clone(&waiting),
+            waiting: Waiting::default(),
+            ending,
         };
-        let thread = thread::Builder::new()
-            .name("spanprof-encode".to_owned())
-            .spawn(move || {
-                keep_for(Thread::Plain);
-                encoder.run(&inbox, &outgoing);
-            })
-            .map_err(Error::Thread)?;
-        let worker = Worker::new(
-            settings,
-            incoming,
-            client,
-            health.clone(),
-            Arc::clone(&waiting),
-        );
-        runtime.spawn(async move {
-            worker.run(commands).await;
-            // Nobody may listen any more.
-            let _ = finished.send(());
-        });
-        Ok(Self {
-            sink: Sink {
-                windows,
-                waiting,
-                health,
-            },
-            orders,
-            done,
-            thread,
-        })
+        let destinations = open(&shared)?;
+        let sink = Sink {
+            waiting: shared.waiting.clone(),
+            health: health.clone(),
+            windows: start_thread(destinations, shared)?,
+        };
+        Ok(Self { sink, end })
     }
 
     /// What takes its profiles, from any thread. None may be left when it is drained.
@@ -144,47 +75,175 @@ impl Exporter {
 
     /// How many profiles wait or are being sent.
     pub fn waiting(&self) -> usize {
-        self.sink.waiting.load(Ordering::Relaxed)
+        self.sink.waiting.get()
     }
 
     /// Sends what waits, each at once and again as often as time allows, for at most `time`; what is
     /// left then is counted as dropped. Not to be called on the runtime.
     pub fn drain(self, time: Duration) {
-        let Self {
-            sink,
-            orders,
-            done,
-            thread,
-        } = self;
-        // Without a sender the encoder ends when it has encoded what waits.
+        let Self { sink, end } = self;
+        // Without a sender the thread ends when it has encoded what waits.
         drop(sink);
-        let order = Order {
-            deadline: BootNanos::now().after(time),
+        end.at(BootNanos::now().after(time));
+        // All keep their deadline; a little more is for the way here.
+        end.wait(time + Duration::from_secs(1));
+    }
+}
+
+/// The thread that encodes, and what it takes windows from.
+fn start_thread(
+    mut destinations: Vec<Box<dyn Destination>>,
+    shared: Shared,
+) -> Result<SyncSender<Arc<[Profile]>>, Error> {
+    let (windows, inbox) = mpsc::sync_channel(MAX_WINDOWS);
+    thread::Builder::new()
+        .name("spanprof-encode".to_owned())
+        .spawn(move || {
+            keep_for(Thread::Plain);
+            run(&inbox, &mut destinations, &shared);
+        })
+        .map_err(Error::Thread)?;
+    Ok(windows)
+}
+
+/// Has every destination take the windows as they come, until nobody submits any more.
+fn run(
+    windows: &Receiver<Arc<[Profile]>>,
+    destinations: &mut [Box<dyn Destination>],
+    shared: &Shared,
+) {
+    loop {
+        let window = match windows.recv_timeout(LOOK) {
+            Ok(window) => window,
+            Err(RecvTimeoutError::Timeout) if !shared.ending.is_abandoned() => continue,
+            Err(_) => return,
         };
-        if orders.send(order).is_ok() {
-            // The task keeps its deadline; a little more is for the way here.
-            let _ = done.recv_timeout(time + Duration::from_secs(1));
+        for destination in &mut *destinations {
+            if let Err(error) = destination.take(&window) {
+                let error = anyhow::Error::from(error);
+                tracing::error!(destination = destination.name(), "{error:#}");
+            }
         }
-        // It has nobody to hand anything to any more, and counts what it still has.
-        let _ = thread.join();
+        shared.waiting.subtract(window.len());
     }
 }
 
 impl Sink {
-    /// Hands the profiles of a window over. Never waits: if the encoder is far behind, they are dropped and
-    /// counted.
+    /// Hands the profiles of a window over, which all destinations read. Never waits: if the thread is far behind,
+    /// they are dropped and counted.
     pub fn submit(&self, profiles: Vec<Profile>) {
         let number = profiles.len();
-        self.waiting.fetch_add(number, Ordering::Relaxed);
-        let Err(full) = self.windows.try_send(profiles) else {
+        self.waiting.add(number);
+        let Err(full) = self.windows.try_send(profiles.into()) else {
             return;
         };
-        self.waiting.fetch_sub(number, Ordering::Relaxed);
-        let (blocking::TrySendError::Full(profiles)
-        | blocking::TrySendError::Disconnected(profiles)) = full;
-        for profile in profiles {
+        self.waiting.subtract(number);
+        let (TrySendError::Full(profiles) | TrySendError::Disconnected(profiles)) = full;
+        for profile in &*profiles {
             self.health.count(Loss::EncoderBehind);
             dropped(&profile.service, "encoding does not keep up");
         }
+    }
+}
+
+/// Tells of a profile that is lost: at once, with service and reason.
+pub(super) fn dropped(service: &Service, reason: &str) {
+    tracing::error!(service = service.name, reason, "dropped a profile");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, mpsc},
+        time::Duration,
+    };
+
+    use super::{Destination, Error, Exporter, MAX_WINDOWS};
+    use crate::{
+        health::{Health, Loss},
+        join::Attribution,
+        profile::{
+            Profile,
+            samples::{profiles, sample},
+        },
+        time::monotonic_now,
+    };
+
+    /// Hands on what it takes, as soon as it may.
+    struct Slow {
+        may_go: mpsc::Receiver<()>,
+        taken: mpsc::Sender<Arc<[Profile]>>,
+    }
+
+    impl Destination for Slow {
+        fn name(&self) -> String {
+            "slow".to_owned()
+        }
+
+        fn take(&mut self, window: &Arc<[Profile]>) -> Result<(), Error> {
+            // Without anybody to wait for it goes on.
+            let _ = self.may_go.recv();
+            self.taken.send(Arc::clone(window)).unwrap();
+            Ok(())
+        }
+    }
+
+    type Taken = mpsc::Receiver<Arc<[Profile]>>;
+
+    /// One that takes as soon as it is told to, or whoever would tell it has gone.
+    fn slow() -> (Box<dyn Destination>, mpsc::Sender<()>, Taken) {
+        let (go, may_go) = mpsc::channel();
+        let (taken, inbox) = mpsc::channel();
+        (Box::new(Slow { may_go, taken }), go, inbox)
+    }
+
+    fn window() -> Vec<Profile> {
+        let samples = [sample(&["work"], Attribution::NoSpan)];
+        profiles(&samples, 10, &Health::default())
+    }
+
+    /// Whoever submits never waits, however slow a destination is: what does not fit is dropped and counted. All
+    /// destinations read one and the same window.
+    #[test]
+    fn windows_are_shared_and_bounded() {
+        let health = Health::default();
+        let (first, go, of_first) = slow();
+        let (second, go_second, of_second) = slow();
+        // The second one is never held up.
+        drop(go_second);
+        let exporter = Exporter::start(&health, |_| Ok(vec![first, second])).unwrap();
+        let start = monotonic_now();
+        for _ in 0..20 {
+            exporter.submit(window());
+        }
+        assert!(start.elapsed() < Duration::from_secs(5));
+        let dropped = health.get(Loss::EncoderBehind);
+        // One is perhaps being taken, the others wait.
+        let kept = 20 - usize::try_from(dropped).unwrap();
+        assert!((MAX_WINDOWS..=MAX_WINDOWS + 1).contains(&kept), "{kept}");
+        assert_eq!(exporter.waiting(), kept);
+        drop(go);
+        exporter.drain(Duration::from_secs(10));
+        let taken: Vec<_> = of_first.try_iter().zip(of_second.try_iter()).collect();
+        assert_eq!(taken.len(), kept);
+        assert!(taken.iter().all(|(one, other)| Arc::ptr_eq(one, other)));
+    }
+
+    /// An end is not held up by a destination that hangs.
+    #[test]
+    fn ends_in_time() {
+        let (hangs, _go, _taken) = slow();
+        let exporter = Exporter::start(&Health::default(), |_| Ok(vec![hangs])).unwrap();
+        exporter.submit(window());
+        let start = monotonic_now();
+        exporter.drain(Duration::from_millis(100));
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    /// What a destination refuses is refused at the start.
+    #[test]
+    fn refusals_are_passed_on() {
+        let refused = Exporter::start(&Health::default(), |_| Err(Error::UrlWithUser));
+        assert!(matches!(refused, Err(Error::UrlWithUser)));
     }
 }

@@ -6,11 +6,12 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use flate2::{Compression, write::GzEncoder};
 
-use super::{Error, flame_graph};
+use super::{Destination, Error, flame_graph};
 use crate::{
     measure::Kind,
     profile::{NativeFrames, Profile, Projected, Projection, SpanLabel, folded::folded, pprof},
@@ -110,6 +111,16 @@ impl FileSink {
                 path: self.path.clone(),
                 source,
             })
+    }
+}
+
+impl Destination for FileSink {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn take(&mut self, window: &Arc<[Profile]>) -> Result<(), Error> {
+        self.write(window)
     }
 }
 

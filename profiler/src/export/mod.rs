@@ -1,34 +1,27 @@
 //! [`Profile`](crate::profile::Profile)s → files and servers.
 //!
-//! In: finished profiles. Out: bytes that leave the process. Must not know samples, spans or targets.
-//!
-//! ```text
-//!  windows ──▶ encode (a thread) ──Encoded──▶ worker (a task) ──▶ queue, pace: what goes when
-//!                                                  │
-//!                                                  └─▶ pyroscope ──▶ transport ──▶ the server
-//!                                                         ▲                           │
-//!                                                         └──── retry: what it means ◀┘
-//! ```
+//! In: windows of profiles. Out: bytes that leave the process. Every [`Destination`] reads the same window, and
+//! projects, splits and encodes it in its own way: a [file](FileSink), or a server ([`pyroscope`]). Must not know
+//! samples, spans or targets.
 
-mod backlog;
-mod encode;
+mod destination;
 mod error;
 mod exporter;
 mod file;
 mod flame_graph;
 mod pace;
-pub mod proto;
 pub mod pyroscope;
-mod queue;
 pub mod retry;
-pub mod series;
 pub mod transport;
-mod worker;
 
+pub use destination::{Destination, Ending, Shared, Waiting};
 pub use error::Error;
-pub use exporter::{Exporter, Settings, Sink};
+pub use exporter::{Exporter, Sink};
 pub use file::{FileSink, Format};
 pub use pace::Limits as PaceLimits;
-pub use pyroscope::Pyroscope;
-pub use series::SeriesLabels;
 pub use transport::{Credentials, Tls};
+
+/// A length as what is counted.
+fn as_count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}

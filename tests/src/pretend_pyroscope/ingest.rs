@@ -6,7 +6,7 @@ use std::{sync::Mutex, time::Duration};
 
 use memchr::memmem;
 use profiler::{
-    export::proto::{LabelPair, PushRequest, RawProfileSeries, RawSample},
+    export::pyroscope::proto::{LabelPair, PushRequest, RawProfileSeries, RawSample},
     profile::proto::{Function, Line, Location, Mapping, Profile, Sample, ValueType},
 };
 use prost::Message as _;

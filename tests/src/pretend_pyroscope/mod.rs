@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use profiler::{export::proto::PushRequest, time::UnixNanos};
+use profiler::{export::pyroscope::proto::PushRequest, time::UnixNanos};
 
 use crate::{
     listen::{Port, lock},

@@ -4,7 +4,7 @@
 use std::{sync::Mutex, thread, time::Duration};
 
 use profiler::{
-    export::proto::{LabelPair, PushRequest, RawProfileSeries, RawSample},
+    export::pyroscope::proto::{LabelPair, PushRequest, RawProfileSeries, RawSample},
     time::monotonic_now,
 };
 use prost::Message as _;

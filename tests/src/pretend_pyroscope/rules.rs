@@ -4,7 +4,9 @@
 
 use std::fmt::Write as _;
 
-use profiler::{export::proto::RawProfileSeries, profile::proto::Profile, time::UnixNanos};
+use profiler::{
+    export::pyroscope::proto::RawProfileSeries, profile::proto::Profile, time::UnixNanos,
+};
 
 use super::{
     pprof::Pprof,

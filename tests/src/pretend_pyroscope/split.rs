@@ -8,7 +8,7 @@ use std::{
 };
 
 use profiler::{
-    export::proto::RawProfileSeries,
+    export::pyroscope::proto::RawProfileSeries,
     profile::proto::{Profile, Sample, ValueType},
 };
 

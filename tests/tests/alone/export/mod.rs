@@ -5,6 +5,7 @@ mod keeps_up;
 mod networks;
 mod outages;
 mod proxies;
+mod several;
 
 use std::{
     thread,
@@ -12,10 +13,14 @@ use std::{
 };
 
 use profiler::{
-    export::{Exporter, Pyroscope, Settings},
+    export::{
+        Exporter,
+        pyroscope::{self, Pyroscope, Settings},
+    },
     health::{Health, Loss},
     profile::{self, Aggregator, Profile, SpanLabel, Window},
     runtime,
+    symbolize::NamedSample,
     time::{UnixNanos, monotonic_now},
 };
 use tests::{
@@ -36,14 +41,20 @@ fn profile<'a>(samples: impl IntoIterator<Item = (&'a str, u64)>) -> Profile {
 
 /// The profiles of a window in which a service has these samples.
 fn profiles<'a>(service: &str, samples: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<Profile> {
+    let samples = samples.into_iter();
+    summed(samples.map(|(name, span)| sample_of(service, name, span, "GET /")))
+}
+
+/// The profiles of a window that has these samples.
+fn summed(samples: impl IntoIterator<Item = NamedSample>) -> Vec<Profile> {
     let settings = profile::Settings {
         tick: TICK,
         span_label: SpanLabel::LocalRoot,
         max_stacks: 1_000_000,
     };
     let mut aggregator = Aggregator::new(settings, Health::default());
-    for (name, span) in samples {
-        aggregator.add(&sample_of(service, name, span, "GET /"));
+    for sample in samples {
+        aggregator.add(&sample);
     }
     let window = Window {
         start: UnixNanos::now(),
@@ -66,7 +77,10 @@ fn settings(server: &PretendPyroscope) -> Settings {
 fn exporter(settings: Settings) -> (Exporter, Health, Runtime) {
     let health = Health::default();
     let runtime = runtime::start().unwrap();
-    let exporter = Exporter::start(settings, health.clone(), runtime.handle()).unwrap();
+    let exporter = Exporter::start(&health, |shared| {
+        Ok(vec![pyroscope::start(settings, runtime.handle(), shared)?])
+    })
+    .unwrap();
     (exporter, health, runtime)
 }
 

@@ -3,7 +3,11 @@
 use std::{fs, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use profiler::{
-    export::{Credentials, Settings, Tls, transport::ClientFiles},
+    export::{
+        Credentials, Exporter, Tls,
+        pyroscope::{self, Settings},
+        transport::ClientFiles,
+    },
     health::Loss,
     time::monotonic_now,
 };
@@ -134,11 +138,7 @@ fn client_certificate() {
 fn exporter_without(
     server: &PretendPyroscope,
     ca: &std::path::Path,
-) -> (
-    profiler::export::Exporter,
-    profiler::health::Health,
-    tokio::runtime::Runtime,
-) {
+) -> (Exporter, profiler::health::Health, tokio::runtime::Runtime) {
     exporter(by_name(server, ca.to_owned()))
 }
 
@@ -209,7 +209,9 @@ fn unusable_files() {
     let refused = |settings: Settings| {
         let runtime = profiler::runtime::start().unwrap();
         let health = profiler::health::Health::default();
-        let error = profiler::export::Exporter::start(settings, health, runtime.handle());
+        let error = Exporter::start(&health, |shared| {
+            Ok(vec![pyroscope::start(settings, runtime.handle(), shared)?])
+        });
         error.unwrap_err().to_string()
     };
     let with = |tls: Tls| {

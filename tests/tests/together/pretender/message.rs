@@ -5,7 +5,7 @@ use std::io::Write as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::{Compression, write::GzEncoder};
 use profiler::{
-    export::proto::{LabelPair, PushRequest, RawProfileSeries, RawSample},
+    export::pyroscope::proto::{LabelPair, PushRequest, RawProfileSeries, RawSample},
     profile::proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType},
 };
 use prost::Message as _;

@@ -7,7 +7,7 @@ mod serving;
 use std::collections::BTreeMap;
 
 use profiler::{
-    export::proto::{LabelPair, PushRequest, RawProfileSeries, RawSample},
+    export::pyroscope::proto::{LabelPair, PushRequest, RawProfileSeries, RawSample},
     profile::proto::Profile,
     time::UnixNanos,
 };

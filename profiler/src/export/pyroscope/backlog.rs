@@ -114,7 +114,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Backlog, Line};
-    use crate::{export::queue::Summary, time::BootNanos};
+    use crate::{export::pyroscope::queue::Summary, time::BootNanos};
 
     fn at(seconds: u64) -> BootNanos {
         BootNanos(seconds * 1_000_000_000)

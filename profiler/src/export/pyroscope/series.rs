@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Error, proto::LabelPair};
+use super::proto::LabelPair;
 use crate::{
+    export::Error,
     id::{Service, ServiceAttribute},
     measure::Kind,
     profile::{

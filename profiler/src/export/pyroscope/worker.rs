@@ -1,14 +1,7 @@
 //! The task that sends: what comes in waits in the queue, goes out at the pace of the moment, and comes back
 //! if the server does not have it.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -19,12 +12,17 @@ use tokio::{
 use super::{
     Settings,
     backlog::{Backlog, Line},
-    pace::Pace,
-    pyroscope::{self, Client},
+    client::{self, Client},
     queue::{Batch, Encoded, Item, Next, Queue, Room},
-    retry::Outcome,
 };
 use crate::{
+    export::{
+        as_count,
+        destination::{Ending, Shared, Waiting},
+        exporter::dropped,
+        pace::Pace,
+        retry::Outcome,
+    },
     health::{Gauge, Health, Loss},
     id::Service,
     time::{BootNanos, monotonic_now},
@@ -38,12 +36,6 @@ const REST: Duration = Duration::from_mins(1);
 /// The shortest sleep.
 const SOON: Duration = Duration::from_millis(20);
 
-/// To be through by then.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Order {
-    pub(super) deadline: BootNanos,
-}
-
 /// What the task owns.
 pub(super) struct Worker {
     settings: Arc<Settings>,
@@ -53,7 +45,7 @@ pub(super) struct Worker {
     backlog: Backlog,
     client: Arc<Client>,
     health: Health,
-    waiting: Arc<AtomicUsize>,
+    waiting: Waiting,
     in_flight: JoinSet<Outcome>,
     /// What is on its way, by request.
     batches: HashMap<task::Id, Batch>,
@@ -69,10 +61,10 @@ impl Worker {
         settings: Arc<Settings>,
         incoming: mpsc::Receiver<Vec<Encoded>>,
         client: Client,
-        health: Health,
-        waiting: Arc<AtomicUsize>,
+        shared: &Shared,
     ) -> Self {
         let now = BootNanos::now();
+        let health = shared.health.clone();
         health.set(Gauge::QueueCapacity, as_count(settings.queue_bytes));
         Self {
             queue: Queue::new(settings.queue_bytes),
@@ -82,7 +74,7 @@ impl Worker {
             settings,
             incoming,
             health,
-            waiting,
+            waiting: shared.waiting.clone(),
             in_flight: JoinSet::new(),
             batches: HashMap::new(),
             backlog_in_flight: 0,
@@ -90,9 +82,9 @@ impl Worker {
         }
     }
 
-    /// Goes on until an order's deadline, or until everything is sent after one has come.
-    pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
-        let (mut is_open, mut has_master) = (true, true);
+    /// Goes on until the deadline of the end, or until everything is sent after the end has come.
+    pub(super) async fn run(mut self, ending: &mut Ending) {
+        let mut is_open = true;
         loop {
             let now = BootNanos::now();
             self.drop_old(now);
@@ -111,10 +103,7 @@ impl Worker {
                     None => is_open = false,
                 },
                 Some(ended) = self.in_flight.join_next_with_id() => self.ended(ended),
-                order = orders.recv(), if has_master => {
-                    has_master = order.is_some();
-                    self.stop(order);
-                }
+                deadline = ending.deadline(), if self.deadline.is_none() => self.stop(deadline),
                 () = sleep_until(wake) => {}
             }
         }
@@ -139,11 +128,10 @@ impl Worker {
         }
     }
 
-    /// From now on everything is tried at once; without an order there is no time for more.
-    fn stop(&mut self, order: Option<Order>) {
+    /// From now on everything is tried at once.
+    fn stop(&mut self, deadline: BootNanos) {
         let now = BootNanos::now();
-        let deadline = order.map_or(now, |order| order.deadline);
-        self.deadline.get_or_insert(deadline);
+        self.deadline = Some(deadline);
         self.queue.hurry(now);
         self.pace.hurry(now);
     }
@@ -172,7 +160,7 @@ impl Worker {
 
     /// So many profiles wait no more.
     fn ended_with(&self, profiles: usize) {
-        self.waiting.fetch_sub(profiles, Ordering::Relaxed);
+        self.waiting.subtract(profiles);
         self.health.lower(Gauge::ProfilesWaiting, profiles);
     }
 
@@ -240,7 +228,7 @@ impl Worker {
         let deadline = self.deadline;
         let most = deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
         let client = Arc::clone(&self.client);
-        let body = pyroscope::body(&batch.items);
+        let body = client::body(&batch.items);
         self.health.add(Loss::PushedBytes, as_count(body.len()));
         let health = self.health.clone();
         let handle = self.in_flight.spawn(async move {
@@ -331,7 +319,7 @@ impl Worker {
     fn refused(&mut self, mut items: Vec<Item>, reason: &str, now: BootNanos) {
         let blamed = match items.len() {
             1 => Some(0),
-            _ => pyroscope::blamed(reason, &items),
+            _ => client::blamed(reason, &items),
         };
         if let Some(index) = blamed {
             let item = items.swap_remove(index);
@@ -430,13 +418,4 @@ impl Drop for Worker {
         }
         self.drop_left(&left);
     }
-}
-
-/// Tells of a profile that is lost: at once, with service and reason.
-pub(super) fn dropped(service: &Service, reason: &str) {
-    tracing::error!(service = service.name, reason, "dropped a profile");
-}
-
-pub(super) fn as_count(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }

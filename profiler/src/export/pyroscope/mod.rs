@@ -1,23 +1,25 @@
-//! Pushes to Pyroscope: what a request holds, and what its answer means.
+//! Profiles to a Pyroscope.
 //!
-//! `POST {base}/push.v1.PusherService/Push`, a Connect unary call: what the official SDK sends. A request
-//! holds several series with one profile each. The server stores them one by one; if it refuses one, it
-//! stores the others and answers with one error. What was in such a request is sent again with the same
-//! times: of what it has already the server keeps one (storage v2 shows both until it compacts).
+//! ```text
+//!  windows ──▶ encode (on the exporter's thread) ──Encoded──▶ worker (a task) ──▶ queue, pace: what goes when
+//!                                                                │
+//!                                                                └─▶ client ──▶ transport ──▶ the server
+//!                                                                       ▲                        │
+//!                                                                       └─ retry: what it means ◀┘
+//! ```
+
+mod backlog;
+mod client;
+mod encode;
+pub mod proto;
+mod queue;
+pub mod series;
+mod worker;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use prost::Message as _;
-
-use super::{
-    Error,
-    proto::{PushRequest, RawProfileSeries, RawSample},
-    queue::Item,
-    retry::{Outcome, classify},
-    series::{self, SeriesLabels},
-    transport::{self, Credentials, Delivery, Tls, Transport},
-};
+pub use self::{client::PATH, encode::start, series::SeriesLabels};
+use super::{Credentials, Error, PaceLimits, Tls, retry::Policy};
 use crate::profile::{Key, NativeFrames, Projection, SpanLabel, labels, pprof, split::Limits};
 
 /// What a Pyroscope takes in one profile, by default. The size is its burst limit of 2 MiB, charged with the
@@ -61,9 +63,6 @@ pub fn projection(span_label: SpanLabel, span_name: bool, trace_id: bool) -> Pro
     }
 }
 
-/// Path of the call below the server's address.
-pub const PATH: &str = "/push.v1.PusherService/Push";
-
 /// Where a Pyroscope is and how it knows us.
 #[derive(Clone, Debug)]
 pub struct Pyroscope {
@@ -104,64 +103,35 @@ impl Pyroscope {
     }
 }
 
-/// The way to a Pyroscope.
-#[derive(Debug)]
-pub(super) struct Client {
-    transport: Transport,
+/// How profiles are sent.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to.
+    pub server: Pyroscope,
+    /// When to try again.
+    pub retry: Policy,
+    /// What the server takes in one profile.
+    pub limits: Limits,
+    /// Which labels and frames are sent.
+    pub projection: Projection,
+    /// What is sent at once, and how fast.
+    pub pace: PaceLimits,
+    /// Bytes of memory that profiles may take while they wait.
+    pub queue_bytes: usize,
 }
 
-impl Client {
-    /// Reads certificates and secrets; `connections` are kept open.
-    pub(super) fn new(server: &Pyroscope, connections: usize) -> Result<Self, Error> {
-        let mut headers = vec![
-            ("content-type", "application/proto".to_owned()),
-            ("connect-protocol-version", "1".to_owned()),
-        ];
-        if let Some(tenant) = &server.tenant_id {
-            headers.push(("x-scope-orgid", tenant.clone()));
-        }
-        let transport = Transport::new(transport::Settings {
-            url: format!("{}{PATH}", server.url.trim_end_matches('/')),
-            headers,
-            credentials: server.credentials.clone(),
-            tls: server.tls.clone(),
-            timeout: server.timeout,
-            connections,
-        })?;
-        Ok(Self { transport })
-    }
-
-    /// Pushes profiles in one request; takes `most` at the longest, or the server's time-out.
-    pub(super) async fn push(&self, body: Bytes, most: Duration) -> Outcome {
-        match self.transport.post(body, most).await {
-            Delivery::Answered(answer) => classify(&answer),
-            Delivery::NotSent(reason) => Outcome::Unavailable { reason },
-            Delivery::Lost(reason) => Outcome::Unknown { reason },
+impl Settings {
+    /// The defaults towards a server.
+    pub fn new(server: Pyroscope) -> Self {
+        Self {
+            server,
+            retry: Policy::default(),
+            limits: LIMITS,
+            projection: projection(SpanLabel::default(), true, false),
+            pace: PaceLimits::default(),
+            queue_bytes: 64 * 1024 * 1024,
         }
     }
-}
-
-/// The body of a push. Its profiles are compressed each by itself, so that they are whatever they are sent
-/// with, and the body as a whole is not.
-pub(super) fn body(items: &[Item]) -> Bytes {
-    let series = items.iter().map(|Item { encoded, .. }| RawProfileSeries {
-        labels: encoded.labels.to_vec(),
-        samples: vec![RawSample {
-            raw_profile: encoded.pprof.to_vec(),
-            id: encoded.id.clone(),
-        }],
-    });
-    let request = PushRequest {
-        series: series.collect(),
-    };
-    request.encode_to_vec().into()
-}
-
-/// Which of the profiles the server's words are about: some of its errors name the id of one.
-pub(super) fn blamed(reason: &str, items: &[Item]) -> Option<usize> {
-    items
-        .iter()
-        .position(|item| reason.contains(&item.encoded.id))
 }
 
 #[cfg(test)]

@@ -365,7 +365,7 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use super::{Batch, Encoded, Next, OVERHEAD, Queue, Room};
-    use crate::{export::proto::LabelPair, id::Service, time::BootNanos};
+    use crate::{export::pyroscope::proto::LabelPair, id::Service, time::BootNanos};
 
     const NOW: BootNanos = BootNanos(10_000_000_000_000);
     const ROOM: Room = Room {
