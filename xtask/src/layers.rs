@@ -1,5 +1,7 @@
 //! Who may use whom inside the agent: the rooms of `profiler/src` against the table below.
 
+mod map;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -137,6 +139,15 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
             "the table of xtask/src/layers.rs forbids\n  {}",
             violations.join("\n  ")
         );
+    }
+    // The program and the crate's root put nothing together that `run` and the commands do not.
+    let rooms = ROOMS.iter().map(|(name, _)| *name);
+    let wrong = map::check(
+        &workspace.root,
+        rooms.filter(|name| !["main", "lib"].contains(name)),
+    )?;
+    if !wrong.is_empty() {
+        bail!("the map is not true:\n  {}", wrong.join("\n  "));
     }
     Ok(())
 }
