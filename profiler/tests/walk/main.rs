@@ -18,11 +18,7 @@ mod process;
 mod search;
 mod strings;
 
-use profiler::targets::python::{
-    flavour::Flavour,
-    layout::{Offsets, validate},
-    tables,
-};
+use profiler::targets::python::{flavour::Flavour, layout::validate, offsets::Offsets, tables};
 use profiler_common::{
     event::PythonFrame,
     limits::{FRAME_WINDOW, MAX_PYTHON_FRAMES},

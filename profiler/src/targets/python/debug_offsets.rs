@@ -1,21 +1,20 @@
 //! `_Py_DebugOffsets`: the offsets that CPython 3.13 and later carry at the start of `_PyRuntime`.
 //!
-//! The structure is fixed within a minor version only, so there is one mirror per minor. It is
-//! initialised statically (`_PyRuntimeState_INIT` in `Include/internal/pycore_runtime_init.h`),
-//! so it is read from the file, never from a process.
+//! The structure is fixed within a minor version only, so a table says for each which word is what; it is generated from
+//! the headers. The structure is initialised statically (`_PyRuntimeState_INIT` in
+//! `Include/internal/pycore_runtime_init.h`), so it is read from the file, never from a process.
 
 use profiler_common::python::{flags, line_table};
 
-use super::{flavour::Flavour, layout::Offsets, unpublished};
+use super::{
+    flavour::Flavour,
+    offsets::{Offsets, Unpublished},
+    published, unpublished,
+};
 
 /// The most bytes of `_Py_DebugOffsets` in any version.
-pub const MAX_SIZE: usize = WORDS_3_15 * 8;
+pub const MAX_SIZE: usize = 1024;
 
-/// Words of the structure: `Include/internal/pycore_runtime.h` of v3.13.0, and
-/// `Include/internal/pycore_debug_offsets.h` of v3.14.0 and v3.15.0.
-const WORDS_3_13: usize = 73;
-const WORDS_3_14: usize = 95;
-const WORDS_3_15: usize = 111;
 /// The first three words: cookie, version, and whether the build is without the GIL.
 const HEAD: usize = 3;
 const COOKIE: [u8; 8] = *b"xdebugpy";
@@ -42,25 +41,6 @@ pub enum DebugOffsetsError {
     /// No version before 3.13 has any.
     #[error("CPython 3.{0} has no debug offsets")]
     TooEarly(u8),
-}
-
-/// What an interpreter needs that its debug offsets leave out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unpublished {
-    /// `sizeof(PyCompactUnicodeObject)`.
-    pub string_compact_data: u64,
-    /// Lowest bit of `kind` in `PyASCIIObject.state`.
-    pub string_kind_shift: u8,
-    /// Bit of `compact`.
-    pub string_compact_bit: u8,
-    /// Bit of `ascii`.
-    pub string_ascii_bit: u8,
-    /// `FRAME_OWNED_BY_CSTACK` (3.13) or `FRAME_OWNED_BY_INTERPRETER`.
-    pub owner_trampoline: u8,
-    /// `PyInterpreterState.func_state.next_version`: counts the code objects made, and functions.
-    pub interpreter_code_version: u64,
-    /// `PyInterpreterState.func_state.func_version_cache`, which lies behind it.
-    pub interpreter_version_cache: u64,
 }
 
 /// What debug offsets say.
@@ -93,13 +73,22 @@ pub fn parse(minor: u8, debug: bool, bytes: &[u8]) -> Result<Parsed, DebugOffset
         free_threaded: free_threaded != 0,
         debug,
     };
-    let missing =
-        unpublished::offsets(minor.min(LAST), flavour).ok_or(DebugOffsetsError::TooEarly(minor))?;
-    let offsets = match minor {
-        13 => offsets_3_13(&words(bytes)?, missing),
-        14 => offsets_3_14(&words(bytes)?, missing),
-        _ => offsets_3_15(&words(bytes)?, missing),
+    let known = minor.min(LAST);
+    let (Some(published), Some(missing)) = (
+        published::offsets(known, flavour),
+        unpublished::offsets(known, flavour),
+    ) else {
+        return Err(DebugOffsetsError::TooEarly(minor));
     };
+    let (words, _) = bytes.as_chunks::<8>();
+    if words.len() < published.words {
+        return Err(DebugOffsetsError::Short(bytes.len()));
+    }
+    let word = |index: usize| words.get(index).map_or(0, |it| u64::from_le_bytes(*it));
+    let mut offsets = published.read(word, left_out(missing));
+    if offsets.code_bytecodes != 0 {
+        offsets.flags |= flags::THREAD_BYTECODES;
+    }
     Ok(Parsed {
         offsets,
         free_threaded: flavour.free_threaded,
@@ -118,8 +107,8 @@ fn words<const N: usize>(bytes: &[u8]) -> Result<[u64; N], DebugOffsetsError> {
     Ok(words)
 }
 
-/// What all mirrors have in common.
-fn common(missing: &Unpublished) -> Offsets {
+/// What debug offsets leave out.
+fn left_out(missing: &Unpublished) -> Offsets {
     Offsets {
         // `PyThreadState.current_frame` is the frame itself (no FRAME_IN_CFRAME).
         cframe_frame: 0,
@@ -139,231 +128,10 @@ fn common(missing: &Unpublished) -> Offsets {
     }
 }
 
-/// Flags of an interpreter whose threads may have bytecode of their own.
-fn flags_of(code_bytecodes: u64) -> u8 {
-    if code_bytecodes == 0 {
-        flags::FRAME_HAS_OWNER
-    } else {
-        flags::FRAME_HAS_OWNER | flags::THREAD_BYTECODES
-    }
-}
-
-/// The mirror of 3.13, group by group in the order of the header; `_` are fields not needed.
-fn offsets_3_13(words: &[u64; WORDS_3_13], missing: &Unpublished) -> Offsets {
-    #[rustfmt::skip]
-    let [
-        // cookie, version, free_threaded
-        _, _, _,
-        // runtime_state: size, finalizing, interpreters_head
-        runtime_size, _, runtime_interpreters,
-        // interpreter_state: size, id, next, threads_head, gc, imports_modules, sysdict, builtins,
-        // ceval_gil, gil_runtime_state, …_enabled, …_locked, …_holder
-        interpreter_size, interpreter_id, interpreter_next, interpreter_threads, _, interpreter_modules,
-        _, _, _, _, _, _, _,
-        // thread_state: size, prev, next, interp, current_frame, thread_id, native_thread_id,
-        // datastack_chunk, status
-        thread_size, _, thread_next, thread_interpreter, thread_frame, thread_id, _, _, thread_status,
-        // interpreter_frame: size, previous, executable, instr_ptr, localsplus, owner
-        frame_size, frame_previous, frame_code, frame_instruction, _, frame_owner,
-        // code_object: size, filename, name, qualname, linetable, firstlineno, argcount,
-        // localsplusnames, localspluskinds, co_code_adaptive
-        code_size, code_file, _, code_name, code_line_table, code_first_line, _, _, _, code_instructions,
-        // pyobject: size, ob_type
-        _, object_type,
-        // type_object (4), tuple_object (3), list_object (3), dict_object (3), float_object (2),
-        // long_object (3)
-        _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _,
-        // bytes_object: size, ob_size, ob_sval
-        _, bytes_size, bytes_data,
-        // unicode_object: size, state, length, asciiobject_size
-        _, string_state, string_length, string_ascii_data,
-        // gc: size, collecting
-        _, _,
-    ] = *words;
-    Offsets {
-        runtime_size,
-        runtime_interpreters,
-        interpreter_size,
-        interpreter_next,
-        interpreter_threads,
-        interpreter_id,
-        interpreter_modules,
-        thread_size,
-        thread_next,
-        thread_id,
-        thread_frame,
-        thread_interpreter,
-        thread_status,
-        frame_size,
-        frame_code,
-        frame_previous,
-        frame_instruction,
-        frame_owner,
-        code_size,
-        code_first_line,
-        code_file,
-        code_name,
-        code_instructions,
-        code_line_table,
-        string_length,
-        string_state,
-        string_ascii_data,
-        bytes_size,
-        bytes_data,
-        object_type,
-        ..common(missing)
-    }
-}
-
-/// The mirror of 3.14.
-fn offsets_3_14(words: &[u64; WORDS_3_14], missing: &Unpublished) -> Offsets {
-    #[rustfmt::skip]
-    let [
-        _, _, _,
-        // runtime_state
-        runtime_size, _, runtime_interpreters,
-        // interpreter_state: size, id, next, threads_head, threads_main, gc, imports_modules, sysdict,
-        // builtins, ceval_gil, gil_runtime_state, …_enabled, …_locked, …_holder,
-        // code_object_generation, tlbc_generation
-        interpreter_size, interpreter_id, interpreter_next, interpreter_threads, _, _, interpreter_modules,
-        _, _, _, _, _, _, _, _, _,
-        // thread_state: size, prev, next, interp, current_frame, thread_id, native_thread_id,
-        // datastack_chunk, status
-        thread_size, _, thread_next, thread_interpreter, thread_frame, thread_id, _, _, thread_status,
-        // interpreter_frame: size, previous, executable, instr_ptr, localsplus, owner, stackpointer,
-        // tlbc_index
-        frame_size, frame_previous, frame_code, frame_instruction, _, frame_owner, _, frame_bytecode,
-        // code_object: size, filename, name, qualname, linetable, firstlineno, argcount,
-        // localsplusnames, localspluskinds, co_code_adaptive, co_tlbc
-        code_size, code_file, _, code_name, code_line_table, code_first_line, _, _, _, code_instructions,
-        code_bytecodes,
-        // pyobject
-        _, object_type,
-        // type_object (4), tuple_object (3), list_object (3), set_object (4), dict_object (3),
-        // float_object (2), long_object (3)
-        _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _,
-        // bytes_object
-        _, bytes_size, bytes_data,
-        // unicode_object
-        _, string_state, string_length, string_ascii_data,
-        // gc (2), gen_object (4), llist_node (2), debugger_support (6)
-        _, _, _, _, _, _, _, _, _, _, _, _, _, _,
-    ] = *words;
-    Offsets {
-        runtime_size,
-        runtime_interpreters,
-        interpreter_size,
-        interpreter_next,
-        interpreter_threads,
-        interpreter_id,
-        interpreter_modules,
-        thread_size,
-        thread_next,
-        thread_id,
-        thread_frame,
-        thread_interpreter,
-        thread_status,
-        frame_size,
-        frame_code,
-        frame_previous,
-        frame_instruction,
-        frame_owner,
-        frame_bytecode,
-        code_size,
-        code_first_line,
-        code_file,
-        code_name,
-        code_instructions,
-        code_line_table,
-        code_bytecodes,
-        string_length,
-        string_state,
-        string_ascii_data,
-        bytes_size,
-        bytes_data,
-        object_type,
-        flags: flags_of(code_bytecodes),
-        ..common(missing)
-    }
-}
-
-/// The mirror of 3.15, and what later versions are read as.
-fn offsets_3_15(words: &[u64; WORDS_3_15], missing: &Unpublished) -> Offsets {
-    #[rustfmt::skip]
-    let [
-        _, _, _,
-        // runtime_state
-        runtime_size, _, runtime_interpreters,
-        // interpreter_state, as in 3.14
-        interpreter_size, interpreter_id, interpreter_next, interpreter_threads, _, _, interpreter_modules,
-        _, _, _, _, _, _, _, _, _,
-        // thread_state: size, prev, next, interp, current_frame, base_frame, last_profiled_frame,
-        // last_profiled_frame_seq, thread_id, native_thread_id, datastack_chunk, status, holds_gil,
-        // gil_requested, current_exception, exc_state
-        thread_size, _, thread_next, thread_interpreter, thread_frame, _, _, _, thread_id, _, _, thread_status,
-        _, _, _, _,
-        // err_stackitem
-        _,
-        // interpreter_frame, as in 3.14
-        frame_size, frame_previous, frame_code, frame_instruction, _, frame_owner, _, frame_bytecode,
-        // code_object, as in 3.14
-        code_size, code_file, _, code_name, code_line_table, code_first_line, _, _, _, code_instructions,
-        code_bytecodes,
-        // pyobject
-        _, object_type,
-        // type_object (6), heap_type_object (2), tuple_object (3), list_object (3), set_object (4),
-        // dict_object (3), float_object (2), long_object (3)
-        _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _,
-        // bytes_object
-        _, bytes_size, bytes_data,
-        // unicode_object: size, state, length, asciiobject_size, compactunicodeobject_size
-        _, string_state, string_length, string_ascii_data, string_compact_data,
-        // gc (5), gen_object (4), llist_node (2), debugger_support (6)
-        _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _,
-    ] = *words;
-    Offsets {
-        runtime_size,
-        runtime_interpreters,
-        interpreter_size,
-        interpreter_next,
-        interpreter_threads,
-        interpreter_id,
-        interpreter_modules,
-        thread_size,
-        thread_next,
-        thread_id,
-        thread_frame,
-        thread_interpreter,
-        thread_status,
-        frame_size,
-        frame_code,
-        frame_previous,
-        frame_instruction,
-        frame_owner,
-        frame_bytecode,
-        code_size,
-        code_first_line,
-        code_file,
-        code_name,
-        code_instructions,
-        code_line_table,
-        code_bytecodes,
-        string_length,
-        string_state,
-        string_ascii_data,
-        string_compact_data,
-        bytes_size,
-        bytes_data,
-        object_type,
-        flags: flags_of(code_bytecodes),
-        ..common(missing)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{DebugOffsetsError, MAX_SIZE, parse};
-    use crate::targets::python::layout;
+    use super::{DebugOffsetsError, LAST, MAX_SIZE, parse};
+    use crate::targets::python::{flavour::Flavour, layout, published};
 
     fn header(version: u64, free_threaded: u64) -> Vec<u8> {
         let mut bytes = b"xdebugpy".to_vec();
@@ -400,5 +168,38 @@ mod tests {
             parse(12, false, &header(0x030c_00f0, 0)),
             Err(DebugOffsetsError::TooEarly(12))
         );
+    }
+
+    /// What is read of a file holds the whole structure, and each field is a word of its own in it.
+    #[test]
+    fn words_are_told_apart() {
+        for minor in 13..=LAST {
+            let published = published::offsets(minor, Flavour::default()).unwrap();
+            assert!(published.words * 8 <= MAX_SIZE);
+            // Each word holds its number: what is read tells where it was.
+            let mut bytes = header(0x0300_00f0 | u64::from(minor) << 16, 0);
+            for (index, word) in bytes.chunks_exact_mut(8).enumerate().skip(3) {
+                word.copy_from_slice(&u64::try_from(index).unwrap().to_le_bytes());
+            }
+            let offsets = parse(minor, false, &bytes).unwrap().offsets;
+            let mut found = vec![
+                offsets.thread_id,
+                offsets.thread_frame,
+                offsets.frame_code,
+                offsets.code_name,
+                offsets.code_file,
+                offsets.string_state,
+                offsets.object_type,
+            ];
+            assert!(
+                found
+                    .iter()
+                    .all(|it| (3..published.words as u64).contains(it))
+            );
+            found.sort_unstable();
+            found.dedup();
+            assert_eq!(found.len(), 7);
+        }
+        assert_eq!(published::offsets(LAST + 1, Flavour::default()), None);
     }
 }

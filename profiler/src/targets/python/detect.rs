@@ -9,7 +9,8 @@ use super::{
     debug_offsets::DebugOffsetsError,
     flavour::Flavour,
     layout,
-    layout::{LayoutError, Offsets},
+    layout::LayoutError,
+    offsets::Offsets,
     tables,
     thread_local::{self, ThreadLocal},
 };

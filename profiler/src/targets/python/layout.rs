@@ -5,62 +5,7 @@ use profiler_common::{
     python::{PythonLayout, flags},
 };
 
-/// Offsets in bytes as CPython's headers or its debug offsets give them, with the size of each
-/// structure, before they are checked. Fields are named as those of [`PythonLayout`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "each field is described where it is read, in PythonLayout and Facts"
-)]
-pub struct Offsets {
-    pub runtime_size: u64,
-    pub runtime_interpreters: u64,
-    pub interpreter_size: u64,
-    pub interpreter_next: u64,
-    pub interpreter_threads: u64,
-    pub interpreter_id: u64,
-    /// 0 if the version has none, as with the others of a state.
-    pub runtime_current: u64,
-    pub interpreter_modules: u64,
-    /// 0 if the version has none.
-    pub interpreter_code_version: u64,
-    pub interpreter_version_cache: u64,
-    pub thread_size: u64,
-    pub thread_next: u64,
-    pub thread_id: u64,
-    pub thread_frame: u64,
-    pub thread_interpreter: u64,
-    pub thread_status: u64,
-    pub thread_cframe: u64,
-    pub cframe_frame: u64,
-    pub frame_size: u64,
-    pub frame_code: u64,
-    pub frame_previous: u64,
-    pub frame_instruction: u64,
-    pub frame_owner: u64,
-    pub frame_bytecode: u64,
-    pub code_size: u64,
-    pub code_first_line: u64,
-    pub code_file: u64,
-    pub code_name: u64,
-    pub code_instructions: u64,
-    pub code_line_table: u64,
-    pub code_bytecodes: u64,
-    pub string_length: u64,
-    pub string_state: u64,
-    pub string_ascii_data: u64,
-    pub string_compact_data: u64,
-    pub bytes_size: u64,
-    pub bytes_data: u64,
-    pub object_type: u64,
-    pub string_kind_shift: u8,
-    pub string_compact_bit: u8,
-    pub string_ascii_bit: u8,
-    pub owner_trampoline: u8,
-    pub instruction_shift: u8,
-    pub line_table_format: u8,
-    pub flags: u8,
-}
+use super::offsets::Offsets;
 
 /// Why offsets are not followed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]

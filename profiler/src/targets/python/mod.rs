@@ -11,7 +11,9 @@ pub mod flavour;
 pub mod layout;
 #[cfg(test)]
 pub(crate) mod live;
+pub mod offsets;
 pub mod place;
+pub mod published;
 pub mod tables;
 pub mod thread_local;
 pub mod unpublished;

@@ -5,7 +5,7 @@
 
 use profiler_common::python::{flags, line_table};
 
-use super::{flavour::Flavour, layout::Offsets};
+use super::{flavour::Flavour, offsets::Offsets};
 
 /// The offsets of CPython 3.`minor`, if it is one of those in the table.
 #[rustfmt::skip]
