@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use profiler_common::{
     context::{
         ContextScratch, InterpreterKey, LocalRoot, NO_ATTRIBUTE, SpanRecipe, attribute,
-        current_span, integer, local_root, type_offset,
+        current_span, integer, local_root,
     },
     counter::Counter,
     event::{Header, SpanSeenRecord, kind, seen},
@@ -205,7 +205,7 @@ fn parent(recipe: &SpanRecipe, index: u8, scratch: &mut ContextScratch) -> (u64,
     if parent == 0 || !CurrentProcess.read(parent, 64, &mut scratch.object) {
         return unknown;
     }
-    if scratch.object.u64_at(type_offset(recipe)) != recipe.span_context_class {
+    if scratch.object.u64_at(recipe.type_offset()) != recipe.span_context_class {
         return unknown;
     }
     let id = scratch.object.u64_at(recipe.tuple_items.wrapping_add(8));

@@ -1,6 +1,6 @@
 //! Dictionaries: a `Context` is one, and an object may keep its attributes in one.
 
-use super::{Attributes, ContextScratch, SpanRecipe, dialect, memory::reach, type_offset};
+use super::{Attributes, ContextScratch, SpanRecipe, dialect, memory::reach};
 use crate::{
     span::state,
     walk::{Block, ReadUser},
@@ -102,7 +102,7 @@ pub(super) fn dictionary<R: ReadUser>(
     }
     let block = &scratch.object;
     Ok(Dictionary {
-        class: block.u64_at(type_offset(recipe)),
+        class: block.u64_at(recipe.type_offset()),
         used: block.u64_at(object),
         keys: block.u64_at(object + DICTIONARY_KEYS),
         values: block.u64_at(object + VALUES),

@@ -3,7 +3,6 @@
 use super::{
     ContextScratch, SpanRecipe,
     memory::{near, word, word_near},
-    type_offset,
 };
 use crate::{span::state, walk::ReadUser};
 
@@ -78,7 +77,7 @@ fn child<R: ReadUser>(
     const BITMAP_PAIRS: u64 = 16;
     let object = u64::from(recipe.object_size);
     near(reader, node, object + 24, scratch)?;
-    let kind = scratch.near.u64_at(type_offset(recipe));
+    let kind = scratch.near.u64_at(recipe.type_offset());
     if kind == recipe.bitmap_node {
         let bitmap = scratch.near.u32_at((object as u16).wrapping_add(BITMAP));
         let bit = 1_u32 << (index & 31);

@@ -31,7 +31,7 @@ mod span;
 use self::{dictionary::span_in, hamt::context_value, span::ids};
 pub use self::{
     dictionary::{DICTIONARY_KEYS, KEYS_HEAD, KeysShape, keys_shape},
-    object::{attribute, integer, locate, look, type_offset},
+    object::{attribute, integer, locate, look},
     recipe::{
         InterpreterKey, MAX_SPAN_CLASSES, NO_ATTRIBUTE, SpanClass, SpanRecipe, dialect, storage,
     },

@@ -11,12 +11,6 @@ use crate::{span::state, walk::ReadUser};
 /// Attributes of a span looked at, where they are in a dictionary of its own.
 const MAX_ATTRIBUTES: u64 = 32;
 
-/// `PyObject.ob_type`: its last field.
-#[inline(always)]
-pub fn type_offset(recipe: &SpanRecipe) -> u16 {
-    u16::from(recipe.object_size).wrapping_sub(8)
-}
-
 /// Reads an object, with the words in front of it where those tell of its attributes; its class.
 #[inline(always)]
 pub fn look<R: ReadUser>(
@@ -37,7 +31,7 @@ pub fn look<R: ReadUser>(
         in_front + u64::from(recipe.object_size),
         scratch,
     )?;
-    let class = object.wrapping_add(u64::from(type_offset(recipe)));
+    let class = object.wrapping_add(u64::from(recipe.type_offset()));
     word_near(reader, scratch, class)
 }
 

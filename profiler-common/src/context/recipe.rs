@@ -108,6 +108,12 @@ record! {
 }
 
 impl SpanRecipe {
+    /// `PyObject.ob_type`: its last field.
+    #[inline(always)]
+    pub fn type_offset(&self) -> u16 {
+        u16::from(self.object_size).wrapping_sub(8)
+    }
+
     /// Whether a class of spans is known that have an end: those of the SDK. Only once there were
     /// such spans their keys are known.
     pub fn has_recording_class(&self) -> bool {

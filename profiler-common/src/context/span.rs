@@ -1,8 +1,7 @@
 //! Spans: the ids of one, and its local root.
 
 use super::{
-    ContextScratch, LastSpan, NO_ATTRIBUTE, SpanClass, SpanRecipe, attribute, integer, locate,
-    look, type_offset,
+    ContextScratch, LastSpan, NO_ATTRIBUTE, SpanClass, SpanRecipe, attribute, integer, locate, look,
 };
 use crate::{span::state, walk::ReadUser};
 
@@ -39,7 +38,7 @@ pub(super) fn ids<R: ReadUser>(
     if !reader.read(context, 64, &mut scratch.object) {
         return Err(state::CONTEXT_UNREADABLE);
     }
-    if scratch.object.u64_at(type_offset(recipe)) != recipe.span_context_class {
+    if scratch.object.u64_at(recipe.type_offset()) != recipe.span_context_class {
         return Err(state::CONTEXT_UNEXPECTED);
     }
     let trace = scratch.object.u64_at(recipe.tuple_items);
