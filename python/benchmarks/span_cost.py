@@ -1,6 +1,6 @@
 """What the span processor costs, beside an empty one and pyroscope-otel (if installed).
 
-Times on a busy machine are worth little, their differences within one round a little more: so every
+Times on a busy machine are worth little, their differences within one round a little more. So every
 round measures every processor once, in an order that changes, and the medians over all rounds are
 compared.
 """

@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 /// How many failures were kept out of requests.
 static FAILURES: AtomicU64 = AtomicU64::new(0);
 
-/// A failure was logged: the next ones are only counted, or a broken hook would flood the log.
+/// A failure was logged: later ones are only counted, because a broken hook would flood the log.
 static LOGGED: AtomicBool = AtomicBool::new(false);
 
 /// How many failures there have been.

@@ -32,13 +32,13 @@ static SPANS_ENDED: AtomicU64 = AtomicU64::new(0);
 /// The hooks that `spanprof.SpanProcessor` puts in front of the SDK's empty ones.
 #[pyclass(frozen, subclass, module = "spanprof._hook")]
 struct NativeSpanProcessor {
-    /// Every span carries its own profile id, not only local roots theirs.
+    /// Every span carries a profile id, not only local roots.
     label_active_span: AtomicBool,
 }
 
 #[pymethods]
 impl NativeSpanProcessor {
-    // Takes whatever a subclass's `__init__` takes; the label is set by ours.
+    // Accepts any arguments of a subclass's `__init__`; our own `__init__` sets the label.
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords))]
     fn new(_arguments: &Bound<'_, PyAny>, _keywords: Option<&Bound<'_, PyAny>>) -> Self {
@@ -79,8 +79,8 @@ impl NativeSpanProcessor {
         let context = span::context(span)?;
         let parent = Parent::of(span)?;
         // Without one the span is a local root itself. That includes a span below one that this
-        // hook has not seen (unsampled, or started before the hook was there): it is the topmost
-        // one anybody can ask about.
+        // hook has not seen (unsampled, or started before the hook was registered): it is the topmost
+        // span that the hook knows.
         let local_root = match &parent {
             Parent::Local(parent) => span::local_root(parent)?,
             Parent::None | Parent::Remote(_) => None,
@@ -130,8 +130,8 @@ impl<'py> Parent<'py> {
     }
 }
 
-/// Reads what nobody needs unless somebody listens, and fires the start of `span`.
-// Out of line, so that the way without an agent stays short.
+/// Reads what only a listener needs, and fires the start of `span`.
+// Out of line, so that the path without an agent stays short.
 #[inline(never)]
 fn fire_start(
     span: &Bound<'_, PyAny>,
@@ -180,7 +180,7 @@ fn fire_start(
     Ok(())
 }
 
-/// Fires the end of `span`, if somebody listens.
+/// Fires the end of `span` if a probe is attached.
 fn end(span: &Bound<'_, PyAny>) -> PyResult<()> {
     SPANS_ENDED.fetch_add(1, Ordering::Relaxed);
     if probe::span_end_wanted() {
@@ -207,8 +207,8 @@ fn set_profile_id(span: &Bound<'_, PyAny>, span_id: u64) -> PyResult<()> {
 }
 
 /// How many spans the hook has seen start and end in this process, how many failures it kept out of
-/// requests, and whether somebody has a probe on the starts of spans. A forked child starts from its
-/// parent's counts.
+/// requests, and whether a probe is attached to `span_start`. A forked child starts from its parent's
+/// counts.
 #[pyfunction]
 fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let stats = PyDict::new(py);
@@ -231,7 +231,7 @@ fn _process_attributes(py: Python<'_>) -> Option<Bound<'_, PyBytes>> {
     process::published_attributes().map(|entries| PyBytes::new(py, &entries))
 }
 
-/// Makes the probes fire though nobody listens, for tests and benchmarks.
+/// Makes the probes fire without a listener, for tests and benchmarks.
 #[pyfunction]
 fn _force_probes(forced: bool) {
     probe::force(forced);
@@ -241,7 +241,7 @@ fn _force_probes(forced: bool) {
 #[pymodule]
 fn _hook(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NativeSpanProcessor>()?;
-    // For the agent: the very object that is the key.
+    // For the agent: the string object itself that is the attribute's key.
     module.add("_LOCAL_ROOT", span::local_root_attribute(module.py()))?;
     module.add_function(wrap_pyfunction!(stats, module)?)?;
     module.add_function(wrap_pyfunction!(_force_probes, module)?)?;

@@ -1,6 +1,6 @@
 //! The two USDT probes. `ABI.md` is the contract; this is the only place that knows the registers.
 //!
-//! A probe is one nop in the code and one note beside it. With nobody attached a hit costs the nop.
+//! A probe is one nop in the code and one note beside it. If no probe is attached, a hit costs the nop.
 //! The note follows version 3 of `SystemTap`'s format, what `sys/sdt.h` emits, so `bpftrace` and
 //! `perf` find the probes as well.
 
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
     )),
     expect(
         dead_code,
-        reason = "read by the probe alone, which this platform has not"
+        reason = "read only by the probe, which this platform does not have"
     )
 )]
 pub(crate) struct SpanStart {
@@ -28,13 +28,13 @@ pub(crate) struct SpanStart {
     pub(crate) parent_span_id: u64,
     /// The span id of the topmost span above this one in the process.
     pub(crate) local_root_span_id: u64,
-    /// Where the name stands, in UTF-8 and without a terminating NUL. Valid for the hit only.
+    /// Address of the name, in UTF-8 and without a terminating NUL. Valid for the hit only.
     pub(crate) name: u64,
     /// How many bytes the name has.
     pub(crate) name_size: u64,
     /// [`FLAG_SAMPLED`] and [`FLAG_REMOTE_PARENT`].
     pub(crate) flags: u64,
-    /// Where the process block stands, 0 if it is not written yet.
+    /// Address of the process block, 0 if it is not written yet.
     pub(crate) process_block: u64,
 }
 
@@ -64,15 +64,15 @@ macro_rules! probe {
             "992: .balign 4",
             "993: .8byte 990b",
             ".8byte _.stapsdt.base",
-            // No semaphore: the hook does its work whether or not somebody listens.
+            // No semaphore: the hook does its work with and without a listener.
             ".8byte 0",
             r#".asciz "spanprof""#,
             concat!(".asciz \"", $name, "\""),
             concat!(".asciz \"", $arguments, "\""),
             "994: .balign 4",
             ".popsection",
-            // What tools subtract to undo prelinking, as in `sys/sdt.h`. Retained (`R`), because to
-            // a linker that drops unused sections a note is no use.
+            // Tools subtract this address to undo prelinking, as in `sys/sdt.h`. Retained (`R`), because a
+            // linker that drops unused sections does not count a note as a use.
             ".ifndef _.stapsdt.base",
             r#".pushsection .stapsdt.base,"aGR","progbits",.stapsdt.base,comdat"#,
             ".weak _.stapsdt.base",
@@ -88,7 +88,7 @@ macro_rules! probe {
     };
 }
 
-/// Tests want the probes to fire though nobody listens.
+/// Set by tests that need the probes to fire without a listener.
 static FORCED: AtomicBool = AtomicBool::new(false);
 
 /// Makes [`span_start_wanted`] and [`span_end_wanted`] answer yes, for tests.
@@ -113,8 +113,8 @@ const NOP_FIRST_BYTE: u8 = 0x90;
 #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 const NOP_FIRST_BYTE: u8 = 0x1f;
 
-/// Whether somebody has a probe on `span_start`. It is what a semaphore would tell, with nothing for
-/// the agent to write. A span that starts while the probe is being attached may be missed.
+/// Whether a probe is attached to `span_start`. A semaphore would say the same, but the agent would have
+/// to write it. A span that starts while the probe is being attached may be missed.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -126,7 +126,7 @@ pub(crate) fn span_start_wanted() -> bool {
     byte != NOP_FIRST_BYTE || FORCED.load(Ordering::Relaxed)
 }
 
-/// Whether somebody has a probe on `span_end`.
+/// Whether a probe is attached to `span_end`.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -137,7 +137,7 @@ pub(crate) fn span_end_wanted() -> bool {
     byte != NOP_FIRST_BYTE || FORCED.load(Ordering::Relaxed)
 }
 
-/// Whether somebody has a probe on `span_start`: there is none here.
+/// Whether a probe is attached to `span_start`: this platform has none.
 #[cfg(not(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -146,7 +146,7 @@ pub(crate) fn span_start_wanted() -> bool {
     FORCED.load(Ordering::Relaxed)
 }
 
-/// Whether somebody has a probe on `span_end`: there is none here.
+/// Whether a probe is attached to `span_end`: this platform has none.
 #[cfg(not(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")

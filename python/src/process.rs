@@ -1,4 +1,4 @@
-//! The process block: what the agent wants to know of the process once, not with every span.
+//! The process block: facts about the process that the agent needs once, not with every span.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ pub(crate) const ABI_VERSION: u32 = 1;
 /// How many bytes of each name the block holds.
 const NAME_CAPACITY: usize = 256;
 
-/// The attributes of the resource that the agent is told besides names, as far as there are any.
+/// The resource attributes that the hook reports besides names, if the resource has them.
 const ATTRIBUTES: [&str; 4] = [
     "service.version",
     "deployment.environment.name",
@@ -21,7 +21,7 @@ const ATTRIBUTES: [&str; 4] = [
     "service.instance.id",
 ];
 
-/// How many bytes of each attribute's value are told.
+/// How many bytes of each attribute's value are reported.
 const VALUE_CAPACITY: usize = 256;
 
 /// How many bytes of entries the attributes hold: more than those above can have.
@@ -48,12 +48,12 @@ pub(crate) struct HookAttributes {
 
 const _: () = assert!(size_of::<HookAttributes>() == 2_048);
 
-/// Something that the process tells the agent once. It is static because the agent may read it at any time
-/// after it was written, and so that a forked child has it in the same place.
+/// Something that the process reports to the agent once. It is static because the agent may read it at any time
+/// after it was written, and so that a forked child has it at the same address.
 #[repr(transparent)]
 pub(crate) struct Told<T>(UnsafeCell<T>);
 
-// SAFETY: the content is written once, by whoever has won `CLAIMED`, before `spanprof_process_block`
+// SAFETY: the content is written once, by the thread that has won `CLAIMED`, before `spanprof_process_block`
 // is stored with release order; it is never read in this process before that, and never written after.
 unsafe impl<T: Send> Sync for Told<T> {}
 
@@ -65,7 +65,7 @@ static BLOCK: Told<HookProcess> = Told(UnsafeCell::new(HookProcess {
     service_namespace: [0; NAME_CAPACITY],
 }));
 
-/// What else the resource says. The agent looks for it by its name; it is complete once the block is.
+/// Further attributes of the resource. The agent finds it by its name; it is complete once the block is.
 #[unsafe(no_mangle)]
 #[used]
 #[allow(
@@ -78,11 +78,11 @@ pub(crate) static spanprof_process_attributes: Told<HookAttributes> =
         entries: [0; ENTRIES_CAPACITY],
     }));
 
-/// Somebody writes the block, or has written it.
+/// A thread is writing the block, or has written it.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
-/// Where the block stands; 0 until it is written in full. The agent looks for it by its name, in a
-/// process whose probes it does not need.
+/// The block's address; 0 until it is written in full. If the agent does not need a process's probes, it
+/// finds this variable by its name.
 #[unsafe(no_mangle)]
 #[used]
 #[allow(
@@ -91,7 +91,7 @@ static CLAIMED: AtomicBool = AtomicBool::new(false);
 )]
 pub(crate) static spanprof_process_block: AtomicU64 = AtomicU64::new(0);
 
-/// The block's address for the probe's last argument: 0 as long as no span could tell what to write.
+/// The block's address for the probe's last argument: 0 as long as no span had a readable resource.
 pub(crate) fn address() -> u64 {
     spanprof_process_block.load(Ordering::Acquire)
 }
@@ -119,7 +119,7 @@ pub(crate) fn publish(span: &Bound<'_, PyAny>) -> PyResult<()> {
         return Ok(());
     }
     let block = BLOCK.0.get();
-    // SAFETY: the claim above was won by this thread alone, and nobody reads before the
+    // SAFETY: only this thread has won the claim above, and there is no reader before the
     // address is stored below.
     let fields = unsafe { &mut *block };
     fields.service_name_size = fill(&mut fields.service_name, service_name);
@@ -161,7 +161,7 @@ fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
     }
 }
 
-/// Appends an attribute; one without a value, or with none that is text, is left out.
+/// Appends an attribute; an attribute whose value is missing or not text is left out.
 fn put_entry(entries: &mut Vec<u8>, name: &str, value: &str) {
     let size = value.floor_char_boundary(VALUE_CAPACITY);
     let value = value.get(..size).unwrap_or_default();

@@ -8,12 +8,12 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{ffi, intern, prelude::*};
 
-/// The attribute of a span context that holds its local root: a pair of its span id and its name, of
-/// the id alone where the name cannot be read. The agent reads it (`ABI.md`).
+/// The attribute of a span context that holds its local root: a tuple of its span id and its name, or of
+/// only the id if the name cannot be read. The agent reads it (`ABI.md`).
 ///
 /// The context and not the span, because a child knows its parent's context (`span.parent` *is*
-/// that object) but not its parent's span; and an attribute and not a map, because it lives exactly
-/// as long as somebody can still start a child, needs no lock and survives a fork.
+/// that object) but not its parent's span. An attribute and not a map, because it lives exactly as long
+/// as a child can still be started, needs no lock and survives a fork.
 pub(crate) fn local_root_attribute(py: Python<'_>) -> &Bound<'_, PyString> {
     intern!(py, "_spanprof_local_root")
 }
@@ -92,7 +92,7 @@ pub(crate) fn local_root<'py>(
 ) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let py = context.py();
     match context.getattr(local_root_attribute(py)) {
-        // Anything else is not of this hook.
+        // Anything else was not set by this hook.
         Ok(local_root) => Ok(local_root.cast_into::<PyTuple>().ok()),
         Err(error) if error.is_instance_of::<PyAttributeError>(py) => Ok(None),
         Err(error) => Err(error),
@@ -105,7 +105,7 @@ pub(crate) fn set_local_root(
     local_root: &Bound<'_, PyTuple>,
 ) -> PyResult<()> {
     let py = context.py();
-    // The SDK's `SpanContext` ignores assignment, so that nobody changes the ids. They stay as they
+    // The SDK's `SpanContext` ignores assignment, so that the ids cannot be changed. They stay as they
     // are; `object`'s own assignment adds our attribute beside them.
     // SAFETY: all three are valid objects borrowed for the call, and the GIL is held.
     let result = unsafe {
@@ -122,7 +122,7 @@ pub(crate) fn set_local_root(
     }
 }
 
-/// An attribute by its private name, or by its public one where the object does not have that.
+/// An attribute by its private name, or by its public name if the object does not have the private one.
 fn private_or_public<'py>(
     span: &Bound<'py, PyAny>,
     private: &Bound<'py, PyString>,
@@ -174,13 +174,12 @@ pub(crate) fn set_attribute(
     Ok(())
 }
 
-/// Puts an attribute where the SDK would put it, and says whether it could.
+/// Stores an attribute in the place that the SDK would use; returns whether that was possible.
 ///
 /// The SDK's own way takes two locks and inspects the value's type, a microsecond in Python: more
-/// than all the rest of this module. Where it would come to the same end it is left out: a span of
-/// the SDK itself (no subclass with other ideas), room for one more attribute, no limit that cuts the
-/// value. No lock is needed: nobody else has the span yet, and the assignment is one step under the
-/// GIL.
+/// than all the rest of this module. This function bypasses it if the result is the same: a span of the
+/// SDK itself (not of a subclass), room for one more attribute, no limit that cuts the value. No lock is
+/// needed: no other thread has the span yet, and the assignment is one step under the GIL.
 fn set_attribute_directly(
     span: &Bound<'_, PyAny>,
     key: &Bound<'_, PyString>,

@@ -14,11 +14,11 @@ elffile = pytest.importorskip("elftools.elf.elffile")
 
 pytestmark = pytest.mark.skipif(
     platform.system() != "Linux" or platform.machine() != "x86_64",
-    reason="the sites of x86-64 are looked at",
+    reason="the test reads the sites of x86-64",
 )
 
 NOP = bytes.fromhex("90")
-# What kernels make calls of: from 6.18 on, and since July 2026. A forked child may crash there.
+# Nops that kernels turn into calls: from 6.18 on, and since July 2026. A forked child may crash there.
 CALLED = (bytes.fromhex("0f1f440000"), bytes.fromhex("662e0f1f840000000000"))
 ARGUMENTS = {
     "span_start": "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13",
@@ -70,12 +70,12 @@ def test_notes(elf, notes):
 def test_sites_are_nops_that_no_kernel_makes_a_call_of(elf, notes):
     for _, name, _, address, _, _ in notes:
         assert read(elf, address, 1) == NOP, name
-        # Where one of those follows, libbpf puts a probe on that one.
+        # If one of those follows, libbpf puts the probe on it.
         assert not read(elf, address + 1, 10).startswith(CALLED), name
 
 
 def function_around(elf, address):
-    # The module is stripped; the unwind table knows where functions begin and end.
+    # The module is stripped, but the unwind table has the bounds of functions.
     for entry in elf.get_dwarf_info().EH_CFI_entries():
         header = entry.header
         start = header.get("initial_location")
@@ -129,7 +129,7 @@ provider.add_span_processor(spanprof.SpanProcessor())
 tracer = provider.get_tracer("x")
 
 def failures():
-    # Only a probe that fires reads the name, and this one cannot be written in UTF-8.
+    # The hook reads the name only if the probe fires, and this name cannot be encoded in UTF-8.
     before = spanprof.stats()["failures"]
     tracer.start_span("\\ud800").end()
     return spanprof.stats()["failures"] - before

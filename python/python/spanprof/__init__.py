@@ -26,7 +26,7 @@ _logger = logging.getLogger("spanprof")
 try:
     from spanprof._hook import NativeSpanProcessor, stats
 except ImportError as _error:
-    # A profiler that is not there must never keep a service from starting.
+    # A missing profiler must never keep a service from starting.
     _logger.warning("the native module cannot be loaded, spans are not reported: %s", _error)
 
     class NativeSpanProcessor:  # type: ignore[no-redef]
@@ -49,8 +49,8 @@ except ImportError as _error:
 _LABEL_ACTIVE_SPAN = {"local-root": False, "active": True}
 
 
-# The native class comes first: the SDK finds its hooks where a subclass in Python would have its
-# own, and calls them without a Python frame between.
+# The native class comes first in the method resolution order, so the SDK calls its hooks directly,
+# without a Python frame in between.
 class SpanProcessor(NativeSpanProcessor, _sdk.SpanProcessor):
     """Reports the start and end of every span to spanprof's agent, if one runs on the host.
 

@@ -31,7 +31,7 @@ class SpanprofInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         return ()
 
     def _instrument(self, **_kwargs: Any) -> None:
-        # A failure here would end the whole auto-instrumentation, and not only ours.
+        # An exception here would end the whole auto-instrumentation, not only this part.
         try:
             self._processor = SpanProcessor(
                 span_label=os.environ.get("SPANPROF_SPAN_LABEL", "local-root")
@@ -62,7 +62,7 @@ class SpanprofInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         def set_and_register(*args: Any, **kwargs: Any) -> None:
             set_tracer_provider(*args, **kwargs)
             try:
-                # What is set, which is not what was passed if another one was set before.
+                # The provider that is now set: not the one passed if another was set before.
                 self._register(trace.get_tracer_provider())
             except Exception:
                 _logger.warning("the span processor cannot be registered", exc_info=True)
