@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 try:
     import spanprof
 except ImportError:
-    # The shop sells all the same, its profiles just know no spans.
+    # The shop works without it; its profiles then have no spans.
     spanprof = None
 
 CATALOGUE = [
@@ -104,7 +104,7 @@ def search(query: str):
 
 @app.get("/checkout/<int:customer>")
 def checkout(customer: int):
-    """Buy a cart: a span with two child spans, each with CPU of its own."""
+    """Buy a cart: a span with two child spans, both with their own CPU use."""
     cart = [CATALOGUE[(customer * 5 + step) % len(CATALOGUE)] for step in range(20)]
     with tracer.start_as_current_span("price cart") as span:
         total = price_cart(cart)

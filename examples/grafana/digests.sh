@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes the digests of the images that the example names, one "IMAGE@sha256:…" a line, to digests.txt.
-# It needs the network and `docker buildx`. A digest is written only if the registry has said it.
+# It needs the network and `docker buildx`. It writes a digest only if the registry has returned it.
 set -eu
 cd "$(dirname "$0")"
 tag='\([a-z0-9./-]*:[0-9][0-9A-Za-z.-]*\)'

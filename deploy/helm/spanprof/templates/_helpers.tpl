@@ -44,7 +44,7 @@ default
 {{- $image -}}
 {{- end -}}
 
-{{/* Where the agent finds a key of the Secret. */}}
+{{/* The path at which the agent finds a key of the Secret. */}}
 {{- define "spanprof.secrets" -}}/etc/spanprof-secrets{{- end -}}
 
 {{/* Keys of the Secret that are used, by the setting of the agent that names the file. */}}
@@ -83,7 +83,7 @@ basic_auth_user = {{ toJson . }}
 {{- end }}
 {{ end -}}
 
-{{/* The port of a URL: what it says, else its scheme's. */}}
+{{/* The port of a URL: the one it names, else that of its scheme. */}}
 {{- define "spanprof.port" -}}
 {{- $url := urlParse . -}}
 {{- if regexMatch ":[0-9]+$" $url.host -}}
@@ -95,7 +95,7 @@ basic_auth_user = {{ toJson . }}
 {{- end -}}
 {{- end -}}
 
-{{/* What does not fit together, said in words before anything is made. */}}
+{{/* Refuses values that contradict each other, before anything is rendered. */}}
 {{- define "spanprof.check" -}}
 {{- $files := include "spanprof.secretFiles" . | fromJson -}}
 {{- if and $files (not .Values.secret.name) -}}
