@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 try:
     import spanprof
 except ImportError:
-    # The shop works without it; its profiles then have no spans.
+    # The shop works without it: the agent then reads spans only from the context.
     spanprof = None
 
 CATALOGUE = [

@@ -7,7 +7,7 @@ from spanprof import _hook
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["unprobed", "probed"])
 def probed(request):
-    """Every test holds with and without a listener."""
+    """Run every test with and without a listener."""
     _hook._force_probes(request.param)
     yield request.param
     _hook._force_probes(False)
@@ -30,7 +30,7 @@ def tracer(provider):
 
 @pytest.fixture(autouse=True)
 def no_failures():
-    """No test may leave a failure that it does not expect."""
+    """Fail a test that leaves failures it did not expect."""
     before = spanprof.stats()["failures"]
     expected = []
     yield expected

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 NOP = bytes.fromhex("90")
-# Nops that kernels turn into calls: from 6.18 on, and since July 2026. A forked child may crash there.
+# Nops that kernels turn into calls: from 6.18, and from July 2026. A forked child may crash there.
 CALLED = (bytes.fromhex("0f1f440000"), bytes.fromhex("662e0f1f840000000000"))
 ARGUMENTS = {
     "span_start": "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%r10 8@%r12 8@%r13",
@@ -67,7 +67,7 @@ def test_notes(elf, notes):
         assert semaphore == 0
 
 
-def test_sites_are_nops_that_no_kernel_makes_a_call_of(elf, notes):
+def test_no_kernel_turns_the_sites_into_calls(elf, notes):
     for _, name, _, address, _, _ in notes:
         assert read(elf, address, 1) == NOP, name
         # If one of those follows, libbpf puts the probe on it.
@@ -84,7 +84,7 @@ def function_around(elf, address):
     raise AssertionError(f"no function around {address:#x}")
 
 
-def test_sites_are_instructions_of_their_own(elf, notes):
+def test_sites_are_separate_instructions(elf, notes):
     disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     for _, _, _, site, _, _ in notes:
         start, size = function_around(elf, site)

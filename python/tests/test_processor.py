@@ -141,7 +141,7 @@ def test_an_unknown_span_label_is_refused():
         spanprof.SpanProcessor(span_label="leaf")
 
 
-def test_a_subclass_may_take_arguments_of_its_own():
+def test_a_subclass_may_take_its_own_arguments():
     class Mine(spanprof.SpanProcessor):
         def __init__(self, queue, *, size):
             super().__init__(span_label="active")
