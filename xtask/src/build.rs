@@ -11,11 +11,11 @@ use crate::workspace::Workspace;
 
 /// Build the agent, the program `spanprof`
 ///
-/// Prints where it is. Installs what is missing first: the BPF toolchain and bpf-linker only if the kernel
+/// Prints its path. Installs what is missing first: the BPF toolchain and bpf-linker only if the kernel
 /// programs differ from the prebuilt object.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// Build optimised, as it is released: some two minutes
+    /// Build optimised, as it is released: about two minutes
     #[arg(long)]
     release: bool,
 }
@@ -27,7 +27,7 @@ pub const QUICK: &str = launcher::preflight::PROFILE;
 /// Runs the subcommand.
 ///
 /// # Errors
-/// Something that is missing cannot be installed, or the agent does not compile.
+/// A missing tool cannot be installed, or the agent does not compile.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::locate()?;
     let profile = if arguments.release { "release" } else { "dev" };
@@ -54,7 +54,7 @@ pub fn agent(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     Ok(agent.context("cargo built no spanprof")?.program)
 }
 
-/// Builds a benchmark of a package, which is a program, as it is released, and returns its path.
+/// Builds a benchmark of a package in the release profile and returns the path of its program.
 ///
 /// # Errors
 /// As [`run`].
@@ -65,7 +65,7 @@ pub fn benchmark(workspace: &Workspace, package: &str, name: &str) -> Result<Pat
         let target = |key: &str| artifact.message.pointer(key).and_then(Value::as_str);
         target("/target/kind/0") == Some("bench") && target("/target/name") == Some(name)
     };
-    // Those of the package's programs are built beside it.
+    // Cargo builds the package's other programs along with it.
     let found = artifacts(&mut cargo)?.into_iter().find(is_it);
     Ok(found
         .with_context(|| format!("cargo built no benchmark {name}"))?
@@ -74,13 +74,13 @@ pub fn benchmark(workspace: &Workspace, package: &str, name: &str) -> Result<Pat
 
 /// A program that cargo has built.
 pub(crate) struct Artifact {
-    /// What cargo says of it (<https://doc.rust-lang.org/cargo/reference/external-tools.html>).
+    /// Cargo's message about it (<https://doc.rust-lang.org/cargo/reference/external-tools.html>).
     pub(crate) message: Value,
-    /// Where it is.
+    /// Its path.
     pub(crate) program: PathBuf,
 }
 
-/// Runs a command of cargo's that builds, which shows how far it is; the programs that it says it has built.
+/// Runs a cargo command that builds and shows its progress; returns the programs that cargo reports as built.
 pub(crate) fn artifacts(cargo: &mut Command) -> Result<Vec<Artifact>> {
     let messages = command::output(cargo.args(["--message-format", "json-render-diagnostics"]))?;
     Ok(messages.lines().filter_map(artifact).collect())
@@ -99,7 +99,7 @@ mod tests {
 
     use super::artifact;
 
-    /// Of cargo's messages, programs are taken and other artefacts left.
+    /// Cargo's messages about programs are read; those about other artefacts are ignored.
     #[test]
     fn programs_are_found() {
         let message =

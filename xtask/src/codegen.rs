@@ -17,17 +17,17 @@ use anyhow::{Context as _, ensure};
 
 use crate::{toolchain, workspace::Workspace};
 
-/// A file of offsets, and where they come from.
+/// A file of offsets, and the program that prints them.
 struct Table {
     /// The file.
     path: &'static str,
-    /// The program that prints the constant of one build.
+    /// The C program that prints the constant for one build.
     program: &'static str,
     /// Minor versions in it.
     minors: RangeInclusive<u8>,
     /// The type of a constant.
     name: &'static str,
-    /// What the file begins with.
+    /// The beginning of the file.
     head: &'static str,
 }
 
@@ -125,15 +125,15 @@ impl Flavour {
     }
 }
 
-/// Generate the tables of CPython's structure offsets from the headers at hand
+/// Generate the tables of CPython's structure offsets from the installed headers
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Write nothing; fail where the table checked in is another
+    /// Write nothing; fail if the checked-in table differs
     #[arg(long)]
     pub(crate) check: bool,
 }
 
-/// Writes the table, or with `check` fails where the one checked in is another.
+/// Writes the table, or with `check` fails if the checked-in one differs.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let workspace = Workspace::locate()?;
     let root = workspace.root.as_path();
@@ -188,7 +188,7 @@ fn source(root: &Path, table: &Table) -> anyhow::Result<String> {
             )?;
         }
     }
-    // Clippy would merge them; where there are none it would rather not hear of it.
+    // Clippy would merge equal arms. Without equal arms the `expect` would be unfulfilled, so it is left out.
     let expect = if has_same {
         "#[expect(clippy::match_same_arms, reason = \"an arm for each build\")]\n"
     } else {
@@ -236,7 +236,7 @@ fn constant(
         headers.include.display()
     );
     let output = Command::new(&program).output();
-    // A left-over folder in the temporary directory harms nobody.
+    // A folder left over in the temporary directory does no harm.
     let _ = fs::remove_dir_all(&folder);
     let output = output.with_context(|| format!("run {}", program.display()))?;
     ensure!(output.status.success(), "the program of 3.{minor} failed");

@@ -9,7 +9,7 @@ pub use launcher::command::{
     ADMINISTRATORS, find_for_root, find_on_path, is_ci, is_root, probe, say,
 };
 
-/// A command as one would type it: without the environment that it is given.
+/// A command as a user would type it, without the environment variables that are set for it.
 pub fn line(command: &Command) -> String {
     let words = [command.get_program()]
         .into_iter()
@@ -50,7 +50,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{} wrote no UTF-8", line(command)))
 }
 
-/// `program` as root: as it is when we are, else through sudo with `environment` kept.
+/// `program` as root: directly if this process is root, else through sudo with `environment` kept.
 ///
 /// The variables are passed as arguments of `env`, because sudo drops the environment.
 pub fn privileged(program: &Path, environment: &[(&str, &OsStr)], reason: &str) -> Result<Command> {
@@ -82,7 +82,7 @@ mod tests {
 
     use super::line;
 
-    /// A command can be copied into a shell, whatever is in its words.
+    /// A command can be copied into a shell, whatever characters its words contain.
     #[test]
     fn lines_are_for_shells() {
         let mut command = Command::new("/sp ace/spanprof");

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     seconds: u32,
 }
 
-/// Where the shop listens if it can.
+/// The port that the shop listens on if it is free.
 const USUAL_PORT: u16 = 8000;
 /// How long the shop may take to answer its first request.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -118,8 +118,8 @@ fn shop_command(python: &Path, example: &Path, port: u16, folder: &Path) -> Resu
     Ok(command)
 }
 
-/// The usual port, or any other if it is taken. Somebody may take it before the shop does; then the
-/// shop says so in its log, which is shown.
+/// The usual port, or a free one if it is taken. Another process may still take the port before the shop
+/// does; then the shop's log, which is shown, says so.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, USUAL_PORT))
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
@@ -172,7 +172,8 @@ fn answers(port: u16) -> bool {
 /// Runs the recorder to its end; an interruption is passed on once, so that it still writes.
 fn supervise(record: &mut Command, interrupted: &AtomicBool) -> Result<ExitStatus> {
     if command::is_root() {
-        // Else Ctrl-C would reach the recorder twice. (sudo must stay where it can ask.)
+        // In the same process group, Ctrl-C would reach the recorder twice. (sudo must stay in the
+        // terminal's group to ask for a password.)
         record.process_group(0);
     }
     let mut child = record
@@ -197,7 +198,7 @@ fn supervise(record: &mut Command, interrupted: &AtomicBool) -> Result<ExitStatu
     }
 }
 
-/// What sudo has written belongs to root: whoever runs the demo shall be able to remove it.
+/// Files written through sudo belong to root: gives them to the user, so that the user can remove them.
 fn give_to_the_user(files: &[PathBuf]) -> Result<()> {
     if command::is_root() {
         return Ok(());
@@ -239,7 +240,7 @@ struct Service {
 
 impl Service {
     fn start(name: &'static str, command: &mut Command) -> Result<Self> {
-        // A group of its own: its workers end with it, and Ctrl-C is for the recording first.
+        // In a separate process group its workers end with it, and Ctrl-C reaches only the recording at first.
         let child = command
             .process_group(0)
             .spawn()
@@ -247,7 +248,7 @@ impl Service {
         Ok(Self { name, child })
     }
 
-    /// The ids of the process and its children, as far as they are alive.
+    /// The ids of the process and of its children that are alive.
     fn family(&self) -> Result<Vec<u32>> {
         let own = self.child.id();
         let mut family = Vec::new();
@@ -262,7 +263,7 @@ impl Service {
             else {
                 continue;
             };
-            // A process that ends meanwhile has no status any more.
+            // The status is gone if the process has ended meanwhile.
             let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
             let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
             let is_alive = field("State:").is_some_and(|state| !state.trim().starts_with('Z'));

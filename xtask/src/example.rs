@@ -1,4 +1,4 @@
-//! What the complete example runs on.
+//! The programs and environments that the complete example needs.
 
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ pub fn prepare() -> Result<Prepared> {
     })
 }
 
-/// The interpreter of the services, with the packages they are made of.
+/// The interpreter of the services, with the packages they use.
 pub(crate) fn services(workspace: &Workspace, pip: &Pip) -> Result<PathBuf> {
     let interpreter = interpreter::any().with_context(interpreter::none_found)?;
     Environment {

@@ -1,5 +1,5 @@
-//! Programs in Go that are built here, from a folder of `tests`: what they are made of is in the registry of Go's
-//! modules, and no binaries of it are in the registries that every machine reaches.
+//! Go programs, built here from a folder of `tests`: their sources are in the Go module registry, but the registries
+//! that every machine can reach have no binaries of them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub(crate) fn program(workspace: &Workspace, pip: &Pip, name: &str) -> Result<Pa
     Ok(program)
 }
 
-/// What a failed build mostly lacks.
+/// The usual reason for a failed build.
 const NETWORK: &str = "go could not build what is needed: it says why above; \
     this machine needs the network for it once";
 

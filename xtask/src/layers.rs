@@ -1,4 +1,4 @@
-//! Who may use whom inside the agent: the rooms of `profiler/src` against the table below.
+//! Checks which rooms of the agent (`profiler/src`) use which others, against the table below.
 
 mod map;
 
@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::command::say;
 use crate::workspace::{Workspace, files_below};
 
-/// Check that no room of the agent uses a room it must not know
+/// Check that each room of the agent uses only the rooms that it may use
 ///
-/// Reads the paths that begin with `crate::` in `profiler/src`. Test modules are free.
+/// Reads the paths that begin with `crate::` in `profiler/src`, except in test modules.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {}
 
@@ -30,8 +30,8 @@ enum Uses {
 /// The rooms that put the others together.
 const TOP: [&str; 4] = ["run", "record", "agent", "doctor"];
 
-/// The rooms in the order of the flow: data moves right only, so a stage knows the types it eats
-/// and never the stage that eats its own.
+/// The rooms in the order in which data flows through them. A stage knows the types that it takes, and
+/// never the stage that takes its output.
 const ROOMS: [(&str, Uses); 28] = [
     ("arch", Uses::Only(&[])),
     ("id", Uses::Only(&[])),
@@ -47,7 +47,7 @@ const ROOMS: [(&str, Uses); 28] = [
         "events",
         Uses::Only(&["kernel", "id", "time", "health", "measure"]),
     ),
-    // Of `events` the notices only, which `run` brings it.
+    // It uses only the notices of `events`, which `run` passes to it.
     (
         "targets",
         Uses::Only(&["arch", "kernel", "events", "id", "time", "health"]),
@@ -152,7 +152,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// What one file of the agent does that it must not.
+/// The forbidden uses in one file of the agent.
 fn check_file(path: &Path, text: &str) -> Vec<String> {
     let Some(room) = room_of(path) else {
         return Vec::new();
@@ -162,7 +162,7 @@ fn check_file(path: &Path, text: &str) -> Vec<String> {
     };
     used_rooms(text)
         .into_iter()
-        // Names that are no rooms are items of the crate's root.
+        // A name that is not a room is an item of the crate's root.
         .filter(|used| *used != room && ROOMS.iter().any(|(name, _)| name == used))
         .filter(|used| match uses {
             Uses::Only(allowed) => !allowed.contains(used),
@@ -181,7 +181,7 @@ fn room_of(path: &Path) -> Option<&str> {
 
 /// The first names behind every `crate::` outside comments and the test module.
 fn used_rooms(text: &str) -> BTreeSet<&str> {
-    // By our convention the test module closes the file.
+    // By convention the test module comes last in a file.
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
     let mut used = BTreeSet::new();
     let mut rest = code;
@@ -190,7 +190,7 @@ fn used_rooms(text: &str) -> BTreeSet<&str> {
         let line = before.rsplit('\n').next().unwrap_or(before);
         let after = after.trim_start_matches("crate::");
         rest = after;
-        // `$crate::` and `other_crate::` are not ours; nor is what a comment says.
+        // `$crate::`, `other_crate::` and comments do not count.
         let is_path = !before.ends_with(|last: char| last.is_alphanumeric() || "_$".contains(last));
         if is_path && !line.contains("//") {
             names(after, &mut used);
@@ -241,7 +241,7 @@ mod tests {
         check_file(Path::new(path), text)
     }
 
-    /// A stage may use the stage before it, and not the one after.
+    /// A stage may use the stage before it, but not the one after.
     #[test]
     fn data_moves_right() {
         assert_eq!(
@@ -265,7 +265,7 @@ mod tests {
         );
     }
 
-    /// Comments and the test module are free.
+    /// Comments and the test module are not checked.
     #[test]
     fn comments_and_tests_are_free() {
         let text = "//! See [`crate::export`].\nuse crate::id::Pid; // not crate::run\n\
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(violations("join.rs", text), [""; 0]);
     }
 
-    /// Nobody in the pipe knows the rooms that put it together, and the command line knows no room.
+    /// No room of the pipe may use the rooms that put it together, and the command line may use no room.
     #[test]
     fn top_is_unknown_below() {
         assert_eq!(violations("main.rs", "use crate::record;"), [""; 0]);
@@ -287,7 +287,7 @@ mod tests {
         );
     }
 
-    /// A room that nobody has put into the table is refused; an item of the root is no room.
+    /// A room that is not in the table is refused; an item of the crate's root is not a room.
     #[test]
     fn unknown_rooms() {
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Automation of the workspace. `cargo xtask help` lists the commands, one module each.
 //!
-//! A library, so that `bench` and `dist`, which most of its users never compile, can stand on it.
+//! It is a library, so that `bench` and `dist`, which most users never compile, can use it.
 
 #![allow(
     clippy::print_stdout,
@@ -48,14 +48,14 @@ use clap::Parser;
 )]
 enum Task {
     Demo(demo::Arguments),
-    /// Run the example of a shop with traces and profiles, and click on a span
+    /// Run a shop with traces and profiles, and show the flame graph of a span
     Example(Elsewhere),
     Test(test::Arguments),
     Build(build::Arguments),
     Setup(setup::Arguments),
     /// Measure what profiling costs, beside other profilers
     Bench(Elsewhere),
-    /// Make what is released: static binary, image, deb, rpm, wheels
+    /// Make a release: static binary, image, deb, rpm, wheels
     Dist(Elsewhere),
     Lint(lint::Arguments),
     Layers(layers::Arguments),
@@ -64,11 +64,11 @@ enum Task {
     Programs(programs::Arguments),
     Pythons(pythons::Arguments),
     Deploy(deploy::Arguments),
-    /// Remove all that these commands have put outside of the tree, and say what
+    /// Remove everything that these commands have put outside the tree, and list it
     Clean(Elsewhere),
 }
 
-/// A command that the launcher does not hand to this program.
+/// A command that the launcher does not pass to this program.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 struct Elsewhere {
@@ -103,7 +103,7 @@ fn run(task: Task) -> Result<()> {
     }
 }
 
-/// The exit code of a command, whose error is shown.
+/// Shows the error of a command, if there is one, and returns the exit code.
 pub fn finish(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,8 +120,8 @@ mod tests {
 
     use super::Task;
 
-    /// The launcher shows the help of this program without it: `help.txt` is what it would say. With
-    /// `SPANPROF_BLESS` set, the file is written.
+    /// `help.txt` is the help of this program: the launcher prints the file instead of starting the program. With
+    /// `SPANPROF_BLESS` set, this test writes the file.
     #[test]
     fn help_of_the_launcher() {
         let said = Task::command().render_help().to_string();

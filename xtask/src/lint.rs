@@ -18,7 +18,7 @@ use crate::{layers, programs};
 /// cargo-deny and ruff under the target folder, if they are missing.
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
-    /// Mend what can be mended: formatting, and what clippy and ruff know how to rewrite
+    /// Fix what can be fixed: formatting, and what clippy and ruff can rewrite
     #[arg(long)]
     fix: bool,
 }
@@ -125,7 +125,7 @@ fn deny(workspace: &Workspace, _: bool) -> Result<()> {
                 .args(["--manifest-path", manifest, "--config"])
                 .arg(workspace.root.join("deny.toml"))
                 .arg("check")
-                // Advisories come from a git host that a build machine may not reach; see deny.toml.
+                // Advisories come from a git host that a build machine may be unable to reach; see deny.toml.
                 .args(["bans", "licenses", "sources"])
                 .current_dir(&workspace.root)
                 .env("PATH", workspace.path_with_tools()?),

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// Makes a folder by `make`, unless it was made with the same `stamp`; what is there of another, or of an
-/// interrupted one, is removed first.
+/// Makes a folder by `make`, unless it was made with the same `stamp`. A folder with another stamp, or one left
+/// unfinished, is removed first.
 ///
 /// # Errors
 /// It cannot be made.
@@ -23,11 +23,11 @@ pub fn once(folder: &Path, stamp: &str, make: impl FnOnce(&Path) -> Result<()>) 
     }
     fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     make(folder)?;
-    // Last, so that an interrupted one is made again.
+    // Written last, so that an interrupted folder is made again.
     fs::write(&file, stamp).with_context(|| format!("failed to write {}", file.display()))
 }
 
-/// A stamp of all that decides what is in a folder.
+/// A stamp of everything that determines a folder's content.
 pub fn stamp(inputs: impl Hash) -> String {
     let mut hasher = DefaultHasher::new();
     inputs.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! The object with the kernel programs: the one in the tree where its sources are unchanged, else built.
+//! The object with the kernel programs: the prebuilt one if its sources are unchanged, else a newly built one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use crate::workspace::{Workspace, files_below};
 #[path = "../../profiler-ebpf/object.rs"]
 mod object;
 
-/// The variable that tells `profiler/build.rs` of the object.
+/// The variable that gives `profiler/build.rs` the path of the object.
 pub const VARIABLE: &str = "SPANPROF_BPF_OBJECT";
-/// Where the prebuilt object is, and the checksums of all it was made of.
+/// The prebuilt object, and the checksums of its inputs.
 const PREBUILT: &str = "profiler-ebpf/prebuilt/spanprof-bpf";
 const SUMS: &str = "profiler-ebpf/prebuilt/inputs.sha256";
-/// What it is made of, beside the files of both crates.
+/// Its inputs besides the files of both crates.
 const INPUTS: [&str; 6] = [
     "Cargo.toml",
     "Cargo.lock",
@@ -31,8 +31,8 @@ const INPUTS: [&str; 6] = [
 /// Build the kernel programs from source, and compare them with the prebuilt object
 ///
 /// `cargo xtask` embeds the object in profiler-ebpf/prebuilt as long as its sources are unchanged, and then
-/// needs neither the BPF toolchain nor bpf-linker. This command fails if the sources are unchanged and make
-/// other bytes than the object's.
+/// needs neither the BPF toolchain nor bpf-linker. This command fails if the unchanged sources give an object
+/// with other bytes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Write the object and its checksums into the tree
@@ -58,11 +58,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     check(&workspace, &built)
 }
 
-/// Fails if the prebuilt object would be used and is another than what was built.
+/// Fails if the prebuilt object would be used and differs from the one that was built.
 pub(crate) fn check(workspace: &Workspace, built: &Path) -> Result<()> {
     if !is_current(workspace)? {
         say(&format!(
-            "{PREBUILT} is of other sources: nobody uses it (cargo xtask programs --update makes it anew)"
+            "{PREBUILT} was built from other sources, so it is not used (cargo xtask programs --update rebuilds it)"
         ));
         return Ok(());
     }
@@ -78,7 +78,7 @@ pub(crate) fn check(workspace: &Workspace, built: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The object to embed in the agent, and how it came: prebuilt, or built here and now.
+/// The object to embed in the agent, and whether it is the prebuilt one or was just built.
 ///
 /// # Errors
 /// It has to be built and cannot.
@@ -92,7 +92,7 @@ pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     build(workspace)
 }
 
-/// Builds it from source, whatever is in the tree.
+/// Builds it from source, even if the prebuilt one is up to date.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
     let linker = toolchain::ensure_bpf(workspace)?;
     let build = object::Build {
@@ -102,7 +102,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
     };
     let bytes = build.run().map_err(Error::msg)?;
     let path = built(workspace);
-    // A file that is the same stays as it is: else the agent would be compiled again.
+    // An unchanged file is not written again, because cargo would then recompile the agent.
     if !fs::read(&path).is_ok_and(|found| found == bytes) {
         fs::write(&path, bytes).with_context(|| format!("failed to write {}", path.display()))?;
     }
@@ -116,10 +116,10 @@ fn built(workspace: &Workspace) -> PathBuf {
 /// The BPF target, for clippy.
 pub(crate) const TARGET: &str = object::TARGET;
 
-/// What tells the crates which machine they are built for.
+/// The flag that tells the crates which machine they are built for.
 pub(crate) const MACHINE: &str = object::MACHINE;
 
-/// Is the prebuilt object what it was when its checksums were taken, and made of what is in the tree?
+/// Do the prebuilt object and its inputs in the tree still have the recorded checksums?
 fn is_current(workspace: &Workspace) -> Result<bool> {
     let Ok(recorded) = fs::read_to_string(workspace.root.join(SUMS)) else {
         return Ok(false);

@@ -1,10 +1,10 @@
-//! How far a command of several parts is.
+//! The progress of a command that has several parts.
 
 use std::time::{Duration, Instant};
 
 use crate::command::say;
 
-/// Counts the parts of a command, and tells of each: which, of how many, and how long it has been.
+/// Counts the parts of a command and announces each: its number, the total, and the time so far.
 #[derive(Debug)]
 pub(crate) struct Progress {
     parts: usize,
@@ -21,7 +21,7 @@ impl Progress {
         }
     }
 
-    /// One more part begins.
+    /// Announces the next part.
     pub(crate) fn part(&mut self, what: &str) {
         self.begun += 1;
         say(&format!(
@@ -32,7 +32,7 @@ impl Progress {
         ));
     }
 
-    /// How long it has been so far.
+    /// The time so far.
     pub(crate) fn so_far(&self) -> String {
         clock(self.start.elapsed())
     }

@@ -16,7 +16,7 @@ use crate::command::{self, say};
 use crate::once::{once, stamp};
 use crate::workspace::{Workspace, files_below};
 
-/// Environments that are made at a time: pip is busy on one core, and waits for the network between.
+/// How many environments are made at a time: pip uses one core and in between waits for the network.
 const AT_A_TIME: usize = 2;
 
 /// The pinned pip, which installs into all environments, and maturin beside it, which builds the wheel.
@@ -24,12 +24,12 @@ const AT_A_TIME: usize = 2;
 pub struct Pip {
     /// The interpreter that has both.
     python: PathBuf,
-    /// Exact versions of all that is installed without being named.
+    /// Exact versions of all indirect dependencies.
     constraints: PathBuf,
 }
 
 impl Pip {
-    /// Makes the environment of both, unless it is there.
+    /// Makes the environment with both, unless it exists.
     ///
     /// # Errors
     /// There is no interpreter, or the network is not.
@@ -52,7 +52,7 @@ impl Pip {
             ensure_venv_module(&interpreter)?;
             let mut venv = Command::new(&interpreter);
             command::run(venv.args(["-I", "-m", "venv"]).arg(folder))?;
-            // The pip that the interpreter brings installs the pinned one in its own place.
+            // The interpreter's own pip replaces itself with the pinned one.
             let mut install = pip.install(&[]);
             install.arg("--constraint").arg(&pip.constraints);
             command::run(install.args(&packages)).context(NETWORK)
@@ -63,7 +63,7 @@ impl Pip {
     /// The command `pip`, of which `arguments` come before the command's name.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut pip = Command::new(&self.python);
-        // Into the environment, whatever the user has set for their own.
+        // Into the environment, even if the user has configured another target.
         pip.env("PIP_USER", "0");
         pip.args(["-I", "-m", "pip", "--disable-pip-version-check", "--quiet"])
             .args(arguments);
@@ -83,14 +83,14 @@ impl Pip {
     }
 }
 
-/// What a failed installation mostly lacks.
+/// The usual reason for a failed installation.
 const NETWORK: &str = "pip could not install what is needed: it says why above; \
     this machine needs the network for it once";
 
 /// A virtual environment and what must be in it.
 #[derive(Debug)]
 pub struct Environment<'a> {
-    /// Where it is.
+    /// Its folder.
     pub folder: PathBuf,
     /// The interpreter it is made from.
     pub interpreter: &'a Path,
@@ -98,12 +98,12 @@ pub struct Environment<'a> {
     pub requirements: &'a [PathBuf],
     /// Further requirements, as pip takes them: names, wheels, folders.
     pub packages: &'a [String],
-    /// Whatever else decides whether it is up to date, such as the content of a local wheel.
+    /// Anything else that determines whether it is up to date, such as the content of a local wheel.
     pub inputs: u64,
 }
 
 impl Environment<'_> {
-    /// Makes it, or makes it anew if anything it came from has changed; returns its interpreter.
+    /// Makes it, or makes it again if anything it was made from has changed; returns its interpreter.
     ///
     /// # Errors
     /// The interpreter has no `venv`, or something cannot be installed.
@@ -113,7 +113,7 @@ impl Environment<'_> {
             preparing(folder);
             ensure_venv_module(self.interpreter)?;
             let mut venv = Command::new(self.interpreter);
-            // Without a pip of its own: unpacking one takes longer than all the rest.
+            // Without pip: unpacking one takes longer than all the rest.
             venv.args(["-I", "-m", "venv", "--without-pip"]);
             command::run(venv.arg(folder))?;
             let python = python.display().to_string();
@@ -153,7 +153,7 @@ pub fn ensure_all(environments: &[Environment<'_>], pip: &Pip) -> Result<()> {
     })
 }
 
-/// Does something with each of several things, a few at a time; fails with the first that fails.
+/// Calls a function on each of several items, a few at a time; returns the first error.
 pub(crate) fn several<T: Sync>(things: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
     let left = Mutex::new(things.iter());
     let next = || left.lock().ok().and_then(|mut left| left.next());
@@ -180,8 +180,8 @@ fn preparing(folder: &Path) {
     ));
 }
 
-/// Builds the package's wheel, unless one of the same sources is there; one serves all versions,
-/// because it uses the stable ABI alone. Its path, and a hash of what it was made of.
+/// Builds the package's wheel, unless there is one from the same sources. One wheel serves all versions,
+/// because it uses only the stable ABI. Returns its path and a hash of its sources.
 ///
 /// # Errors
 /// It does not build.
@@ -219,7 +219,7 @@ fn wheel_in(folder: &Path) -> Result<Option<PathBuf>> {
     Ok(files_below(folder, "whl")?.into_iter().next())
 }
 
-/// A hash of all that the wheel is made of.
+/// A hash of all files that the wheel is made from.
 fn source_hash(package: &Path) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     for suffix in ["rs", "py", "pyi", "toml", "lock", "md", "typed"] {
@@ -240,7 +240,7 @@ fn read(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("failed to read {}", file.display()))
 }
 
-/// Debian packs `venv` and `ensurepip` apart from the interpreter.
+/// Debian packages `venv` and `ensurepip` separately from the interpreter.
 fn ensure_venv_module(interpreter: &Path) -> Result<()> {
     let has_venv = || {
         command::probe(Command::new(interpreter).args(["-I", "-c", "import venv, ensurepip"]))
@@ -263,7 +263,7 @@ fn ensure_venv_module(interpreter: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Installs a package of Debian or Ubuntu, as root; else says how. `missing` says why.
+/// Installs a package of Debian or Ubuntu if this process is root; else says how to. `missing` is the reason.
 pub fn apt_install(package: &str, missing: &str) -> Result<()> {
     let line = format!("apt-get install --yes --no-install-recommends {package}");
     if !command::is_root() || command::find_on_path("apt-get").is_none() {
@@ -287,7 +287,7 @@ pub fn apt_install(package: &str, missing: &str) -> Result<()> {
         "--no-install-recommends",
         package,
     ])?;
-    // For `cargo xtask clean`: with what came along, and without what was there.
+    // For `cargo xtask clean`: includes the dependencies, and leaves out packages that were there before.
     packages()?
         .difference(&before)
         .try_for_each(|name| Installed::Package(name.clone()).note())

@@ -1,7 +1,7 @@
 //! `cargo xtask pythons`: every kind of CPython that the agent is tested with.
 //!
-//! What pyenv has is used as it is. The rest is fetched once into the user's cache: Debian's packages,
-//! unpacked into folders to run in by `chroot`, and two builds from Debian's source of CPython.
+//! Interpreters of pyenv are used as they are. The rest is fetched once into the user's cache: Debian's packages,
+//! unpacked into folders that the tests run in by `chroot`, and two builds from Debian's source of CPython.
 
 mod cell;
 pub mod debian;
@@ -24,14 +24,14 @@ pub(crate) use self::{
 };
 use crate::{command::say, python::Pip, workspace::Workspace};
 
-/// Fetch every CPython the agent is tested with, 3.8 to 3.15, and list what there is
+/// Fetch every CPython the agent is tested with, 3.8 to 3.15, and list them
 ///
-/// Some 1.2 GB below `~/.cache/spanprof` (or `SPANPROF_CACHE`), fetched and built once: Debian's packages
-/// of 3.9, 3.11, 3.13, 3.14 and 3.15 with what it takes to embed them, and 3.13 without the GIL and with musl, built from source. Needs
-/// apt-get, dpkg, cc and make; as root on Debian it installs musl-tools.
+/// About 1.2 GB below `~/.cache/spanprof` (or `SPANPROF_CACHE`), fetched and built once: Debian's packages of 3.9,
+/// 3.11, 3.13, 3.14 and 3.15 with what embedding them needs, and 3.13 without the GIL and with musl, built from
+/// source. Needs apt-get, dpkg, cc and make; as root on Debian it installs musl-tools.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Fetch nothing: list what is there and what is missing
+    /// Fetch nothing: list what is installed and what is missing
     #[arg(long)]
     list: bool,
 }
@@ -53,15 +53,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Fetches what is missing, for every cell or for one a version; the cells of the matrix, those that could
-/// not be had without a program.
+/// Fetches what is missing, for every cell or for one per version. Returns the cells of the matrix; a cell that
+/// could not be fetched has no program.
 pub(crate) fn ensure(workspace: &Workspace, all: bool, pip: &Pip) -> Result<Cells> {
-    // Other users and containers read it, whatever the caller's files are.
+    // Other users and containers read the cache, so the caller's umask must not apply.
     rustix::process::umask(Mode::from_bits_truncate(0o022));
     let folder = folder()?;
     for part in cell::parts(all) {
         if let Err(error) = part.ensure(&folder) {
-            say(&format!("{} cannot be had: {error:#}", part.name()));
+            say(&format!(
+                "{} cannot be fetched or built: {error:#}",
+                part.name()
+            ));
         }
     }
     let cells = Cells::choose(cell::all(workspace)?, all);
@@ -69,7 +72,7 @@ pub(crate) fn ensure(workspace: &Workspace, all: bool, pip: &Pip) -> Result<Cell
     Ok(cells)
 }
 
-/// CPython 3.13 with musl, built if it is not there.
+/// CPython 3.13 with musl, built if it is missing.
 ///
 /// # Errors
 /// It does not build.
@@ -81,7 +84,7 @@ pub fn ensure_musl() -> Result<PathBuf> {
 /// Installs `musl-gcc`, unless it is there.
 ///
 /// # Errors
-/// It is not, and this is no Debian, or this user may not install.
+/// It is missing, and this is not Debian, or the user may not install packages.
 pub fn ensure_musl_compiler() -> Result<()> {
     source::ensure_musl()
 }
@@ -91,7 +94,7 @@ pub(crate) fn ensure_headers() -> Result<()> {
     headers::ensure(&folder()?)
 }
 
-/// Writes what the end-to-end tests are told of the cells; the file's path.
+/// Writes the description of the cells that the end-to-end tests read; returns the file's path.
 pub(crate) fn write_matrix(workspace: &Workspace, cells: &[Cell]) -> Result<PathBuf> {
     let folder = workspace.target.join("pythons");
     fs::create_dir_all(&folder)
@@ -102,7 +105,7 @@ pub(crate) fn write_matrix(workspace: &Workspace, cells: &[Cell]) -> Result<Path
     Ok(path)
 }
 
-/// Where it all is.
+/// The folder of it all.
 fn folder() -> Result<PathBuf> {
     Ok(cache::folder().map_err(Error::msg)?.join("interpreters"))
 }

@@ -1,4 +1,4 @@
-//! Installs what the workspace needs and this machine lacks.
+//! Installs what the workspace needs and the machine does not have.
 
 use std::path::PathBuf;
 
@@ -13,8 +13,8 @@ use crate::workspace::Workspace;
 
 /// Install what is missing: toolchains, bpf-linker, the demo's virtual environment
 ///
-/// Says what it installs. Touches rustup's toolchains and the target folder, nothing else; as root
-/// on Debian also the package of Python's venv module, if that is missing.
+/// Says what it installs. It changes only rustup's toolchains and the target folder; as root on Debian it also
+/// installs the package of Python's venv module, if that is missing.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Only these parts (all, if not given)
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Both toolchains, with what checking takes, and bpf-linker
+    /// Both toolchains, with the components for the checks, and bpf-linker
     Toolchains,
     /// The virtual environment of the demo
     Demo,

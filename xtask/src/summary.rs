@@ -10,7 +10,7 @@ use launcher::SKIPPED;
 
 use crate::command::line;
 
-/// How much is said again, of each command: what failed first matters most.
+/// How many lines of each command's failures are repeated: the first failure matters most.
 const MOST_LINES_OF_FAILURES: usize = 400;
 
 /// How many tests ended how.
@@ -18,11 +18,11 @@ const MOST_LINES_OF_FAILURES: usize = 400;
 pub(crate) struct Summary {
     /// Passed.
     pub(crate) passed: u64,
-    /// Failed, also those that could not be run for an error.
+    /// Failed, including those that an error kept from running.
     pub(crate) failed: u64,
     /// Ignored or skipped.
     pub(crate) skipped: u64,
-    /// What those that failed said, line by line, to be said again when all has run: by then it is far up.
+    /// The output of failed tests, line by line. It is repeated at the end, when the original is far up.
     pub(crate) failures: Vec<String>,
 }
 
@@ -56,15 +56,15 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Runs a test command, shows its output as it comes and counts its tests.
+/// Runs a test command, shows its output as it arrives and counts its tests.
 ///
-/// A command that fails without counting a failure (it did not build, it crashed) is one failure:
+/// If a command fails but counts no failure (it did not build, it crashed), that is one failure:
 /// no outcome may get lost.
 pub(crate) fn run(command: &mut Command) -> Result<Summary> {
     run_selected(command, None)
 }
 
-/// The same for a command that may have nothing to run, which it says by an exit code.
+/// The same for a command that may have nothing to run and then ends with the given exit code.
 pub(crate) fn run_selected(command: &mut Command, nothing_ran: Option<i32>) -> Result<Summary> {
     let mut child = command
         .stdout(Stdio::piped())
@@ -86,7 +86,7 @@ pub(crate) fn run_selected(command: &mut Command, nothing_ran: Option<i32>) -> R
     Ok(total)
 }
 
-/// Counts the tests of an output, each line of which is shown.
+/// Shows each line of an output and counts its tests.
 fn count(output: impl BufRead, show: impl Fn(&str)) -> io::Result<Summary> {
     let mut total = Summary::default();
     let mut skipped = 0;
@@ -104,17 +104,17 @@ fn count(output: impl BufRead, show: impl Fn(&str)) -> io::Result<Summary> {
         if in_failures && total.failures.len() < MOST_LINES_OF_FAILURES {
             total.failures.push(line.to_string());
         }
-        // Beside the name of its test, if several run at a time.
+        // The mark follows the name of its test if several tests run at a time.
         skipped += u64::from(line.contains(SKIPPED));
     }
-    // libtest knows no test that finds out that it cannot run: it says that it has passed.
+    // libtest has no way for a running test to skip itself: it reports such a test as passed.
     let skipped = total.passed.min(skipped);
     total.passed -= skipped;
     total.skipped += skipped;
     Ok(total)
 }
 
-/// Reads the line that cargo's test programs or pytest end with; nothing for any other line.
+/// Reads the closing line of cargo's test programs or of pytest; `None` for any other line.
 fn closing_line(line: &str) -> Option<Summary> {
     let line = line.trim();
     if let Some(rest) = line.strip_prefix("test result: ") {
@@ -173,7 +173,7 @@ mod tests {
         );
     }
 
-    /// Pytest's closing line, quiet or not; an error is a failure, a warning is nothing.
+    /// Pytest's closing line, quiet or not: an error counts as a failure, a warning does not count.
     #[test]
     fn pytest_line() {
         let line = "=== 1 failed, 20 passed, 3 skipped, 5 warnings, 1 error in 1.52s ===";
@@ -211,7 +211,7 @@ mod tests {
         }
     }
 
-    /// A test that says that it was skipped has not passed.
+    /// A test that reports that it was skipped does not count as passed.
     #[test]
     fn skipped_tests_have_not_passed() {
         let output = "SKIPPED: no root\ntest result: ok. 2 passed; 0 failed; 0 ignored\n";
@@ -228,7 +228,7 @@ mod tests {
         );
     }
 
-    /// What failed is kept with its words, and what passed is not: of cargo's tests and of pytest.
+    /// The output of failed tests is kept, that of passed tests is not, for cargo's tests and for pytest.
     #[test]
     fn words_of_failures() {
         let cargo = "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\nwhy\n\nfailures:\n    a\n\n\

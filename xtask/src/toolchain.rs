@@ -45,7 +45,7 @@ pub const CARGO_GENERATE_RPM: Tool = Tool {
     version: |pins| &pins.cargo_generate_rpm,
 };
 
-/// Has cargo put the list of crates into what it builds.
+/// Makes cargo embed the list of crates in the programs it builds.
 pub const CARGO_AUDITABLE: Tool = Tool {
     name: "cargo-auditable",
     version: |pins| &pins.cargo_auditable,
@@ -63,7 +63,7 @@ pub(crate) fn ensure_stable(workspace: &Workspace, components: &[&str]) -> Resul
     Toolchain { name, components }.ensure().map_err(Error::msg)
 }
 
-/// Adds a target to the toolchain that runs this, unless it is there.
+/// Adds a target to the toolchain that runs this, unless it is installed.
 ///
 /// # Errors
 /// rustup cannot fetch it.
@@ -93,7 +93,7 @@ pub(crate) fn bpf_toolchain<'a>(
     }
 }
 
-/// Installs all that building the kernel programs takes; the linker's path.
+/// Installs everything that building the kernel programs needs; returns the linker's path.
 pub(crate) fn ensure_bpf(workspace: &Workspace) -> Result<PathBuf> {
     bpf_toolchain(workspace, &["rust-src"])
         .ensure()
@@ -108,7 +108,7 @@ pub(crate) fn ensure_bpf(workspace: &Workspace) -> Result<PathBuf> {
 pub fn ensure_tool(workspace: &Workspace, tool: &Tool) -> Result<PathBuf> {
     let version = (tool.version)(&workspace.pins);
     let own = workspace.tools().join("bin").join(tool.name);
-    // Some programs do not say their version.
+    // Some programs cannot print their version.
     if own.is_file() && was_installed(workspace, tool.name, version) {
         return Ok(own);
     }
@@ -134,9 +134,9 @@ pub fn ensure_tool(workspace: &Workspace, tool: &Tool) -> Result<PathBuf> {
                 "--root",
             ])
             .arg(workspace.tools())
-            // The tool is no part of our build: its artefacts would crowd the target folder.
+            // A separate target folder: the tool's artefacts would crowd ours.
             .env("CARGO_TARGET_DIR", workspace.tools().join("build"))
-            // It runs for seconds: compiling it well takes longer than it saves.
+            // It runs for seconds: optimising it takes longer than it saves.
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_DEBUG", "none")

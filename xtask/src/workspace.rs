@@ -1,4 +1,4 @@
-//! Where things are.
+//! The folders and programs that the commands use.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use crate::{command, programs};
 pub struct Workspace {
     /// The folder of the root manifest.
     pub root: PathBuf,
-    /// Cargo's target folder, wherever the user has put it.
+    /// Cargo's target folder, which the user may have moved.
     pub target: PathBuf,
     /// Which toolchains and tools are used.
     pub pins: Pins,
@@ -45,7 +45,7 @@ impl Workspace {
         })
     }
 
-    /// Where tools are installed, so that the user's own are left alone.
+    /// The folder that tools are installed into, so that the user's own stay as they are.
     pub fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
@@ -64,7 +64,7 @@ impl Workspace {
         Ok(command)
     }
 
-    /// The same, with the object of the kernel programs there and named to the agent's build.
+    /// The same, with the object of the kernel programs ready and its path passed to the agent's build.
     ///
     /// # Errors
     /// They have to be built and cannot.
@@ -96,7 +96,7 @@ impl Workspace {
     }
 }
 
-/// The cargo that runs us, so that one toolchain does it all.
+/// The cargo that runs this program, so that everything uses one toolchain.
 pub fn cargo_program() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
 }

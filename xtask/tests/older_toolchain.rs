@@ -1,4 +1,4 @@
-//! `cargo xtask` starts with whatever stable toolchain a machine has, from any folder of the tree.
+//! `cargo xtask` starts with any stable toolchain that a machine has, from any folder of the tree.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
@@ -51,7 +51,7 @@ fn rustup(home: &Path) -> Command {
     command
 }
 
-/// As for a user whose shell knows of no other toolchain.
+/// Runs a command as in the shell of a user who has no other toolchain.
 fn in_home(command: &mut Command, home: &Path) {
     for variable in [
         "RUSTUP_TOOLCHAIN",
@@ -80,8 +80,8 @@ fn xtask(home: &Path, folder: &str, argument: &str, target: Option<&Path>) -> Ou
     command.output().unwrap()
 }
 
-/// With the oldest toolchain alone, the help is shown from every kind of folder, and nothing is installed for
-/// it; a command is handed to the pinned toolchain, once that is there.
+/// If there is only the oldest toolchain, `cargo xtask` shows its help from every kind of folder and installs
+/// nothing for that. It passes a command to the pinned toolchain, once that is installed.
 #[test]
 fn starts_with_the_oldest_toolchain() {
     let Some(home) = home() else {

@@ -14,10 +14,10 @@ use tests::example::{Clicked, Example, Programs};
 use xtask::command::{self, say};
 use xtask::example::{Prepared, prepare};
 
-/// Run the example of a shop with traces and profiles, and click on a span
+/// Run a shop with traces and profiles, and show the flame graph of a span
 ///
 /// Starts two services under load, a real OpenTelemetry Collector and the agent; stand-ins take the place of Tempo
-/// and Pyroscope. Then it does what Grafana does if somebody clicks on "Profiles for this span", and prints the
+/// and Pyroscope. Then it does what Grafana does when a user clicks on "Profiles for this span", and prints the
 /// trace, the span and its flame graph. The agent needs root: sudo is asked if you are not.
 #[derive(clap::Parser)]
 #[command(
@@ -27,7 +27,7 @@ use xtask::example::{Prepared, prepare};
 )]
 struct Arguments {}
 
-/// What is clicked on: the service, the span, and a function that it runs.
+/// What the user would click on: the service, the span, and a function that it runs.
 const CLICKS: [(&str, &str, &str); 2] = [
     ("shop", "GET /order/{customer}", "price_cart"),
     ("warehouse", "GET /stock/{item}", "smooth"),
@@ -45,7 +45,7 @@ fn run() -> Result<()> {
         collector,
         folder,
     } = prepare()?;
-    // Asked for before anything runs: the example cannot go on without.
+    // Asked for before anything runs, because the example needs it.
     let mut privileged = command::privileged(&agent, &[], "profiling with spanprof")?;
     let programs = Programs {
         folder,
@@ -62,7 +62,7 @@ fn run() -> Result<()> {
         "the shop is at {}; customers are in it",
         example.shop
     ));
-    say("waiting for a span whose profile has come in: some ten seconds");
+    say("waiting for a span whose profile has arrived: about ten seconds");
     for (service, name, function) in CLICKS {
         let clicked = example.click(service, name, function).map_err(Error::msg)?;
         explain(service, &clicked);

@@ -1,4 +1,4 @@
-//! Where xtask keeps what it fetches, outside of the tree, and what else it has installed there.
+//! The folder outside the tree that xtask fetches into, and the list of what else it has installed on the machine.
 
 use std::{env, fs, io::Write as _, path::PathBuf};
 
@@ -6,7 +6,7 @@ use crate::Result;
 
 /// The variable that names another folder.
 pub const VARIABLE: &str = "SPANPROF_CACHE";
-/// The list of what was installed, in the folder.
+/// The file in that folder that lists what was installed.
 const LEDGER: &str = "installed";
 
 /// The folder: `SPANPROF_CACHE`, else `spanprof` in the user's cache.
@@ -25,12 +25,12 @@ pub fn folder() -> Result<PathBuf> {
         .ok_or_else(|| format!("this user has no home folder: set {VARIABLE}"))
 }
 
-/// Something that xtask has installed outside of its cache, for `cargo xtask clean` to remove.
+/// Something that xtask has installed outside its cache, for `cargo xtask clean` to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Installed {
     /// A toolchain of rustup.
     Toolchain(String),
-    /// A component that was added to a toolchain that was there.
+    /// A component that was added to an existing toolchain.
     Component(String, String),
     /// A target that was added to a toolchain.
     Target(String, String),
@@ -48,7 +48,7 @@ impl Installed {
         }
     }
 
-    /// What it is called, for people.
+    /// Its name, for people.
     pub fn name(&self) -> String {
         match self {
             Self::Toolchain(name) => format!("toolchain {name}"),
@@ -71,7 +71,7 @@ impl Installed {
         }
     }
 
-    /// Notes it down: after it was installed.
+    /// Adds it to the list, after it was installed.
     ///
     /// # Errors
     /// The list cannot be written.
@@ -88,7 +88,7 @@ impl Installed {
     }
 }
 
-/// All that was noted down, oldest first; nothing if there is no list.
+/// The entries of the list, oldest first; nothing if there is no list.
 pub fn all() -> Vec<Installed> {
     let text = folder()
         .ok()
@@ -101,7 +101,7 @@ pub fn all() -> Vec<Installed> {
 mod tests {
     use super::Installed;
 
-    /// What is written is what is read; anything else is left alone.
+    /// Entries that were written are read again; other lines are ignored.
     #[test]
     fn lines() {
         for installed in [

@@ -1,4 +1,4 @@
-//! `cargo xtask clean`: removes what xtask has put outside of the tree.
+//! `cargo xtask clean`: removes what xtask has put outside the tree.
 
 use std::{fs, process::Command};
 
@@ -8,22 +8,22 @@ use crate::{
     command::{is_root, probe, say},
 };
 
-/// Removes the cache and all that was noted down as installed, and says what.
+/// Removes the cache and everything on the list of what was installed, and names it.
 ///
 /// # Errors
-/// Something could not be removed; the rest is, and what is left stays noted down.
+/// Something could not be removed. It stays on the list; the rest is removed.
 pub fn run() -> Result<()> {
     let folder = cache::folder()?;
     let installed = cache::all();
     if installed.is_empty() && !folder.is_dir() {
-        say("nothing of xtask's is outside of the tree");
+        say("xtask has put nothing outside the tree");
         return Ok(());
     }
     let mut left = Vec::new();
     let (packages, parts): (Vec<_>, Vec<_>) = installed
         .into_iter()
         .partition(|installed| matches!(installed, Installed::Package(_)));
-    // The newest first: a component goes before its toolchain.
+    // Newest first: a component must be removed before its toolchain.
     left.extend(parts.into_iter().rev().filter(|part| !remove_part(part)));
     if !packages.is_empty() && !remove_packages(&packages) {
         left.extend(packages);
@@ -34,7 +34,7 @@ pub fn run() -> Result<()> {
     for installed in left.iter().rev() {
         installed.note()?;
     }
-    say("what is in the tree goes by: cargo clean");
+    say("to remove what is in the tree, run: cargo clean");
     let left: Vec<String> = left.iter().map(Installed::name).collect();
     if left.is_empty() {
         Ok(())
@@ -66,14 +66,14 @@ fn remove_part(installed: &Installed) -> bool {
         .lines()
         .any(|line| line.starts_with(toolchain.as_str()))
     {
-        // Somebody has removed it before.
+        // It has been removed already.
         return true;
     }
     say(&format!("removing {}", installed.name()));
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Whether packages are gone now. By dpkg: it refuses to remove what something else has come to need.
+/// Whether packages are gone now. Uses dpkg, which refuses to remove a package that another one needs.
 fn remove_packages(packages: &[Installed]) -> bool {
     let mut command = Command::new(if is_root() { "dpkg" } else { "sudo" });
     if !is_root() {

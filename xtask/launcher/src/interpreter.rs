@@ -10,7 +10,7 @@ use std::{
 
 use crate::command::{find_on_path, probe};
 
-/// The versions that the package and all workloads are tested on, if they are at hand.
+/// The versions that the package and all workloads are tested on, if they are installed.
 pub const VERSIONS: [&str; 4] = ["3.10", "3.11", "3.12", "3.13"];
 
 /// The minor versions that the agent knows.
@@ -37,7 +37,7 @@ pub fn supported() -> Vec<PathBuf> {
     programs.into_iter().cloned().collect()
 }
 
-/// The same with their minor versions, the preferred first; each is asked once, as that starts it.
+/// The same with their minor versions, the preferred first. Each is asked only once, because asking starts it.
 ///
 /// The variable comes first, then pyenv, `/usr/bin` and `PATH`: an explicit choice wins, and pyenv
 /// names its versions without the risk of a shim that refuses to run.
@@ -60,13 +60,13 @@ pub fn any() -> Option<PathBuf> {
     recent.or_else(newest).map(|(_, program)| program)
 }
 
-/// The newest from 3.10 on, wherever it is, with its minor version.
+/// The newest from 3.10 on in any of these places, with its minor version.
 pub fn newest() -> Option<(u8, PathBuf)> {
     let mut minors = (OLDEST..=*SUPPORTED.end()).rev();
     minors.find_map(|minor| Some((minor, of_minor(minor)?)))
 }
 
-/// What to say if there is none.
+/// The message if there is none.
 pub fn none_found() -> String {
     format!(
         "found no CPython 3.{OLDEST} or newer; on Debian and Ubuntu: apt-get install python3 python3-venv; \
@@ -105,8 +105,8 @@ fn candidates() -> Vec<PathBuf> {
     candidates
 }
 
-/// The minor version of a default build of CPython 3, and its program, which a shim only leads to;
-/// nothing for any other interpreter.
+/// The minor version of a default build of CPython 3 and the path of its program (a shim only leads to it);
+/// `None` for any other interpreter.
 fn ask(python: &Path) -> Option<(u8, PathBuf)> {
     const QUESTION: &str = "import sys, sysconfig; \
         print(sys.version_info[1], sys.executable) if sys.implementation.name == 'cpython' \
@@ -122,7 +122,7 @@ mod tests {
 
     use super::ask;
 
-    /// A program that is no Python has no version.
+    /// A program that is not Python has no version.
     #[test]
     fn not_a_python() {
         assert_eq!(ask(Path::new("/bin/true")), None);

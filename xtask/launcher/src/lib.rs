@@ -1,6 +1,6 @@
-//! What the launcher and `xtask` share: pins, toolchains, what a machine has.
+//! Code that the launcher and `xtask` share: pins, toolchains, questions about the machine.
 //!
-//! No dependencies, and nothing newer than Rust 1.85: whatever stable a machine has compiles it.
+//! It has no dependencies and needs only Rust 1.85, so that any later stable toolchain compiles it.
 
 #![allow(
     clippy::print_stderr,
@@ -19,5 +19,5 @@ pub mod toolchain;
 
 pub use skip::{MARK as SKIPPED, skip};
 
-/// What a step that cannot be done says: one line that names the cause and what to do.
+/// The error of a step: one line that names the cause and what to do.
 pub type Result<T> = std::result::Result<T, String>;

@@ -1,7 +1,7 @@
 //! `cargo xtask`: installs the pinned toolchain if it is missing and runs the rest with it.
 //!
-//! Comes in: a command, by whatever cargo the user has. Goes out: the same command to `xtask` (or
-//! `bench`, `example` or `dist`), by the pinned one. Must not know what the commands do.
+//! In: a command, run by the user's cargo. Out: the same command to `xtask` (or `bench`, `example` or `dist`),
+//! run by the pinned cargo. It must not know what the commands do.
 
 #![allow(
     clippy::print_stdout,
@@ -19,15 +19,15 @@ use launcher::{
     toolchain::Toolchain,
 };
 
-/// What `cargo xtask --help` prints; `xtask` has a test that it is the truth.
+/// What `cargo xtask --help` prints; a test in `xtask` checks that it is up to date.
 const HELP: &str = include_str!("../../help.txt");
-/// What `cargo xtask clean --help` prints: the one command that is done here.
+/// What `cargo xtask clean --help` prints: the launcher runs this one command itself.
 const CLEAN_HELP: &str = "\
-Remove all that these commands have put outside of the tree, and say what
+Remove everything that these commands have put outside the tree, and list it
 
 These are the interpreters that were fetched, the toolchains and parts of toolchains that were
-installed by rustup, and the packages that were installed by apt-get. What cargo and pip have
-downloaded is theirs: it stays in their caches. What is in the tree goes by `cargo clean`.
+installed by rustup, and the packages that were installed by apt-get. Downloads of cargo and pip stay
+in their caches. To remove what is in the tree, run `cargo clean`.
 
 Usage: cargo xtask clean
 ";
@@ -90,7 +90,7 @@ fn run() -> Result<ExitCode> {
     Err(hand_over(&toolchain, command, &root, arguments))
 }
 
-/// Arguments as text, to look at; what is handed over stays as it was typed.
+/// Arguments as text, to be inspected; the arguments that are passed on stay as they were typed.
 fn in_words(arguments: &[OsString]) -> Vec<String> {
     let words = arguments.iter();
     words
@@ -98,7 +98,7 @@ fn in_words(arguments: &[OsString]) -> Vec<String> {
         .collect()
 }
 
-/// Becomes cargo with the pinned toolchain; returns only if that cannot be.
+/// Replaces this process with cargo of the pinned toolchain; returns only if that fails.
 fn hand_over(
     toolchain: &Toolchain<'_>,
     command: &str,
@@ -123,7 +123,7 @@ fn hand_over(
     } else {
         say("compiling cargo xtask itself: half a minute, once");
     }
-    // As from the root: a folder of the tree may belong to another workspace.
+    // Run in the root, because a folder of the tree may belong to another workspace.
     cargo
         .arg("--manifest-path")
         .arg(root.join("Cargo.toml"))
@@ -136,7 +136,7 @@ fn hand_over(
         }
     }
     if let (Some(target), Ok(here)) = (env::var_os("CARGO_TARGET_DIR"), env::current_dir()) {
-        // Cargo takes it as from the folder it runs in.
+        // Cargo takes a relative path as relative to the folder it runs in.
         cargo.env("CARGO_TARGET_DIR", here.join(target));
     }
     match library_path() {
@@ -153,13 +153,13 @@ fn is_command(word: &str) -> bool {
     !word.is_empty() && commands.any(|command| command == word)
 }
 
-/// Was the program built before? Whoever has set the target folder in a file sees cargo build it each time.
+/// Was the program built before? If the target folder is set in a configuration file, the answer is always no.
 fn is_built(root: &Path, package: &str) -> bool {
     target_folder(root).join(PROFILE).join(package).is_file()
 }
 
-/// Is a variable set by cargo for the launcher alone, or by the user for programs that are not ours?
-/// What is built, demonstrated and tested depends on neither.
+/// Was a variable set by cargo for the launcher only, or by the user for other programs?
+/// Builds, the demo and the tests must depend on neither.
 fn is_ours_alone(name: &str) -> bool {
     const PREFIXES: [&str; 5] = [
         "CARGO_PKG_",
@@ -174,7 +174,7 @@ fn is_ours_alone(name: &str) -> bool {
         "CARGO_BUILD_TARGET",
         "OUT_DIR",
     ];
-    // The agent's own options; the others are xtask's, and the tests'.
+    // The agent's own options; the others are for xtask and the tests.
     const KEPT: [&str; 8] = [
         "SPANPROF_CACHE",
         "SPANPROF_COMMIT",
@@ -190,8 +190,8 @@ fn is_ours_alone(name: &str) -> bool {
         || (name.starts_with("SPANPROF_") && !KEPT.contains(&name))
 }
 
-/// `LD_LIBRARY_PATH` without what cargo has put before the user's own: folders of the target and of the
-/// toolchain.
+/// `LD_LIBRARY_PATH` without the folders that cargo has put before the user's own: those of the target and
+/// of the toolchain.
 fn library_path() -> Option<OsString> {
     let path = env::var_os("LD_LIBRARY_PATH")?;
     let target = env::current_exe()

@@ -1,4 +1,4 @@
-//! Whether the network is there, asked before something is fetched: what fetches it would say so in a page.
+//! Checks the network before something is fetched: rustup itself would report its failure in a page of output.
 
 use std::{
     env,
@@ -8,10 +8,10 @@ use std::{
 
 use crate::Result;
 
-/// Where rustup gets toolchains from, unless this variable names another place.
+/// This variable names another server of rustup's toolchains.
 const VARIABLE: &str = "RUSTUP_DIST_SERVER";
 const SERVER: &str = "https://static.rust-lang.org";
-/// With one of these, others make the connection.
+/// If one of these is set, a proxy makes the connection.
 const PROXIES: [&str; 5] = [
     "https_proxy",
     "HTTPS_PROXY",
@@ -22,7 +22,7 @@ const PROXIES: [&str; 5] = [
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Can rustup's server be reached? Yes if that cannot be told.
+/// Can rustup's server be reached? If that cannot be determined, the answer is yes.
 pub(crate) fn reach_rustup() -> Result<()> {
     let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
     if PROXIES.iter().any(is_set) {
@@ -48,7 +48,7 @@ pub(crate) fn reach_rustup() -> Result<()> {
     reason.map_or(Ok(()), |error| Err(failed(error)))
 }
 
-/// Host and port of an address, if it is one of the web.
+/// Host and port of an address, if it is an http or https address.
 fn place(server: &str) -> Option<(&str, u16)> {
     let (scheme, rest) = server.split_once("://")?;
     let usual = match scheme {
@@ -68,7 +68,7 @@ fn place(server: &str) -> Option<(&str, u16)> {
 mod tests {
     use super::place;
 
-    /// Addresses as people set them; a mirror in a folder is not asked.
+    /// Addresses as users set them; a mirror in a folder has no host to ask.
     #[test]
     fn places() {
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Which versions of toolchains and tools are used: the file `toolchains.toml`.
+//! The pinned versions of toolchains and tools: the file `toolchains.toml`.
 
 use std::{
     env, fs,
@@ -10,7 +10,7 @@ use crate::Result;
 /// The file, in the root of the workspace.
 pub const FILE: &str = "toolchains.toml";
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug)]
 pub struct Pins {
     /// The toolchain of everything but the BPF crate.
@@ -41,7 +41,7 @@ pub struct Pins {
     pub kubectl_layer: String,
     /// The version of kubernetes-validate.
     pub kubernetes_validate: String,
-    /// The version of Zig, as PyPI has it.
+    /// The version of Zig's package on PyPI.
     pub ziglang: String,
 }
 
@@ -94,7 +94,7 @@ fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 /// # Errors
 /// The tree is no longer there.
 pub fn root() -> Result<PathBuf> {
-    // Cargo sets the variable for what it runs; the constant is for a program that was started by hand.
+    // Cargo sets the variable for programs it runs; the constant is for a program that was started by hand.
     let folder = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     folder
@@ -108,7 +108,7 @@ pub fn root() -> Result<PathBuf> {
 mod tests {
     use super::{Pins, root};
 
-    /// Pins are found among comments; the name of one that is missing is told.
+    /// Pins are found among comments; the error names a missing pin.
     #[test]
     fn pins_are_read() {
         let text = "# stable = \"1.0\"\nstable = \"1.98.0\"\nnightly=\"nightly-2026-08-01\"\n\
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(Pins::parse("stable = \"1\"\n").unwrap_err(), "nightly");
     }
 
-    /// The file of this very tree is complete.
+    /// The file of this tree is complete.
     #[test]
     fn our_own_file() {
         Pins::read(&root().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! What a command needs of this machine, asked before anything is compiled.
+//! What a command needs from this machine, checked before anything is compiled.
 
 use std::{
     env, fs,
@@ -12,32 +12,32 @@ use crate::{
     interpreter,
 };
 
-/// The kernel's own types, which the BPF programs are loaded with.
+/// The kernel's own types, which loading the BPF programs needs.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-/// What Debian's packages are signed with.
+/// The keys that Debian's packages are signed with.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The oldest kernel that the agent runs on.
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
-/// The profile that xtask, the agent and the tests are compiled in, so that what they share is compiled once.
+/// The profile in which xtask, the agent and the tests are compiled, so that shared crates are compiled once.
 pub const PROFILE: &str = "quick";
 const MEBIBYTE: u64 = 1 << 20;
-/// What a build takes below the target folder, as measured: `du -sm target` after the command.
+/// Disk space that a build takes in the target folder, measured by `du -sm target` after the command.
 const DEMO_MEBIBYTES: u64 = 700;
 const TEST_MEBIBYTES: u64 = 2_000;
 const CI_MEBIBYTES: u64 = 4_000;
-/// What the example takes beside: `du -sm target/collector target/go target/example`.
+/// Disk space that the example takes besides: `du -sm target/collector target/go target/example`.
 const COLLECTOR_MEBIBYTES: u64 = 500;
 const DIST_MEBIBYTES: u64 = 3_000;
-/// What the interpreters take below the cache: `du -sm ~/.cache/spanprof`.
+/// Disk space that the interpreters take in the cache: `du -sm ~/.cache/spanprof`.
 const INTERPRETERS_MEBIBYTES: u64 = 1_300;
 
-/// What is missing for a command, one line each, which says what to do; nothing if it can go on.
+/// What is missing for a command: one line each, which says what to do. Empty if the command can go on.
 pub fn missing(command: &str, arguments: &[String], root: &Path) -> Vec<String> {
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if has("--help") || has("-h") {
         return Vec::new();
     }
-    // The launcher itself is in the target folder by now, what is compiled next is not.
+    // By now the launcher itself is in the target folder; what is compiled next is not.
     let build = target_folder(root).join(PROFILE);
     match command {
         "demo" => [
@@ -84,7 +84,7 @@ pub fn missing(command: &str, arguments: &[String], root: &Path) -> Vec<String> 
     }
 }
 
-/// Whoever builds with another one has a linker of that name in cargo's configuration.
+/// A user who builds with another compiler has configured it as the linker in cargo's configuration.
 fn compiler() -> Option<String> {
     let has_one = ["cc", "gcc", "clang"]
         .iter()
@@ -98,7 +98,7 @@ fn python() -> Option<String> {
     let Some(python) = interpreter::any() else {
         return Some(interpreter::none_found());
     };
-    // As root on Debian, what the interpreter lacks is installed on the way.
+    // As root on Debian, the command installs the missing module itself.
     let can_install = is_root() && find_on_path("apt-get").is_some();
     let has_venv =
         probe(Command::new(&python).args(["-I", "-c", "import venv, ensurepip"])).is_some();
@@ -153,7 +153,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// What fetching Debian's interpreters takes, if that has not been done.
+/// What is missing to fetch Debian's interpreters, unless they were fetched already.
 fn interpreters() -> Option<String> {
     let folder = match cache::folder() {
         Ok(folder) => folder.join("interpreters"),
@@ -162,7 +162,7 @@ fn interpreters() -> Option<String> {
     if folder.is_dir() {
         return None;
     }
-    // As root, it is installed on the way.
+    // As root, the command installs it itself.
     if !Path::new(KEYRING).is_file() && !is_root() {
         return Some(
             "there is no keyring of Debian, whose interpreters are fetched; on Debian and Ubuntu: \
@@ -173,15 +173,15 @@ fn interpreters() -> Option<String> {
     space(&folder, INTERPRETERS_MEBIBYTES)
 }
 
-/// Where cargo builds, unless a file of cargo's says otherwise.
+/// Cargo's target folder, unless a configuration file of cargo names another.
 pub fn target_folder(root: &Path) -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into)
 }
 
-/// Is so much free where a folder will be?
+/// Is there enough free space on the disk that a folder will be on?
 fn space(folder: &Path, wanted: u64) -> Option<String> {
     if folder.is_dir() {
-        // It was filled before: how far cannot be said cheaply, and what is missing is little.
+        // The folder was filled before: how far is costly to find out, and little will be missing.
         return None;
     }
     let existing = folder.ancestors().find(|folder| folder.is_dir())?;
@@ -207,7 +207,7 @@ mod tests {
 
     use super::{space, version};
 
-    /// Releases of distributions are read; what is none is not taken for old.
+    /// Kernel releases of distributions are read; a text that is not a release does not count as old.
     #[test]
     fn releases() {
         assert_eq!(version("5.10.0-30-cloud-amd64"), Some((5, 10)));
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(version(""), None);
     }
 
-    /// Too little room is said with the place and both numbers.
+    /// The message about too little space has the place and both numbers.
     #[test]
     fn room() {
         let folder = Path::new("/proc/self/nowhere");

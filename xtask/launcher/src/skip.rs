@@ -1,24 +1,24 @@
-//! How a test says that it cannot run here.
+//! How a test reports that it cannot run here.
 
 use std::io::Write as _;
 
 use crate::command::is_ci;
 
-/// What a line begins with that says so; `cargo xtask test` counts it as a skipped test, and not as one
-/// that has passed, which is what libtest takes it for.
+/// A line with this prefix reports that. `cargo xtask test` then counts the test as skipped; libtest itself
+/// counts it as passed.
 pub const MARK: &str = "SKIPPED: ";
 
 /// Says why a test cannot run here. On CI nothing may be left out: there it fails.
 ///
 /// # Panics
-/// On CI, and if nobody reads stdout.
+/// On CI, and if stdout is closed.
 #[expect(
     clippy::expect_used,
-    reason = "a skip that is not said would be silent"
+    reason = "without the message the skip would be silent"
 )]
 pub fn skip(reason: &str) {
     assert!(!is_ci(), "skipped on CI: {reason}");
-    // Past the capture of a passing test's output. In one piece, as others may run beside it.
+    // Written around libtest's capture of output, and in one piece, because other tests may run at the same time.
     std::io::stdout()
         .write_all(format!("{MARK}{reason}\n").as_bytes())
         .expect("stdout can be written to");

@@ -9,7 +9,7 @@ use crate::{
     network,
 };
 
-/// A toolchain and the parts of it that are needed beside compiler, cargo and std.
+/// A toolchain, and the components it needs besides compiler, cargo and std.
 #[derive(Clone, Copy, Debug)]
 pub struct Toolchain<'a> {
     /// Its name, as rustup knows it.
@@ -19,10 +19,10 @@ pub struct Toolchain<'a> {
 }
 
 impl Toolchain<'_> {
-    /// Installs what of it is missing, and says so.
+    /// Installs the missing parts, and says so.
     ///
     /// # Errors
-    /// There is no rustup and the toolchain is not the only one, or rustup fails.
+    /// There is no rustup and `PATH` has another toolchain, or rustup fails.
     pub fn ensure(&self) -> Result<()> {
         let installed = self.components_there();
         let has =
@@ -48,7 +48,7 @@ impl Toolchain<'_> {
             format!(" with {}", missing.join(", "))
         };
         network::reach_rustup()
-            .map_err(|error| format!("Rust {}{with} is to be installed, and {error}", self.name))?;
+            .map_err(|error| format!("Rust {}{with} must be installed, but {error}", self.name))?;
         say(&format!("installing Rust {}{with} by rustup", self.name));
         let mut install = Command::new("rustup");
         install.env("RUST_BACKTRACE", "0");
@@ -78,7 +78,7 @@ impl Toolchain<'_> {
         }
     }
 
-    /// What rustup lists as installed; nothing if the toolchain is not.
+    /// The components that rustup lists as installed; `None` if the toolchain is not installed.
     fn components_there(&self) -> Option<String> {
         probe(Command::new("rustup").args([
             "component",
@@ -101,7 +101,7 @@ impl Toolchain<'_> {
         ))
     }
 
-    /// A program of the toolchain, whichever toolchain has started us.
+    /// A program of the toolchain, independent of the toolchain that has started this process.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command;
         if find_on_path("rustup").is_some() {
@@ -110,7 +110,7 @@ impl Toolchain<'_> {
         } else {
             command = Command::new(program);
         }
-        // What cargo and rustup tell the programs they run is meant for those alone.
+        // Cargo and rustup set these variables only for the programs they start themselves.
         for variable in [
             "RUSTUP_TOOLCHAIN",
             "CARGO",

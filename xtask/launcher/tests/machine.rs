@@ -1,4 +1,4 @@
-//! What the launcher says of a machine that lacks something, and how it leaves one.
+//! What the launcher reports on a machine that lacks something, and what it removes from one.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
@@ -15,7 +15,7 @@ fn launcher(argument: &str) -> Command {
     command
 }
 
-/// A new folder of this test's own; no library makes temporary ones for a crate without dependencies.
+/// A new folder for this test, made by hand, as a crate without dependencies has no library for that.
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&folder);
@@ -23,7 +23,7 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// What was said, all of which has to be lines of ours.
+/// The output, in which every line must be one of ours.
 fn lines(output: &Output) -> Vec<String> {
     let said = String::from_utf8(output.stderr.clone()).unwrap();
     let lines: Vec<String> = said.lines().map(str::to_owned).collect();
@@ -34,14 +34,14 @@ fn lines(output: &Output) -> Vec<String> {
     lines
 }
 
-/// Everything that is missing is said at once, in a line each that says what to do, and nothing is begun.
+/// The launcher lists everything that is missing at once, one line each with what to do, and starts nothing.
 #[test]
 fn what_is_missing() {
     let path = folder("path");
     symlink("/usr/bin/df", path.join("df")).unwrap();
     for command in ["demo", "test"] {
         let mut launcher = launcher(command);
-        // It is there, nothing of ours is in it, and nothing can be written.
+        // The folder exists, has nothing of ours in it, and is not writable.
         launcher
             .env("PATH", &path)
             .env("CARGO_TARGET_DIR", "/proc/self");
@@ -57,7 +57,7 @@ fn what_is_missing() {
     }
 }
 
-/// A word that is no command is refused before anything is installed for it.
+/// An unknown command is refused before anything is installed for it.
 #[test]
 fn no_such_command() {
     let mut launcher = launcher("tset");
@@ -70,7 +70,7 @@ fn no_such_command() {
     );
 }
 
-/// What was noted down and is gone already keeps nothing from being removed.
+/// An entry whose object is gone already does not keep the rest from being removed.
 #[test]
 fn clean_after_others() {
     let cache = folder("others").join("spanprof");
@@ -99,7 +99,7 @@ fn help_needs_nothing() {
     );
 }
 
-/// What was put outside of the tree is removed and named; a second time there is nothing.
+/// What was put outside the tree is removed and named; a second run finds nothing.
 #[test]
 fn clean() {
     let cache = folder("home").join("spanprof");

@@ -22,7 +22,7 @@
 #define CHECK(type, member, offset) \
     _Static_assert(offsetof(type, member) == (offset), "profiler-common/src/context.rs has it so")
 
-/* What the walk takes for granted in all versions: how far a field is behind `PyObject`. */
+/* The offsets behind `PyObject` that the walk assumes in all versions. */
 #define CHECK_BEHIND(type, member, distance) CHECK(type, member, sizeof(PyObject) + (distance))
 CHECK(PyObject, ob_type, sizeof(PyObject) - 8);
 CHECK_BEHIND(PyContext, ctx_vars, 8);

@@ -127,7 +127,7 @@ int main(void) {
 #else
     VALUE(owner_trampoline, 0);
 #if PY_VERSION_HEX >= 0x030A0000
-    /* `f_lasti` counts code units, before 3.10 bytes. */
+    /* `f_lasti` counts code units; before 3.10, bytes. */
     printf("    line_table_format: line_table::PEP626,\n");
     VALUE(instruction_shift, 1);
 #else

@@ -13,14 +13,14 @@ use crate::command;
 use crate::python::several;
 use crate::workspace::{Workspace, files_below};
 
-/// The name of the release in what is rendered: with that of the chart, all objects are called so.
+/// The release's name when rendering: as it equals the chart's name, all objects get this name.
 const RELEASE: &str = "spanprof";
-/// Minor versions of Kubernetes that the chart is for: those whose schemas there are.
+/// Minor versions of Kubernetes that the chart is for: those with published schemas.
 pub(super) const MINORS: RangeInclusive<u8> = 25..=37;
 /// The one for which the examples are rendered.
 const EXAMPLE: &str = "1.35";
 
-/// Values that must be refused, and a part of what is said then.
+/// Values that must be refused, and a part of the message.
 const REFUSED: [(&[&str], &str); 15] = [
     (&["listen.address=127.0.0.1"], "of the pod alone"),
     (&["imagee.tag=1"], "imagee"),
@@ -50,7 +50,7 @@ const REFUSED: [(&[&str], &str); 15] = [
     ),
 ];
 
-/// Where the chart is.
+/// The chart's folder.
 pub(super) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.root.join("deploy/helm/spanprof")
 }
@@ -77,7 +77,7 @@ pub(super) fn template(workspace: &Workspace, tools: &Tools, version: &str) -> C
     helm
 }
 
-/// The chart without any value, for the version of the examples, and of it these templates alone.
+/// These templates of the chart, rendered with default values for the version of the examples.
 pub(super) fn default(workspace: &Workspace, tools: &Tools, only: &[&str]) -> Result<String> {
     let mut helm = template(workspace, tools, EXAMPLE);
     for name in only {
@@ -86,7 +86,7 @@ pub(super) fn default(workspace: &Workspace, tools: &Tools, only: &[&str]) -> Re
     command::output(&mut helm)
 }
 
-/// Values and schema tell of the same, and the chart is of the agent's version.
+/// Values and schema have the same keys, and the chart has the agent's version.
 pub(super) fn documented(workspace: &Workspace, tools: &Tools) -> Result<()> {
     let folder = folder(workspace);
     command::run(
@@ -105,7 +105,7 @@ pub(super) fn documented(workspace: &Workspace, tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// Helm's own opinion, and what the schema and the checks of the chart refuse.
+/// `helm lint` passes, and the chart's schema and checks refuse what they must.
 pub(super) fn lint(workspace: &Workspace, tools: &Tools) -> Result<()> {
     for path in values(workspace)?.values() {
         let mut helm = tools.helm();
@@ -151,7 +151,7 @@ pub(super) fn validate(workspace: &Workspace, tools: &Tools) -> Result<()> {
     command::run(tools.manifests("validate").arg(&rendered))
 }
 
-/// What is rendered of every file of values.
+/// The rendered output for every file of values.
 pub(super) fn examples(workspace: &Workspace, tools: &Tools) -> Result<Generated> {
     let mut files = BTreeMap::new();
     for (name, values) in values(workspace)? {

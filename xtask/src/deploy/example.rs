@@ -1,5 +1,5 @@
-//! The complete example: its manifests for every Kubernetes, its compose file by the library that Docker reads it
-//! with.
+//! Checks the complete example: its manifests for every version of Kubernetes, its compose file with Docker's own
+//! library.
 
 use std::fs;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::golang;
 use crate::python::Pip;
 use crate::workspace::Workspace;
 
-/// What kustomize makes of the example is valid in every version of Kubernetes.
+/// The output of kustomize for the example is valid in every version of Kubernetes.
 pub(super) fn manifests(workspace: &Workspace, tools: &Tools) -> Result<()> {
     let example = workspace.root.join("examples/grafana");
     let made = command::output(tools.kubectl().arg("kustomize").arg(example))?;
@@ -27,7 +27,7 @@ pub(super) fn manifests(workspace: &Workspace, tools: &Tools) -> Result<()> {
     command::run(tools.manifests("validate").arg(&rendered))
 }
 
-/// `docker compose` would take the file.
+/// `docker compose` would accept the file.
 pub(super) fn compose(workspace: &Workspace) -> Result<()> {
     let pip = Pip::ensure(workspace)?;
     let program = golang::program(workspace, &pip, "compose")?;

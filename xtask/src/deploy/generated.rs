@@ -1,4 +1,4 @@
-//! Files that are made of others and kept in the tree, for people to read and for what can only read files.
+//! Files that are generated from others and kept in the tree, for people and for tools that can only read files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,12 +14,12 @@ pub(super) struct Generated {
     pub(super) folder: PathBuf,
     /// Names and contents.
     pub(super) files: BTreeMap<String, String>,
-    /// Every file that ends so is one of them.
+    /// Every file with this ending is one of them.
     pub(super) owns: Option<&'static str>,
 }
 
 impl Generated {
-    /// Writes those that differ, and removes what is no longer made.
+    /// Writes the files that differ, and removes those that are no longer generated.
     pub(super) fn write(&self) -> Result<()> {
         for file in self.left_over()? {
             fs::remove_file(&file)
@@ -35,12 +35,12 @@ impl Generated {
         Ok(())
     }
 
-    /// Fails if a file is missing, too many, or differs; tells the first line that does.
+    /// Fails if a file is missing, superfluous or different; the error names the first line that differs.
     pub(super) fn check(&self) -> Result<()> {
         let mut wrong: Vec<String> = self
             .left_over()?
             .iter()
-            .map(|file| format!("{} is made of nothing", file.display()))
+            .map(|file| format!("{} is generated from nothing", file.display()))
             .collect();
         for (name, text) in &self.files {
             let path = self.folder.join(name);
@@ -51,7 +51,7 @@ impl Generated {
         }
         if !wrong.is_empty() {
             bail!(
-                "cargo xtask deploy --update writes them anew:\n  {}",
+                "cargo xtask deploy --update writes them again:\n  {}",
                 wrong.join("\n  ")
             );
         }
@@ -87,7 +87,7 @@ fn first_difference(one: &str, other: &str) -> Option<usize> {
 mod tests {
     use super::first_difference;
 
-    /// A missing end differs behind the last line that is there.
+    /// If one text ends early, the first difference is the line after its last.
     #[test]
     fn differences() {
         assert_eq!(first_difference("a\nb\n", "a\nb\n"), None);

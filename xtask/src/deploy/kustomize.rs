@@ -1,4 +1,4 @@
-//! The kustomize base: the chart without any value, with its settings as a file of their own.
+//! The kustomize base: the chart with default values, with its settings in a separate file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use super::{chart, generated::Generated, tools::Tools};
 use crate::command;
 use crate::workspace::Workspace;
 
-/// Lines that only Helm needs: kustomize restarts pods by the hash in the name of the settings.
+/// Lines that only Helm needs: kustomize restarts pods because the settings' name has a hash.
 const OF_HELM: [&str; 5] = [
     "# Source:",
     "helm.sh/chart:",
@@ -17,11 +17,11 @@ const OF_HELM: [&str; 5] = [
     "annotations:",
     "checksum/config:",
 ];
-/// Where the settings begin in the rendered object, and how far they are indented.
+/// The line before the settings in the rendered object, and their indentation.
 const SETTINGS: &str = "  spanprof.toml: |\n";
 const INDENT: &str = "    ";
 
-/// The files of the base that are made of the chart.
+/// The files of the base that are made from the chart.
 pub(super) fn base(workspace: &Workspace, tools: &Tools) -> Result<Generated> {
     let mut files = BTreeMap::new();
     for name in ["daemonset.yaml", "serviceaccount.yaml"] {
@@ -45,7 +45,7 @@ fn without_helm(text: &str) -> String {
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// The file in the object that holds it.
+/// The file of settings, taken out of the object that contains it.
 fn settings(object: &str) -> Result<String> {
     let (_, block) = object
         .split_once(SETTINGS)
@@ -56,7 +56,7 @@ fn settings(object: &str) -> Result<String> {
     Ok(lines.flat_map(|line| [line, "\n"]).collect())
 }
 
-/// kustomize makes of the base what Helm makes of the chart.
+/// kustomize renders the base to the same objects as Helm renders the chart.
 pub(super) fn check(workspace: &Workspace, tools: &Tools) -> Result<()> {
     let base = workspace.root.join("deploy/kustomize/base");
     let folder = workspace.target.join("deploy");
@@ -72,7 +72,7 @@ pub(super) fn check(workspace: &Workspace, tools: &Tools) -> Result<()> {
 mod tests {
     use super::{settings, without_helm};
 
-    /// The block is taken out as it was put in.
+    /// The block that is taken out equals the one that was put in.
     #[test]
     fn settings_of_an_object() {
         let object = "data:\n  spanprof.toml: |\n    a = 1\n\n    [tags]\n    b = \"c\"\n";
@@ -80,7 +80,7 @@ mod tests {
         assert!(settings("data: {}\n").is_err());
     }
 
-    /// Only whole lines of Helm's are left out.
+    /// Only whole lines that Helm needs are left out.
     #[test]
     fn lines_of_helm() {
         let text = "---\n# Source: a\nkind: B\n    helm.sh/chart: c-1\n    name: d\n";

@@ -1,4 +1,4 @@
-"""What is asked of rendered manifests: `cargo xtask deploy` runs this."""
+"""Checks of rendered manifests: `cargo xtask deploy` runs this."""
 
 import json
 import re
@@ -9,19 +9,19 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-# Kinds that Kubernetes itself does not know, and the file with their schema.
+# Kinds that are not part of Kubernetes itself, and the file with their schema.
 CUSTOM = {"PodMonitor": "podmonitor.schema.json"}
-# What Helm alone writes, and kustomize does not.
+# Keys that only Helm writes, and kustomize does not.
 OF_HELM = ("helm.sh/chart", "app.kubernetes.io/managed-by", "checksum/config")
 
 
 def objects(text):
-    """The objects of a file; a key that is there twice is an error."""
+    """The objects of a file; a duplicate key is an error."""
     return [found for found in yaml.load_all(text, Loader=Strict) if found]
 
 
 class Strict(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
-    """YAML in which no key of a mapping comes twice."""
+    """YAML that refuses duplicate keys of a mapping."""
 
 
 def once_each(loader, node):
@@ -35,12 +35,12 @@ Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, once_each
 
 
 def validate(folder):
-    """Every file of `folder`/VERSION against the schemas of that version of Kubernetes."""
+    """Check every file of `folder`/VERSION against the schemas of that version of Kubernetes."""
     own = {
         kind: json.loads((Path(__file__).parent / name).read_text())
         for kind, name in CUSTOM.items()
     }
-    # The same text is valid or not for every file and version alike.
+    # The result for a text is the same for every file and version.
     seen, wrong, kinds = set(), [], set()
     for path in sorted(Path(folder).glob("*/*.yaml")):
         version = path.parent.name
@@ -82,7 +82,7 @@ def comparable(found):
 
 
 def same(rendered, kustomized):
-    """What Helm and what kustomize make are the same objects, but for kustomize's namespace."""
+    """Helm and kustomize make the same objects, except for kustomize's namespace."""
 
     def by_name(path):
         made = {}
@@ -101,7 +101,7 @@ def same(rendered, kustomized):
 
 
 def documented(values, schema):
-    """Every value has a place in the schema, and every place in the schema is a value or a child of one."""
+    """Every value is in the schema, and every entry of the schema is a value or a child of one."""
 
     def paths(part, schema, prefix=()):
         names = set(part or {}) | set(schema.get("properties", {}))
@@ -116,7 +116,7 @@ def documented(values, schema):
 
     values = yaml.safe_load(Path(values).read_text())
     schema = json.loads(Path(schema).read_text())
-    # Helm hands it to every chart in a chart; a CPU limit is allowed and not recommended.
+    # Helm passes it to every chart in a chart; a CPU limit is allowed but not recommended.
     allowed = {"global", "resources.limits.cpu"}
     return [line for line in paths(values, schema) if line.split(" ", maxsplit=1)[0] not in allowed]
 

@@ -1,4 +1,4 @@
-//! What `deploy/` holds, checked without a cluster and without a systemd that runs.
+//! Checks `deploy/` without a cluster and without a running systemd.
 
 mod chart;
 mod example;
@@ -20,7 +20,7 @@ use crate::workspace::Workspace;
 /// chart is rendered with every file of values for every version of Kubernetes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// First write anew what is made of the chart: the rendered examples, the kustomize base and the table
+    /// First write again what is made from the chart: the rendered examples, the kustomize base and the table
     /// of values
     #[arg(long)]
     update: bool,
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     check(&workspace)
 }
 
-/// Fails if something in `deploy/` is wrong, or not what it is made of; tells all that is.
+/// Fails if something in `deploy/` is wrong or not up to date; the error lists everything that is.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let tools = Tools::ensure(workspace)?;
     let checks: [(&str, &dyn Fn() -> Result<()>); 8] = [
@@ -78,7 +78,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// All that is made of the chart and kept in the tree.
+/// Everything that is made from the chart and kept in the tree.
 fn generated(workspace: &Workspace, tools: &Tools) -> Result<Vec<Generated>> {
     Ok(vec![
         chart::examples(workspace, tools)?,

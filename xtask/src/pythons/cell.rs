@@ -15,17 +15,17 @@ use super::{
 };
 use crate::workspace::Workspace;
 
-/// Something to fetch or to build.
+/// A part that is fetched or built.
 pub(super) enum Part {
     /// A release of Debian with its interpreters.
     Suite(&'static Suite),
-    /// Headers of the versions that Debian alone has.
+    /// Headers of the versions that only Debian has.
     Headers,
     /// A build from source.
     Source(&'static source::Build),
 }
 
-/// All of them, in the order they need one another.
+/// All of them, each after those that it needs.
 const PARTS: [Part; 7] = [
     Part::Suite(&debian::BOOKWORM),
     Part::Suite(&debian::TRIXIE),
@@ -36,7 +36,7 @@ const PARTS: [Part; 7] = [
     Part::Source(&source::MUSL),
 ];
 
-/// Those of a run on one interpreter a version: the first three are also run in containers.
+/// The parts for a run on one interpreter per version: the first three are also run in containers.
 pub(super) fn parts(all: bool) -> &'static [Part] {
     let parts: &[Part] = &PARTS;
     let has_3_9 = interpreter::of_minor(9).is_some();
@@ -65,12 +65,12 @@ impl Part {
     }
 }
 
-/// The first minor version that no machine has to have: those before come with CI's.
+/// The first minor version that a machine need not have: CI's machines have the earlier ones.
 const FIRST_OF_DEBIAN_ALONE: u8 = 14;
 
 /// One kind of interpreter.
 pub(crate) struct Cell {
-    /// What it is called in the tests' summary.
+    /// Its name in the tests' summary.
     pub(crate) name: String,
     /// What is special about it.
     pub(crate) what: &'static str,
@@ -82,15 +82,15 @@ pub(crate) struct Cell {
     pub(crate) is_musl: bool,
     /// The folder to `chroot` into, if it needs one.
     root: Option<PathBuf>,
-    /// The program, as seen from there.
+    /// The program's path in that folder.
     python: PathBuf,
-    /// Where its packages are, as seen from outside.
+    /// The folder of its packages, as a path outside the `chroot`.
     pub(super) packages: PathBuf,
     is_there: bool,
 }
 
 impl Cell {
-    /// A mark, and where it is or why not.
+    /// A mark, and the path of the interpreter or the reason why it is missing.
     pub(super) fn place(&self) -> (char, String) {
         let within = self
             .root
@@ -103,7 +103,7 @@ impl Cell {
         }
     }
 
-    /// Why there is nothing to test, if there is not.
+    /// The reason why it cannot be tested, if it is missing.
     pub(super) fn missing(&self) -> Option<String> {
         let (_, place) = self.place();
         (!self.is_there).then(|| format!("CPython {} is {place}", self.name))
@@ -114,12 +114,12 @@ impl Cell {
         self.root.is_none() && self.name.ends_with("-host") && self.minor >= FIRST_OF_DEBIAN_ALONE
     }
 
-    /// What its test is called: `of_3_9d_debian`.
+    /// The name of its test: `of_3_9d_debian`.
     pub(super) fn test(&self) -> String {
         format!("of_{}", self.name.replace(['.', '-'], "_"))
     }
 
-    /// What the tests are told.
+    /// Its description for the tests.
     pub(super) fn to_json(&self) -> Value {
         json!({
             "name": self.name,
@@ -200,18 +200,18 @@ pub(super) fn all(workspace: &Workspace) -> Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// The cells, and which of them a run is for.
+/// The cells, and which of them a run tests.
 pub(crate) struct Cells {
     /// Every cell, whether it is there or not.
     pub(crate) all: Vec<Cell>,
-    /// Names of the tests of cells that are not for this run.
+    /// Names of the tests of cells that this run leaves out.
     pub(crate) left_out: Vec<String>,
-    /// What should be tested and is not there, with the reason.
+    /// The missing interpreters that should be tested, with the reason.
     pub(crate) missing: Vec<String>,
 }
 
 impl Cells {
-    /// Chooses every cell, or of each version the first that is there.
+    /// Chooses every cell, or for each version the first that exists.
     pub(super) fn choose(cells: Vec<Cell>, all: bool) -> Self {
         let mut chosen = BTreeSet::new();
         let (mut left_out, mut missing) = (Vec::new(), Vec::new());
@@ -269,7 +269,7 @@ mod tests {
         Cells::choose(cells, all)
     }
 
-    /// One cell a version is tested, the host's before Debian's; a version that is nowhere is said to be.
+    /// One cell per version is tested, the host's rather than Debian's; a version without a cell is reported.
     #[test]
     fn one_of_each_version() {
         let cells = choose(false);
@@ -283,7 +283,7 @@ mod tests {
         );
     }
 
-    /// Every cell that is there is tested, and each that is not is said to be missing.
+    /// Every existing cell is tested, and each missing one is reported.
     #[test]
     fn all_of_them() {
         let cells = choose(true);

@@ -1,6 +1,6 @@
-//! Interpreters out of Debian's packages, unpacked with all they need into a folder of their own.
+//! Interpreters from Debian's packages, unpacked with their dependencies into a separate folder.
 //!
-//! Apt works on a state of its own, so that the system's packages are neither read nor changed.
+//! Apt works on a separate state, so that the system's packages are neither read nor changed.
 
 use std::{
     fs,
@@ -20,18 +20,18 @@ use crate::{
 pub(super) struct Suite {
     /// Its name.
     pub(super) name: &'static str,
-    /// Packages to unpack, with all they depend on.
+    /// Packages to unpack, with their dependencies.
     packages: &'static [&'static str],
     /// Packages to unpack into a folder beside it, for programs that embed its interpreters: libraries and
     /// headers.
     development: &'static [&'static str],
-    /// What they bring.
+    /// The interpreters in them.
     pub(super) interpreters: &'static [Interpreter],
 }
 
 /// An interpreter in a suite.
 pub(super) struct Interpreter {
-    /// The cell's name, but for the distribution.
+    /// The cell's name without the distribution.
     pub(super) name: &'static str,
     /// What is special about it.
     pub(super) what: &'static str,
@@ -144,7 +144,7 @@ impl Suite {
             let mut wanted = vec!["base-files", "libc6"];
             wanted.extend(self.packages);
             let mut packages = apt.download(&wanted)?;
-            // It makes the links of a merged /usr, through which the others are unpacked.
+            // This package makes the links of a merged /usr, which the others are unpacked through.
             packages.sort_by_key(|path| !file_name(path).starts_with("base-files_"));
             for package in packages {
                 unpack(&package, root)?;
@@ -158,7 +158,7 @@ impl Suite {
 }
 
 impl Suite {
-    /// Unpacks what it takes to embed its interpreters, unless that was done.
+    /// Unpacks what embedding its interpreters needs, unless that was done.
     pub(super) fn ensure_development(&self, folder: &Path) -> Result<()> {
         let folder = folder.join("development").join(self.name);
         once(&folder, &self.development.join(" "), |folder| {
@@ -191,17 +191,17 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// Apt with a state of its own, thrown away in the end.
+/// Apt with a separate state, which is removed at the end.
 #[derive(Debug)]
 pub struct Apt {
     state: tempfile::TempDir,
 }
 
 impl Apt {
-    /// One of a release of Debian.
+    /// Apt for a release of Debian.
     ///
     /// # Errors
-    /// This is no Debian or Ubuntu, or the network is not there.
+    /// This is not Debian or Ubuntu, or there is no network.
     pub fn new(suite: &str) -> Result<Self> {
         for program in ["apt-get", "dpkg"] {
             if command::find_on_path(program).is_none() {
@@ -247,17 +247,17 @@ impl Apt {
         command
     }
 
-    /// Downloads packages with all they depend on.
+    /// Downloads packages with their dependencies.
     pub(crate) fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         let mut command = self.command(&["install", "-qq", "--yes", "--download-only"]);
         command::run(command.args(packages))?;
         files(&self.state.path().join("cache/archives"), ".deb")
     }
 
-    /// Downloads packages alone.
+    /// Downloads packages without their dependencies.
     ///
     /// # Errors
-    /// The release does not have one, or the network is not there.
+    /// The release does not have one, or there is no network.
     pub fn download_alone(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         command::run(self.command(&["download", "-qq"]).args(packages))?;
         files(self.state.path(), ".deb")
@@ -274,7 +274,7 @@ impl Apt {
     }
 }
 
-/// Files of a folder whose names end so, by name.
+/// Files of a folder whose names end in this, sorted by name.
 fn files(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = folder
         .read_dir()
@@ -287,7 +287,7 @@ fn files(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The mirror that this machine uses, if it is a Debian, else everybody's.
+/// The mirror that this machine uses, if it runs Debian; else the public one.
 pub fn mirror() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let sources = read("/etc/apt/sources.list.d/debian.sources");

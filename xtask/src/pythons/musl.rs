@@ -1,4 +1,4 @@
-//! The package's native half for musl, which a wheel built beside glibc does not run on.
+//! The package's native half for musl, on which a wheel built for glibc does not run.
 
 use std::{
     fs,
@@ -49,8 +49,8 @@ pub(super) fn module(workspace: &Workspace) -> Result<PathBuf> {
     Ok(target.join(TARGET).join("release/lib_hook.so"))
 }
 
-/// A folder with the unwinder that comes with the target, under the name of the one that is linked: the
-/// host's own needs glibc.
+/// A folder with the target's own unwinder under the name that the linker looks for: the host's unwinder
+/// needs glibc.
 fn unwinder(package: &Path, target: &Path) -> Result<PathBuf> {
     let folder = target.join("unwinder");
     fs::create_dir_all(&folder)

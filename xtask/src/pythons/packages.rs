@@ -1,4 +1,4 @@
-//! Packages for interpreters that have no pip of their own: installed from outside, into a folder.
+//! Packages for interpreters that have no pip: another interpreter's pip installs them into a folder.
 
 use std::{
     collections::BTreeMap,
@@ -19,14 +19,14 @@ use crate::{
 /// The first minor version that the package supports.
 const OLDEST_WITH_PACKAGE: u8 = 10;
 
-/// Where the packages of a version are, and of a kind that needs its own.
+/// The folder of a version's packages; kinds of builds that need different ones have a separate folder.
 pub(super) fn folder(workspace: &Workspace, minor: u8, kind: &str) -> PathBuf {
     workspace
         .target
         .join(format!("pythons/packages-3.{minor}{kind}"))
 }
 
-/// Installs OpenTelemetry and the package for each version of the cells; without `all` not for those that
+/// Installs OpenTelemetry and the package for each version of the cells; without `all`, leaves out those that
 /// were built from source.
 pub(super) fn ensure(workspace: &Workspace, cells: &[Cell], all: bool, pip: &Pip) -> Result<()> {
     let (wheel, sources) = python::ensure_wheel(workspace, pip)?;
@@ -71,7 +71,7 @@ fn install(
             .arg(folder)
             .arg("--requirement")
             .arg(&list);
-        // The oldest have no package: their spans are read from the context alone.
+        // The package does not support the oldest versions: their spans are read only from the context.
         if cell.minor >= OLDEST_WITH_PACKAGE && !cell.free_threaded {
             install.arg(wheel);
         }

@@ -1,4 +1,4 @@
-//! Interpreters that nobody packs, built from Debian's source of CPython 3.13.
+//! Interpreters of which there are no packages, built from Debian's source of CPython 3.13.
 
 use std::{
     fs,
@@ -97,11 +97,11 @@ impl Build {
             .arg(format!("--prefix={}", prefix.display()))
             .args(["-q", "--without-ensurepip", "--disable-test-modules"])
             .args(self.configure);
-        // Its own library, where it has one.
+        // Its own library, if it has one.
         let library = format!("-Wl,-rpath,{}", prefix.join("lib").display());
         configure.env("LDFLAGS", library);
         if self.is_musl {
-            // What pkg-config finds is made for another C library.
+            // The libraries that pkg-config finds are made for another C library.
             configure
                 .env("PKG_CONFIG_LIBDIR", "/nonexistent")
                 .env("CC", compiler(scratch)?);
@@ -118,7 +118,7 @@ impl Build {
     }
 }
 
-/// Runs a command whose output matters only when it fails.
+/// Runs a command whose output is shown only if it fails.
 fn quietly(command: &mut Command, folder: &Path) -> Result<()> {
     const LINES: usize = 20;
     let output = command

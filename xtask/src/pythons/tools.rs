@@ -1,5 +1,5 @@
-//! Programs of Debian that tests run, fetched as the interpreters are: unpacked into a folder, without a trace in
-//! the system.
+//! Programs of Debian that tests run. Like the interpreters they are unpacked into a folder, and the system stays
+//! unchanged.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ use anyhow::Result;
 use super::debian::{Apt, unpack};
 use crate::{command::say, once::once, workspace::Workspace};
 
-/// The release whose package is taken.
+/// The release of Debian that the package comes from.
 const SUITE: &str = "bookworm";
-/// Needs nothing but a C library.
+/// It needs only a C library.
 const PACKAGE: &str = "prometheus";
 
 /// Fetches Prometheus with promtool; the folder of the programs.

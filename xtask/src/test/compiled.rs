@@ -1,4 +1,4 @@
-//! The programs of the tests, and the agent they test: one build makes them all.
+//! The test programs and the agent they test, all made by one build.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -18,15 +18,15 @@ use crate::workspace::Workspace;
 
 /// A lane: a program of `tests/tests`, and how many of its tests run at a time.
 ///
-/// Together run those that record processes of their own and count samples; alone those that record the
-/// whole host, watch what others would change, or measure time.
+/// Tests that record their own processes and count samples run together. Tests that record the whole host,
+/// watch what other tests would change, or measure time run alone.
 const LANES: [(&str, &str, &str); 2] = [
     ("together", "2", "end-to-end tests, two at a time"),
     ("alone", "1", "end-to-end tests, one at a time"),
 ];
 
-/// What the caller may set: asks tests of single samples for ten times as many; names the packaged image, in which the
-/// tests of pods then run the agent.
+/// Variables that the caller may set. One makes tests of single samples take ten times as many; one names the packaged
+/// image, in which the tests of pods then run the agent.
 const BY_CALLER: [&str; 2] = ["SPANPROF_FULL_COUNT", "SPANPROF_IMAGE"];
 
 /// Runs them all.
@@ -85,7 +85,7 @@ pub(super) fn run(
     Ok(())
 }
 
-/// `PATH` as the tests need it as root: with our tools, and with what Debian keeps from users.
+/// `PATH` as the tests need it as root: with our tools, and with the folders that Debian leaves out for users.
 fn path(workspace: &Workspace) -> Result<OsString> {
     let path = workspace.path_with_tools()?;
     let folders = env::split_paths(&path).chain(command::ADMINISTRATORS.map(PathBuf::from));

@@ -20,17 +20,17 @@ use crate::workspace::Workspace;
 ///
 /// Installs what is missing first. The end-to-end tests need root (sudo is asked). Without --all they run
 /// on the newest CPython of 3.10 to 3.13 that this machine has, and the stacks and spans on one CPython of
-/// each version from 3.8 to 3.15, of this machine or of Debian: some 6 minutes. Outside CI, an interpreter
-/// that is lacking is skipped and counted; with CI=true it fails.
+/// each version from 3.8 to 3.15, of this machine or of Debian: about 6 minutes. Outside CI, a missing
+/// interpreter is skipped and counted; with CI=true it is a failure.
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
-    /// Every test on every CPython, every build and release: some 10 minutes
+    /// Every test on every CPython, every build and release: about 10 minutes
     #[arg(long)]
     all: bool,
     /// Leave out the end-to-end tests, which need root
     #[arg(long)]
     unprivileged: bool,
-    /// Show what passing tests print too: some measure
+    /// Show the output of passing tests too: some print measurements
     #[arg(long)]
     show_output: bool,
     /// Only tests whose name contains one of these
@@ -46,7 +46,7 @@ impl Arguments {
         }
     }
 
-    /// What a Rust test program understands of them.
+    /// The arguments that a Rust test program understands.
     fn of_libtest(&self) -> impl Iterator<Item = &str> {
         let show = self.show_output.then_some("--show-output");
         show.into_iter()
@@ -54,12 +54,12 @@ impl Arguments {
     }
 }
 
-/// The exit code by which pytest says that it has selected no test.
+/// The exit code of pytest if it has selected no test.
 const PYTEST_SELECTED_NONE: i32 = 5;
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    // What is prepared for the tests is read by other users in them, whatever the caller's files are.
+    // Tests read the prepared files as other users, so the caller's umask must not apply.
     rustix::process::umask(Mode::from_bits_truncate(0o022));
     let workspace = Workspace::locate()?;
     let end_to_end = !arguments.unprivileged;
@@ -108,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         bail!("tests failed");
     }
     if total.passed == 0 && !arguments.filters.is_empty() {
-        bail!("no test is called like this; some are only run with --all");
+        bail!("no test has such a name; some tests run only with --all");
     }
     Ok(())
 }
@@ -131,7 +131,7 @@ fn python_package(
             "--color=no",
             "tests",
         ])
-        // A second -q, if the project asks for one already, would silence the closing line.
+        // A second -q would silence the closing line, if the project's settings have one already.
         .args(["-o", "addopts="])
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("LC_ALL", "C.UTF-8")
@@ -139,12 +139,12 @@ fn python_package(
     if !filters.is_empty() {
         command.arg("-k").arg(filters.join(" or "));
     }
-    // Filters may select tests of other suites.
+    // A filter may match only tests of other suites.
     let nothing_ran = (!filters.is_empty()).then_some(PYTEST_SELECTED_NONE);
     summary::run_selected(&mut command, nothing_ran)
 }
 
-/// Something cannot be run here: one skip, but one failure in CI, where all must be run.
+/// Counts something that cannot run here: as one skip, or in CI, where everything must run, as one failure.
 fn lacking(reason: &str) -> Summary {
     let mut summary = Summary::default();
     if command::is_ci() {

@@ -1,4 +1,4 @@
-//! What the tests run on: interpreters, with the packages that they need.
+//! Prepares what the tests run on: interpreters, with the packages that they need.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,33 +15,33 @@ use crate::pythons;
 use crate::summary::Summary;
 use crate::workspace::Workspace;
 
-/// Releases of OpenTelemetry whose spans must be read, beside the one of `tests/requirements.txt`.
+/// Releases of OpenTelemetry whose spans the agent must read, besides the one of `tests/requirements.txt`.
 const RELEASES: [&str; 4] = ["1.20.0", "1.25.0", "1.30.0", "1.38.0"];
 
-/// A test of half a minute, most of which measures somebody else.
+/// A test of half a minute, most of which it spends measuring another profiler.
 const MEASURES_A_PEER: &str = "beside_the_peer";
 /// Runs a real Prometheus.
 const NEEDS_PROMETHEUS: &str = "telemetry::prometheus";
 
-/// What every test of Python needs.
+/// What every test with Python needs.
 pub(super) struct Pythons {
     /// The interpreters themselves, by version.
     interpreters: BTreeMap<String, PathBuf>,
     /// One per version, oldest first, each in a virtual environment with the package and
     /// `tests/requirements.txt`.
     pub(super) environments: BTreeMap<String, PathBuf>,
-    /// The same as the tests read it.
+    /// The same in the form that the tests read.
     pub(super) list: String,
     /// Parts of the names of tests that are not for this run.
     pub(super) left_out: Vec<String>,
     pip: Pip,
 }
 
-/// What the end-to-end tests need beside.
+/// What the end-to-end tests need besides.
 pub(super) struct ForEndToEnd {
     /// Interpreters with earlier releases of OpenTelemetry, as the tests read them.
     pub(super) releases: String,
-    /// The folder of a virtual environment with programs of others.
+    /// The folder of a virtual environment with other projects' programs.
     pub(super) peers: PathBuf,
     /// The interpreter of the example's services.
     pub(super) example: PathBuf,
@@ -58,7 +58,7 @@ pub(super) struct ForEndToEnd {
 }
 
 impl Pythons {
-    /// Installs what is missing; what cannot be had is added to the skipped, or in CI to the failed.
+    /// Installs what is missing; what cannot be installed counts as skipped, or in CI as failed.
     pub(super) fn prepare(workspace: &Workspace, all: bool, total: &mut Summary) -> Result<Self> {
         let (interpreters, left_out) = choose(all, total)?;
         let pip = Pip::ensure(workspace)?;
@@ -90,7 +90,7 @@ impl Pythons {
         })
     }
 
-    /// The same for what the end-to-end tests need beside.
+    /// The same for what the end-to-end tests need besides.
     pub(super) fn prepare_more(
         &self,
         workspace: &Workspace,
@@ -143,7 +143,7 @@ impl Pythons {
         let prometheus = pythons::ensure_prometheus(workspace);
         let mut left_out = cells.left_out;
         if let Err(error) = &prometheus {
-            *total += lacking(&format!("Prometheus cannot be had: {error:#}"));
+            *total += lacking(&format!("Prometheus cannot be fetched: {error:#}"));
             left_out.push(NEEDS_PROMETHEUS.to_owned());
         }
         if !all {
@@ -168,12 +168,12 @@ impl Pythons {
     }
 }
 
-/// Where the environments are.
+/// The folder of the environments.
 fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("pythons")
 }
 
-/// The interpreters to test on, by version, and parts of the names of tests on others.
+/// The interpreters to test on, by version, and parts of the names of tests on the others.
 fn choose(all: bool, total: &mut Summary) -> Result<(BTreeMap<String, PathBuf>, Vec<String>)> {
     let found = interpreter::find();
     let newest = found.keys().next_back().copied();
@@ -216,7 +216,7 @@ fn list(pythons: &BTreeMap<String, PathBuf>) -> String {
         .join(":")
 }
 
-/// Programs that containers and pods are run with, with their packages and what there is not without them.
+/// Programs that run containers and pods, with their packages and the message if they are missing.
 const CONTAINERS: [(&str, &str, &str); 2] = [
     ("runc", "runc", "there is no runc to run containers with"),
     (
@@ -226,7 +226,7 @@ const CONTAINERS: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// What runs containers, installed where that is possible.
+/// The program that runs containers, installed if that is possible.
 fn containers() -> Summary {
     let mut summary = Summary::default();
     for (program, package, missing) in CONTAINERS {
