@@ -1,4 +1,4 @@
-//! Tar files whose bytes depend on what is in them alone.
+//! Tar files whose bytes depend only on their content.
 
 use std::io::Write as _;
 
@@ -16,7 +16,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// A folder that everybody may look into.
+    /// A folder that all users may read.
     pub(crate) fn folder(path: &str) -> Self {
         Self {
             path: format!("{path}/"),
@@ -25,7 +25,7 @@ impl Entry {
         }
     }
 
-    /// A file that everybody may read.
+    /// A file that all users may read.
     pub(crate) fn file(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         Self {
             path: path.into(),

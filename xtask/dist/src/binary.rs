@@ -21,13 +21,13 @@ use crate::{
     tools::Tools,
 };
 
-/// Needs nothing of the system that it runs on.
+/// The target: a static binary, which needs no library of the system.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-musl";
 const PROFILE: &str = "dist";
 /// The compiler of ring's C.
 const C_COMPILER: &str = "musl-gcc";
 
-/// Builds it. Goes out: `spanprof` without symbols, and `debug/.build-id/….debug`. The binary's path.
+/// Builds `spanprof` without symbols, and `debug/.build-id/….debug`; returns the binary's path.
 pub(crate) fn build(
     workspace: &Workspace,
     tools: &Tools,
@@ -68,12 +68,12 @@ pub(crate) fn build(
     Ok(binary)
 }
 
-/// The binary as it was linked, with its symbols.
+/// The binary as the linker left it, with its symbols.
 pub(crate) fn unstripped(folders: &Folders) -> PathBuf {
     folders.target.join(TARGET).join(PROFILE).join("spanprof")
 }
 
-/// Where debuggers look for the line tables of a binary, below their folders.
+/// The path below their folders where debuggers look for the line tables of a binary.
 fn debug_path(binary: &Path) -> Result<PathBuf> {
     let bytes = folders::read(binary)?;
     let elf: ElfFile64<'_> = ElfFile64::parse(&*bytes)?;
@@ -85,7 +85,7 @@ fn debug_path(binary: &Path) -> Result<PathBuf> {
         .join(format!("{file}.debug")))
 }
 
-/// Copies an ELF file in part, by the toolchain's own objcopy.
+/// Copies parts of an ELF file, with the toolchain's own objcopy.
 fn copy(from: &Path, to: &Path, what: &[&str]) -> Result<()> {
     const HOST: &str = "lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-objcopy";
     let sysroot = reproducible::sysroot()?;
@@ -93,7 +93,7 @@ fn copy(from: &Path, to: &Path, what: &[&str]) -> Result<()> {
     objcopy
         .args(what)
         .args([from, to])
-        // It needs the toolchain's LLVM, and does not say where that is.
+        // It needs the toolchain's LLVM, but has no path to it.
         .env("LD_LIBRARY_PATH", sysroot.join("lib"));
     command::run(&mut objcopy)
 }

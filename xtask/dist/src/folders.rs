@@ -1,5 +1,5 @@
-//! Where a build takes place: in a copy of the tree, so that tools which write beside manifests leave the user's own
-//! alone, and that a second build is the same thing in another place.
+//! The folders of a build. It takes place in a copy of the tree: tools that write beside manifests do not change the
+//! user's tree, and a second build runs the same way in another folder.
 
 use std::{
     fs,
@@ -16,15 +16,15 @@ pub(crate) struct Folders {
     pub(crate) source: PathBuf,
     /// Cargo's target folder.
     pub(crate) target: PathBuf,
-    /// What is made.
+    /// The folder of what is made.
     pub(crate) out: PathBuf,
 }
 
-/// What is no part of the sources, by the names of files and folders.
+/// Names of files and folders that are not sources.
 const LEFT_OUT: [&str; 5] = ["target", ".git", ".venv", "__pycache__", ".ruff_cache"];
 
 impl Folders {
-    /// Those of a build, by its name.
+    /// The folders of a build, by its name.
     pub(crate) fn new(workspace: &Workspace, name: &str) -> Self {
         let folder = workspace.target.join("dist-work").join(name);
         Self {
@@ -86,7 +86,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Makes a folder like another. A file that is the same already stays as it is: cargo goes by its time.
+/// Makes a folder equal to another. An unchanged file is not written, because cargo compares its time.
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     create(to)?;
     let wanted = entries(from)?;
@@ -140,8 +140,8 @@ mod tests {
 
     use super::{copy_folder, files, write};
 
-    /// A copy is brought up to date: what is new comes, what has changed is written, what has gone goes, what is the
-    /// same keeps its time, and what is no source is left out.
+    /// A copy is brought up to date: new files are added, changed ones written, removed ones deleted; unchanged files
+    /// keep their time, and files that are not sources are left out.
     #[test]
     fn copies_are_brought_up_to_date() {
         let folder = tempfile::tempdir().unwrap();

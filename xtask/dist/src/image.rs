@@ -1,7 +1,7 @@
-//! The container image: nothing but the binary, as an OCI layout in a tar file, made without a daemon.
+//! The container image: only the binary, as an OCI layout in a tar file, made without a daemon.
 //!
-//! <https://github.com/opencontainers/image-spec>; `manifest.json` beside it is what `docker load` reads where it does
-//! not know the layout, that is before Docker 25.
+//! <https://github.com/opencontainers/image-spec>; `docker load` before Docker 25 does not know the layout and reads
+//! `manifest.json` beside it.
 
 use std::{path::Path, time::Duration};
 
@@ -19,7 +19,7 @@ const TITLE: &str = "spanprof";
 const DESCRIPTION: &str = "Which lines of Python burn the CPU of which trace span";
 const SOURCE: &str = env!("CARGO_PKG_REPOSITORY");
 const LICENSES: &str = "Apache-2.0 OR MIT";
-/// Where the program is. The folder is on `PATH`, so that `kubectl exec … -- spanprof doctor` finds it.
+/// The path of the program. Its folder is on `PATH`, so that `kubectl exec … -- spanprof doctor` finds it.
 const PROGRAM: &str = "usr/bin/spanprof";
 
 /// Writes the image of a binary beside it.
@@ -89,8 +89,8 @@ fn layer(program: &[u8], release: &Release) -> Result<Vec<u8>> {
     archive::tar(&entries, release.epoch)
 }
 
-/// What runs, and what the image says of itself. The user is root: without a right to be given, which the image cannot
-/// do, nothing else helps.
+/// The command and the labels of the image. The user is root: an image cannot grant capabilities, and any other user
+/// would have none.
 fn config(layer: &[u8], release: &Release) -> Result<Value> {
     let created = created(release)?;
     Ok(json!({
@@ -137,7 +137,7 @@ fn descriptor(kind: &str, bytes: &[u8]) -> Value {
     })
 }
 
-/// Where a blob is in the layout.
+/// The path of a blob in the layout.
 fn blob(bytes: &[u8]) -> String {
     format!("blobs/sha256/{}", sha256(bytes))
 }
@@ -181,7 +181,7 @@ mod tests {
         serde_json::from_slice(&files[path]).unwrap()
     }
 
-    /// The blob that a descriptor names; its size and sum are right.
+    /// The blob that a descriptor names, after checks of its size and sum.
     fn described(files: &BTreeMap<String, Vec<u8>>, descriptor: &Value) -> Vec<u8> {
         let digest = descriptor["digest"].as_str().unwrap();
         let bytes = &files[&digest.replace("sha256:", "blobs/sha256/")];
@@ -190,7 +190,7 @@ mod tests {
         bytes.clone()
     }
 
-    /// From the index one comes to the program, by sums that are right at each step; `docker load` comes to the same.
+    /// The index leads to the program by correct sums at each step; `manifest.json` leads to the same program.
     #[test]
     fn the_program_is_found() {
         let files = unpack(&pack(b"\x7fELF program", &release()).unwrap());
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(manifest["config"]["digest"], format!("sha256:{sum}"));
     }
 
-    /// The same program makes the same image; another one, or another commit, makes another.
+    /// The same program makes the same image; another program or another commit makes another image.
     #[test]
     fn bytes_depend_on_what_is_in_it() {
         let image = pack(b"program", &release()).unwrap();

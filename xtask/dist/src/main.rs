@@ -1,7 +1,7 @@
-//! What is released: a static binary with its pages and completions, an image, a deb, an rpm, wheels, bills of
+//! Makes a release: a static binary with its pages and completions, an image, a deb, an rpm, wheels, bills of
 //! materials and checksums. The same tree makes the same bytes, wherever it lies.
 //!
-//! Comes in: the tree. Goes out: files in `target/packages`. Must not know how the agent works.
+//! In: the tree. Out: files in `target/packages`. It must not know how the agent works.
 
 #![allow(
     clippy::print_stdout,
@@ -31,15 +31,15 @@ use xtask::{command::say, workspace::Workspace};
 
 use self::{folders::Folders, release::Release, tools::Tools};
 
-/// Make what is released: static binary, image, deb, rpm, wheels
+/// Make a release: static binary, image, deb, rpm, wheels
 ///
 /// Leaves it in target/packages, with checksums. The same tree makes the same bytes. The agent is optimised as a whole,
-/// which takes minutes. Installs what it lacks under the target folder, and as root on Debian musl-tools.
+/// which takes minutes. Installs missing tools under the target folder, and as root on Debian also musl-tools.
 #[derive(clap::Parser)]
 #[command(name = "cargo xtask dist", bin_name = "cargo xtask dist")]
 struct Arguments {
-    /// Prove it, too: two builds in two folders are the same, sizes are within their limits, the packages install,
-    /// upgrade and go in clean roots, and the agent from them and every wheel record a span. Needs root
+    /// Check the result, too: two builds in two folders are the same, sizes are within their limits, the packages
+    /// install, upgrade and uninstall in clean roots, and the agent from them and every wheel record a span. Needs root
     #[arg(long)]
     check: bool,
     /// Only these parts (all, if not given)
@@ -47,7 +47,7 @@ struct Arguments {
     only: Vec<Part>,
 }
 
-/// What can be made by itself.
+/// A part that can be made alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// The agent: binary, image, deb and rpm
@@ -80,11 +80,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     for line in fs::read_to_string(out.join(sums::FILE))?.lines() {
         println!("{line}");
     }
-    say(&format!("all of it is in {}", out.display()));
+    say(&format!("everything is in {}", out.display()));
     Ok(())
 }
 
-/// Makes the parts in folders of their own, from a copy of the tree.
+/// Makes the parts in separate folders, from a copy of the tree.
 fn make(
     workspace: &Workspace,
     tools: &Tools,

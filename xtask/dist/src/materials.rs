@@ -12,7 +12,7 @@ use crate::{
     tools::Tools,
 };
 
-/// Writes that of the crate in a folder of the tree, under a name.
+/// Writes the bill of materials of the crate in a folder of the tree, under a name.
 pub(crate) fn write(
     tools: &Tools,
     release: &Release,
@@ -34,7 +34,7 @@ pub(crate) fn write(
     let written = folders.source.join(folder).join(&file);
     let bill = fs::read_to_string(&written)
         .with_context(|| format!("failed to read {}", written.display()))?;
-    // It names our own crates by where they lie.
+    // It names our own crates by their paths.
     let bill = bill.replace(&folders.source.display().to_string(), "/spanprof");
     folders::write(&folders.out.join(file), bill)
 }

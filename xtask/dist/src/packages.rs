@@ -1,5 +1,5 @@
-//! The packages of distributions, and a tar file for those without one. What goes where in them is written in
-//! `profiler/Cargo.toml`, where their tools look for it.
+//! The packages of distributions, and a tar file for other distributions. The list of their files is in
+//! `profiler/Cargo.toml`, where cargo-deb and cargo-generate-rpm look for it.
 
 use std::{fs::File, path::Path, process::Command};
 
@@ -15,11 +15,11 @@ use crate::{
     tools::Tools,
 };
 
-/// Where what is made lies for the packages, in the copy of the tree.
+/// The folder in the copy of the tree with the generated files for the packages.
 pub(crate) const GENERATED: &str = "profiler/generated";
-/// Which package it is of a version.
+/// The number of the package among those of one version.
 pub(crate) const REVISION: &str = "1";
-/// Files of `deploy/systemd` that have a place of their own; the others are examples, and lie beside the documents.
+/// Files of `deploy/systemd` that are installed; the others are examples, and are packed with the documents.
 const PLACED: [&str; 4] = [
     "spanprof.service",
     "spanprof.sysusers.conf",
@@ -27,7 +27,7 @@ const PLACED: [&str; 4] = [
     "spanprof.toml",
 ];
 
-/// Lays out what the packages take beside files of the tree.
+/// Lays out the files of the packages that are not in the tree.
 pub(crate) fn lay_out(generated: &Path, binary: &Path, release: &Release) -> Result<()> {
     let root = generated.ancestors().nth(2).unwrap_or(generated);
     folders::write(&generated.join("spanprof"), folders::read(binary)?)?;
@@ -47,7 +47,7 @@ pub(crate) fn lay_out(generated: &Path, binary: &Path, release: &Release) -> Res
     Ok(())
 }
 
-/// What Debian wants to know of a version: <https://www.debian.org/doc/debian-policy/ch-source.html#s-dpkgchangelog>.
+/// The changelog that Debian requires: <https://www.debian.org/doc/debian-policy/ch-source.html#s-dpkgchangelog>.
 fn changelog(release: &Release) -> Result<String> {
     let date = httpdate::fmt_http_date(release.time()?).replace("GMT", "+0000");
     Ok(format!(
@@ -109,7 +109,7 @@ pub(crate) fn rpm(
     revision: &str,
     out: &Path,
 ) -> Result<()> {
-    // The tool takes a file's own time if that is before the commit's, as of one that was copied earlier.
+    // The tool uses a file's own time if it is before the commit's, as that of a file that was copied earlier.
     let mut packed = ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELOG.md"]
         .map(|file| folders.source.join(file))
         .to_vec();
@@ -123,7 +123,7 @@ pub(crate) fn rpm(
     command
         .args(["--package", "profiler", "--target", binary::TARGET])
         .args(["--set-metadata", &format!("release = \"{revision}\"")])
-        // Zstandard is what rpm writes itself today; all since 4.14 read gzip, as RHEL 8's.
+        // rpm itself writes Zstandard today, but all versions since 4.14 read gzip, such as that of RHEL 8.
         .args(["--payload-compress", "gzip", "--output"])
         .arg(out.join(rpm_name(release, revision)));
     command::run(&mut command)

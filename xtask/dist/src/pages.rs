@@ -1,6 +1,6 @@
-//! Man pages and completions, from what the agent itself knows of its command line.
+//! Man pages and completions, generated from the agent's own command line definition.
 //!
-//! They are made here, so that the agent carries none of it.
+//! They are generated here, so that the agent does not contain the generators.
 
 use std::{fs, path::Path};
 
@@ -10,13 +10,13 @@ use clap_complete::Shell;
 
 use crate::{folders, release::Release};
 
-// The room knows no other room, so it is whole without the agent.
+// The room uses no other room, so it compiles without the agent.
 #[path = "../../../profiler/src/cli.rs"]
 #[allow(
     dead_code,
     clippy::struct_field_names,
     unreachable_pub,
-    reason = "the agent reads what was typed, and is a library"
+    reason = "the agent, a library, uses the parsed values"
 )]
 mod cli;
 
@@ -32,7 +32,7 @@ pub(crate) fn write(folder: &Path, release: &Release) -> Result<()> {
         clap_complete::generate_to(shell, &mut command.clone(), "spanprof", &completions)
             .with_context(|| format!("failed to write completions of {shell}"))?;
     }
-    // Debian wants them compressed, and rpm takes them so; their time is in no file then.
+    // Debian requires compressed pages, and rpm accepts them. The compressed files contain no time.
     for page in folders::files(&man)? {
         let packed = crate::archive::gzip(&folders::read(&page)?)?;
         folders::write(&page.with_extension("1.gz"), packed)?;

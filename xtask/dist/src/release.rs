@@ -1,4 +1,4 @@
-//! What is released: a version, the commit it is of, and when that was made.
+//! A release: its version, its commit, and the time of the commit.
 
 use std::{
     env,
@@ -12,12 +12,12 @@ use xtask::{
     workspace::Workspace,
 };
 
-/// Names the commit where git does not know it.
+/// The variable that names the commit if git does not know it.
 pub(crate) const COMMIT: &str = "SPANPROF_COMMIT";
-/// When the sources were made, for everything that notes a time: <https://reproducible-builds.org/specs/source-date-epoch/>.
+/// The variable with the time of the sources, for every tool that records a time: <https://reproducible-builds.org/specs/source-date-epoch/>.
 pub(crate) const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
-/// The same for everything that one run makes.
+/// A release is the same for everything that one run makes.
 #[derive(Debug)]
 pub(crate) struct Release {
     /// The version of the workspace.
@@ -32,7 +32,7 @@ impl Release {
     /// Asks the environment first, then git.
     ///
     /// # Errors
-    /// Neither knows when the sources were made.
+    /// Neither knows the time of the sources.
     pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
         let git = |arguments: &[&str]| {
             command::probe(
@@ -74,10 +74,10 @@ impl Release {
         Ok(release)
     }
 
-    /// When the commit was made.
+    /// The time of the commit.
     ///
     /// # Errors
-    /// The system knows no such time.
+    /// The time is out of the system's range.
     pub(crate) fn time(&self) -> Result<SystemTime> {
         let time = UNIX_EPOCH.checked_add(Duration::from_secs(self.epoch));
         time.context("the commit is too far in the future")

@@ -1,5 +1,5 @@
-//! What makes a build the same wherever it takes place: paths of this machine become names, and the time is that of
-//! the commit.
+//! Makes a build independent of its folder and machine: paths of this machine are replaced by names, and the time is
+//! that of the commit.
 
 use std::{
     env,
@@ -16,15 +16,15 @@ use crate::{
     release::{self, Release},
 };
 
-/// Paths of this machine, and what they are called in what is released.
+/// Paths of this machine, and the names that replace them in the release.
 #[derive(Debug)]
 pub(crate) struct Places(Vec<(PathBuf, &'static str)>);
 
 impl Places {
-    /// Those that compilers see.
+    /// The paths that compilers see.
     ///
     /// # Errors
-    /// rustc does not say where it is.
+    /// rustc does not report its folder.
     pub(crate) fn of(folders: &Folders) -> Result<Self> {
         let home = env::var_os("CARGO_HOME")
             .map(PathBuf::from)
@@ -35,7 +35,7 @@ impl Places {
             (folders.target.clone(), "/build"),
             (sysroot()?.join("lib/rustlib/src/rust"), "/rust"),
         ];
-        // The name of a registry's folder holds a checksum of its address, which may be a mirror's.
+        // The name of a registry's folder contains a checksum of its address, which may be that of a mirror.
         let registries = home.join("registry/src").read_dir().ok();
         for registry in registries.into_iter().flatten().flatten() {
             places.push((registry.path(), "/crates"));
@@ -50,7 +50,7 @@ impl Places {
         Ok(Self(places))
     }
 
-    /// Gives a command what it takes: rustc's `flags` beside those of the paths, the C compiler's, and the time.
+    /// Sets a command's environment: rustc's `flags` besides those for the paths, the C compiler's flags, and the time.
     pub(crate) fn apply(
         &self,
         command: &mut Command,
@@ -81,13 +81,13 @@ impl Places {
             .env("TZ", "UTC");
     }
 
-    /// Paths that must not be in what is released.
+    /// Paths that must not appear in the release.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().map(|(path, _)| path.as_path())
     }
 }
 
-/// Where the toolchain is.
+/// The toolchain's folder.
 pub(crate) fn sysroot() -> Result<PathBuf> {
     let path = command::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     Ok(PathBuf::from(path.trim()))

@@ -1,4 +1,4 @@
-//! What it takes to make a release, and where it is.
+//! The tools for making a release, and their paths.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::{Part, binary, wheels};
 /// The tools of a run.
 #[derive(Debug)]
 pub(crate) struct Tools {
-    /// Has maturin beside it.
+    /// Its environment also has maturin.
     pub(crate) pip: Pip,
     /// Writes bills of materials.
     pub(crate) cyclonedx: PathBuf,
@@ -36,7 +36,7 @@ impl Tools {
     /// Installs what is missing for these parts.
     ///
     /// # Errors
-    /// Something cannot be had.
+    /// Something cannot be installed.
     pub(crate) fn ensure(workspace: &Workspace, parts: &[Part]) -> Result<Self> {
         let pip = Pip::ensure(workspace)?;
         toolchain::ensure_target(workspace, binary::TARGET)?;
@@ -55,7 +55,7 @@ impl Tools {
         })
     }
 
-    /// Those of the agent.
+    /// The tools for the agent.
     ///
     /// # Errors
     /// The run is not for the agent.
@@ -84,7 +84,7 @@ impl OfAgent {
     }
 }
 
-/// Zig comes as a Python package, in an environment of its own.
+/// Zig comes as a Python package, in a separate environment.
 fn zig(workspace: &Workspace, pip: &Pip) -> Result<PathBuf> {
     let interpreter = interpreter::any().with_context(interpreter::none_found)?;
     let package = [format!("ziglang=={}", workspace.pins.ziglang)];

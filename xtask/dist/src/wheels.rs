@@ -1,8 +1,8 @@
 //! Wheels of the Python package, and its source.
 //!
-//! One serves CPython 3.10 and later with glibc, one with musl: they use the stable ABI. Builds without the GIL have none
-//! before 3.15, so each of their versions would need a wheel of its own. `PyO3` 0.30 refuses 3.13, and neither 3.14 nor
-//! 3.15 without the GIL can be had where this is tested: a wheel that nobody has seen work is not made.
+//! One wheel serves CPython 3.10 and later with glibc, one with musl: they use the stable ABI. Builds without the GIL
+//! have no stable ABI before 3.15, so each of their versions would need a separate wheel. `PyO3` 0.30 refuses 3.13, and
+//! the test machines have neither 3.14 nor 3.15 without the GIL: a wheel that was never tested is not made.
 
 use std::{
     path::{Path, PathBuf},
@@ -27,11 +27,11 @@ use crate::{
 /// A wheel to make.
 #[derive(Debug)]
 pub(crate) struct Wheel {
-    /// What it is for, for people.
+    /// The systems it is for, for people.
     pub(crate) what: &'static str,
     /// The end of its name: <https://packaging.python.org/en/latest/specifications/platform-compatibility-tags/>.
     pub(crate) tag: &'static str,
-    /// The oldest system it is for, as maturin is told.
+    /// The oldest system it is for, as maturin names it.
     compatibility: &'static str,
     target: &'static str,
     flags: &'static [&'static str],
@@ -51,7 +51,7 @@ pub(crate) enum Kind {
 /// The minor versions of CPython 3 that the package is for.
 const OLDEST: u8 = 10;
 const NEWEST: u8 = 15;
-/// That of the one with musl.
+/// The minor version of the interpreter with musl.
 const MINOR_OF_MUSL: u8 = 13;
 const GLIBC: &str = "x86_64-unknown-linux-gnu";
 const MUSL: &str = "x86_64-unknown-linux-musl";
@@ -94,7 +94,7 @@ impl Wheel {
         Ok(path)
     }
 
-    /// Interpreters of its kind that are here, with their minor versions.
+    /// Interpreters of its kind on this machine, with their minor versions.
     pub(crate) fn interpreters(&self) -> Result<Vec<(u8, PathBuf)>> {
         match self.kind {
             Kind::Musl => Ok(vec![(MINOR_OF_MUSL, pythons::ensure_musl()?)]),

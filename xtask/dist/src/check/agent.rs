@@ -1,4 +1,5 @@
-//! The binary: static, small, without paths of this machine, and of the commit and the kernel programs that it says.
+//! Checks the binary: static, small, without paths of this machine, and built from the commit and the kernel programs
+//! that it names.
 
 use std::{path::Path, process::Command};
 
@@ -15,9 +16,9 @@ use crate::{
     reproducible::Places,
 };
 
-/// Bytes that the stripped binary may have.
+/// The largest size of the stripped binary, in bytes.
 const MOST_OF_BINARY: usize = 10_000_000;
-/// Bytes that the image may have, whose layer is compressed.
+/// The largest size of the image, with its compressed layer, in bytes.
 const MOST_OF_IMAGE: usize = 5_000_000;
 
 pub(super) fn check(release: &Release, folders: &Folders) -> Result<()> {

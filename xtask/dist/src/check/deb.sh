@@ -1,5 +1,5 @@
 # Installs, upgrades, removes and purges the deb in a clean root. Arguments: two debs, the version of the second, the pid
-# of a process that burns CPU in spans. Writes what the installed agent has recorded.
+# of a process that burns CPU in spans. Prints the recording of the installed agent.
 first=/packages/$1 second=/packages/$2 version=$3 pid=$4
 export DEBIAN_FRONTEND=noninteractive
 fail() { echo "deb: $*" >&2; exit 1; }

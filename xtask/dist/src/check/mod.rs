@@ -1,4 +1,4 @@
-//! Proof that what was made works: on the real kernel, in roots and interpreters that know nothing of this machine.
+//! Checks that the release works: on the real kernel, in roots and interpreters that are independent of this machine.
 
 mod agent;
 mod packages;
@@ -14,7 +14,7 @@ use xtask::{command::say, workspace::Workspace};
 
 use crate::{Part, folders::Folders, release::Release, tools::Tools};
 
-/// Checks the parts that were made in `folders`; the first that fails ends it.
+/// Checks the parts that were made in `folders`; stops at the first failure.
 pub(crate) fn run(
     workspace: &Workspace,
     tools: &Tools,
@@ -33,7 +33,7 @@ pub(crate) fn run(
         begin("the wheels");
         wheels::check(workspace, tools, folders, parts).context("the wheels")?;
     }
-    begin("that another folder makes the same");
+    begin("that a build in another folder is the same");
     reproduced::check(workspace, tools, release, folders, parts)?;
     say("all checks have passed");
     Ok(())

@@ -1,4 +1,4 @@
-//! The packages of distributions: they install, upgrade and go in clean roots, and what they install works.
+//! Checks the packages of distributions: they install, upgrade and uninstall in clean roots, and the agent works.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -22,9 +22,9 @@ use crate::{
     tools::Tools,
 };
 
-/// What an upgrade is made to: the same again, as the next package of the version.
+/// The package that an upgrade installs: the same content, as the next package of the version.
 const NEXT: &str = "2";
-const HAS_DONE: &str = "it installs, records a span, upgrades and goes";
+const HAS_DONE: &str = "it installs, records a span, upgrades and uninstalls";
 
 pub(super) fn check(
     workspace: &Workspace,

@@ -23,7 +23,7 @@ def burn(seconds: float) -> int:
 
 
 def wait_for_probes(seconds: float) -> None:
-    """End the program if nobody has put a probe on the package's site within that time."""
+    """End the program if no probe is attached to the package's site within that time."""
     from spanprof import _hook
 
     end = time.monotonic() + seconds
@@ -35,7 +35,7 @@ def wait_for_probes(seconds: float) -> None:
 
 
 def main() -> None:
-    """Ten spans of a tenth of a second; without the package for as long as somebody listens."""
+    """Ten spans of a tenth of a second; without the package as long as its parent process runs."""
     if "hook" in sys.argv:
         import spanprof
 

@@ -1,11 +1,11 @@
-//! What an agent that works says of `proof.py`.
+//! The output that a working agent must give for `proof.py`.
 
 use anyhow::{Context as _, Result, ensure};
 
 /// The program, which burns CPU in spans of this name.
 pub(super) const PROGRAM: &str = "xtask/dist/src/check/proof.py";
 const SPAN: &str = "proof";
-/// Of the CPU of a recording, in percent: the rest is the interpreter's start.
+/// The least share of a recording's CPU, in percent: the rest is the interpreter's start.
 const LEAST_SHARE: f64 = 50.0;
 
 /// Fails unless the table of a recording shows the span with most of the CPU.
@@ -27,7 +27,7 @@ fn share(table: &str) -> Option<f64> {
     before.split_whitespace().next_back()?.parse().ok()
 }
 
-/// A count of the table of losses that is printed below the spans; 0 where it is not in it.
+/// A count from the table of losses that is printed below the spans; 0 if the table does not have it.
 pub(super) fn count(table: &str, name: &str) -> u64 {
     let line = table.lines().find_map(|line| {
         let mut words = line.split_whitespace();
@@ -47,7 +47,7 @@ proof                              10     1.01 s  93.4 %  burn
 (no span)                           -     0.07 s   6.6 %  import
 total                              10     1.08 s 100.0 %
 
-  10  spans_started  spans that processes have told of
+  10  spans_started  spans whose start was reported
 ";
 
     /// The span must be there, with most of the CPU.

@@ -1,4 +1,4 @@
-//! A second build, in another folder, makes the same bytes.
+//! Checks that a second build, in another folder, makes the same bytes.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -1,5 +1,5 @@
-//! Clean roots to install into: releases of Debian as `debootstrap` makes them, each used through an overlay that is
-//! thrown away.
+//! Clean roots to install into: releases of Debian made by `debootstrap`, each used through an overlay that is removed
+//! afterwards.
 
 use std::{
     ffi::OsStr,
@@ -21,16 +21,16 @@ use crate::folders;
 /// A release of Debian, as small as it can be, and packages in it.
 #[derive(Debug)]
 pub(super) struct Root {
-    /// What it is called in the cache.
+    /// Its name in the cache.
     pub(super) name: &'static str,
     suite: &'static str,
-    /// What debootstrap installs: that must have no alternatives.
+    /// Packages that debootstrap installs; they must have no alternatives.
     include: &'static [&'static str],
-    /// What apt-get installs into it.
+    /// Packages that apt-get installs into it.
     packages: &'static [&'static str],
 }
 
-/// The oldest that there is, without systemd, as in containers.
+/// The oldest supported release, without systemd, as in containers.
 pub(super) const BULLSEYE: Root = Root {
     name: "bullseye",
     suite: "bullseye",
@@ -44,7 +44,7 @@ pub(super) const TRIXIE: Root = Root {
     include: &["systemd"],
     packages: &[],
 };
-/// With what judges packages and images.
+/// With the tools that check packages and images.
 pub(super) const JUDGES: Root = Root {
     name: "trixie-judges",
     suite: "trixie",
@@ -54,7 +54,7 @@ pub(super) const JUDGES: Root = Root {
     ],
 };
 
-/// Installs packages in a root, which has the host's network and nothing else of it.
+/// Installs packages in a root. It shares only the network with the host.
 const INSTALL: &str = r#"set -eu
 root=$1; shift
 for folder in proc dev; do mount --rbind "/$folder" "$root/$folder"; done
@@ -64,7 +64,7 @@ exec chroot "$root" apt-get install -qq --yes --no-install-recommends "$@"
 "#;
 
 impl Root {
-    /// Makes it, unless it is there; its folder.
+    /// Makes it, unless it exists; returns its folder.
     pub(super) fn ensure(&self) -> Result<PathBuf> {
         let folder = cache::folder().map_err(Error::msg)?.join("roots");
         let root = folder.join(self.name);
@@ -76,7 +76,7 @@ impl Root {
                 self.suite,
                 root.display()
             ));
-            // They tell of each of hundreds of packages.
+            // They report each of hundreds of packages.
             let log_file = fs::File::create(&log)?;
             let mut commands = vec![self.debootstrap(&debootstrap(&folder)?, root)?];
             if !self.packages.is_empty() {
@@ -128,24 +128,24 @@ fn debootstrap(folder: &Path) -> Result<PathBuf> {
     Ok(tool)
 }
 
-/// What an administrator has, whoever calls.
+/// An administrator's `PATH`, independent of the caller's.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What a script runs in.
+/// The folders that a script runs in.
 #[derive(Debug)]
 pub(super) struct Inside<'a> {
     /// The folder of the root.
     pub(super) root: &'a Path,
-    /// A folder of another root, which is under `/target`, if there is to be one.
+    /// A folder of another root, mounted at `/target`, if the script needs one.
     pub(super) target: Option<&'a Path>,
-    /// A folder that is under `/packages`.
+    /// A folder that is mounted at `/packages`.
     pub(super) packages: &'a Path,
-    /// Where the overlays are put.
+    /// The folder for the overlays.
     pub(super) scratch: &'a Path,
 }
 
-/// Mounts the overlays and what the host's kernel gives, and runs what is left of the arguments there. The mounts go with
-/// the shell's mount namespace.
+/// Mounts the overlays and the kernel's file systems, and runs the remaining arguments there. The mounts end with the
+/// shell's mount namespace.
 const ENTER: &str = r#"set -eu
 scratch=$1 root=$2 target=$3 packages=$4; shift 4
 overlay() {
@@ -164,7 +164,7 @@ fi
 exec chroot "$scratch/root" /bin/sh -eu "$@"
 "#;
 
-/// A shell as root that runs a script with arguments to come, whose mounts go with it.
+/// A shell as root that runs a script with arguments to be added; its mounts end with it.
 fn in_own_mounts(script: &str) -> Result<Command> {
     let environment = [
         ("PATH", OsStr::new(PATH)),
@@ -179,7 +179,7 @@ fn in_own_mounts(script: &str) -> Result<Command> {
 }
 
 impl Inside<'_> {
-    /// Runs a shell script with arguments as root; what it has written on stdout.
+    /// Runs a shell script with arguments as root; returns its stdout.
     pub(super) fn run(&self, script: &str, arguments: &[&str]) -> Result<String> {
         folders::create(self.scratch)?;
         let mut command = in_own_mounts(ENTER)?;
@@ -189,9 +189,9 @@ impl Inside<'_> {
             .arg(self.packages)
             .args(["-c", script, "check"])
             .args(arguments);
-        // As a line this would be the whole script.
+        // The usual error would quote the whole script.
         let said = command::output(&mut command)
-            .map_err(|_script| Error::msg("the script has failed; it says above where"));
+            .map_err(|_script| Error::msg("the script has failed; its output is above"));
         let mut remove = command::privileged(Path::new("/bin/rm"), &[], "removing an overlay")?;
         command::run(remove.arg("-rf").arg(self.scratch))?;
         said

@@ -11,7 +11,7 @@ files() {
         -o -path /target/etc/passwd- -o -path /target/etc/group- -o -path /target/etc/shadow- \
         -o -path /target/etc/gshadow- -o -path /target/etc/.pwd.lock \) -prune -o ! -type d -print | sort
 }
-# What it needs is a shell for its scripts, what rpm itself can, and its own configuration.
+# It may need only a shell for its scripts, features of rpm, and its own configuration.
 needs=$(rpm -qp --requires "$first" | grep -v -e '^rpmlib(' -e '^/bin/sh$' -e '^config(spanprof)' || true)
 [ -z "$needs" ] || fail "it needs $needs"
 rpm --root /target --initdb
@@ -41,7 +41,7 @@ rpm --root /target -e spanprof >&2
 is_gone /usr/bin/spanprof "after the removal"
 is_there /etc/spanprof/spanprof.toml.rpmsave "after the removal"
 is_there /var/lib/spanprof/waiting "after the removal"
-# What rpm leaves on purpose; it knows no purge.
+# rpm keeps these on purpose: it has no purge.
 rm -rf /target/etc/spanprof /target/var/lib/spanprof /target/run/spanprof-agent.lock
 files >/tmp/after
 diff /tmp/before /tmp/after >&2 || fail "the removal has left files, or taken others"

@@ -1,5 +1,5 @@
-//! The probe sites of a built module, as `python/ABI.md` has them: one byte `90` each, an instruction of its own in a
-//! function that keeps nothing below the stack pointer.
+//! Checks the probe sites of a built module against `python/ABI.md`: each is one byte `90`, a separate instruction in
+//! a function that keeps nothing below the stack pointer.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const EXPORTED: [&str; 3] = [
     "spanprof_process_block",
     "spanprof_process_attributes",
 ];
-/// What the notes say, by probe.
+/// The argument strings of the notes, by probe.
 const ARGUMENTS: [(&str, &str); 2] = [
     ("span_end", "8@%rdi 8@%rsi 8@%rdx"),
     (
@@ -28,7 +28,7 @@ const ARGUMENTS: [(&str, &str); 2] = [
 ];
 type Elf<'a> = ElfFile<'a, FileHeader64<Endianness>>;
 
-/// Fails if a site is not as it must be; what stands at each, for people.
+/// Fails if a site is wrong; returns a description of each site, for people.
 pub(super) fn check(bytes: &[u8]) -> Result<Vec<String>> {
     let elf: Elf<'_> = ElfFile64::parse(bytes)?;
     let exported: Vec<_> = elf
@@ -53,7 +53,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<Vec<String>> {
         .collect()
 }
 
-/// What a note tells of a probe.
+/// The content of a probe's note.
 #[derive(Debug)]
 struct Note {
     address: u64,
@@ -140,7 +140,7 @@ fn site(elf: &Elf<'_>, name: &str, address: u64) -> Result<String> {
         .context("no instruction behind a site")?;
     ensure!(
         !(next.mnemonic() == Mnemonic::Nop && matches!(next.len(), 5 | 10)),
-        "behind the site of {name} stands {:?}, which libbpf takes for it",
+        "the site of {name} is followed by {:?}, which libbpf takes for it",
         next.code()
     );
     for instruction in &instructions {
@@ -153,7 +153,7 @@ fn site(elf: &Elf<'_>, name: &str, address: u64) -> Result<String> {
     ))
 }
 
-/// Where a function begins, and its bytes: the module is stripped, and the unwind table knows.
+/// The address of a function and its bytes, from the unwind table, because the module is stripped.
 fn function_around(elf: &Elf<'_>, address: u64) -> Result<(u64, u64)> {
     let section = elf
         .section_by_name(".eh_frame")
@@ -164,7 +164,7 @@ fn function_around(elf: &Elf<'_>, address: u64) -> Result<(u64, u64)> {
     Ok((function.initial_address(), function.len()))
 }
 
-/// Linux 6.18 pushes below the stack pointer where it has made a call of a site.
+/// Linux 6.18 turns a site into a call, which pushes below the stack pointer.
 fn keeps_nothing_below(instruction: &Instruction) -> Result<()> {
     let in_memory = (0..instruction.op_count()).any(|at| instruction.op_kind(at) == OpKind::Memory);
     let displacement = instruction.memory_displacement64().cast_signed();
@@ -193,7 +193,7 @@ mod tests {
     const SITE: &str = "990: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00";
     const GOOD: &str = "990: .byte 0x90";
 
-    /// What is said of the hook of `older_hook.c` with another site, or with other code behind its sites.
+    /// The verdict on the hook of `older_hook.c` with another site, or with other code behind its sites.
     fn judged(site: &str, behind: &str) -> Result<usize, String> {
         let folder = tempfile::tempdir().unwrap();
         let (source, library) = (folder.path().join("hook.c"), folder.path().join("hook.so"));
@@ -212,7 +212,7 @@ mod tests {
             .map_err(|error| format!("{error:#}"))
     }
 
-    /// The sites of today pass; each way to be wrong is told.
+    /// Today's sites pass; each kind of error is reported.
     #[test]
     fn sites_are_judged() {
         assert_eq!(judged(GOOD, ""), Ok(2));

@@ -1,7 +1,8 @@
-//! What each library adds to the binary: the sizes of its symbols, summed by the crate that they are of.
+//! What each library adds to the binary: the sizes of its symbols, summed by crate.
 //!
-//! Generic code of the standard library counts as the standard library's, whoever had it made; what was inlined counts
-//! as its caller's. What no symbol names (strings, unwind tables, relocations) is a line of its own.
+//! Generic code of the standard library counts as the standard library's, no matter which crate instantiates it.
+//! Inlined code counts as its caller's. Bytes without a symbol (strings, unwind tables, relocations) are a separate
+//! line.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,9 +15,9 @@ use object::{
     read::elf::ElfFile64,
 };
 
-/// What comes from C or from assembly.
+/// Code from C or from assembly.
 const NOT_RUST: &str = "C and assembly (musl, ring)";
-/// Libraries that are listed by themselves; the rest is summed up.
+/// Libraries that are listed separately; the rest is summed up.
 const LISTED: usize = 25;
 
 /// Bytes of a library.
@@ -26,7 +27,7 @@ struct Size {
     data: u64,
 }
 
-/// The table of a binary that has its symbols yet.
+/// The table of a binary that still has its symbols.
 pub(super) fn table(bytes: &[u8]) -> Result<String> {
     let elf: ElfFile64<'_> = ElfFile64::parse(bytes)?;
     let mut sizes: BTreeMap<String, Size> = BTreeMap::new();
@@ -95,7 +96,7 @@ fn library(symbol: &str) -> String {
         .trim_start_matches(['<', '&', '*', '[', '(']);
     match path.split_once("::") {
         Some((first, _)) if first.chars().all(is_of_name) => match first {
-            // One source tree, one version, one decision to use it.
+            // They are one source tree with one version.
             "core" | "alloc" | "std" => "std".to_owned(),
             first => first.to_owned(),
         },
@@ -112,7 +113,7 @@ fn is_of_name(letter: char) -> bool {
 mod tests {
     use super::{NOT_RUST, library, table};
 
-    /// Both manglings, methods of traits and types of the language are put down to whom they belong to.
+    /// Symbols of both manglings, trait methods and built-in types are assigned to the right crate.
     #[test]
     fn libraries_of_symbols() {
         for (symbol, wanted) in [
@@ -129,7 +130,7 @@ mod tests {
         }
     }
 
-    /// This very program has symbols, and what they add up to is no more than what is loaded.
+    /// This test program has symbols, and their sum is no more than what is loaded.
     #[test]
     fn a_real_program() {
         let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();

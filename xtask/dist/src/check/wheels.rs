@@ -1,5 +1,5 @@
-//! Every wheel: its tag is one that its interpreter takes, its module needs what the tag says and no more, its sites are
-//! as the agent wants them, and an agent gets spans from it.
+//! Checks every wheel: its interpreter accepts its tag, its module needs no more than the tag says, its sites are as
+//! the agent needs them, and an agent gets spans from it.
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +25,7 @@ use crate::{
 
 /// Versions of glibc's symbols that `manylinux_2_17` may use.
 const NEWEST_GLIBC: (u32, u32) = (2, 17);
-/// Libraries that a module may need: what each kind of system has.
+/// Libraries that a module may need: each kind of system has them.
 const NEEDED: [&str; 7] = [
     "libc.so.6",
     "libgcc_s.so.1",
@@ -35,10 +35,10 @@ const NEEDED: [&str; 7] = [
     "ld-linux-x86-64.so.2",
     "libc.so",
 ];
-/// Spans of `proof.py` with the hook, at least: those that it starts while it waits come on top.
+/// The least number of spans of `proof.py` with the hook; it starts further spans while it waits.
 const SPANS: u64 = 10;
 
-/// Says which of its tags an interpreter takes; pip's own library is on its path.
+/// A program that prints which tags an interpreter accepts; pip's own library is on its path.
 const TAGS: &str = "
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -54,7 +54,7 @@ pub(super) fn check(
     folders: &Folders,
     parts: &[Part],
 ) -> Result<()> {
-    // What is released is proven together.
+    // The agent and the wheels of one release are checked together.
     let agent = if parts.contains(&Part::Agent) {
         folders.out.join("spanprof")
     } else {
@@ -95,7 +95,7 @@ fn one(
     Ok(())
 }
 
-/// Where pip's own library is.
+/// The path of pip's own library.
 fn site_packages(tools: &Tools) -> Result<PathBuf> {
     let script = "import os, pip; print(os.path.dirname(os.path.dirname(pip.__file__)))";
     let python = tools.pip.folder().join("python");
@@ -103,7 +103,7 @@ fn site_packages(tools: &Tools) -> Result<PathBuf> {
     Ok(PathBuf::from(folder.trim()))
 }
 
-/// Installs the wheel and OpenTelemetry into a folder of its own, as pip does for an interpreter of these tags.
+/// Installs the wheel and OpenTelemetry into a separate folder, as pip does for an interpreter of these tags.
 fn install(
     workspace: &Workspace,
     tools: &Tools,
@@ -145,7 +145,7 @@ fn module(packages: &Path) -> Result<PathBuf> {
     modules.next().context("the wheel has no native module")
 }
 
-/// Needs no library, and no symbol of glibc, that a system of the tag may lack.
+/// Checks that the module needs no library and no symbol of glibc that a system of the tag may lack.
 fn needs_little(bytes: &[u8], kind: Kind) -> Result<()> {
     let elf: ElfFile64<'_> = ElfFile64::parse(bytes)?;
     let versions = glibc_versions(bytes);
@@ -154,7 +154,7 @@ fn needs_little(bytes: &[u8], kind: Kind) -> Result<()> {
     } else if let Some(newest) = versions.last() {
         ensure!(*newest <= NEWEST_GLIBC, "the module needs GLIBC {newest:?}");
     } else {
-        bail!("the module names no version of glibc: what it needs cannot be told");
+        bail!("the module names no version of glibc, so what it needs is unknown");
     }
     for import in elf.imports()? {
         let library = String::from_utf8_lossy(import?.library()).into_owned();
@@ -166,7 +166,7 @@ fn needs_little(bytes: &[u8], kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// `GLIBC_2.17` and the like, as they stand in the names of the dynamic symbols' versions.
+/// `GLIBC_2.17` and the like, from the version names of the dynamic symbols.
 fn glibc_versions(bytes: &[u8]) -> BTreeSet<(u32, u32)> {
     const MARK: &[u8] = b"GLIBC_";
     let starts = bytes.windows(MARK.len()).enumerate();
@@ -183,7 +183,7 @@ fn glibc_versions(bytes: &[u8]) -> BTreeSet<(u32, u32)> {
     starts.filter_map(version).collect()
 }
 
-/// An agent that reads no context gets them from the probes alone.
+/// Checks that an agent that reads no context gets the spans from the probes.
 fn records_a_span(
     workspace: &Workspace,
     agent: &Path,
@@ -208,7 +208,7 @@ fn records_a_span(
     let started = proof::count(&table, "spans_started");
     ensure!(
         started >= SPANS,
-        "the probes told of {started} spans:\n{table}"
+        "the probes reported {started} spans:\n{table}"
     );
     Ok(())
 }
@@ -217,7 +217,7 @@ fn records_a_span(
 mod tests {
     use super::glibc_versions;
 
-    /// Versions are compared as numbers; what only begins like one is none.
+    /// Versions are compared as numbers; a name that only begins like a version is ignored.
     #[test]
     fn versions_of_glibc() {
         let bytes = b"\0GLIBC_2.2.5\0libc.so.6\0GLIBC_2.17\0GLIBC_2.9\0GLIBC_PRIVATE\0";
