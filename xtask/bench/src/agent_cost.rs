@@ -1,4 +1,4 @@
-//! What the agent itself takes: CPU and memory, beside other profilers.
+//! CPU and memory of the agent itself, beside other profilers.
 
 use std::path::Path;
 use std::thread;
@@ -16,17 +16,17 @@ use crate::statistics::median;
 use crate::workload::Workload;
 
 const IDLE: [u32; 3] = [1, 32, 200];
-/// How many of those `pyroscope-io` profiles, each from within.
+/// How many of the idle processes `pyroscope-io` profiles, each from within.
 pub(crate) const IN_PROCESS: u32 = 32;
 const SERVICES: usize = 20;
 const BUSY: usize = 2;
 /// Two windows of the agent: each ends with an upload.
 pub(crate) const WINDOW: Duration = Duration::from_secs(15);
 pub(crate) const FREQUENCY: u32 = 99;
-/// So that a window meets as many stacks as there are.
+/// High enough that every stack is sampled within a window.
 const FREQUENCY_OF_STACKS: u32 = 999;
 
-/// Round by round.
+/// One value per round.
 #[derive(Default)]
 struct Column {
     core: Vec<f64>,
@@ -73,8 +73,8 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     };
     let (more_memory, more_core) = (1024.0 * slope(&memory), slope(&core));
     figures.extend([
-        Figure::new("an idle process more: memory", "KiB", vec![more_memory]).below(64.0),
-        Figure::new("an idle process more: CPU", "% of a core", vec![more_core]).below(0.001),
+        Figure::new("one more idle process: memory", "KiB", vec![more_memory]).below(64.0),
+        Figure::new("one more idle process: CPU", "% of a core", vec![more_core]).below(0.001),
     ]);
     for peer in &within {
         figures.extend(in_idle_processes(bench, &python, peer, url)?);
@@ -113,19 +113,18 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     drop(spans);
     let stacks = start_many(&python, &bench.program("stacks.py"), &[], 1)?;
     let name = "10 000 stacks in a window";
-    // Ten times the samples: there is no bar for what those take together.
+    // Ten times the samples: there is no bar for the CPU of all of them together.
     let bars = Bars { core: None, ..bars };
     figures.extend(show(name, agent(FREQUENCY_OF_STACKS)?, bars));
     drop(stacks);
     notes.push(format!(
-        "`spanprof agent` at {FREQUENCY} Hz ({FREQUENCY_OF_STACKS} Hz for the 10 000 stacks), with uploads \
-         every 15 s to a server on this host that takes everything, in its second and third window; idle \
-         processes are forked from one and wake up twice a second; each service serves 20 requests a \
-         second, each a span of 2 ms of CPU; the 5 000 spans a second are of one process that is always busy in \
-         one of them; every other Python process of the host is profiled too; \
-         `pyroscope-io` samples {FREQUENCY} times a second from within each of {IN_PROCESS} idle processes; one \
-         busy process is sampled by each peer at {FREQUENCY} Hz: its CPU, of one within the process that of all \
-         threads but the busy one, is by samples that are due"
+        "`spanprof agent` at {FREQUENCY} Hz ({FREQUENCY_OF_STACKS} Hz for the 10 000 stacks), with uploads every 15 s \
+         to a server on this host that accepts everything, in its second and third window; idle processes are forked \
+         from one and wake up twice a second; each service serves 20 requests a second, each a span of 2 ms of CPU; the \
+         5 000 spans a second are of one process that is always busy in one of them; every other Python process of the \
+         host is profiled too; `pyroscope-io` samples {FREQUENCY} times a second from within each of {IN_PROCESS} idle \
+         processes; each peer samples one busy process at {FREQUENCY} Hz: the CPU of the peer, or, if it is in the \
+         process, of all threads but the busy one, is divided by the samples due"
     ));
     Ok(Report {
         name: "agent",
@@ -150,7 +149,7 @@ fn run_agent(bench: &Bench, url: &str, frequency: u32) -> Result<Column> {
     let mut column = Column::default();
     for _ in 0..bench.rounds(2, 1) {
         let agent = Spanprof::agent_at(&bench.agent, &folder, url, frequency)?;
-        // The first window reads symbols, and ships every code object.
+        // In the first window the agent reads symbols, and the kernel program sends every code object.
         thread::sleep(WINDOW);
         let cpu = agent.cpu_seconds()?;
         let runs = agent.sample_runs()?.count;
@@ -177,7 +176,7 @@ fn run_agent(bench: &Bench, url: &str, frequency: u32) -> Result<Column> {
     Ok(column)
 }
 
-/// What CPU must stay below, if anything.
+/// The bars of CPU, if there are any.
 #[derive(Clone, Copy)]
 struct Bars {
     /// Percent of a core.

@@ -1,4 +1,4 @@
-//! What the peers of the agent take.
+//! CPU and memory of the agent's peers.
 
 use std::path::Path;
 use std::thread;
@@ -13,7 +13,7 @@ use crate::peers::{InProcess, Peer};
 use crate::report::Figure;
 use crate::workload::{Workload, numbers};
 
-/// What a peer within adds to each of many idle processes.
+/// What a peer in the process adds to each of many idle processes.
 pub(crate) fn in_idle_processes(
     bench: &Bench,
     python: &Path,
@@ -46,7 +46,7 @@ pub(crate) fn in_idle_processes(
     ])
 }
 
-/// CPU of a peer's own threads within a busy process by samples that are due.
+/// CPU of a peer's own threads in a busy process per sample due.
 pub(crate) fn in_busy_process(
     bench: &Bench,
     python: &Path,
@@ -91,7 +91,7 @@ fn many_idle(bench: &Bench, workload: &mut Workload) -> Result<(f64, f64)> {
     ))
 }
 
-/// CPU of a peer by samples that are due.
+/// CPU of a peer per sample due.
 pub(crate) fn of_peer(bench: &Bench, peer: &Peer, pid: u32) -> Result<Figure> {
     let folder = bench.workspace.target.join("bench");
     let mut per_sample = Vec::new();
@@ -103,7 +103,7 @@ pub(crate) fn of_peer(bench: &Bench, peer: &Peer, pid: u32) -> Result<Figure> {
     Ok(Figure::new(name, "µs", per_sample))
 }
 
-/// Microseconds of CPU in a window by the samples that are due in it.
+/// Microseconds of CPU in a window per sample due in it.
 fn by_samples_due(cpu_seconds: impl Fn() -> Result<f64>) -> Result<f64> {
     let (before, start) = (cpu_seconds()?, Instant::now());
     thread::sleep(WINDOW);

@@ -1,4 +1,4 @@
-//! The machine: what it is, how busy it was, and the kernel's statistics of BPF programs.
+//! The machine: its description, its load, and the kernel's statistics of BPF programs.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use xtask::command::say;
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// The kernel's run-time statistics, switched on; as they were when dropped.
+/// Switches the kernel's run-time statistics on; restores the previous setting when dropped.
 pub(crate) struct BpfStatistics {
     before: String,
 }
@@ -74,7 +74,7 @@ impl CpuTimes {
         })
     }
 
-    /// How busy the host has been since, for the report.
+    /// The load of the host since then, for the report.
     pub(crate) fn until_now(&self) -> Result<String> {
         let now = Self::read()?;
         let total = now.total.saturating_sub(self.total).max(1);
@@ -87,18 +87,18 @@ impl CpuTimes {
     }
 }
 
-/// CPU time of a process's threads so far, in seconds; its own schedstat has its main thread only.
+/// CPU time of a process's threads so far, in seconds; the process's schedstat covers only its main thread.
 pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     cpu_seconds_of(pid, |_| true)
 }
 
-/// The same of threads whose name is wanted.
+/// The same for threads with matching names.
 pub(crate) fn cpu_seconds_of(pid: u32, is_wanted: impl Fn(&str) -> bool) -> Result<f64> {
     let mut nanoseconds = 0.0;
     let folder = format!("/proc/{pid}/task");
     for entry in fs::read_dir(&folder).with_context(|| format!("failed to list {folder}"))? {
         let thread = entry.context("failed to list threads")?.path();
-        // A thread that has ended meanwhile is not counted.
+        // A thread may have ended meanwhile; it is not counted.
         let name = fs::read_to_string(thread.join("comm")).unwrap_or_default();
         if !is_wanted(name.trim_end()) {
             continue;
@@ -110,7 +110,7 @@ pub(crate) fn cpu_seconds_of(pid: u32, is_wanted: impl Fn(&str) -> bool) -> Resu
     Ok(nanoseconds / 1e9)
 }
 
-/// CPU time of its main thread alone.
+/// CPU time of only its main thread.
 pub(crate) fn main_thread_cpu_seconds(pid: u32) -> Result<f64> {
     let text = read(format!("/proc/{pid}/schedstat"))?;
     let time = text.split_ascii_whitespace().next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What requests to a web service notice of it.
+//! The effect on requests to a web service.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -16,13 +16,13 @@ use crate::statistics::quantile;
 use crate::workload::Workload;
 
 const FREQUENCY: u32 = 99;
-/// Time from one request to the next: a third of what the service can do.
+/// Time from one request to the next: a third of the service's capacity.
 const PACE: Duration = Duration::from_millis(10);
 const REQUESTS: u32 = 600;
-/// How long requests come as fast as they are answered.
+/// How long requests are sent one right after the other.
 const SATURATED: Duration = Duration::from_secs(3);
 
-/// What requests took in milliseconds, and how many a second the service can do.
+/// Durations of requests in milliseconds, and how many a second the service can answer.
 #[derive(Clone, Copy)]
 struct Served {
     p50: f64,
@@ -48,7 +48,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         peers.iter().map(|peer| (peer, Vec::new())).collect();
     let server = sink::start(false)?;
     for _ in 0..bench.rounds(9, 2) {
-        // As every run has: the peer before has left caches cold.
+        // A warm-up, as before every run: the previous peer has left the caches cold.
         serve(port, requests / 10)?;
         let before = serve(port, requests)?;
         let agent = Spanprof::record(&bench.agent, &folder, &[], FREQUENCY)?;
@@ -57,7 +57,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         agent.stop()?;
         let after = serve(port, requests)?;
         more.push(profiled.p99 / f64::midpoint(before.p99, after.p99));
-        // Which of the two was slower says nothing.
+        // It does not matter which of the two was slower.
         noise.push(after.p99.max(before.p99) / after.p99.min(before.p99));
         done.push(profiled.throughput / f64::midpoint(before.throughput, after.throughput));
         with.push(profiled);

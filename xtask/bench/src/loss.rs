@@ -1,4 +1,4 @@
-//! What is lost when everything is busy: the counters must balance.
+//! Losses under full load: the counters must balance.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::spanprof::Spanprof;
 use crate::workload::Workload;
 
 const FREQUENCY: u32 = 999;
-/// One for each CPU of the machine that is published.
+/// One for each CPU of the machine of the published tables.
 const PROCESSES: usize = 2;
 /// Spans a second of each.
 const SPANS: usize = 10_000;
@@ -47,7 +47,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
             anyhow::Ok(made)
         })?;
         let elapsed = start.elapsed().as_secs_f64();
-        // What is on the ring is worked off in the agent's next turns.
+        // The agent processes what is on the ring in its next turns.
         thread::sleep(Duration::from_millis(200));
         let (counters, exported) = agent.stop_and_count(&pids)?;
         let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);

@@ -1,7 +1,7 @@
-//! What profiling costs, measured side by side in one run.
+//! Measures the cost of profilers, side by side in one run.
 //!
-//! The machine may be noisy, so no figure stands alone: what is compared is measured in turns
-//! (A B A B …), and the medians are published with their spread.
+//! The machine may be noisy, so no figure stands alone: the compared cases are measured in turns (A B A B …), and the
+//! medians are published with their spread.
 
 #![allow(
     clippy::print_stdout,
@@ -60,7 +60,7 @@ use self::report::Report;
 #[derive(clap::Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Arguments {
-    /// Fewer and shorter rounds: to see that it works, not to publish
+    /// Fewer and shorter rounds: to check that it works, not for publishing
     #[arg(long)]
     quick: bool,
     /// Only these benchmarks; may be given several times
@@ -79,7 +79,7 @@ struct Arguments {
 enum Name {
     /// Nanoseconds of the sampling program by depth of the stack and by CPython
     SampleCost,
-    /// Nanoseconds that reading the current span adds to a sample, and what it takes to learn how
+    /// Nanoseconds that reading the current span adds to a sample, and the time to find out how
     ContextCost,
     /// Microseconds added to one span
     SpanCost,
@@ -91,13 +91,13 @@ enum Name {
     Latency,
     /// CPU and memory of the agent itself, beside other profilers
     Agent,
-    /// CPU that meeting processes takes, and having many of them
+    /// CPU that the agent uses to take on new processes, and to have many of them
     TakeOn,
     /// Samples a second through the data plane on one core
     Pipeline,
     /// Time to the first sample with its span
     Startup,
-    /// What is lost at 999 Hz and 20 000 spans a second
+    /// Losses at 999 Hz and 20 000 spans a second
     Loss,
     /// CPU time of functions and spans against the thread's own clock, beside other profilers
     Truth,
@@ -107,7 +107,7 @@ enum Name {
     Push,
 }
 
-/// What every benchmark gets.
+/// The input of every benchmark.
 struct Bench {
     workspace: Workspace,
     agent: PathBuf,
@@ -117,7 +117,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// One number for a run to publish, another for a quick one.
+    /// One number for a published run, another for a quick one.
     fn rounds(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }
     }

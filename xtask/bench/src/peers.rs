@@ -1,4 +1,4 @@
-//! Other profilers, attached to a process as their own instructions say.
+//! Other profilers, attached to a process by their own instructions.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal};
 use crate::host;
 use xtask::command;
 
-/// How long a profiler gets until it samples.
+/// How long a profiler may take to start sampling.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 /// A profiler that samples a process from outside.
@@ -20,7 +20,7 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     program: PathBuf,
     arguments: fn(u32, u32, &str) -> Vec<String>,
-    /// Seconds that a line of its output stands for, at a frequency; `None` where it knows no Python
+    /// Seconds that a line of its output stands for, at a frequency; `None` if it knows no Python
     /// functions.
     pub(crate) seconds: Option<Seconds>,
 }
@@ -99,11 +99,11 @@ pub(crate) struct InProcess {
     sampler: &'static str,
 }
 
-/// The sampler that puts the span on its samples; the other does not, as the benchmark `truth` shows.
+/// The sampler that labels its samples with the span; the other does not, as the benchmark `truth` shows.
 const SAMPLER_WITH_SPANS: &str = "PySpy";
 
 impl InProcess {
-    /// Both samplers of `pyroscope-io`; none where it cannot be installed.
+    /// Both samplers of `pyroscope-io`; none if it cannot be installed.
     pub(crate) fn find(lacking: Option<&String>) -> Vec<Self> {
         let samplers = match lacking {
             None => [SAMPLER_WITH_SPANS, "Stack"].as_slice(),
@@ -118,12 +118,12 @@ impl InProcess {
             .collect()
     }
 
-    /// Whether its samples say which span they are in.
+    /// Whether its samples are labelled with their span.
     pub(crate) fn knows_spans(&self) -> bool {
         self.sampler == SAMPLER_WITH_SPANS
     }
 
-    /// What a workload's environment must say.
+    /// The variables that a workload's environment must have.
     pub(crate) fn environment(&self, url: &str, frequency: u32) -> [(&'static str, String); 3] {
         [
             ("PEER_URL", url.to_owned()),
@@ -133,12 +133,12 @@ impl InProcess {
     }
 }
 
-/// Where a peer writes what it has sampled.
+/// The file that a peer writes its samples to.
 pub(crate) fn output(folder: &Path) -> PathBuf {
     folder.join("peer.out")
 }
 
-/// Those that are there, and why others are not.
+/// The installed peers, and the reasons why others are left out.
 pub(crate) fn find(python: &Path) -> (Vec<Peer>, Vec<String>) {
     let installed = |name: &str| Some(python.parent()?.join(name)).filter(|path| path.is_file());
     let mut peers = Vec::new();
@@ -182,7 +182,7 @@ pub(crate) fn find(python: &Path) -> (Vec<Peer>, Vec<String>) {
 }
 
 impl Peer {
-    /// Attaches to a process, on the second CPU; returns when it has had the time to start.
+    /// Attaches to a process, on the second CPU; returns after the time it needs to start.
     pub(crate) fn sample(&self, pid: u32, frequency: u32, folder: &Path) -> Result<Sampling> {
         let output = output(folder);
         let mut command = Command::new("taskset");
@@ -207,7 +207,7 @@ impl Peer {
 
 impl Drop for Sampling {
     fn drop(&mut self) {
-        // One that has ended by itself needs no signal.
+        // A peer that has ended by itself needs no signal.
         let _ = rustix::process::kill_process(Pid::from_child(&self.0), Signal::INT);
         let _ = self.0.wait();
     }

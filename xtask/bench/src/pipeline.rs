@@ -1,4 +1,4 @@
-//! How many samples a second one core takes from the ring's bytes to a profile's bytes.
+//! How many samples a second one core can process, from the ring's bytes to a profile's bytes.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::workload::numbers;
 use xtask::command;
 use xtask::workspace::cargo_program;
 
-/// What is measured: criterion's name, ours, and what is to be reached, in thousands a second.
+/// The measurements: criterion's name, our name, and the bar in thousands a second.
 const CASES: [(&str, &str, Option<f64>); 5] = [
     ("warm", "500 stacks, again and again", Some(500.0)),
     ("unique", "no stack twice", Some(50.0)),
@@ -61,7 +61,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     })
 }
 
-/// Thousands of samples a second, round by round, as criterion has left them.
+/// Thousands of samples a second, one value per round, from criterion's files.
 fn rates(folder: &Path) -> Result<Vec<f64>> {
     let read = |name: &str| -> Result<Value> {
         let path = folder.join(name);
@@ -74,7 +74,7 @@ fn rates(folder: &Path) -> Result<Vec<f64>> {
         .pointer("/throughput/Elements")
         .and_then(Value::as_f64)
         .context("criterion names no throughput")?;
-    // Nanoseconds for so many iterations.
+    // Nanoseconds for this number of iterations.
     let rates = list("iters").into_iter().zip(list("times"));
     Ok(rates
         .map(|(iterations, nanoseconds)| 1e6 * samples * iterations / nanoseconds)

@@ -1,4 +1,4 @@
-//! What a pprof file says, as far as benchmarks ask: field numbers are those of pprof's `profile.proto`.
+//! The parts of a pprof file that benchmarks need; field numbers are those of pprof's `profile.proto`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
@@ -80,7 +80,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Row>> {
         .with_context(|| format!("failed to read {}", path.display()))
 }
 
-/// Bytes as they are, or unpacked where they are packed with gzip.
+/// Bytes as they are, or unpacked if they are packed with gzip.
 pub(crate) fn unpacked(bytes: &[u8]) -> Result<Vec<u8>> {
     const MAGIC: [u8; 2] = [0x1f, 0x8b];
     if !bytes.starts_with(&MAGIC) {

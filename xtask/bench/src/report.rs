@@ -1,4 +1,4 @@
-//! A benchmark's result: on stdout, as JSON, in the documentation.
+//! A benchmark's result: printed on stdout, as JSON, and in the documentation.
 
 use std::fmt::{self, Write as _};
 use std::fs;
@@ -14,20 +14,20 @@ pub(crate) struct Figure {
     /// What it is.
     pub(crate) name: String,
     pub(crate) unit: &'static str,
-    /// One value a round.
+    /// One value per round.
     pub(crate) values: Vec<f64>,
-    /// What the median must reach, if anything.
+    /// The bar for the median, if there is one.
     pub(crate) bar: Option<Bar>,
 }
 
-/// What a median must reach.
+/// The bar for a median.
 #[derive(Clone, Copy)]
 pub(crate) enum Bar {
     /// It must stay below.
     Below(f64),
     /// It must stay above.
     Above(f64),
-    /// It must be nothing at all, in every round.
+    /// It must be zero in every round.
     Zero,
 }
 
@@ -95,12 +95,12 @@ impl Figure {
     }
 }
 
-/// A bar as it was set, or one that was measured to three digits behind the point.
+/// A bar as it was set, or, if it was measured, with three digits behind the point.
 fn short(value: f64) -> f64 {
     (1000.0 * value).round() / 1000.0
 }
 
-/// Three digits at least: no more are worth reading.
+/// At least three digits; more are not worth reading.
 fn show(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
@@ -113,12 +113,12 @@ fn show(value: f64) -> String {
 
 const COLUMNS: [&str; 5] = ["figure", "median", "quartiles", "rounds", "bar"];
 
-/// What a benchmark found.
+/// The result of a benchmark.
 pub(crate) struct Report {
     /// As `--only` takes it.
     pub(crate) name: &'static str,
     pub(crate) figures: Vec<Figure>,
-    /// What a reader must know besides.
+    /// Notes for the reader.
     pub(crate) notes: Vec<String>,
 }
 
@@ -163,7 +163,7 @@ impl Report {
             .with_context(|| format!("failed to write {}", path.display()))
     }
 
-    /// Puts the table between the two marks of its name, which the page must have.
+    /// Puts the table between the two marks with its name, which must be on the page.
     pub(crate) fn write_docs(&self, path: &Path, machine: &str) -> Result<()> {
         let page = crate::host::read(path)?;
         let page =

@@ -1,4 +1,4 @@
-//! What one sample costs in the BPF program, by the kernel's own run-time statistics.
+//! The cost of one sample in the BPF program, by the kernel's own run-time statistics.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::workload::Workload;
 use launcher::interpreter;
 
 const FREQUENCY: u32 = 999;
-/// The sampled program has the first CPU, the agent the second.
+/// The sampled program runs on the first CPU, the agent on the second.
 const CPU: usize = 0;
-/// A stack as they mostly are, and a deep one.
+/// The depths of a typical stack and of a deep one.
 const COMMON: u32 = 30;
 const DEEP: u32 = 120;
 const FOUR_THREADS: [&str; 1] = ["threads"];
 const FOUR_INTERPRETERS: [&str; 1] = ["interpreters"];
-/// How often a sample of a common stack reads, and how many bytes. First what is not of frames: which state the thread
-/// has, that state, in 3.11 and 3.12 what it points to, from 3.12 on the interpreter and its count of code objects.
-/// Then frames, which lie in a page from 3.11 on, and before 3.12, where nobody counts them, each code object.
+/// How often a sample of a common stack reads, and how many bytes. First the reads besides frames: the thread's state
+/// pointer, that state, in 3.11 and 3.12 what it points to, from 3.12 on the interpreter and its count of code objects.
+/// Then frames, which lie in a page from 3.11 on, and before 3.12, which has no count, each code object.
 const READS: [(&str, &[&str]); 4] = [
     ("3.10", &["1x8", "1x256", "30x104", "30x88"]),
     ("3.11", &["2x8", "1x256", "1x3200", "30x88"]),
@@ -30,27 +30,27 @@ const READS: [(&str, &[&str]); 4] = [
     ("3.13", &["3x8", "1x256", "1x3400"]),
 ];
 
-/// Whose common stacks are looked at stage by stage: with code objects that are read in each sample, and without.
+/// The versions whose common stacks are timed stage by stage: one reads code objects in each sample, one does not.
 const STAGED: [&str; 2] = ["3.11", "3.12"];
 
 struct Case {
     version: &'static str,
     depth: u32,
-    /// More arguments of the program.
+    /// Further arguments of the program.
     place: &'static [&'static str],
     python: PathBuf,
     nanoseconds: Vec<f64>,
-    /// The same by another agent, if there is one to compare with.
+    /// The same with another agent, if there is one to compare with.
     beside: Vec<f64>,
 }
 
 impl Case {
-    /// A stack as they mostly are, of the only thread.
+    /// A typical stack, of the only thread.
     fn is_common(&self) -> bool {
         self.depth == COMMON && self.place.is_empty()
     }
 
-    /// What it may cost more than by the agent of `--beside`, if it is compared with that, in nanoseconds.
+    /// How much more it may cost than with the agent of `--beside`, if it is compared with that, in nanoseconds.
     fn most_beside(&self) -> Option<f64> {
         if self.is_common() {
             Some(100.0)
@@ -59,7 +59,7 @@ impl Case {
         }
     }
 
-    /// All that can be measured here.
+    /// All cases that can be measured on this machine.
     fn all(notes: &mut Vec<String>) -> Vec<Self> {
         let mut cases = Vec::new();
         let interpreters = interpreter::find();
@@ -94,7 +94,7 @@ impl Case {
         cases
     }
 
-    /// Where, for its name.
+    /// The case's suffix for its name.
     fn place_name(&self) -> &'static str {
         if self.place == FOUR_THREADS {
             ", in 4 threads"
@@ -108,16 +108,15 @@ impl Case {
 
 pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     let mut notes = vec![
-        "nanoseconds of a run in a round, by the kernel's statistics \
-         (`kernel.bpf_stats_enabled`), the median of the means of slices of 50 ms, of samples of a CPU-bound program; runs on other programs \
-         are taken out by their count and their own cost; the interrupt around the program is not \
-         in it"
+        "nanoseconds of a run in a round, by the kernel's statistics (`kernel.bpf_stats_enabled`), the median of the \
+         means of slices of 50 ms, of samples of a CPU-bound program; runs on other programs are subtracted by their \
+         count and their own cost; the interrupt around the program is not included"
             .to_owned(),
-        "the reads alone: a program of as many reads of user memory as a sample makes, and of as many bytes, and \
-         nothing else, beside"
+        "the reads alone: beside it, a program that only makes as many reads of user memory as a sample does, of as \
+         many bytes"
             .to_owned(),
-        "stages: means of all samples, by `spanprof record --time-stages`, less one reading of its clock each; \
-         entering the program and finding the process comes before the first"
+        "stages: means of all samples, by `spanprof record --time-stages`, each less one reading of its clock; entering \
+         the program and finding the process comes before the first"
             .to_owned(),
     ];
     let mut cases = Case::all(&mut notes);
@@ -187,7 +186,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     })
 }
 
-/// What a frame more takes, between common stacks and deep ones, of each round.
+/// The cost of one more frame, between common stacks and deep ones, for each round.
 fn per_frame(cases: &[Case]) -> Vec<Figure> {
     let mut per_frame = Vec::new();
     for deep in cases.iter().filter(|case| case.depth == DEEP) {
@@ -210,7 +209,7 @@ fn per_frame(cases: &[Case]) -> Vec<Figure> {
     per_frame
 }
 
-/// What several interpreters take more than one, and this agent more than the one to compare with, of each round.
+/// How much more several interpreters cost than one, and this agent than the one to compare with, for each round.
 fn more(cases: &[Case]) -> Vec<Figure> {
     let difference =
         |of: &[f64], than: &[f64]| of.iter().zip(than).map(|(of, than)| of - than).collect();
@@ -242,7 +241,7 @@ fn more(cases: &[Case]) -> Vec<Figure> {
     more
 }
 
-/// A program that does nothing but read as often as a sample.
+/// A program that only reads, as often as a sample.
 struct Bare {
     version: &'static str,
     reads: &'static [&'static str],
@@ -268,7 +267,7 @@ impl Bare {
     }
 }
 
-/// What bare reads take, and common stacks by as many of them, of each round.
+/// The cost of bare reads, and of common stacks relative to as many reads, for each round.
 fn by_reads(cases: &[Case], bare: Vec<Bare>) -> Vec<Figure> {
     let mut figures = Vec::new();
     for bare in bare {
@@ -291,7 +290,7 @@ fn by_reads(cases: &[Case], bare: Vec<Bare>) -> Vec<Figure> {
     figures
 }
 
-/// A run that hits nothing of interest: the only process asked for sleeps.
+/// A run in which no sample hits the requested process, because it sleeps.
 fn elsewhere_cost(bench: &Bench, cases: &[Case]) -> Result<f64> {
     let case = cases.first().context("found no supported CPython")?;
     let program = bench.program("throughput.py");
@@ -314,7 +313,7 @@ fn sample_cost(bench: &Bench, agent: &Path, case: &Case, elsewhere: f64) -> Resu
     Ok((run - (1.0 - taken) * elsewhere) / taken)
 }
 
-/// Records for a while; nanoseconds of the sampling program's runs, and which share of them took a
+/// Records for a while; returns nanoseconds of the sampling program's runs, and the share of them that took a
 /// sample.
 fn record(bench: &Bench, agent: &Path, workload: &Workload) -> Result<(f64, f64)> {
     let folder = bench.workspace.target.join("bench");

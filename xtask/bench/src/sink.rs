@@ -1,4 +1,4 @@
-//! A server for what is pushed.
+//! A server that profiles are pushed to.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use prost::Message;
 
 use crate::pprof::{self, Row};
 
-/// `push.v1.PushRequest`, as far as benchmarks ask.
+/// The parts of `push.v1.PushRequest` that benchmarks need.
 #[derive(Message)]
 struct PushRequest {
     #[prost(message, repeated, tag = "1")]
@@ -32,16 +32,16 @@ struct RawSample {
 /// Bodies of pushes.
 type Bodies = Arc<Mutex<Vec<Vec<u8>>>>;
 
-/// A server that takes every push.
+/// A server that accepts every push.
 pub(crate) struct Sink {
-    /// Where to push to.
+    /// The URL to push to.
     pub(crate) url: String,
-    /// What was pushed, where that is kept.
+    /// The bodies that were pushed, if they are kept.
     kept: Option<Bodies>,
 }
 
 impl Sink {
-    /// What was pushed since this was last called.
+    /// The profiles that were pushed since the last call.
     pub(crate) fn take(&self) -> Result<Vec<Row>> {
         let bodies = self.kept.as_ref().map_or_else(Vec::new, |kept| {
             std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner))
@@ -59,7 +59,7 @@ impl Sink {
     }
 }
 
-/// Starts a server; `keeps` says whether somebody will ask what was pushed.
+/// Starts a server; `keeps` says whether it keeps what was pushed.
 pub(crate) fn start(keeps: bool) -> Result<Sink> {
     let kept = keeps.then(Bodies::default);
     let listener =
@@ -71,7 +71,7 @@ pub(crate) fn start(keeps: bool) -> Result<Sink> {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let bodies = bodies.clone();
-            // A connection that breaks is the agent's to open anew.
+            // If a connection breaks, the agent opens a new one.
             thread::spawn(move || answer(&stream, bodies.as_ref()).unwrap_or_default());
         }
     });

@@ -1,7 +1,7 @@
 //! How much slower a CPU-bound program gets, beside other profilers.
 //!
-//! At 99 Hz no wall clock can tell. So the frequency is raised until the loss stands out, divided by
-//! the samples, and what it is at 99 Hz is arithmetic.
+//! At 99 Hz the slowdown is too small for a wall clock. So it is measured at higher frequencies, divided by the
+//! samples, and the value at 99 Hz is calculated from that.
 
 use anyhow::{Context as _, Result};
 
@@ -14,7 +14,7 @@ use crate::statistics::quantile;
 use crate::workload::{Workload, numbers};
 
 const FREQUENCIES: [u32; 2] = [999, 4999];
-/// What peers are asked for: py-spy takes no more than 1000.
+/// The frequency for peers: py-spy accepts at most 1000.
 const PEERS: u32 = 999;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Report> {
@@ -64,11 +64,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     for (frequency, losses) in FREQUENCIES.into_iter().zip(losses) {
         let percent = |factor: f64| losses.iter().map(|loss| loss * factor).collect();
         let frequency_hz = f64::from(frequency);
-        let more = Figure::new(
-            format!("more time for the same work at {frequency} Hz"),
-            "%",
-            percent(100.0),
-        );
+        let more = Figure::new(format!("slowdown at {frequency} Hz"), "%", percent(100.0));
         figures.push(if frequency == PEERS {
             more.below(3.0)
         } else {
@@ -100,10 +96,10 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         ));
     }
     notes.push(
-        "wall-clock time of constant work below 30 Python frames on a CPU of its own, the profiler on the \
-         other: what the thread is stopped for by a debugger's interface counts, and so does the kernel's \
-         interrupt; of each run the fastest tenth of some sixty pieces counts, which a noisy machine leaves \
-         alone, and each value lies between two baselines"
+        "wall-clock time of constant work below 30 Python frames on one CPU, the profiler on the other: time in which a \
+         debugger's interface stops the thread counts, and so does the kernel's interrupt; of each run the fastest \
+         tenth of some sixty pieces counts, which noise of the machine hardly affects, and each value is measured \
+         between two baselines"
             .to_owned(),
     );
     Ok(Report {
@@ -113,8 +109,8 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     })
 }
 
-/// Nanoseconds of a batch. The machine makes some slower, and a profiler all of them: each is longer than the
-/// time between two samples.
+/// Nanoseconds of a batch. The machine slows some batches, a profiler all of them: each batch is longer than the time
+/// between two samples.
 fn run(workload: &mut Workload, batches: usize) -> Result<f64> {
     let took = numbers(&workload.ask(batches)?);
     quantile(&took, 0.1).context("the program has timed nothing")

@@ -1,4 +1,4 @@
-//! What the package adds to one span, with and without an agent that listens.
+//! The time that the package adds to one span, with and without an agent that listens.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -13,7 +13,7 @@ use crate::spanprof::{Runs, Spanprof};
 use crate::statistics::median;
 use crate::workload::{Workload, numbers};
 
-/// What the SDK does by itself, and with a processor that does nothing.
+/// The SDK by itself, and with a processor that does nothing.
 const NONE: &str = "none";
 const EMPTY: &str = "empty";
 const OURS: &str = "spanprof";
@@ -23,10 +23,10 @@ const FREQUENCY: u32 = 99;
 const NOP: &str = "90";
 const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Microseconds a span by processor: of each round its batches, in the order of their turns.
+/// Microseconds a span by processor: each round's batches, in the order of their turns.
 type Times = BTreeMap<String, Vec<Vec<f64>>>;
 
-/// What was measured under one condition.
+/// The measurements under one condition.
 #[derive(Default)]
 struct Condition {
     /// Spans below a local root.
@@ -36,7 +36,7 @@ struct Condition {
 }
 
 impl Condition {
-    /// Puts a part of a round to the times.
+    /// Adds a part of a round to the times.
     fn add(&mut self, answer: &Value) {
         add(&mut self.children, answer.get("times"));
         add(&mut self.roots, answer.get("roots"));
@@ -66,7 +66,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         probed.add(&workload.ask(batches)?);
         programs.push(mean(before, agent.span_runs()?));
         agent.stop()?;
-        // The kernel takes the probes off in its own time.
+        // The kernel takes a while to remove the probes.
         thread::sleep(Duration::from_millis(200));
     }
     if let Some(reason) = lacking {
@@ -154,7 +154,7 @@ fn figures(
             programs,
         ),
     ];
-    // A peer that is not there.
+    // The peer is not installed.
     figures.retain(|figure| !figure.values.is_empty());
     figures
 }
@@ -165,7 +165,7 @@ fn start(bench: &Bench, workload: &Workload, probes: &str) -> Result<Spanprof> {
     Spanprof::record_with(&bench.agent, &folder, &[workload.id()], FREQUENCY, &flags)
 }
 
-/// Waits until the first bytes of both sites are as they should be, and stay so; which those are.
+/// Waits until the first bytes of both sites are as expected and stay so; returns these bytes.
 fn wait_for_sites(workload: &mut Workload, is_right: impl Fn(&str) -> bool) -> Result<String> {
     let start = Instant::now();
     let mut times_right = 0;
@@ -184,7 +184,7 @@ fn wait_for_sites(workload: &mut Workload, is_right: impl Fn(&str) -> bool) -> R
     bail!("the probes of the hook are not as they should be")
 }
 
-/// Puts a round's batches to the times.
+/// Adds a round's batches to the times.
 fn add(times: &mut Times, answer: Option<&Value>) {
     let by_name = answer.and_then(Value::as_object);
     for (name, values) in by_name.into_iter().flatten() {
@@ -193,8 +193,8 @@ fn add(times: &mut Times, answer: Option<&Value>) {
     }
 }
 
-/// Of each round, the median of what one batch took more than the other of its turn: what changes slowly
-/// in the machine is in both.
+/// For each round, the median of the differences between the two batches of a turn: slow changes of the machine affect
+/// both.
 fn difference(more: &[Vec<f64>], less: &[Vec<f64>]) -> Vec<f64> {
     let of_round = |(more, less): (&Vec<f64>, &Vec<f64>)| {
         let turns = more.iter().zip(less);

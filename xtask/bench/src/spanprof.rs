@@ -1,4 +1,4 @@
-//! The agent under measurement, and what the kernel says about it.
+//! The agent under measurement, and the kernel's data about it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,7 +31,7 @@ pub(crate) struct Spanprof {
     output: std::path::PathBuf,
 }
 
-/// What the kernel counted of one kind of BPF program.
+/// The kernel's counts for one kind of BPF program.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Runs {
     pub(crate) count: f64,
@@ -43,7 +43,7 @@ pub(crate) struct Runs {
 pub(crate) struct Memory {
     pub(crate) resident: f64,
     pub(crate) proportional: f64,
-    /// What the kernel has charged for the BPF maps and programs.
+    /// The memory that the kernel has charged for the BPF maps and programs.
     pub(crate) bpf: f64,
 }
 
@@ -87,7 +87,7 @@ impl Spanprof {
         command
     }
 
-    /// Profiles the whole host as in production, and pushes to `url`, at so many samples a second.
+    /// Profiles the whole host as in production, at the given frequency, and pushes to `url`.
     pub(crate) fn agent_at(agent: &Path, folder: &Path, url: &str, frequency: u32) -> Result<Self> {
         Self::agent_with(agent, folder, url, frequency, &[])
     }
@@ -109,7 +109,7 @@ impl Spanprof {
             url,
             "--frequency",
         ]);
-        // This host may have an agent of its own.
+        // Another agent may be running on this host.
         command
             .arg(frequency.to_string())
             .arg("--lock-file")
@@ -118,7 +118,7 @@ impl Spanprof {
         Self::start(&mut command, folder)
     }
 
-    /// Records, and returns at the first run of the sampling program.
+    /// Starts recording, and returns at the first run of the sampling program.
     pub(crate) fn record_at_once(
         agent: &Path,
         folder: &Path,
@@ -162,7 +162,7 @@ impl Spanprof {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the agent ended with {status}: {}", self.said()?);
             }
-            // Right after the start the process is not the agent yet, and has nothing open.
+            // Right after the start the process has not executed the agent yet, and has nothing open.
             if self.runs(PERF_EVENT).is_ok_and(|runs| runs.count > 0.0) {
                 return Ok(());
             }
@@ -171,8 +171,8 @@ impl Spanprof {
         bail!("the agent takes no samples: {}", self.said()?)
     }
 
-    /// Nanoseconds of a run of the sampling program: the median of the means of many short slices. A
-    /// virtual machine that is put aside for a millisecond then spoils a slice, and not the mean.
+    /// Nanoseconds of a run of the sampling program: the median of the means of many short slices. If the virtual
+    /// machine is paused for a millisecond, that spoils one slice and not the result.
     pub(crate) fn sample_nanoseconds(&self, duration: Duration) -> Result<f64> {
         let start = Instant::now();
         let mut before = self.sample_runs()?;
@@ -236,7 +236,7 @@ impl Spanprof {
         })
     }
 
-    /// How long it took to work out how to read a current span, in milliseconds, look by look.
+    /// How long the agent took to find out how to read a current span, in milliseconds, one value per attempt.
     pub(crate) fn looks(&self) -> Result<Vec<f64>> {
         self.milliseconds("took_us=")
     }
@@ -265,25 +265,25 @@ impl Spanprof {
         Ok(programs.copied().fold(0.0, f64::max))
     }
 
-    /// Stops it; what it counted by name.
+    /// Stops it; returns its counts by name.
     pub(crate) fn stop(self) -> Result<BTreeMap<String, f64>> {
         Ok(self.stop_and_count(&[])?.0)
     }
 
-    /// Stops it; what it counted by name, and how many samples of these processes it has in the profile.
+    /// Stops it; returns its counts by name, and how many samples of these processes are in the profile.
     pub(crate) fn stop_and_count(mut self, pids: &[u32]) -> Result<(BTreeMap<String, f64>, f64)> {
         self.interrupt()?;
         self.counted(pids)
     }
 
-    /// What it has counted by name so far, which it is asked for.
+    /// Asks it for its counts so far, by name.
     pub(crate) fn report(&self) -> Result<BTreeMap<String, f64>> {
         rustix::process::kill_process(Pid::from_child(&self.child), Signal::USR1)?;
         thread::sleep(REPORT_DEADLINE);
         Ok(self.counted(&[])?.0)
     }
 
-    /// What the last of its tables says, and how many samples of these processes are in the profile.
+    /// The counts of its last table, and how many samples of these processes are in the profile.
     fn counted(&self, pids: &[u32]) -> Result<(BTreeMap<String, f64>, f64)> {
         let text = self.said()?;
         let mut counters = BTreeMap::new();

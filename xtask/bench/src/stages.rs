@@ -1,4 +1,4 @@
-//! What the stages of a sample take: the sampling program's own clock, since no other can interrupt it.
+//! The time of the stages of a sample, as the sampling program itself measures it: no profiler can interrupt it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::report::Figure;
 use crate::spanprof::Spanprof;
 use crate::workload::Workload;
 
-/// Of the agent's counters, and what happens there.
+/// The stages by the agent's counters, and what the program does in each.
 const STAGES: [(&str, &str); 9] = [
     (r#"sampling_time{stage="start"}"#, "header of the record"),
     (
@@ -33,17 +33,17 @@ const STAGES: [(&str, &str); 9] = [
     (r#"sampling_time{stage="record"}"#, "filling in the record"),
     (r#"sampling_time{stage="ring"}"#, "onto the ring"),
 ];
-/// One reading of the clock: it is in each stage.
+/// One reading of the clock, which each stage includes.
 const CLOCK: &str = r#"sampling_time{stage="clock"}"#;
 
-/// The stages of samples of one workload, a value a round each.
+/// The stages of samples of one workload, with one value per round.
 pub(crate) struct Stages {
     of: String,
     nanoseconds: [Vec<f64>; STAGES.len()],
 }
 
 impl Stages {
-    /// Of what these are.
+    /// The workload's name.
     pub(crate) fn new(of: String) -> Self {
         Self {
             of,
@@ -51,7 +51,7 @@ impl Stages {
         }
     }
 
-    /// Measures once more.
+    /// Measures one more round.
     pub(crate) fn measure(
         &mut self,
         bench: &Bench,

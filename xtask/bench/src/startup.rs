@@ -1,4 +1,4 @@
-//! How long it takes until the first sample has its span, and what the verifier has to do for it.
+//! The time until the first sample has its span, and the work of the verifier until then.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::report::{Figure, Report};
 use crate::spanprof::Spanprof;
 use crate::workload::Workload;
 
-/// Often enough to tell milliseconds.
+/// Frequent enough for a resolution of milliseconds.
 const FREQUENCY: u32 = 999;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Report> {
@@ -30,7 +30,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
         let unattributed =
             |reason: &str| count(&format!("samples_unattributed{{reason=\"{reason}\"}}"));
-        // Those before the first that has its span: what its class is like is learnt from them.
+        // The samples before the first with its span: from them the agent learns the layout of the span's class.
         let unlabelled = unattributed("span_class_unknown") + unattributed("process_just_found");
         first.push(1000.0 * sampled.as_secs_f64());
         labelled.push(1000.0 * (sampled.as_secs_f64() + unlabelled / f64::from(FREQUENCY)));
@@ -48,8 +48,8 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
             ),
         ],
         notes: vec![
-            "`spanprof record --pid` of a process that is in a span, from its start as a process; the first \
-             run of the sampling program is seen to within 10 ms; loading and verifying the programs is in it"
+            "`spanprof record --pid` of a process that is in a span, from its start as a process; the first run of the \
+             sampling program is detected to within 10 ms; the time includes loading and verifying the programs"
                 .to_owned(),
         ],
     })

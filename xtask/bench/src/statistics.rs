@@ -1,6 +1,6 @@
 //! Medians and quartiles.
 
-/// The value below which the share `quantile` of the values lies; between two, a mean of both.
+/// The value below which the share `quantile` of the values lies; between two values, their weighted mean.
 pub(crate) fn quantile(values: &[f64], quantile: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -21,7 +21,7 @@ pub(crate) fn quantile(values: &[f64], quantile: f64) -> Option<f64> {
     Some(low + (high - low) * position.fract())
 }
 
-/// The median; 0 of nothing.
+/// The median; 0 if there are no values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5).unwrap_or(0.0)
 }
@@ -30,7 +30,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 mod tests {
     use super::{median, quantile};
 
-    /// Order does not matter, and an even count has its median between two values.
+    /// Order does not matter, and the median of an even count is between two values.
     #[test]
     #[expect(clippy::float_cmp, reason = "all values are exact")]
     fn medians() {

@@ -1,4 +1,4 @@
-//! How much time a sample takes from the thread it hits, everything included.
+//! The time that a sample takes from the thread it hits, everything included.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ const FREQUENCY: u32 = 999;
 /// Threads of the process, all but one idle.
 const THREADS: [u32; 2] = [1, 200];
 
-/// Round by round.
+/// One value per round.
 #[derive(Clone, Default)]
 struct Column {
     /// Microseconds a sample, in gaps up to 1.5 ms.
@@ -28,7 +28,7 @@ struct Column {
 }
 
 impl Column {
-    /// Puts the middle of what several turns of a round have taken to the rounds.
+    /// Adds the median of several turns of a round to the rounds.
     fn add_middle_of(&mut self, turns: &Self) {
         self.stolen.push(median(&turns.stolen));
         self.stopped.push(median(&turns.stopped));
@@ -38,12 +38,12 @@ impl Column {
 struct Taken {
     floor: Column,
     ours: Column,
-    /// Nanoseconds of our program, where it samples.
+    /// Nanoseconds of our program when it takes a sample.
     program: Vec<f64>,
     peers: Vec<Column>,
 }
 
-/// Nanoseconds in a second that somebody else had the CPU for.
+/// Nanoseconds in a second for which other programs had the CPU.
 #[derive(Clone, Copy)]
 struct Gaps {
     short: f64,
@@ -91,11 +91,10 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         figures.extend(show(threads, &taken, &others.names()));
     }
     notes.push(format!(
-        "gaps between 1 µs and 1.5 ms in a loop that reads the time stamp counter below 30 Python and 20 \
-         native frames, with a profiler at {FREQUENCY} Hz less without one, by the samples that are due; longer \
-         gaps are those of a profiler that stops the process for its samples, and noise of the machine; the \
-         floor is our program at the same clock where it has nothing to do but to find that the process is \
-         none of its own: an interrupt of the kernel, and one look at a map"
+        "gaps between 1 µs and 1.5 ms in a loop that reads the time stamp counter below 30 Python and 20 native frames, \
+         with a profiler at {FREQUENCY} Hz minus without one, per sample due; longer gaps come from a profiler that \
+         stops the process for its samples, and from noise of the machine; the floor is our program at the same clock \
+         when it only finds that it need not sample the process: an interrupt of the kernel, and one lookup in a map"
     ));
     Ok(Report {
         name: "stolen",
@@ -108,7 +107,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
 struct Others<'a> {
     outside: &'a [Peer],
     within: &'a [InProcess],
-    /// Starts the workload with one of them in it.
+    /// Starts the workload with one of them in the process.
     twin: &'a dyn Fn(&InProcess) -> Result<Workload>,
 }
 
@@ -143,7 +142,7 @@ fn rounds(bench: &Bench, workload: &mut Workload, idle: u32, others: &Others<'_>
             };
         let mut elsewhere = 0.0;
         let (mut floors, mut ours) = (Column::default(), Column::default());
-        // What is compared is measured in turns, as often as it takes to tell it from the machine's noise.
+        // The compared cases are measured in turns, until the difference stands out from the machine's noise.
         let turns = (0..bench.rounds(5, 1)).flat_map(|_| [idle, workload.id()]);
         for pid in turns.collect::<Vec<_>>() {
             let agent = Spanprof::record(&bench.agent, &folder, &[pid], FREQUENCY)?;
@@ -215,7 +214,7 @@ fn show(threads: u32, taken: &Taken, peers: &[&str]) -> Vec<Figure> {
     let mut show = |who: &str, column: &Column, bar: Option<f64>| {
         let pairs = column.stolen.iter().zip(&taken.floor.stolen);
         let ratio = pairs.map(|(value, floor)| value / floor).collect();
-        let ratio = Figure::new(name(&format!("{who} by the floor")), "", ratio);
+        let ratio = Figure::new(name(&format!("{who} relative to the floor")), "", ratio);
         figures.push(Figure::new(name(who), "µs a sample", column.stolen.clone()));
         figures.push(match bar {
             Some(bar) => ratio.below(bar),

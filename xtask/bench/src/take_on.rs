@@ -1,4 +1,4 @@
-//! What it takes the agent to meet processes, and to have many of them.
+//! The agent's CPU time for taking on new processes, and for having many of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use crate::report::{Figure, Report};
 use crate::spanprof::Spanprof;
 use xtask::command;
 
-/// Samples a second: what a fleet would run with.
+/// Samples a second, as a fleet would use.
 const FREQUENCY: u32 = 19;
-/// How long the agent is watched for what one process or none costs.
+/// How long the cost of one process, or of none, is measured.
 const WATCHED: Duration = Duration::from_secs(2);
-/// Processes started one after another, of an interpreter that was seen before.
+/// Processes started one after another, with an interpreter that the agent has seen before.
 const STARTED: u32 = 100;
 /// Processes that start and end within ten seconds.
 const MANY: u32 = 500;
@@ -28,7 +28,7 @@ const IDLE: usize = 200;
 pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     let (python, _) = bench.python_with_peers()?;
     let folder = bench.workspace.target.join("bench");
-    // Nobody listens there: what an upload costs is another benchmark's.
+    // No server listens there: the cost of an upload is measured by another benchmark.
     let agent = Spanprof::agent_at(&bench.agent, &folder, "http://127.0.0.1:1", FREQUENCY)?;
     let (mut new, mut seen) = (Vec::new(), Vec::new());
     let (mut many, mut idle) = (Vec::new(), Vec::new());
@@ -89,10 +89,9 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
             .below(1.0),
         ],
         notes: vec![format!(
-            "CPU time of `spanprof agent --frequency {FREQUENCY}`, everything it did meanwhile included, but \
-             for the first figure, from which as much time with nothing to meet is taken; a CPython never \
-             seen is a copy of the interpreter's files, made for the round; processes are `python -S -c pass`, \
-             or wait for their input"
+            "CPU time of `spanprof agent --frequency {FREQUENCY}`, including everything it did meanwhile; from the \
+             first figure, the CPU of the same time without a new process is subtracted; a CPython never seen is a copy \
+             of the interpreter's files, made for the round; processes are `python -S -c pass`, or wait for their input"
         )],
     })
 }
@@ -108,7 +107,7 @@ fn wait(duration: Duration) -> Result<()> {
     Ok(())
 }
 
-/// CPU seconds that the agent used meanwhile.
+/// CPU seconds that the agent used while a function ran.
 fn used(agent: &Spanprof, meanwhile: impl FnOnce() -> Result<()>) -> Result<f64> {
     let before = agent.cpu_seconds()?;
     meanwhile()?;

@@ -1,4 +1,4 @@
-//! How true the CPU time of functions and spans is, against the thread's own CPU clock.
+//! The accuracy of the CPU time of functions and spans, against the thread's own CPU clock.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::spanprof::Spanprof;
 use crate::workload::{Workload, numbers};
 
 const FREQUENCY: u32 = 999;
-/// What peers are asked for.
+/// The frequency for peers.
 const PEERS: u32 = 999;
 
-/// Round by round.
+/// One value per round.
 #[derive(Clone, Default)]
 struct Column {
-    /// Percent of all CPU time too much or too little.
+    /// By how many percent the sum of all CPU time is too high or too low.
     bias: Vec<f64>,
     /// Percent of the functions, or spans, within three standard deviations.
     within: Vec<f64>,
@@ -37,7 +37,7 @@ impl Column {
             let share = *nanoseconds / 1e9 / total;
             let found = seconds.get(number).copied().unwrap_or(0.0) * f64::from(frequency);
             let deviation = (samples * share * (1.0 - share)).sqrt();
-            // Of no samples at all nothing is within anything.
+            // Without samples there is no deviation to compute.
             samples > 0.0 && (found - samples * share).abs() <= 3.0 * deviation
         };
         let within = exact.iter().enumerate().filter(is_within).count();
@@ -47,13 +47,13 @@ impl Column {
     }
 }
 
-/// What the time is used for, as `truth.py` takes it, for people, and how many rounds of it.
+/// The workloads: argument of `truth.py`, name for people, and number of rounds.
 const KINDS: [(&str, &str, usize); 2] = [
     ("python", "functions", 2),
     ("numpy", "functions in numpy without the GIL", 1),
 ];
 
-/// Who is measured besides.
+/// The profilers that are measured besides.
 struct Peers {
     outside: Vec<Peer>,
     within: Vec<InProcess>,
@@ -87,10 +87,9 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         )?);
     }
     notes.push(format!(
-        "40 functions, each in a span of its own, that use known amounts of CPU time by the thread's clock, \
-         {seconds} s a round at {FREQUENCY} Hz: bias is how far all of them together are off, σ that of the \
-         binomial distribution of so many samples; peers are asked for {PEERS} Hz; those in the process know \
-         spans, too, here each a local root"
+        "40 functions, each in a separate span, that use known amounts of CPU time by the thread's clock, {seconds} s a \
+         round at {FREQUENCY} Hz: bias is the error of their sum, σ that of the binomial distribution of this number of \
+         samples; peers run at {PEERS} Hz; those in the process also label spans, here each a local root"
     ));
     Ok(Report {
         name: "truth",
@@ -134,7 +133,7 @@ fn measure_kind(
             let environment = peer.environment(&server.url, PEERS);
             let mut twin = Workload::start_in(&environment, python, &program, &[kind], Some(0))?;
             let exact = numbers(&twin.ask(seconds)?);
-            // It pushes what is left when it ends.
+            // It pushes the rest when it ends.
             drop(twin);
             let rows = server.take()?;
             functions.note(&by_function(&rows), &exact, PEERS);
@@ -180,8 +179,8 @@ fn by_function(rows: &[pprof::Row]) -> HashMap<usize, f64> {
     }))
 }
 
-/// Seconds by number of the span that a label names, of samples in functions: a span's own start and end are
-/// its, too, and no clock has counted them.
+/// Seconds by number of the span in the label, only for samples in functions: a span's own start and end also belong
+/// to it, but no clock has counted them.
 fn by_span(rows: &[pprof::Row], label: &str) -> HashMap<usize, f64> {
     let is_work = |row: &&pprof::Row| row.functions.iter().any(|it| it.starts_with("work_"));
     sums(rows.iter().filter(is_work).filter_map(|row| {
@@ -191,7 +190,7 @@ fn by_span(rows: &[pprof::Row], label: &str) -> HashMap<usize, f64> {
     }))
 }
 
-/// Seconds by number of the function, as a peer has written them.
+/// Seconds by number of the function, from a peer's output.
 fn of_peer(peer: &Peer, folder: &Path) -> Result<HashMap<usize, f64>> {
     let seconds = peer
         .seconds

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use xtask::command::say;
 
-/// A program, such as those of `tests/benchmarks`; ends when dropped.
+/// A program, such as those of `tests/benchmarks`; it is ended when dropped.
 pub(crate) struct Workload {
     child: Child,
     input: Option<ChildStdin>,
@@ -17,7 +17,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Starts the program, on one CPU if that is named, and waits until it is ready.
+    /// Starts the program, on one CPU if one is given, and waits until it is ready.
     pub(crate) fn start(
         python: &Path,
         program: &Path,
@@ -77,12 +77,12 @@ impl Workload {
         self.child.id()
     }
 
-    /// Asks for a number of rounds; what it measured.
+    /// Asks for a number of rounds; returns what it measured.
     pub(crate) fn ask(&mut self, rounds: usize) -> Result<Value> {
         self.tell(&rounds.to_string())
     }
 
-    /// Tells it a line; what it answers.
+    /// Sends it a line; returns its answer.
     pub(crate) fn tell(&mut self, line: &str) -> Result<Value> {
         let input = self.input.as_mut().context("the program is ending")?;
         writeln!(input, "{line}").context("the program reads no more")?;

@@ -1,4 +1,4 @@
-//! How many samples are on the wrong span.
+//! The share of samples that are on the wrong span.
 
 use anyhow::Result;
 
@@ -11,7 +11,7 @@ use crate::spanprof::Spanprof;
 use crate::workload::Workload;
 
 const FREQUENCY: u32 = 999;
-/// As `owners.py` takes it, for people, and whether its spans are local roots, the only ones that the peer labels.
+/// Argument of `owners.py`, name for people, and whether its spans are local roots, the only ones that the peer labels.
 const CASES: [(&str, &str, bool); 5] = [
     ("2", "2 asyncio requests at once", true),
     ("100", "100 asyncio requests at once", true),
@@ -20,7 +20,7 @@ const CASES: [(&str, &str, bool); 5] = [
     ("fork", "4 children forked in a span", false),
 ];
 
-/// Samples by what their label says of their function's span.
+/// Samples by whether their label names their function's span.
 #[derive(Default)]
 struct Judged {
     right: f64,
@@ -48,7 +48,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
             let output = folder.join("owners.pb.gz");
             let flags = ["--span-label", "active", "--output"];
             let flags: Vec<&str> = flags.into_iter().chain(output.to_str()).collect();
-            // No process is named: children that are forked belong to the host.
+            // No process is given, so the whole host is recorded, with the forked children.
             let agent = Spanprof::record_with(&bench.agent, &folder, &[], FREQUENCY, &flags)?;
             workload.ask(seconds)?;
             agent.stop()?;
@@ -68,9 +68,9 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     }
     let mut notes = vec![format!(
         "each function is called in one span only; samples in it, at {FREQUENCY} Hz, are judged by their \
-         `active_span_name` (peers: `span_name`, of which a sample with several keeps one, as the server does); \
-         without our package, so from the interpreter's context alone, which the agent has known since before \
-         the first of them; peers label local roots only, and so are judged where each span is one"
+         `active_span_name` (peers: `span_name`, of which a sample with several keeps one, as the server does); without \
+         our package, so from the interpreter's context alone, which the agent could read before the first of them; \
+         peers label only local roots, so they are judged only in workloads in which every span is one"
     )];
     let without = without.iter().map(|peer| &peer.name);
     notes.extend(without.map(|name| format!("{name} is left out: its samples name no span")));
@@ -82,7 +82,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     })
 }
 
-/// Round by round, in percent.
+/// One value per round, in percent.
 #[derive(Default)]
 struct Column {
     wrong: Vec<f64>,

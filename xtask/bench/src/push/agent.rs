@@ -14,7 +14,7 @@ use crate::workload::Workload;
 
 const PROCESSES: u32 = 10;
 const FREQUENCY: u32 = 99;
-/// How long a push may take until it is counted as waiting.
+/// How long a push may take before it counts as waiting.
 const IN_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
@@ -40,7 +40,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     }
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let agent = Spanprof::agent_with(&bench.agent, &folder, &server.url(), FREQUENCY, &flags)?;
-    // Longer than servers keep a connection that is silent.
+    // Longer than servers keep an idle connection.
     let windows = bench.rounds(10, 2);
     let mut waiting = Vec::new();
     for window in 1..=windows {
@@ -89,7 +89,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     ])
 }
 
-/// Waits until the server has so many windows of every service.
+/// Waits until the server has this number of windows of every service.
 fn wait_for(server: &PretendPyroscope, windows: usize) -> Result<()> {
     let start = Instant::now();
     let least = || {

@@ -15,17 +15,17 @@ use crate::workload::Workload;
 
 /// Rows of a profile: just under 30 KB before compression.
 pub(super) const ROWS: u32 = 330;
-/// How long it may take until nothing waits any more.
+/// How long it may take until no profile waits.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// A process that exports made-up profiles of so many services; ends when dropped.
+/// A process that exports made-up profiles of a number of services; it is ended when dropped.
 pub(super) struct Exporter {
     process: Workload,
     services: u32,
     windows: u32,
 }
 
-/// What the exporter says of its profiles.
+/// The exporter's account of its profiles.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Account {
     /// How many wait or are being sent.
@@ -53,13 +53,13 @@ impl Exporter {
         })
     }
 
-    /// Has a window end that is so much older than it seems; how things stood just before.
+    /// Ends a window that counts as older by `age`; returns the account just before.
     pub(super) fn window(&mut self, age: Duration) -> Result<Account> {
         self.windows += 1;
         self.tell(&format!("window {}", age.as_millis()))
     }
 
-    /// How things stand.
+    /// The current account.
     pub(super) fn account(&mut self) -> Result<Account> {
         self.tell("account")
     }
@@ -76,7 +76,7 @@ impl Exporter {
         })
     }
 
-    /// Waits until nothing waits any more.
+    /// Waits until no profile waits.
     pub(super) fn settle(&mut self) -> Result<Account> {
         let start = Instant::now();
         loop {
@@ -96,12 +96,12 @@ impl Exporter {
         f64::from(self.windows) * f64::from(self.services)
     }
 
-    /// Profiles that the server lacks when nothing waits, by what it has kept.
+    /// Profiles that the server has not kept, when no profile waits.
     pub(super) fn missing(&self, server: &PretendPyroscope) -> f64 {
         self.profiles() - number(server.kept_samples()) / f64::from(ROWS)
     }
 
-    /// CPU time of what exports, in seconds: that of making profiles up is the main thread's.
+    /// CPU time of the exporting threads, in seconds, without the main thread, which makes profiles up.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
         host::cpu_seconds_of(self.process.id(), |name| name.starts_with("spanprof-"))
     }

@@ -12,12 +12,12 @@ use super::{ANSWER, WINDOW, number, seconds, server};
 use crate::Bench;
 use crate::report::Figure;
 
-/// Every window of that many services is stored in time by the bar.
+/// The bar: every window of up to this many services must be stored in time.
 const MOST_SERVICES: u32 = 500;
-/// In time, in seconds.
+/// The time limit, in seconds.
 const IN_TIME: f64 = 5.0;
 
-/// What there is to push, and to whom.
+/// The profiles to push, and the server.
 #[derive(Clone, Copy)]
 pub(super) struct Load {
     pub(super) services: u32,

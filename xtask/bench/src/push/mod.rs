@@ -1,7 +1,7 @@
-//! How soon profiles are stored, and what that takes: many services, a slow server, an outage, TLS.
+//! How soon profiles are stored, and the cost: many services, a slow server, an outage, TLS.
 //!
-//! The exporter is a process of its own (`profiler/benches/push.rs`), the server is in this one. Whether a profile is
-//! lost is judged by what the server has kept.
+//! The exporter is a separate process (`profiler/benches/push.rs`), the server is in this one. A profile counts as lost
+//! if the server has not kept it.
 
 mod agent;
 mod exporter;
@@ -26,7 +26,7 @@ use many::Load;
 
 /// Windows of the exporter.
 const WINDOW: Duration = Duration::from_secs(15);
-/// What v2 takes for an answer at most, as a segment is written twice a second.
+/// The longest that v2 takes to answer, because it writes a segment twice a second.
 const ANSWER: Duration = Duration::from_millis(500);
 
 pub(crate) fn measure(bench: &Bench) -> Result<Report> {
@@ -60,17 +60,17 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         figures,
         notes: vec![
             format!(
-                "an exporter of its own process (`profiler/benches/push.rs`) hands in made-up profiles of {ROWS} \
-                 rows, just under 30 KB each before compression, as of windows of {} s, to a pretend Pyroscope that \
-                 takes 4 MiB a second and 2 MiB at once, as a real one does by default; the lag is from a window's \
-                 end until the server has a profile of it; what waits is asked when the next window ends; CPU is \
+                "an exporter in a separate process (`profiler/benches/push.rs`) pushes made-up profiles of {ROWS} rows, \
+                 just under 30 KB each before compression, for windows of {} s, to a pretend Pyroscope that takes 4 MiB \
+                 a second and 2 MiB at once, as a real one does by default; the lag is the time from a window's end \
+                 until the server has a profile of it; waiting profiles are counted when the next window ends; CPU is \
                  that of the threads that encode and send",
                 WINDOW.as_secs()
             ),
             format!(
                 "the bars are for up to 500 services and answers after up to {} s: at that rate a window of 1000 takes \
                  6.5 s, and if the server takes 2 s to answer, four requests of 1 MiB at a time carry 2 MiB a second, \
-                 until `--push-requests` allows for more",
+                 unless `--push-requests` allows more",
                 ANSWER.as_secs_f64()
             ),
             outage::note(),
@@ -79,7 +79,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     })
 }
 
-/// A server that takes no more than a real one, and the file with the authority to trust, if it speaks TLS.
+/// A server with the limits of a real one, and the file with the authority to trust, if it uses TLS.
 fn server(folder: &Path, is_tls: bool) -> Result<(PretendPyroscope, Option<PathBuf>)> {
     if !is_tls {
         return Ok((PretendPyroscope::with(Storage::V2), None));

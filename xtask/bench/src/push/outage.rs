@@ -1,4 +1,4 @@
-//! A server that is away for twenty minutes, which here pass in some seconds.
+//! An outage of the server for twenty minutes, compressed into some seconds.
 
 use std::path::Path;
 use std::thread;
@@ -15,20 +15,20 @@ use crate::report::Figure;
 const SERVICES: u32 = 20;
 /// Windows of twenty minutes.
 const WINDOWS: u32 = 80;
-/// How soon one follows the other while the server is away.
+/// The time between two windows while the server is down.
 const AWAY_EVERY: Duration = Duration::from_millis(250);
-/// How soon live windows follow each other when it is back: a window's work arrives fifteen times as fast.
+/// The time between live windows when it is back: a window's work arrives fifteen times as fast.
 const LIVE_EVERY: Duration = Duration::from_secs(1);
-/// How many there are at least: catching up takes about as long.
+/// The least number of live windows: catching up takes about as long.
 const LIVE_WINDOWS: u32 = 60;
 
 /// A profile that the server has stored.
 struct Stored {
-    /// When, in nanoseconds since 1970.
+    /// The time when it was stored, in nanoseconds since 1970.
     at: i64,
-    /// When its window had ended.
+    /// The time when its window had ended.
     ended: i64,
-    /// Whether it is of the outage.
+    /// Whether its window was during the outage.
     is_backlog: bool,
 }
 
