@@ -31,7 +31,7 @@ record! {
         generation: u32,
         /// Mix of its fields.
         checksum: u32,
-        /// Where its interpreter's count of code objects stood when it was read last, 0 where nobody counts:
+        /// Where its interpreter's count of code objects stood when it was read last, 0 if nobody counts:
         /// as long as it stands there, the address holds that very object.
         version: u32,
     }
@@ -58,7 +58,7 @@ record! {
         /// Start time of its process.
         process_start: u64,
         /// Where it was seen to have detached it: [`Seen::progress`](crate::walk::Seen::progress) of its Python;
-        /// 0 where it was attached.
+        /// 0 if it was attached.
         detached_at: u64,
     }
 }
@@ -77,7 +77,7 @@ impl KnownCode {
         }
     }
 
-    /// 0 where this is what is remembered of the code object at an address of a process. Without a branch: the
+    /// 0 if this is what is remembered of the code object at an address of a process. Without a branch: the
     /// verifier follows each.
     #[inline]
     pub fn difference(&self, code: u64, process: &Process, tgid: u32) -> u64 {

@@ -36,7 +36,7 @@ record! {
         registers_frame: u32,
         /// `sizeof(struct pt_regs)`.
         registers_size: u32,
-        /// 1 where `bpf_task_pt_regs` exists (Linux 5.15).
+        /// 1 if `bpf_task_pt_regs` exists (Linux 5.15).
         has_task_registers: u32,
         /// Times a loop is repeated where `bpf_loop` does not exist: what the verifier can follow.
         unrolled_steps: u32,

@@ -71,9 +71,9 @@ record! {
         trace_id_high: u64,
         /// Low half of the trace id.
         trace_id_low: u64,
-        /// The active span, 0 where none is known.
+        /// The active span, 0 if none is known.
         span_id: u64,
-        /// Its local root; 0 where the span was read from the thread's context, which knows none.
+        /// Its local root; 0 if the span was read from the thread's context, which knows none.
         local_root_id: u64,
         /// The class of the current span, with [`crate::span::state::SPAN_CLASS_UNKNOWN`].
         span_class: u64,
@@ -104,15 +104,15 @@ record! {
         trace_id_low: u64,
         /// The span.
         span_id: u64,
-        /// Its parent, 0 where it has none.
+        /// Its parent, 0 if it has none.
         parent_id: u64,
-        /// Its local root, where the hook has left it in the span's context; 0 where not.
+        /// Its local root, where the hook has left it in the span's context; 0 if not.
         local_root_id: u64,
         /// Bits of [`seen`].
         flags: u32,
         /// Bytes of the name that follow.
         name_size: u32,
-        /// Bytes a character of the name has: 1, 2 or 4; 0 where there is no name to read.
+        /// Bytes a character of the name has: 1, 2 or 4; 0 if there is no name to read.
         name_kind: u32,
         /// Always 0.
         reserved: u32,
@@ -149,9 +149,9 @@ record! {
         file_size: u16,
         /// Bytes of the line table.
         table_size: u32,
-        /// Bytes a character has in the name: 1, 2 or 4; 0 where it could not be read.
+        /// Bytes a character has in the name: 1, 2 or 4; 0 if it could not be read.
         name_kind: u8,
-        /// Bytes a character has in the file name; 0 where it could not be read.
+        /// Bytes a character has in the file name; 0 if it could not be read.
         file_kind: u8,
         /// What was cut, [`code_flags`].
         flags: u8,
@@ -171,7 +171,7 @@ record! {
         trace_id_low: u64,
         /// Span id.
         span_id: u64,
-        /// The parent's span id, 0 where there is none.
+        /// The parent's span id, 0 if there is none.
         parent_id: u64,
         /// The local root's span id.
         local_root_id: u64,
@@ -179,7 +179,7 @@ record! {
         flags: u64,
         /// Bytes the name has in the application.
         name_length: u32,
-        /// Bytes of it in `name`: less than `name_length` where it was cut, 0 where unreadable.
+        /// Bytes of it in `name`: less than `name_length` where it was cut, 0 if unreadable.
         name_size: u32,
         /// The name's first bytes; UTF-8, but a character may be cut.
         name: [u8; MAX_SPAN_NAME],

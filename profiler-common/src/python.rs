@@ -15,7 +15,7 @@ record! {
         interpreter_threads: u32,
         /// `PyInterpreterState.id`.
         interpreter_id: u32,
-        /// `_PyRuntimeState.gilstate.tstate_current`, the state that holds the GIL (before 3.12); 0 where a
+        /// `_PyRuntimeState.gilstate.tstate_current`, the state that holds the GIL (before 3.12); 0 if a
         /// thread-local says which state a thread has attached.
         runtime_current: u32,
         /// `PyThreadState.next`.
@@ -54,7 +54,7 @@ record! {
         code_bytecodes: u16,
         /// `tlbc_index`, where [`flags::THREAD_BYTECODES`].
         frame_bytecode: u16,
-        /// `co_code_adaptive`: where the instructions start, where they are in the code object.
+        /// `co_code_adaptive`: where the instructions start, if they are in the code object.
         code_instructions: u16,
         /// `PyASCIIObject.length`.
         string_length: u16,
@@ -104,7 +104,7 @@ record! {
         runtime: u64,
         /// Address of `PyCode_Type`: what a code object's type must be.
         code_type: u64,
-        /// Address of the main interpreter's (3.12: the process's) count of code objects made; 0 where that is
+        /// Address of the main interpreter's (3.12: the process's) count of code objects made; 0 if that is
         /// not known. As long as it stands still, no code object has taken over another's address.
         code_version: u64,
         /// Address of the main interpreter's state, 0 while it is not known.
@@ -116,7 +116,7 @@ record! {
         thread_local_module: u32,
         /// One of [`thread_local`].
         thread_local_entry: u32,
-        /// Where the bytecode loop begins; 0 where that is not known.
+        /// Where the bytecode loop begins; 0 if that is not known.
         evaluation_start: u64,
         /// Its bytes.
         evaluation_size: u64,

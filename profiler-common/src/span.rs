@@ -18,7 +18,7 @@ record! {
         trace_id_high: u64,
         /// Low half of the trace id.
         trace_id_low: u64,
-        /// The parent's span id, 0 where there is none.
+        /// The parent's span id, 0 if there is none.
         parent_id: u64,
         /// The local root's span id; the span's own where it is the local root.
         local_root_id: u64,

@@ -33,7 +33,7 @@ struct Shipping {
 }
 
 /// Ships the code objects of the sample's Python frames that have not been shipped yet; then
-/// `sample.unknown_codes` is 0 where that went well for all.
+/// `sample.unknown_codes` is 0 if that went well for all.
 #[inline(always)]
 pub(crate) fn ship_new<K: Kernel>(
     layout: &PythonLayout,
@@ -102,7 +102,7 @@ extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
     0
 }
 
-/// Ships one code object; false where it should be tried again.
+/// Ships one code object; false if it should be tried again.
 #[inline(always)]
 fn ship(
     layout: &PythonLayout,

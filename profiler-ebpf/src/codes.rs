@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct StackCodes<'a, K> {
     process: &'a Process,
     tgid: u32,
-    /// How many code objects there are, 0 where nobody counts.
+    /// How many code objects there are, 0 if nobody counts.
     version: u32,
     /// As in [`SampleScratch`].
     shipped: u64,

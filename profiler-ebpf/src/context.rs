@@ -128,7 +128,7 @@ fn read(recipe: &SpanRecipe, thread_state: u64, scratch: &mut ContextScratch) ->
     current_span(&CurrentProcess, recipe, thread_state, scratch)
 }
 
-/// Ships what the span's object tells; false where that has to be tried again.
+/// Ships what the span's object tells; false if that has to be tried again.
 #[inline(never)]
 fn tell(
     recipe: &SpanRecipe,
@@ -224,11 +224,11 @@ struct Seen {
     local_root_id: u64,
     /// Bits of [`seen`].
     flags: u32,
-    /// Address of its name, a string; 0 where there is none.
+    /// Address of its name, a string; 0 if there is none.
     name: u64,
 }
 
-/// Ships one span of the trace that was found; false where the ring is full.
+/// Ships one span of the trace that was found; false if the ring is full.
 #[inline(never)]
 fn ship(layout: &PythonLayout, header: &Header, span: &Seen, scratch: &mut ContextScratch) -> bool {
     let Some(mut entry) = EVENTS.reserve::<SpanSeenRecord>(0) else {

@@ -184,7 +184,7 @@ fn thread_state<K: Kernel>(
     detached::<K>(layout, process, &position, &mut steps)
 }
 
-/// The state that the interpreter's thread-local says is attached to the thread, 0 where none is.
+/// The state that the interpreter's thread-local says is attached to the thread, 0 if none is.
 #[inline(always)]
 fn attached(
     process: &Process,

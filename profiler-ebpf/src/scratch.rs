@@ -32,7 +32,7 @@ pub(crate) struct SampleScratch {
     pub(crate) kernel_frames: u32,
     /// How the Python walk ended, as a number.
     pub(crate) python_outcome: u32,
-    /// Not 0 where the walk met a code object that this CPU does not know to have been shipped.
+    /// Not 0 if the walk met a code object that this CPU does not know to have been shipped.
     pub(crate) unknown_codes: u64,
     /// Whose stack the Python frames in `frames` are of.
     pub(crate) before: Before,
@@ -45,13 +45,13 @@ pub(crate) struct SampleScratch {
     pub(crate) unchanged: u64,
     /// When the stage under way has started.
     pub(crate) stage_start: u64,
-    /// The thread's state; 0 where it has none.
+    /// The thread's state; 0 if it has none.
     pub(crate) thread_state: u64,
-    /// Where the thread has the interpreter's thread-local with its attached state, 0 where it has none or is not asked.
+    /// Where the thread has the interpreter's thread-local with its attached state, 0 if it has none or is not asked.
     pub(crate) attached_place: u64,
     /// The thread pointer, as far as it was asked for.
     pub(crate) thread_pointer: u64,
-    /// Its interpreter; 0 where the thread has no state.
+    /// Its interpreter; 0 if the thread has no state.
     pub(crate) interpreter: u64,
     /// Whether the clock hit the thread in user mode.
     pub(crate) in_user_mode: u64,
@@ -79,11 +79,11 @@ pub(crate) struct Before {
     pub(crate) generation: u32,
     /// The thread.
     pub(crate) tid: u32,
-    /// How many code objects there were, 0 where nobody counts.
+    /// How many code objects there were, 0 if nobody counts.
     pub(crate) code_version: u32,
     /// Frames in the scratch, all of whose code objects have been shipped.
     pub(crate) count: u64,
-    /// The thread's state; 0 where it has none.
+    /// The thread's state; 0 if it has none.
     pub(crate) thread_state: u64,
     /// As in [`SampleScratch`].
     pub(crate) attached_place: u64,
@@ -127,7 +127,7 @@ impl KnownCodes {
         None
     }
 
-    /// 1 where the code object of a frame is not known to have been shipped, else 0. Without a branch: the
+    /// 1 if the code object of a frame is not known to have been shipped, else 0. Without a branch: the
     /// verifier follows each.
     #[inline(always)]
     pub(crate) fn lacks(&mut self, frame: &PythonFrame, process: &Process, tgid: u32) -> u64 {

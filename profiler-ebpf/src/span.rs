@@ -113,11 +113,11 @@ pub(crate) fn end(context: &ProbeContext) {
 pub(crate) struct Current {
     /// One of [`source`].
     pub(crate) source: u32,
-    /// The class of the current span, where that is not known.
+    /// The class of the current span, if that is not known.
     pub(crate) class: u64,
     /// One of [`state`].
     pub(crate) state: u32,
-    /// The active span, 0 where none is known.
+    /// The active span, 0 if none is known.
     pub(crate) span_id: u64,
     /// Its local root.
     pub(crate) local_root_id: u64,

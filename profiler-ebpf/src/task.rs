@@ -12,7 +12,7 @@ use crate::{config, kernel::Kernel};
 /// Nanoseconds in one clock tick of procfs (`USER_HZ` is 100 on every architecture we run on).
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
-/// Reads a value of the kernel; 0 where it cannot be read.
+/// Reads a value of the kernel; 0 if it cannot be read.
 #[inline(always)]
 pub(crate) fn read<T: Default>(address: u64) -> T {
     let mut value = T::default();

@@ -22,7 +22,7 @@ pub(crate) fn masked<const LIMIT: usize>(value: usize) -> usize {
     masked as usize
 }
 
-/// 1 where a value is not 0, else 0, without a branch: the verifier follows both ways of each, and the compiler
+/// 1 if a value is not 0, else 0, without a branch: the verifier follows both ways of each, and the compiler
 /// makes one of whatever it sees through.
 #[inline(always)]
 pub(crate) fn is_not_zero(value: u64) -> u64 {

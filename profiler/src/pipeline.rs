@@ -75,7 +75,7 @@ impl Pipeline {
         }
     }
 
-    /// Decodes one record; `None` (and a count) where it is malformed.
+    /// Decodes one record; `None` (and a count) if it is malformed.
     pub fn decode(&self, record: &[u8]) -> Option<Event> {
         match decode(record, self.tick) {
             Ok(event) => Some(event),

@@ -119,7 +119,7 @@ pub(super) fn entries<R: ReadUser>(
     most: u64,
     scratch: &mut ContextScratch,
 ) -> Result<bool, u32> {
-    // With the entries, where they are few.
+    // With the entries, if they are few.
     let size = reach(keys, u64::from(KEYS_HEAD));
     if !reader.read_part(keys, size as u32, &mut scratch.entries) {
         return Err(state::CONTEXT_UNREADABLE);

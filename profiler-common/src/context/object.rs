@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{span::state, walk::ReadUser};
 
-/// Attributes of a span looked at, where they are in a dictionary of its own.
+/// Attributes of a span looked at, if they are in a dictionary of its own.
 const MAX_ATTRIBUTES: u64 = 32;
 
 /// Reads an object, with the words in front of it where those tell of its attributes; its class.

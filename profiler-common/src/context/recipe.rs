@@ -64,7 +64,7 @@ record! {
         dictionary_in_front: u8,
         /// Where span contexts keep their attributes: one of [`storage`].
         local_root_storage: u8,
-        /// Not 0 where the interpreter has not imported OpenTelemetry. Then nothing else is set but, in the two
+        /// Not 0 if the interpreter has not imported OpenTelemetry. Then nothing else is set but, in the two
         /// fields of the runtime context, where it counts its modules and how many it had.
         is_without_spans: u8,
         /// Where they keep the local root: its index is in the place of that of `_context`. All 0

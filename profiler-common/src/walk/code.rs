@@ -6,7 +6,7 @@ use crate::{
     python::{Process, PythonLayout},
 };
 
-/// How many code objects the process has made so far; 0 where nobody knows. Two equal counts say that no
+/// How many code objects the process has made so far; 0 if nobody knows. Two equal counts say that no
 /// code object was made in between (`Objects/codeobject.c` of 3.12 to 3.15: each takes the next number),
 /// and so that none has taken over the address of another.
 #[inline(always)]

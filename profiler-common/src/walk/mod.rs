@@ -88,7 +88,7 @@ impl<const N: usize> Block<N> {
 
 /// Reads memory of the target.
 pub trait ReadUser {
-    /// Copies `size` bytes (at most `N`) at `address` to the start of the block; false where they
+    /// Copies `size` bytes (at most `N`) at `address` to the start of the block; false if they
     /// cannot be read, and then the block holds anything.
     fn read<const N: usize>(&self, address: u64, size: u32, block: &mut Block<N>) -> bool;
 

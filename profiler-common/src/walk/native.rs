@@ -53,7 +53,7 @@ impl NativeWalk {
         self.stack_size = 0;
     }
 
-    /// Has the frame at an address in `stack`; where, or `None` where it cannot be read.
+    /// Has the frame at an address in `stack`; where, or `None` if it cannot be read.
     #[inline(always)]
     fn frame_at<R: ReadUser>(&mut self, reader: &R, address: u64, ahead: bool) -> Option<u16> {
         /// Less than the block has, so that a mask bounds it for the verifier.

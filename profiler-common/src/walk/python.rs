@@ -56,7 +56,7 @@ impl PythonWalk {
         self.frames_size = 0;
     }
 
-    /// Has the frame at an address in `frames`; where, or `None` where it cannot be read.
+    /// Has the frame at an address in `frames`; where, or `None` if it cannot be read.
     #[inline(always)]
     pub(super) fn frame_at<R: ReadUser>(
         &mut self,
@@ -201,7 +201,7 @@ pub fn step<R: ReadUser>(
     true
 }
 
-/// Offset of the frame's instruction in its code, in bytes; `None` where it cannot be read.
+/// Offset of the frame's instruction in its code, in bytes; `None` if it cannot be read.
 #[inline(always)]
 fn instruction<R: ReadUser>(
     reader: &R,

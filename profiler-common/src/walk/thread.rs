@@ -47,7 +47,7 @@ pub struct Position {
     pub instruction: u64,
     /// Its stack pointer.
     pub stack: u64,
-    /// Where the stack ends that it was started with; 0 where it is on another one.
+    /// Where the stack ends that it was started with; 0 if it is on another one.
     pub stack_end: u64,
 }
 
@@ -86,8 +86,8 @@ impl Position {
     }
 }
 
-/// Where a thread has the interpreter's thread-local with its attached state (3.12 and later): 0 where it has none,
-/// because it has never run Python. `None` where that is not known, or cannot be read. It stays where it is as long as
+/// Where a thread has the interpreter's thread-local with its attached state (3.12 and later): 0 if it has none,
+/// because it has never run Python. `None` if that is not known, or cannot be read. It stays where it is as long as
 /// the thread lives.
 #[inline(always)]
 pub fn attached_place<R: ReadUser>(
@@ -164,7 +164,7 @@ pub struct Seen {
     pub maker: u64,
     /// Its interpreter.
     pub interpreter: u64,
-    /// Its innermost frame, 0 where it runs no Python code; `None` where that cannot be read.
+    /// Its innermost frame, 0 if it runs no Python code; `None` if that cannot be read.
     pub frame: Option<u64>,
 }
 
@@ -181,7 +181,7 @@ impl Seen {
     }
 }
 
-/// Looks at a state; `None` where it cannot be read.
+/// Looks at a state; `None` if it cannot be read.
 #[inline(always)]
 pub fn see<R: ReadUser>(
     reader: &R,
@@ -239,27 +239,27 @@ pub struct ThreadSearch {
     pub thread: u64,
     /// The state whose frames are followed to its innermost C frame.
     pub followed: u64,
-    /// Its frame to look at next; 0 where none is followed.
+    /// Its frame to look at next; 0 if none is followed.
     pub frame: u64,
-    /// The state that was found, and its C frame; 0 where none was.
+    /// The state that was found, and its C frame; 0 if none was.
     pub found: u64,
     /// Address of its innermost C frame (before 3.10: of its innermost frame).
     pub found_at: u64,
-    /// Not 0 where the states of all threads are looked at: in a process that hands them over.
+    /// Not 0 if the states of all threads are looked at: in a process that hands them over.
     pub is_for_all: u32,
-    /// Not 0 where what is followed was made by the thread.
+    /// Not 0 if what is followed was made by the thread.
     pub is_own: u32,
-    /// Not 0 where what was found was made by the thread.
+    /// Not 0 if what was found was made by the thread.
     pub is_found_own: u32,
-    /// Not 0 where what is followed is attached, which then is to another thread.
+    /// Not 0 if what is followed is attached, which then is to another thread.
     pub is_attached: u32,
-    /// Not 0 where what was found is.
+    /// Not 0 if what was found is.
     pub is_found_attached: u32,
     /// States that the thread has made and that run nothing.
     pub own_idle: u32,
     /// Other states that the thread has made.
     pub own_busy: u32,
-    /// Not 0 where a thread has made several states, one after the other: before 3.10 nothing tells who runs them.
+    /// Not 0 if a thread has made several states, one after the other: before 3.10 nothing tells who runs them.
     pub are_made_ahead: u32,
     /// How it ended, as a number of [`Outcome`]; [`Outcome::Complete`] where `found` is the state.
     pub outcome: u32,
@@ -275,7 +275,7 @@ pub const FRAMES_AT_ONCE: u32 = 8;
 pub const MAX_SEARCH_STEPS: u32 = MAX_SEARCH as u32;
 
 impl ThreadSearch {
-    /// Starts at the newest interpreter; false where that cannot be read.
+    /// Starts at the newest interpreter; false if that cannot be read.
     #[inline(always)]
     pub fn start<R: ReadUser>(
         &mut self,
@@ -300,7 +300,7 @@ impl ThreadSearch {
         }
     }
 
-    /// Looks at one thread state, frame or interpreter; false where the search has ended and `outcome` says how.
+    /// Looks at one thread state, frame or interpreter; false if the search has ended and `outcome` says how.
     #[inline(always)]
     pub fn step<R: ReadUser, const FRAMES: u32>(
         &mut self,
@@ -486,7 +486,7 @@ pub struct StackPages {
     pub next: u64,
     /// The last page.
     pub last: u64,
-    /// Not 0 where all are there.
+    /// Not 0 if all are there.
     pub is_whole: u64,
 }
 
@@ -508,7 +508,7 @@ impl StackPages {
         };
     }
 
-    /// Looks at some pages; false where the look has ended.
+    /// Looks at some pages; false if the look has ended.
     #[inline(always)]
     pub fn step<R: ReadUser>(&mut self, reader: &R) -> bool {
         for _ in 0..PAGES_AT_ONCE {
@@ -536,7 +536,7 @@ pub struct StackScan {
     pub end: u64,
     /// What is looked for.
     pub wanted: u64,
-    /// Not 0 where it was found.
+    /// Not 0 if it was found.
     pub is_found: u64,
 }
 
@@ -560,7 +560,7 @@ impl StackScan {
         };
     }
 
-    /// Looks at some words; false where the look has ended.
+    /// Looks at some words; false if the look has ended.
     #[inline(always)]
     pub fn step<R: ReadUser>(&mut self, reader: &R, block: &mut Block<CODE_BLOCK>) -> bool {
         const SIZE: u16 = CODE_BLOCK as u16;

@@ -7,7 +7,7 @@ use profiler_common::walk::Registers;
 
 /// What an architecture tells.
 pub(crate) trait Architecture {
-    /// The registers at the sampling clock's interrupt; `None` where it has hit the kernel.
+    /// The registers at the sampling clock's interrupt; `None` if it has hit the kernel.
     fn user_mode(context: &PerfEventContext) -> Option<Registers>;
 
     /// The arguments at a site of `span_start`.
@@ -29,7 +29,7 @@ pub(crate) struct SpanStart {
     /// Bytes of the name.
     pub(crate) name_length: u64,
     pub(crate) flags: u64,
-    /// Address of the hook's process block; 0 where there is none.
+    /// Address of the hook's process block; 0 if there is none.
     pub(crate) process_block: u64,
 }
 

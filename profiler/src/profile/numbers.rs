@@ -16,7 +16,7 @@ pub(super) struct Numbers<T> {
 }
 
 impl<T: Eq + Hash> Numbers<T> {
-    /// The number of the value that `is_it`; `None` where it has none yet and there `may` be no more of them.
+    /// The number of the value that `is_it`; `None` if it has none yet and there `may` be no more of them.
     /// Equal values have equal hints; if different ones have, they are looked up by content: slower, as right.
     pub(super) fn number(
         &mut self,

@@ -70,10 +70,10 @@ pub struct Label {
     /// Key.
     #[prost(int64, tag = "1")]
     pub key: i64,
-    /// Value, where it is text.
+    /// Value, if it is text.
     #[prost(int64, tag = "2")]
     pub str: i64,
-    /// Value, where it is a number. We write none.
+    /// Value, if it is a number. We write none.
     #[prost(int64, tag = "3")]
     pub num: i64,
 }
@@ -128,7 +128,7 @@ pub struct Line {
     /// Its function.
     #[prost(uint64, tag = "1")]
     pub function_id: u64,
-    /// Number, from 1; 0 where unknown.
+    /// Number, from 1; 0 if unknown.
     #[prost(int64, tag = "2")]
     pub line: i64,
 }
@@ -148,7 +148,7 @@ pub struct Function {
     /// Source file.
     #[prost(int64, tag = "4")]
     pub filename: i64,
-    /// First line; 0 where unknown.
+    /// First line; 0 if unknown.
     #[prost(int64, tag = "5")]
     pub start_line: i64,
 }

@@ -32,7 +32,7 @@ pub(super) struct StackTable {
 }
 
 impl StackTable {
-    /// A stack's number; `None` where it has none yet and the table `may_grow` no more.
+    /// A stack's number; `None` if it has none yet and the table `may_grow` no more.
     pub(super) fn number(&mut self, stack: &Arc<Stack>, may_grow: bool) -> Option<u32> {
         let address = Arc::as_ptr(stack).addr();
         if let Some((_, number)) = self.by_address.get(&address) {
@@ -91,7 +91,7 @@ struct FrameTable {
 }
 
 impl FrameTable {
-    /// A frame's number; `None` where it has none yet and the table `may_grow` no more.
+    /// A frame's number; `None` if it has none yet and the table `may_grow` no more.
     fn number(&mut self, frame: &Arc<Frame>, may_grow: bool) -> Option<u32> {
         let address = Arc::as_ptr(frame).addr();
         if let Some((_, number)) = self.by_address.get(&address) {

@@ -69,7 +69,7 @@ pub struct Armed {
     limits: Limits,
     /// What is missing, and not so much that nothing works.
     lacks: Vec<Finding>,
-    /// `None` where the kernel does not tell.
+    /// `None` if the kernel does not tell.
     mappings: Option<MappingNotices>,
     tick: Measure,
     probes: SpanProbesArgument,

@@ -1,4 +1,4 @@
-//! How far native frames are believed, where there are Python frames too.
+//! How far native frames are believed, if there are Python frames too.
 //!
 //! CPython is mostly built without frame pointers: the frame-pointer chain from inside it skips
 //! frames or ends anywhere. So only what is certain is shown: the interrupted function, and above

@@ -59,11 +59,11 @@ pub struct Frame {
     pub name: Arc<str>,
     /// Whether that is a name, and not a place in a file (`libc.so.6+0x9c3d1`) for want of a symbol.
     pub is_named: bool,
-    /// Source file as the code object has it; empty where unknown.
+    /// Source file as the code object has it; empty if unknown.
     pub file: Arc<str>,
-    /// Current line, from 1; 0 where unknown.
+    /// Current line, from 1; 0 if unknown.
     pub line: u32,
-    /// First line of the function; 0 where unknown.
+    /// First line of the function; 0 if unknown.
     pub start_line: u32,
     /// The mapped file the code belongs to.
     pub mapping: Arc<MappedFile>,
@@ -100,6 +100,6 @@ pub enum FrameKind {
 pub struct MappedFile {
     /// Its path as the process sees it, or a bracketed name (`[kernel]`).
     pub path: String,
-    /// GNU build id in lower-case hex; empty where there is none.
+    /// GNU build id in lower-case hex; empty if there is none.
     pub build_id: String,
 }

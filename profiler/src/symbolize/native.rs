@@ -98,7 +98,7 @@ impl NativeFrames {
         self.resolve(&place, now).ok_or(place)
     }
 
-    /// Names what has waited; `None` where that is to wait on.
+    /// Names what has waited; `None` if that is to wait on.
     pub(super) fn resolve(&mut self, place: &Place, now: BootNanos) -> Option<Named> {
         let named = match self.files.known(place.file, now) {
             Known::NotYet => return None,

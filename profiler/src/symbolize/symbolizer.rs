@@ -90,7 +90,7 @@ impl Symbolizer {
         }
     }
 
-    /// Names a sample; `None` (and a count) where its process is not profiled, and `None` where it waits for the
+    /// Names a sample; `None` (and a count) if its process is not profiled, and `None` if it waits for the
     /// symbols of a file: [`Self::take_waiting`] has it later.
     pub fn symbolize(&mut self, sample: SpanSample, snapshot: &Snapshot) -> Option<NamedSample> {
         let SpanSample {

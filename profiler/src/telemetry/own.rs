@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Bytes of memory that are resident; `None` where `/proc` does not tell.
+/// Bytes of memory that are resident; `None` if `/proc` does not tell.
 pub(super) fn resident() -> Option<f64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -17,14 +17,14 @@ pub(super) fn cpu_seconds() -> f64 {
     seconds(clock_gettime(ClockId::ProcessCPUTime))
 }
 
-/// Open files; `None` where `/proc` does not tell.
+/// Open files; `None` if `/proc` does not tell.
 pub(super) fn open_files() -> Option<f64> {
     let files = fs::read_dir("/proc/self/fd").ok()?.count();
     // The folder that is read is one of them.
     u32::try_from(files.saturating_sub(1)).ok().map(f64::from)
 }
 
-/// When the process started, in seconds since 1970; `None` where `/proc` does not tell.
+/// When the process started, in seconds since 1970; `None` if `/proc` does not tell.
 pub(super) fn start_seconds() -> Option<f64> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
     // The command may hold blanks and brackets: what follows the last one begins with field 3.
