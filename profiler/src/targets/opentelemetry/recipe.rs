@@ -7,7 +7,10 @@ use profiler_common::{
 };
 
 use super::{memory::Memory, objects::Objects};
-use crate::{kernel::InterpreterId, targets::python::detect::Facts};
+use crate::{
+    kernel::InterpreterId,
+    targets::python::detect::{Facts, Objects as KnownObjects},
+};
 
 /// Writable data of an interpreter searched for its types, in bytes.
 const MAX_DATA: u64 = 16 << 20;
@@ -227,26 +230,42 @@ impl Place<'_> {
         let [Some(context), Some(propagation), Some(span), sdk] = found else {
             return Err(NoRecipe::NoOpenTelemetry);
         };
-        let variable = variable(
-            &objects,
-            context,
-            known.variable_type.wrapping_add(self.bias),
-        )?;
-        let [span_key] = globals(&objects, propagation, ["_SPAN_KEY"])?;
-        let span_key = span_key.ok_or(NoRecipe::Missing("the key of the current span"))?;
-        let [span_context_class, non_recording] =
+        let mut recipe = self.way_to_the_span(&objects, &known, nodes, [context, propagation])?;
+        let [span_context, non_recording] =
             globals(&objects, span, ["SpanContext", "NonRecordingSpan"])?;
-        let sdk = match sdk {
+        recipe.span_context_class = span_context.ok_or(NoRecipe::Missing("SpanContext"))?;
+        let [recording, base] = match sdk {
             Some(sdk) => globals(&objects, sdk, ["_Span", "Span"])?,
             None => [None, None],
         };
-        let mut recipe = SpanRecipe {
+        let usual = [recording, non_recording, base].into_iter().flatten();
+        learn_all(&objects, &mut recipe, usual, wanted);
+        if has_hook {
+            find_local_root(&objects, &mut recipe, modules)?;
+        }
+        Ok(recipe)
+    }
+
+    /// What leads from a thread's state to the current span, whatever class that has.
+    fn way_to_the_span(
+        &self,
+        objects: &Objects<'_>,
+        known: &KnownObjects,
+        nodes: &NodeTypes,
+        [context, propagation]: [u64; 2],
+    ) -> Result<SpanRecipe, NoRecipe> {
+        let variable_type = known.variable_type.wrapping_add(self.bias);
+        let variable = variable(objects, context, variable_type)?;
+        let [span_key] = globals(objects, propagation, ["_SPAN_KEY"])?;
+        let span_key = span_key.ok_or(NoRecipe::Missing("the key of the current span"))?;
+        let [bitmap_node, array_node, collision_node] =
+            nodes.map(|class| class.wrapping_add(self.bias));
+        Ok(SpanRecipe {
             runtime_context_place: variable.runtime_context_place,
             runtime_context: variable.runtime_context,
             variable: variable.address,
             context_class: variable.context_class,
             span_key,
-            span_context_class: span_context_class.ok_or(NoRecipe::Missing("SpanContext"))?,
             variable_hash: variable.hash,
             none: known.none.wrapping_add(self.bias),
             truth: known.truth.wrapping_add(self.bias),
@@ -257,39 +276,52 @@ impl Place<'_> {
             dialect: objects.offsets.dialect,
             object_size: objects.offsets.object_size,
             dictionary_in_front: objects.offsets.dictionary_in_front(),
+            bitmap_node,
+            array_node,
+            collision_node,
             ..bytemuck::Zeroable::zeroed()
-        };
-        let [bitmap, array, collision] = nodes.map(|class| class.wrapping_add(self.bias));
-        recipe.bitmap_node = bitmap;
-        recipe.array_node = array;
-        recipe.collision_node = collision;
-        let [recording, base] = sdk;
-        let usual = [recording, non_recording, base].into_iter().flatten();
-        let mut trusted = Vec::new();
-        for class in usual {
-            trusted.extend(objects.method(class, GETTER));
-            learn(&objects, &mut recipe, class);
-        }
-        // The most recent wishes first: there is not room for any number of classes. One that says
-        // its context in another way may keep anything in the places where the others keep theirs.
-        for &class in wanted.iter().rev() {
-            let getter = objects.method(class, GETTER);
-            if getter.is_some_and(|getter| trusted.contains(&getter)) {
-                learn(&objects, &mut recipe, class);
-            }
-        }
-        if has_hook
-            && let Some([Some(hook)]) = objects.values(modules, [HOOK])
-            && let [Some(name)] = globals(&objects, hook, ["_LOCAL_ROOT"])?
-            && let Some((class, storage)) =
-                objects.of_tuples(recipe.span_context_class, SPAN_CONTEXT_ITEMS, name)
-        {
-            recipe.local_root = class;
-            recipe.local_root_storage = storage;
-            recipe.name_local_root = name;
-        }
-        Ok(recipe)
+        })
     }
+}
+
+/// Adds the usual classes of spans, and those that were met: the last one first, as there is not room for any number.
+/// A class that returns its context by another method than the usual ones may keep anything in the places where those
+/// keep theirs, so it is left out.
+fn learn_all(
+    objects: &Objects<'_>,
+    recipe: &mut SpanRecipe,
+    usual: impl Iterator<Item = u64>,
+    wanted: &[u64],
+) {
+    let mut trusted = Vec::new();
+    for class in usual {
+        trusted.extend(objects.method(class, GETTER));
+        learn(objects, recipe, class);
+    }
+    for &class in wanted.iter().rev() {
+        let getter = objects.method(class, GETTER);
+        if getter.is_some_and(|getter| trusted.contains(&getter)) {
+            learn(objects, recipe, class);
+        }
+    }
+}
+
+/// Adds where the hook leaves the local root in a span's context, if it has left one.
+fn find_local_root(
+    objects: &Objects<'_>,
+    recipe: &mut SpanRecipe,
+    modules: u64,
+) -> Result<(), NoRecipe> {
+    if let Some([Some(hook)]) = objects.values(modules, [HOOK])
+        && let [Some(name)] = globals(objects, hook, ["_LOCAL_ROOT"])?
+        && let Some((class, storage)) =
+            objects.of_tuples(recipe.span_context_class, SPAN_CONTEXT_ITEMS, name)
+    {
+        recipe.local_root = class;
+        recipe.local_root_storage = storage;
+        recipe.name_local_root = name;
+    }
+    Ok(())
 }
 
 /// Whether an address holds a type: its own type is `type`.
