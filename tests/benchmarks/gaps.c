@@ -1,4 +1,4 @@
-/* Looks at the time stamp counter in a loop, and sums the gaps: the time somebody else had the CPU for.
+/* Reads the time stamp counter in a loop, and sums the gaps: the time that something else had the CPU.
  * Below some frames that a frame-pointer walk can follow. Built and called by gaps.py. */
 #include <stdint.h>
 #include <time.h>

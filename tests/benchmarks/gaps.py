@@ -30,7 +30,7 @@ class Result(ctypes.Structure):
 
 
 def watch(library: ctypes.CDLL, frames: int, seconds: float) -> Result:
-    """Watch below so many frames."""
+    """Watch below this many frames."""
     if frames > 1:
         return watch(library, frames - 1, seconds)
     result = Result()

@@ -1,7 +1,7 @@
 """The in-process pair, `pyroscope-io` and `pyroscope-otel`, in a workload whose environment asks for it.
 
-`PEER_URL` says where to push to, `PEER_SAMPLER` which of its samplers (`PySpy` or `Stack`), and `PEER_RATE` how
-many samples a second.
+`PEER_URL` is the server to push to, `PEER_SAMPLER` one of its samplers (`PySpy` or `Stack`), and
+`PEER_RATE` the number of samples a second.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def start(provider: TracerProvider | None = None) -> None:
-    """Start the profiler, and put its processor to the spans of a provider; nothing if nobody asks."""
+    """Start the profiler and add its processor to a provider, if the environment asks for it."""
     url = os.environ.get("PEER_URL")
     if url is None:
         return

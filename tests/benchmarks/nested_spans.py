@@ -26,7 +26,7 @@ def work(end: float) -> None:
 
 
 def step(tracer: Tracer, depth: int, end: float) -> None:
-    """Work within so many spans."""
+    """Work within this many spans."""
     if depth == 0:
         work(end)
         return

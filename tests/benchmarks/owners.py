@@ -54,7 +54,7 @@ async def request(number: int, end: float) -> None:
 
 
 async def requests(count: int, end: float) -> None:
-    """Serve so many at once."""
+    """Serve this many at once."""
     await asyncio.gather(*(request(number, end) for number in range(count)))
 
 

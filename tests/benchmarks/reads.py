@@ -2,10 +2,10 @@
 
     reads.py READSxBYTES...
 
-Loads a BPF program of so many calls of `bpf_probe_read_user`, written by hand, and runs it on a software
-clock while this process spins. For every line on stdin (how many seconds to go on): answers with the
-nanoseconds of a run, as JSON: the median of the means of slices of 50 ms, by the kernel's statistics, which
-somebody must have switched on. Needs root.
+Loads a BPF program, written by hand, with these calls of `bpf_probe_read_user`, and runs it on a
+software clock while this process spins. For every line on stdin (how many seconds to go on): answers
+with the nanoseconds of a run, as JSON: the median of the means of slices of 50 ms, by the kernel's
+statistics, which must be switched on. Needs root.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def instruction(opcode: int, destination: int = 0, source: int = 0, value: int =
 
 
 def bare_reads(address: int, sizes: list[int], room: int) -> bytes:
-    """Write the program: a read of each size into the room of a map, one after the other, each where none was."""
+    """Write the program: a read of each size, one after the other, to different places in a map."""
     program = b""
     for size in sizes:
         low, high = struct.unpack("<ii", struct.pack("<Q", address))
@@ -71,7 +71,7 @@ def system_call(number: int, *arguments: object) -> int:
 
 
 def map_of(size: int) -> int:
-    """Make an array of one value of so many bytes; its file descriptor."""
+    """Make an array of one value of this many bytes; its file descriptor."""
     attributes = struct.pack("<IIII", BPF_MAP_TYPE_ARRAY, 4, size, 1).ljust(128, b"\0")
     return system_call(BPF, BPF_MAP_CREATE, attributes, len(attributes))
 

@@ -17,7 +17,7 @@ WORK_NANOSECONDS = 2_000_000
 
 
 def work(frames: int) -> int:
-    """Burn CPU below so many frames."""
+    """Burn CPU below this many frames."""
     if frames > 1:
         return work(frames - 1)
     number = 0

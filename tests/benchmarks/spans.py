@@ -68,7 +68,7 @@ def time_roots(tracer: trace.Tracer) -> float:
 
 
 def site_addresses() -> dict[str, int]:
-    """Where the probe sites of the hook are in this process, by its SDT notes."""
+    """The addresses of the hook's probe sites in this process, by its SDT notes."""
     path = _hook.__file__
     with open("/proc/self/maps", encoding="utf-8") as maps:
         base = min(int(line.split("-")[0], 16) for line in maps if line.rstrip().endswith(path))

@@ -1,7 +1,7 @@
 """Burns CPU below a stack of the depth asked for, until stdin is closed.
 
-A second argument says where: ``idle`` with OpenTelemetry in use and no span, ``span`` in a span, ``threads`` in
-four threads that take turns, ``interpreters`` in the main one of four interpreters.
+A second argument says in what: ``idle`` with OpenTelemetry in use and no span, ``span`` in a span,
+``threads`` in four threads that take turns, ``interpreters`` in the main one of four interpreters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def spin(stop: threading.Event) -> None:
 
 
 def stack(frames: int) -> Callable[[threading.Event], None]:
-    """Build so many functions, each calling the next: no two frames share a code object."""
+    """Build this many functions, each calling the next: no two frames share a code object."""
     source = "".join(
         f"def frame_{number}(stop):\n    frame_{number + 1}(stop)\n" for number in range(frames)
     )
@@ -36,7 +36,7 @@ def stack(frames: int) -> Callable[[threading.Event], None]:
 
 
 def main() -> None:
-    """Read the depth, tell that all is set, spin."""
+    """Read the depth, say that all is set up, spin."""
     depth = int(sys.argv[1])
     in_process.start()
     stop = until_closed.ready()
@@ -60,7 +60,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def other_interpreters(count: int) -> Iterator[None]:
-    """Have so many interpreters beside this one."""
+    """Have this many interpreters beside this one."""
     try:
         import _interpreters as interpreters
     except ImportError:

@@ -1,7 +1,8 @@
 """Measures how fast a CPU-bound loop below 30 frames gets on.
 
-For every line on stdin: runs so many batches of constant work, answers with the time each took in
-nanoseconds, as JSON: by the wall clock, since a profiler that stops the thread costs it no CPU time.
+For every line on stdin (a number): runs that many batches of constant work, and answers with the
+nanoseconds that each took, as JSON: by the wall clock, since a profiler that stops the thread costs
+it no CPU time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def batch() -> int:
 
 
 def deeper(frames: int, batches: int) -> list[int]:
-    """Run the batches below so many frames."""
+    """Run the batches below this many frames."""
     if frames > 1:
         return deeper(frames - 1, batches)
     return [batch() for _ in range(batches)]

@@ -24,7 +24,7 @@ FlaskInstrumentor().instrument_app(application, tracer_provider=provider)
 
 
 def work(frames: int) -> None:
-    """Burn CPU below so many frames."""
+    """Burn CPU below this many frames."""
     if frames > 1:
         return work(frames - 1)
     end = time.thread_time() + WORK_SECONDS
@@ -47,7 +47,7 @@ def index() -> str:
 
 
 def is_listening(port: int) -> bool:
-    """Whether somebody answers there."""
+    """Whether a server answers there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

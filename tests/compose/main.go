@@ -1,5 +1,5 @@
-// Reads a compose file as `docker compose config` does, by the library that it is made of, and fails on whatever
-// that refuses: fields that there are not, services that depend on nobody, volumes that are not declared.
+// Reads a compose file as `docker compose config` does, with the same library, and fails on whatever
+// that refuses: fields that do not exist, services that depend on missing ones, volumes that are not declared.
 package main
 
 import (

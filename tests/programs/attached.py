@@ -1,4 +1,4 @@
-"""Two threads: the one that is named runs Python, the other one waits. Says their thread pointers and tids."""
+"""Runs Python in the thread that the argument names, and waits in another; prints their ids."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ def run() -> None:
 
 
 def wait() -> None:
-    # The test knows by the system call that this thread waits here, and not for the GIL.
+    # The test sees by the system call that this thread waits here, and not for the GIL.
     os.read(os.pipe()[0], 1)
 
 

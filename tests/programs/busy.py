@@ -1,4 +1,4 @@
-"""Uses so many seconds of CPU time and says how much that was; for tests that need no more.
+"""Uses a number of seconds of CPU time and says how much it was; for tests that need no more.
 
 busy.py SECONDS [again | fork | multiprocessing-fork | multiprocessing-spawn]
 """

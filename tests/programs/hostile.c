@@ -1,4 +1,4 @@
-/* Processes that lie about the Python in them. `hostile HOW LIBRARY SECONDS`, where the library is that of
+/* Processes that lie about the Python in them. `hostile HOW LIBRARY SECONDS`; the library is that of
  * CPython 3.12, whose structures are built here by hand (`cargo xtask codegen` has the offsets).
  *
  *   garbage   _PyRuntime is overwritten with noise, again and again

@@ -14,10 +14,10 @@ SECONDS = 1.0
 
 
 class OwnContext(ContextVarsRuntimeContext):
-    """A runtime context of the application's own, which nobody outside knows how to read."""
+    """A runtime context of the application's own, which the agent cannot read."""
 
     def __init__(self) -> None:
-        """Keep the contexts where OpenTelemetry does not."""
+        """Keep the contexts in another place than OpenTelemetry."""
         self._own = contextvars.ContextVar("own", default=context.Context())  # noqa: B039 (immutable)
 
     def attach(self, context: context.Context) -> contextvars.Token:
@@ -75,7 +75,7 @@ def in_next() -> None:
 
 
 def deep(levels: int) -> None:
-    """Open so many spans in one another, work, and work in the root alone again."""
+    """Open this many spans in one another, work, and work in the root alone again."""
     with tracer.start_as_current_span("level 0") as root:
         innermost = descend(1, levels)
         at_the_root()
@@ -126,7 +126,7 @@ def in_not_ascii() -> None:
 
 
 def interleaved() -> None:
-    """Open two spans beside each other: nobody outside can tell which one is current."""
+    """Open two spans beside each other: the agent cannot tell which one is current."""
     first = tracer.start_span("first")
     second = tracer.start_span("second")
     both_open()

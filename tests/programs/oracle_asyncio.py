@@ -1,4 +1,4 @@
-"""Spans in an event loop: of asyncio, or of uvloop where the first argument says so."""
+"""Spans in an event loop: of asyncio, or of uvloop if the first argument says so."""
 
 import asyncio
 import sys
@@ -116,7 +116,7 @@ async def other_threads() -> None:
 
 @case
 async def asynchronous_generators() -> None:
-    """Hold a span across the yields of a generator, where the consumer sees it too."""
+    """Hold a span across the yields of a generator: the consumer sees it too."""
 
     async def generator(name: str) -> object:
         with tracer.start_as_current_span(name):

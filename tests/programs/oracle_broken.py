@@ -47,7 +47,7 @@ def reloaded() -> None:
     with tracer.start_as_current_span("before the reload"):
         oracle.work(WHOLE)
         importlib.reload(context)
-        # The old variable still holds the span; nobody asks it any more.
+        # The old variable still holds the span, but is no longer used.
         oracle.work(BROKEN)
         whole()
         oracle.work(WHOLE)
@@ -65,7 +65,7 @@ def upgraded() -> None:
     oracle.trace = new_trace
     with new_tracer.start_as_current_span("first of the new"):
         oracle.work(BROKEN)
-    # Until somebody has seen that there are new modules.
+    # Until the agent has seen that there are new modules.
     time.sleep(6)
     for _ in range(4):
         with new_tracer.start_as_current_span("new"):
@@ -90,10 +90,10 @@ def subclassed() -> None:
 
 @case
 def liar() -> None:
-    """Make spans current that keep another context than they tell."""
+    """Make spans current that keep another context than they return."""
 
     class Liar(trace.NonRecordingSpan):
-        """Tells a context that is not where its base keeps its own."""
+        """Returns another context than its base class keeps."""
 
         def __init__(self, kept: trace.Span, told: trace.Span) -> None:
             super().__init__(kept.get_span_context())

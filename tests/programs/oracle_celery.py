@@ -11,7 +11,7 @@ from celery.signals import worker_process_init
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
 folder = os.environ["BROKER_FOLDER"]
-# A worker takes a message that is not written to its end yet, and ends: so none is written where it looks.
+# A worker ends if it reads a half-written message: so messages are written in another folder.
 outbox = f"{folder}-outbox"
 app = Celery("oracle", broker="filesystem://")
 app.conf.update(

@@ -8,11 +8,11 @@ from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 
 
 class DerivedContext(ContextVarsRuntimeContext):
-    """Derives from OpenTelemetry's, and keeps the context where that does."""
+    """Derives from OpenTelemetry's, and keeps the context in the same place."""
 
 
 class ForeignContext(ContextVarsRuntimeContext):
-    """Keeps the context in a place of the thread's own, which nobody outside knows of."""
+    """Keeps the context in a thread-local that the agent does not know."""
 
     def __init__(self) -> None:
         """Make the place."""

@@ -1,4 +1,4 @@
-"""A FastAPI service on uvicorn with the real instrumentation: the port is the first line said."""
+"""A FastAPI service on uvicorn with the real instrumentation: it prints its port first."""
 
 import asyncio
 import socket
@@ -40,7 +40,7 @@ FastAPIInstrumentor.instrument_app(app)
 
 
 def main() -> None:
-    """Serve until nobody needs the process any more."""
+    """Serve until the test no longer needs the process."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))

@@ -91,7 +91,7 @@ def detached_in_wrong_order() -> None:
 
 @case
 def many_variables() -> None:
-    """Fill the context with so many variables that its nodes are arrays."""
+    """Fill the context with enough variables that its nodes are arrays."""
     variables = [contextvars.ContextVar(f"variable {number}") for number in range(200)]
     with tracer.start_as_current_span("with few"):
         for number, variable in enumerate(variables):
@@ -129,7 +129,7 @@ class Name(str):
 
 
 def collision(target: int, bits: int) -> contextvars.ContextVar:
-    """Make a variable whose folded hash has so many lowest bits of the target's."""
+    """Make a variable whose folded hash has this many lowest bits of the target's."""
     flipped = 0 if bits == 64 else 1 << bits
     while True:
         # A variable's hash is its name's and its address's together: learn the address with a first one,

@@ -18,7 +18,7 @@ def in_child() -> None:
 
 
 def request() -> "tuple[str, str]":
-    """Serve one; tell the ids of the child and the root."""
+    """Serve one; return the ids of the child and the root."""
     with tracer.start_as_current_span("request") as root:
         time.sleep(0.0005)
         with tracer.start_as_current_span("child") as child:
@@ -37,7 +37,7 @@ def main() -> None:
     while spanprof.stats()["probed"] != wanted and time.monotonic() < deadline:
         time.sleep(0.05)
     if wanted:
-        # Longer than the agent leaves on what nobody needs: 2 s.
+        # Longer than the agent keeps probes that no process needs: 2 s.
         time.sleep(3)
     roots = dict(request() for _ in range(REQUESTS))
     assert trace.get_current_span() is trace.INVALID_SPAN

@@ -4,7 +4,7 @@
 any CPU time worth a sample: so every sample in it can be held against what was written down.
 """
 
-# Shapes that nobody should write are the point here.
+# The point here is code that should not be written like this.
 # ruff: noqa: B035, C400, C417, PLC3002, S102
 
 import asyncio
@@ -35,7 +35,7 @@ def plain(text: str) -> str:
 
 
 def burn(seconds: float = SECONDS) -> None:
-    """Write down who called, then use CPU time."""
+    """Write down the callers, then use CPU time."""
     frame = sys._getframe(1)
     stack = []
     while frame is not None:
@@ -137,7 +137,7 @@ def functions() -> None:
     thing()
     (lambda: burn())()
     burn(
-        # The line of a call is where it starts.
+        # The line of a call is its first one.
         SECONDS
     )
 

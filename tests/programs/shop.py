@@ -1,4 +1,4 @@
-"""A Flask app for gunicorn, traced as users do it: the provider is set up where a worker imports it.
+"""A Flask app for gunicorn, traced as users do it: each worker sets the provider up at import.
 
 Two views, one with a child span; the name of each view says which span it belongs to.
 """

@@ -1,4 +1,4 @@
-"""Two requests with a span inside each, one after the other: in a function of its own each."""
+"""Two requests with a span inside each, one after the other, each in its own function."""
 
 import threading
 

@@ -39,7 +39,7 @@ class FileExporter(SpanExporter):
 
 def set_up_tracing(*first: SpanProcessor, **resource: str) -> trace.Tracer:
     """Register a provider: with the hook, unless WITHOUT_PACKAGE is set, with the app's own exporter
-    where SPANS_FILE is set, and with these processors before both.
+    if SPANS_FILE is set, and with these processors before both.
     """
     attributes = {name.replace("_", "."): value for name, value in resource.items()}
     provider = TracerProvider(resource=Resource.create(attributes))
@@ -77,5 +77,5 @@ def wait_for_start() -> None:
 
 
 def wait_for_end() -> None:
-    """Stay until nobody needs the process any more."""
+    """Stay until the test no longer needs the process."""
     sys.stdin.read()

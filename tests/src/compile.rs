@@ -16,7 +16,7 @@ use crate::python::program;
 /// Compiles a program of `tests/programs` into a file.
 ///
 /// # Panics
-/// Where there is no compiler, or it refuses.
+/// If there is no compiler, or it fails.
 pub fn compile(source: &str, into: &Path, arguments: &[&str]) {
     compile_all("cc", &[program(source)], into, arguments);
 }
@@ -24,7 +24,7 @@ pub fn compile(source: &str, into: &Path, arguments: &[&str]) {
 /// Compiles source files into a program by a compiler.
 ///
 /// # Panics
-/// Where there is no such compiler, or it refuses.
+/// If there is no such compiler, or it fails.
 pub fn compile_all<T: AsRef<OsStr>>(
     compiler: &str,
     sources: &[PathBuf],

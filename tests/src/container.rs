@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::{matrix::Cell, process::Running, python};
 
-/// Where control groups are, of both versions.
+/// The folders of control groups, of both versions.
 const GROUPS: &str = "/sys/fs/cgroup";
 const PARENT: &str = "kubepods/burstable/pod0a1b2c3d-0000-4000-8000-spanprof";
 
@@ -32,7 +32,7 @@ pub struct Container {
     folder: TempDir,
 }
 
-/// Whether there is a runc; says so where not.
+/// Whether there is a runc; says so if not.
 pub fn has_runc() -> bool {
     let has = Command::new("runc").arg("--version").output().is_ok();
     if !has {

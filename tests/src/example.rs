@@ -1,5 +1,5 @@
 //! `examples/grafana` without containers: its services, a real Collector with its configuration, the agent, and in
-//! place of Tempo and Pyroscope those of the tests. What Grafana would ask for is asked by `grafana`.
+//! place of Tempo and Pyroscope those of the tests. `grafana` makes the requests that Grafana would make.
 
 use std::{
     fmt::Write as _,
@@ -26,9 +26,9 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(90);
 /// Lines of a process that are shown if something fails.
 const LAST_LINES: usize = 5;
-/// So many of the newest spans are looked at.
+/// How many of the newest spans are looked at.
 const NEWEST: usize = 500;
-/// Where Uvicorn says that it listens.
+/// What precedes the address in the line by which Uvicorn says that it listens.
 const LISTENS: &str = "Uvicorn running on http://";
 
 /// What it is made of.
@@ -44,11 +44,11 @@ pub struct Programs {
 
 /// All of it, running; ended when it is dropped.
 pub struct Example {
-    /// Where the traces are.
+    /// The stand-in for Tempo.
     pub tempo: PretendTempo,
-    /// Where the profiles are.
+    /// The stand-in for Pyroscope.
     pub pyroscope: PretendPyroscope,
-    /// Where the shop listens.
+    /// The address of the shop.
     pub shop: String,
     link: Provisioned,
     processes: Vec<(&'static str, Running)>,
@@ -69,7 +69,7 @@ impl Example {
     /// Starts all of it; `agent` makes the agent's command, given the address of Pyroscope.
     ///
     /// # Errors
-    /// If something does not start: what, and what it has said.
+    /// If something does not start: what, and its output.
     pub fn start(programs: &Programs, agent: impl FnOnce(&str) -> Command) -> Result<Self, String> {
         let tempo = PretendTempo::start();
         let pyroscope = PretendPyroscope::start();
@@ -183,7 +183,7 @@ impl Example {
         }))
     }
 
-    /// The last that each process has said.
+    /// The last lines of each process.
     fn said(&self) -> String {
         let mut text = String::new();
         for (name, running) in &self.processes {
@@ -225,7 +225,7 @@ fn address(line: &str) -> Result<String, String> {
     }
 }
 
-/// A port that nobody listens on now.
+/// A port that no process listens on now.
 ///
 /// # Errors
 /// If there is none.

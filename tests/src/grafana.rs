@@ -14,7 +14,7 @@ use crate::{http, traces::Span};
 const PROFILE_ID: &str = "pyroscope.profile.id";
 /// Milliseconds that the embedded flame graph asks for before and after the span.
 const AROUND: i64 = 30_000;
-/// Of a chain of functions that do nothing but call the next one so many are drawn, the last that does more among them.
+/// How many functions are drawn of a chain in which each only calls the next: the last ones.
 const LAST: usize = 3;
 /// Columns that a bar of the drawn flame graph has at most.
 pub const WIDEST: usize = 20;
@@ -114,7 +114,7 @@ impl Provisioned {
 /// Asks a Pyroscope.
 ///
 /// # Errors
-/// If it cannot be asked, or its answer is no flame graph.
+/// If the request fails, or its answer is no flame graph.
 pub fn ask(pyroscope: SocketAddr, request: &Value) -> Result<FlameGraph, String> {
     let path = "/querier.v1.QuerierService/SelectMergeSpanProfile";
     let answer = http::post_json(pyroscope, path, request)?;
@@ -141,7 +141,7 @@ impl FlameGraph {
             .and_then(Value::as_array)
             .cloned()
             .unwrap_or_default();
-        // Where each bar begins, to put it under the one that calls it.
+        // The column in which each bar begins, to put it under its caller.
         let mut bars: Vec<(usize, i64, String, i64)> = Vec::new();
         for (depth, level) in levels.iter().enumerate() {
             let values = level
@@ -158,7 +158,7 @@ impl FlameGraph {
                 at += number(own)?;
             }
         }
-        // By where they begin, the callers first.
+        // By the column in which they begin, callers first.
         bars.sort_by_key(|(depth, at, ..)| (*at, *depth));
         let frames = bars
             .into_iter()

@@ -32,7 +32,7 @@ pub fn get(address: &str, path: &str) -> String {
 /// The answer in JSON to a question in JSON.
 ///
 /// # Errors
-/// If nobody answers, or not with 200 and JSON.
+/// If there is no answer, or one other than 200 with JSON.
 pub fn post_json(address: SocketAddr, path: &str, question: &Value) -> Result<Value, String> {
     let failed = |error: io::Error| format!("{address}: {error}");
     let mut stream = TcpStream::connect(address).map_err(failed)?;
@@ -53,8 +53,8 @@ pub fn post_json(address: SocketAddr, path: &str, question: &Value) -> Result<Va
     serde_json::from_str(body).map_err(|error| format!("{path}: {error}: {body}"))
 }
 
-/// Has so many customers at a time ask for something, with the number of each request; returns when all
-/// have been answered.
+/// Makes requests from this many customers at a time, each with its number; returns when all have been
+/// answered.
 pub fn load(customers: usize, requests: usize, ask: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {

@@ -78,7 +78,7 @@ impl Port {
         drop(TcpStream::connect(self.address));
         let _ = thread.join();
         for stream in lock(&self.connections).open.values() {
-            // Fails where the client was faster.
+            // Fails if the client was faster.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }

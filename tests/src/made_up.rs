@@ -1,4 +1,4 @@
-//! Samples that nobody took, for tests of what becomes of samples.
+//! Invented samples, for tests of what becomes of samples.
 
 use std::sync::Arc;
 

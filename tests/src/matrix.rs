@@ -43,13 +43,13 @@ pub struct Cell {
     pub free_threaded: bool,
     /// The folder to `chroot` into.
     pub root: Option<PathBuf>,
-    /// The program; `None` where it is missing.
+    /// The program; `None` if it is missing.
     pub python: Option<PathBuf>,
     /// A folder of packages for it.
     pub packages: PathBuf,
 }
 
-/// The whole matrix, as `SPANPROF_MATRIX` says; empty where nothing can be tested.
+/// The whole matrix, as `SPANPROF_MATRIX` says; empty if nothing can be tested.
 pub fn cells() -> Vec<Cell> {
     if !spanprof::is_ready() {
         return Vec::new();

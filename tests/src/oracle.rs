@@ -134,7 +134,7 @@ impl Verdict {
         assert!(self.missed_in_all() * 50 < in_spans, "{self}");
     }
 
-    /// Adds what is said of another process.
+    /// Adds the record of another process.
     pub fn add(&mut self, other: Self) {
         let Self {
             right,

@@ -1,4 +1,4 @@
-//! Programs of others that read or write what we do.
+//! Other programs that read or write the same formats as spanprof.
 //!
 //! `SPANPROF_PEERS` is the folder of a virtual environment with `tests/requirements-peers.txt`;
 //! `cargo xtask test` makes it. `SPANPROF_GO` is the program `go`.
@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-/// A program of the environment; skips where there is none.
+/// A program of the environment; skips if there is none.
 pub fn program(name: &str) -> Option<PathBuf> {
     let Some(folder) = env::var_os("SPANPROF_PEERS") else {
         crate::skip("SPANPROF_PEERS names no environment: run `cargo xtask test`");
@@ -18,10 +18,10 @@ pub fn program(name: &str) -> Option<PathBuf> {
     Some(Path::new(&folder).join("bin").join(name))
 }
 
-/// Runs `go tool pprof` on a profile; what it prints, or `None` where there is no Go.
+/// Runs `go tool pprof` on a profile; what it prints, or `None` if there is no Go.
 ///
 /// # Panics
-/// Where it fails.
+/// If it fails.
 pub fn pprof(arguments: &[&str], profile: &Path) -> Option<String> {
     let Some(go) = env::var_os("SPANPROF_GO") else {
         crate::skip("SPANPROF_GO names no Go: run `cargo xtask test`");

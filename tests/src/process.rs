@@ -40,9 +40,9 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
 /// Whether the signals were seen to.
 static HEARD: Once = Once::new();
 
-/// Listens to signals that whoever started the tests has had ignored, as `nohup` and shells do in the
-/// background: what is ignored stays ignored in a child, what is listened to does not. The tests go on
-/// as if they were ignored.
+/// Installs handlers for signals that the parent of the tests has set to be ignored, as `nohup` and shells in the
+/// background do: a child inherits ignored signals, but no handlers. The handlers do nothing, so the tests go on as
+/// if the signals were ignored.
 fn hear_signals() {
     let status = fs::read_to_string("/proc/self/status").expect("every process has a status");
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -135,7 +135,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Neither can fail but where the process is gone already.
+        // Both fail only if the process has already ended.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }

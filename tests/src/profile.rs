@@ -45,16 +45,16 @@ pub struct Row {
 pub struct Frame {
     /// The function's name.
     pub name: String,
-    /// Its file, empty where that is not known.
+    /// Its file, empty if that is not known.
     pub file: String,
-    /// The line, 0 where that is not known.
+    /// The line, 0 if that is not known.
     pub line: i64,
     /// The mapped file its code is in.
     pub mapping: String,
 }
 
 impl Row {
-    /// A label's value, empty where there is none.
+    /// A label's value, empty if there is none.
     pub fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
     }
@@ -145,7 +145,7 @@ impl Profile {
         self.rows.iter().map(|row| row.nanoseconds).sum::<i64>() / self.period
     }
 
-    /// CPU time by the value of a label, empty where it is missing.
+    /// CPU time by the value of a label, empty if it is missing.
     pub fn by_label(&self, name: &str) -> BTreeMap<String, i64> {
         let mut sums = BTreeMap::new();
         for row in &self.rows {

@@ -54,7 +54,7 @@ macro_rules! on_every_python {
     };
 }
 
-/// Runs a test on one version, where profiling can be tested at all.
+/// Runs a test on one version, if profiling can be tested at all.
 pub fn with(version: &str, test: impl FnOnce(&Python)) {
     if !spanprof::is_ready() {
         return;
@@ -106,7 +106,7 @@ fn listed(variable: &str) -> Vec<Python> {
     venvs.split(':').filter_map(pair).collect()
 }
 
-/// Takes from a command what the caller's environment tells Python and OpenTelemetry.
+/// Removes from a command's environment the caller's variables for Python and OpenTelemetry.
 pub fn forget_the_caller(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();

@@ -78,7 +78,7 @@ impl Shop {
         }
     }
 
-    /// Sends so many requests, and waits for their answers.
+    /// Sends this many requests, and waits for their answers.
     pub fn serve(&self, requests: usize) {
         http::load(CUSTOMERS, requests, |number| {
             let path = PATHS.iter().cycle().nth(number % PATHS.len());

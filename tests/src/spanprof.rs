@@ -17,7 +17,7 @@ use crate::{
     profile::Profile,
 };
 
-/// Whether there is a binary to test and the right to load its kernel programs; skips where not.
+/// Whether there is a binary to test and the right to load its kernel programs; skips if not.
 pub fn is_ready() -> bool {
     if env::var_os("SPANPROF_BIN").is_none() {
         crate::skip("SPANPROF_BIN names no binary: run `cargo xtask test`");
@@ -38,12 +38,12 @@ pub fn binary() -> PathBuf {
 }
 
 thread_local! {
-    /// Where the locks of a test's agents are, and how many it has had.
+    /// The folder of the locks of a test's agents, and how many it has had.
     static LOCKS: (TempDir, Cell<u32>) =
         (tempfile::tempdir().expect("a temporary folder"), Cell::new(0));
 }
 
-/// A file that no other agent locks, so that this one runs beside all others; gone with the test.
+/// A file that no other agent locks, so that this one runs beside all others; removed with the test.
 fn lock_file() -> PathBuf {
     LOCKS.with(|(folder, count)| {
         let number = count.get();
@@ -52,7 +52,7 @@ fn lock_file() -> PathBuf {
     })
 }
 
-/// A command of the binary, in an environment that sets nothing but a lock of its own.
+/// A command of the binary, in an environment that sets only a separate lock.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     for (name, _) in env::vars_os() {
@@ -99,7 +99,7 @@ pub struct Recording {
 pub struct Recorded {
     /// The file.
     pub profile: Profile,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// How the command ended.
     pub ended: Ended,
@@ -114,7 +114,7 @@ impl Recording {
         Self::behind(&[], arguments)
     }
 
-    /// The same, started by a command that takes ours for its last arguments.
+    /// The same, started by a command whose last arguments are the command of spanprof.
     pub fn behind(starter: &[&str], arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut command = command(&["--log", "info", "record", "--duration", "10m"]);
@@ -153,7 +153,7 @@ impl Recording {
 }
 
 impl Recorded {
-    /// A count of the table that the command prints, all reasons together; 0 where it is not in the table.
+    /// A count of the table that the command prints, all reasons together; 0 if it is not in the table.
     pub fn count(&self, name: &str) -> i64 {
         count(&self.ended.stdout, name)
     }
@@ -164,7 +164,7 @@ impl Recorded {
     }
 }
 
-/// A count of a table of counts, all its rows together; 0 where it is not in the table. Fails if there is no
+/// A count of a table of counts, all its rows together; 0 if it is not in the table. Fails if there is no
 /// count of that name.
 pub fn count(table: &str, name: &str) -> i64 {
     let metric = COUNTS.iter().find(|metric| metric.name == name);
@@ -173,7 +173,7 @@ pub fn count(table: &str, name: &str) -> i64 {
     rows.map(|row| row_count(table, &row)).sum()
 }
 
-/// What has one reason of a count; 0 where it is not in the table. Fails if there is no such row.
+/// The value of a count with one reason; 0 if it is not in the table. Fails if there is no such row.
 pub fn count_of(table: &str, name: &str, reason: &str) -> i64 {
     let row = format!("{name}{{reason=\"{reason}\"}}");
     let mut rows = COUNTS

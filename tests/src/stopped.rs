@@ -17,7 +17,7 @@ impl Stopped {
     pub fn thread(pid: u32, name: &str) -> Self {
         let tid = tid_of(pid, name).expect("a thread of that name");
         let no = ptr::null_mut::<libc::c_void>();
-        // SAFETY: requests of ptrace that pass no memory; the thread belongs to a child of ours.
+        // SAFETY: requests of ptrace that pass no memory; the thread belongs to a child of this process.
         unsafe {
             assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, tid, no, no), 0, "seize");
             assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, tid, no, no), 0, "stop");
@@ -34,7 +34,7 @@ impl Stopped {
 impl Drop for Stopped {
     fn drop(&mut self) {
         let no = ptr::null_mut::<libc::c_void>();
-        // SAFETY: as above; it fails only where the thread is gone.
+        // SAFETY: as above; it fails only if the thread is gone.
         unsafe {
             libc::ptrace(libc::PTRACE_DETACH, self.0, no, no);
         }

@@ -26,7 +26,7 @@ pub(crate) type TlsStream = StreamOwned<ServerConnection, TcpStream>;
 /// A handshake that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
-    /// The name of the server that the client has asked for (SNI); none where it has asked for an address.
+    /// The name of the server that the client has asked for (SNI); none if it has asked for an address.
     pub server_name: Option<String>,
     /// Whether it went on with an earlier session.
     pub is_resumed: bool,
@@ -73,7 +73,7 @@ impl TlsServer {
             Ok(mut stream) => {
                 serve(&mut stream);
                 stream.conn.send_close_notify();
-                // Fails where the client was faster.
+                // Fails if the client was faster.
                 let _ = stream.flush();
             }
             Err(error) => lock(&self.failures).push(error.to_string()),

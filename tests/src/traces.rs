@@ -1,4 +1,4 @@
-//! Where traces go in the tests, in Tempo's place: it takes what a Collector sends (OTLP over HTTP, in JSON) and
+//! The stand-in for Tempo in the tests: it takes what a Collector sends (OTLP over HTTP, in JSON) and
 //! remembers the spans, with the attributes that Grafana makes its link from.
 
 use std::{

@@ -1,6 +1,6 @@
 /* What the programs that embed CPython share: CPU time to burn, and a record of which thread ran what when.
  *
- * A program uses so many seconds of CPU time, and records a stretch each time that a thread has done one and the same
+ * A program uses CPU time for some seconds, and records a stretch each time that a thread has done one and the same
  * thing: a line `KIND TID BEGIN END CPU SPAN STACK` in the file that STATES_FILE names. BEGIN and END are
  * nanoseconds of CLOCK_BOOTTIME, which the kernel stamps samples with, CPU nanoseconds of the thread, SPAN the
  * current span's id in decimal or 0, and STACK the names of the Python functions, leaf first, `;` between them.
@@ -34,10 +34,10 @@ PyMODINIT_FUNC PyInit_host(void);
 void open_record(void);
 
 /* Burns CPU time in C on a stack that has no Python below it, or whose Python's state another thread has taken:
- * nobody may see Python here. */
+ * a sample here must have no Python. */
 void burn_without_python(double seconds);
 
-/* Seconds of CPU time that the process has used: programs work for so many, however fast they can. */
+/* Seconds of CPU time that the process has used: programs work for a number of them, however fast they are. */
 double used(void);
 
 /* Calls a function of `embedding.parts`, or of another module, in the interpreter that is attached; ends the
@@ -51,7 +51,7 @@ pthread_t start(const char *name, void *(*function)(void *), void *argument);
 /* Ends the program with a message unless a condition holds. */
 void require(bool condition, const char *what);
 
-/* Says where the stack is that a state is going to run on: CPython 3.14 and later want to know. */
+/* Tells CPython where the stack is on which a state is going to run: 3.14 and later need that. */
 void protect(PyThreadState *state, void *stack, size_t size);
 /* The same for the current thread's own stack. */
 void protect_here(PyThreadState *state);

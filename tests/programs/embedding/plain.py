@@ -18,7 +18,7 @@ DATA = bytes(1 << 20)
 
 
 def no_span() -> int:
-    """Tell the id of the current span, where there is none."""
+    """Give the id of the current span: none."""
     return 0
 
 

@@ -93,7 +93,7 @@ def nest() -> None:
 
 
 def run(seconds: float) -> None:
-    """Burn in all of them, for so many seconds of CPU time."""
+    """Burn in all of them, for this many seconds of CPU time."""
     from embedding import parts
 
     begun.set()

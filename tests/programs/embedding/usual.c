@@ -1,5 +1,5 @@
-/* What nobody gets wrong: the main thread, threads of Python, and threads of C that take part by the API for threads
- * without a state, with a state of their own each time. */
+/* The usual cases: the main thread, threads of Python, and threads of C that use the API for threads without a state,
+ * which gives them a new state each time. */
 #include "host.h"
 
 enum { THREADS = 2 };

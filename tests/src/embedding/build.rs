@@ -108,7 +108,7 @@ impl Host {
         };
         if self.is_debug && is_refused {
             return Some(
-                "a debug build of CPython ends by an assertion where states move between threads",
+                "a debug build of CPython fails an assertion if states move between threads",
             );
         }
         (is_musl(&self.cell) && ["tasks", "fibers"].contains(&name))
@@ -146,7 +146,7 @@ const OPTIONS: [&str; 5] = [
 ];
 
 /// For an interpreter that is a part of the program. Debian's archive has hash functions that need a library which
-/// is in no package; nobody calls them.
+/// is in no package; no program calls them.
 const STATIC: [&str; 2] = ["-no-pie", "-Wl,--unresolved-symbols=ignore-in-object-files"];
 
 fn is_musl(cell: &Cell) -> bool {

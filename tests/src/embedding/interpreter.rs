@@ -1,4 +1,4 @@
-//! Where an interpreter keeps what it takes to embed it.
+//! Where an interpreter keeps the files that are needed to embed it.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::matrix::Cell;
 
-/// Where distributions that know several architectures keep libraries.
+/// The folder of libraries in distributions that support several architectures.
 const MULTIARCH: &str = "x86_64-linux-gnu";
 
 /// The C library of a root, and all that interpreters of Debian need beside.
@@ -47,7 +47,7 @@ pub(super) struct Interpreter {
 }
 
 impl Interpreter {
-    /// That of a cell; nothing where its file is not called as CPython calls it.
+    /// That of a cell; nothing if its file does not have the name that CPython gives it.
     pub(super) fn of(cell: &Cell) -> Option<Self> {
         let python = cell.python.as_ref()?;
         let python = match &cell.root {

@@ -50,7 +50,7 @@ pub struct Verdict {
     pub detached: Tally,
     /// Those taken in an interpreter that has just imported OpenTelemetry.
     pub settling: Tally,
-    /// Those taken where no Python may be seen.
+    /// Those taken in stretches that must show no Python.
     pub native: Tally,
     /// Those outside of the stretches: only what is wrong at any time is wrong here.
     pub between: Tally,
@@ -92,8 +92,8 @@ impl Verdict {
         self.all() - self.between.all()
     }
 
-    /// How many samples there are in stretches for each that their CPU time makes: less than one where some are lost,
-    /// and where a virtual machine is not run.
+    /// Samples in stretches, as a share of those that their CPU time makes: less than one if some are lost, or if the
+    /// virtual machine did not run for a time.
     #[expect(clippy::cast_precision_loss, reason = "some thousand samples")]
     pub fn sampled(&self) -> f64 {
         self.judged() as f64 / self.periods as f64

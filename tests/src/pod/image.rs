@@ -1,4 +1,4 @@
-//! The root of the image: the packaged one where there is one, else one with the agent and its libraries alone.
+//! The root of the image: the packaged one if there is one, else one with the agent and its libraries alone.
 
 #![expect(
     clippy::expect_used,

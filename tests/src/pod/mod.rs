@@ -27,7 +27,7 @@ use crate::{
     process::{Ended, Running},
 };
 
-/// Where the control group of the pod is, as the kubelet names it.
+/// The path of the pod's control group, as the kubelet names it.
 const GROUP: &str = "kubepods/burstable/pod5c0de000-0000-4000-8000-spanprof";
 /// Folders of the memory controller, of both versions, and the file with what is charged.
 const MEMORY: [(&str, &str); 2] = [
@@ -37,7 +37,7 @@ const MEMORY: [(&str, &str); 2] = [
 /// What a node is called.
 pub const NODE: &str = "node-1";
 
-/// How many there were: each has an id of its own.
+/// How many there were: each has its own id.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A running pod of one container.

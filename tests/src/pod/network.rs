@@ -10,22 +10,22 @@ use std::{
     process::Command,
 };
 
-/// The host's end, where servers listen: of a range for measurements that nobody routes (RFC 2544).
+/// The host's end, which servers listen on: of a range for measurements that is not routed (RFC 2544).
 pub(super) const HOST: &str = "198.18.213.1";
 /// The pod's.
 pub(super) const POD: &str = "198.18.213.2";
 /// What pods know the host's end as: the name in the chart's own address of the server.
 pub(super) const SERVER: &str = "pyroscope";
-/// The length of the prefix: both ends and nobody else.
+/// The length of the prefix: both ends and no other address.
 const PREFIX: u8 = 30;
 
-/// The namespace; gone with this, and the interfaces with it.
+/// The namespace; removed with this, and the interfaces with it.
 #[derive(Debug)]
 pub struct Network {
     name: String,
 }
 
-/// Whether there is `ip`; says so where not.
+/// Whether there is `ip`; says so if not.
 fn has_ip() -> bool {
     let has = Command::new("ip").arg("-Version").output().is_ok();
     if !has {
@@ -35,7 +35,7 @@ fn has_ip() -> bool {
 }
 
 impl Network {
-    /// Makes it; `None`, and says so, where that cannot be.
+    /// Makes it; `None` if that is not possible, and says so.
     pub fn join() -> Option<Self> {
         if !has_ip() {
             return None;

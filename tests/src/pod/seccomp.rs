@@ -13,7 +13,7 @@ const PROFILE: &str = include_str!("../../data/seccomp/default.json");
 /// This architecture, in the profile's words for itself and for its rules.
 const ARCHITECTURE: (&str, &str) = ("SCMP_ARCH_X86_64", "amd64");
 
-/// What runc is told for a container with these capabilities, on a kernel of this release.
+/// The profile for runc for a container with these capabilities, on a kernel of this release.
 pub(super) fn runtime_default(capabilities: &[String], kernel: &str) -> Value {
     let profile: Value = serde_json::from_str(PROFILE).expect("JSON");
     let of_architecture = profile["archMap"]

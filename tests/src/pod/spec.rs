@@ -101,14 +101,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Fails where a field is left: a pod would mean something by it.
+    /// Fails if a field is left: it would mean something in a pod.
     fn done(self) {
         let left: Vec<_> = self.left.keys().collect();
         assert!(left.is_empty(), "{}: what do {left:?} mean?", self.of);
     }
 }
 
-/// The configuration: `config`, which is what `runc spec` writes, with all that the manifest says.
+/// The configuration: `config`, as `runc spec` writes it, with everything that the manifest says.
 pub(super) fn config(mut config: Value, manifest: &Manifest, node: &Node<'_>) -> Value {
     let mut pod = Fields::of("pod", manifest.pod());
     pod.ignore(&OF_SCHEDULING);
@@ -134,7 +134,7 @@ pub(super) fn config(mut config: Value, manifest: &Manifest, node: &Node<'_>) ->
         .concat()
     );
     process["env"] = json!(environment(&container.take("env"), node));
-    // What this machine allows nobody to raise; containerd sets none.
+    // The machine of the tests may not allow raising them; containerd sets none.
     process
         .as_object_mut()
         .expect("an object")
@@ -185,7 +185,7 @@ fn environment(variables: &Value, node: &Node<'_>) -> Vec<String> {
     all
 }
 
-/// Limits of the control group; requests decide where a pod runs.
+/// Limits of the control group; requests only decide on which node a pod runs.
 fn limit(config: &mut Value, resources: &Value) {
     let mut resources = Fields::of("resources", resources);
     resources.take("requests");
@@ -239,7 +239,7 @@ fn secure(config: &mut Value, context: &Value) {
         None | Some("Unconfined") => {}
         other => panic!("what is {other:?}?"),
     }
-    // runc starts with the profile of its caller, if it is told of none.
+    // Without a profile in the configuration, runc keeps that of its caller.
     let profile = context.take("appArmorProfile");
     assert_eq!(profile["type"], "Unconfined", "this knows no other profile");
     context.done();
@@ -311,7 +311,7 @@ fn make_volume(volume: &Value, manifest: &Manifest, node: &Node<'_>) -> PathBuf 
     }
     if !empty.is_null() {
         let mut empty = Fields::of("emptyDir", &empty);
-        // Where it is and how much fits is no matter of rights.
+        // Medium and size do not matter for rights.
         empty.ignore(&["medium", "sizeLimit"]);
         empty.done();
         return folder;

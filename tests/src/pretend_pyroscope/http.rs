@@ -127,7 +127,7 @@ pub(crate) fn serve(stream: impl Read + Write, answer: impl Fn(&Request) -> Resp
     }
 }
 
-/// The next request; an error where there is none in time.
+/// The next request; an error if there is none in time.
 fn read<S: Read + Write>(reader: &mut BufReader<S>) -> io::Result<Request> {
     let first = line(reader)?;
     let mut words = first.split(' ').map(str::to_owned);

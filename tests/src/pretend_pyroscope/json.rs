@@ -1,4 +1,4 @@
-//! proto3's JSON: fields by either of their names, left out where they have their default; numbers of 64 bits
+//! proto3's JSON: fields by either of their names, left out if they have their default; numbers of 64 bits
 //! as text, or as numbers.
 
 use base64::{
@@ -14,23 +14,23 @@ fn field<'a>(value: &'a Value, names: &[&str]) -> Option<&'a Value> {
         .filter(|it| !it.is_null())
 }
 
-/// A text; `None` where it is something else.
+/// A text; `None` if it is something else.
 pub(super) fn text(value: &Value, names: &[&str]) -> Option<String> {
     field(value, names).map_or(Some(String::new()), |it| it.as_str().map(str::to_owned))
 }
 
-/// A list; `None` where it is something else.
+/// A list; `None` if it is something else.
 pub(super) fn list<'a>(value: &'a Value, names: &[&str]) -> Option<&'a [Value]> {
     field(value, names).map_or(Some(&[][..]), |it| it.as_array().map(Vec::as_slice))
 }
 
-/// A list of texts; `None` where it is something else.
+/// A list of texts; `None` if it is something else.
 pub(super) fn texts(value: &Value, names: &[&str]) -> Option<Vec<String>> {
     let values = list(value, names)?.iter();
     values.map(|it| it.as_str().map(str::to_owned)).collect()
 }
 
-/// A number; `None` where it is something else.
+/// A number; `None` if it is something else.
 pub(super) fn number(value: &Value, names: &[&str]) -> Option<i64> {
     match field(value, names) {
         None => Some(0),
@@ -39,7 +39,7 @@ pub(super) fn number(value: &Value, names: &[&str]) -> Option<i64> {
     }
 }
 
-/// Bytes in either alphabet; `None` where it is something else.
+/// Bytes in either alphabet; `None` if it is something else.
 pub(super) fn bytes(value: &Value, names: &[&str]) -> Option<Vec<u8>> {
     let text = text(value, names)?;
     let text = text.trim_end_matches('=');

@@ -1,8 +1,8 @@
-//! A pretend Pyroscope: an HTTP server that takes and refuses pushes, stores and answers queries as the real one
-//! does, by what was seen of it and read in its source, and misbehaves on request. `tests/data/pyroscope.toml` has
-//! inputs with the real one's answers, to both of which `tests/tests/together/pretender` compares it.
+//! A pretend Pyroscope: an HTTP server that accepts, refuses and stores pushes and answers queries as the real one
+//! does, and misbehaves on request. It follows the real one's observed behaviour and its source:
+//! `tests/data/pyroscope.toml` has inputs with the real answers, and `tests/tests/together/pretender` compares them.
 //!
-//! It has no OTLP (`/v1development/profiles` is 404): we do not send any.
+//! It has no OTLP (`/v1development/profiles` is 404), because spanprof sends none.
 
 pub(crate) mod connect;
 mod flame_graph;
@@ -51,7 +51,7 @@ const LOOPBACK: &str = "127.0.0.1:0";
 pub struct Push {
     /// Its header fields, names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// Its body, decoded; `None` where it could not be, or is not to be kept.
+    /// Its body, decoded; `None` if it could not be decoded, or is not to be kept.
     pub request: Option<PushRequest>,
 }
 
@@ -66,7 +66,7 @@ pub struct PretendPyroscope {
 #[derive(Debug, Default)]
 struct State {
     pushes: Vec<Push>,
-    /// Whether bodies of pushes are thrown away.
+    /// Whether bodies of pushes are discarded.
     forgets_bodies: bool,
     requests: usize,
     refusals: Vec<Refusal>,
@@ -74,7 +74,7 @@ struct State {
     store: Store,
     unsymbolized: bool,
     rate: Rate,
-    /// Whether a request must say whose it is.
+    /// Whether a request must name its tenant.
     has_tenants: bool,
     /// What the header field `Authorization` must say, as a gateway in front would ask.
     authorization: Option<String>,
@@ -83,7 +83,7 @@ struct State {
 }
 
 impl PretendPyroscope {
-    /// Starts on a free port of the loopback, with the storage that throws more away.
+    /// Starts on a free port of the loopback, with the storage that discards more.
     pub fn start() -> Self {
         Self::with(Storage::default())
     }
@@ -103,7 +103,7 @@ impl PretendPyroscope {
         Self::run(address, storage, Some(tls))
     }
 
-    /// One on the loopback, over TLS; who keeps the other half of `tls` can replace its certificates and see handshakes.
+    /// One on the loopback, over TLS; a test can replace certificates and see handshakes by its `tls`.
     pub fn with_tls(storage: Storage, tls: Arc<TlsServer>) -> Self {
         Self::run(LOOPBACK, storage, Some(tls))
     }
@@ -139,7 +139,7 @@ impl PretendPyroscope {
         format!("{scheme}://{}", self.address)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -155,7 +155,7 @@ impl PretendPyroscope {
         lock(&self.state).authorization = Some(value.to_owned());
     }
 
-    /// Takes so many bytes a second from now on, and not only so many at once.
+    /// Limits the bytes per second from now on, and not only those at once.
     pub fn limit_rate(&self) {
         lock(&self.state).rate.limit();
     }
@@ -166,7 +166,7 @@ impl PretendPyroscope {
         lock(&self.state).answer_after = time;
     }
 
-    /// Closes connections, from the next one on, that are silent for so long. The real server: two minutes.
+    /// Closes connections, from the next one on, that are silent for this long. The real server: two minutes.
     pub fn close_idle_after(&self, time: Duration) {
         lock(&lock(&self.port).connections).idle = time;
     }
@@ -188,12 +188,12 @@ impl PretendPyroscope {
         lock(&self.state).script.services.remove(service);
     }
 
-    /// Answers each push with 500, as a server that is about to end; or goes on as ever.
+    /// Answers each push with 500, as a server that is shutting down; or answers normally again.
     pub fn stopping(&self, is_stopping: bool) {
         lock(&self.state).script.is_stopping = is_stopping;
     }
 
-    /// Ends all connections and takes no more, as if it were gone; what it has stored stays.
+    /// Ends all connections and accepts no more, as if the server were down; what it has stored stays.
     pub fn shut(&self) {
         lock(&self.port).shut();
     }
@@ -201,13 +201,13 @@ impl PretendPyroscope {
     /// Takes connections again, at the same address.
     ///
     /// # Panics
-    /// If somebody else has taken the port.
+    /// If another process has taken the port.
     #[expect(clippy::expect_used, reason = "a test cannot go on without it")]
     pub fn reopen(&self) {
         lock(&self.port).reopen().expect("its port");
     }
 
-    /// Says that it is of a version; none is said to begin with, as real ones do at times.
+    /// Reports a version from now on. It reports none at first, as some real servers do.
     pub fn version(&self, version: &str) {
         version.clone_into(&mut lock(&self.state).version);
     }
@@ -254,7 +254,7 @@ impl PretendPyroscope {
         lock(&self.state).store.profiles().cloned().collect()
     }
 
-    /// What `look` makes of every profile that a query sees now: where there are too many to copy them.
+    /// What `look` makes of every profile that a query sees now: for when there are too many to copy.
     pub fn look_at<T>(&self, look: impl FnMut(&StoredProfile) -> T) -> Vec<T> {
         lock(&self.state).store.profiles().map(look).collect()
     }
@@ -338,7 +338,7 @@ impl fmt::Debug for PretendPyroscope {
 
 fn answer(state: &Mutex<State>, request: &Request) -> Response {
     lock(state).requests += 1;
-    // A path that is not clean is led to the clean one, where a client comes with GET.
+    // A path that is not clean is redirected to the clean one; the client follows with GET.
     let is_clean = !request.path().contains("//");
     let path = request.path().replace("//", "/");
     if let Some(call) = path.strip_prefix(query::SERVICE) {

@@ -136,7 +136,7 @@ fn admitted(
     store(state, &push, waited)
 }
 
-/// Stores what is good of a push, once its answer is due; of its errors one is told.
+/// Stores the valid part of a push, once its answer is due; the answer has one of its errors.
 pub(super) fn store(
     state: &Mutex<State>,
     push: &PushRequest,
@@ -175,7 +175,7 @@ pub(super) fn store(
     if coded.is_empty() {
         coded = unknown;
     }
-    // The server judges them side by side: which one is told is chance.
+    // The server checks them in parallel: which one it answers is chance.
     let chance = lock(state).pushes.len();
     let index = chance.checked_rem(coded.len()).unwrap_or(0);
     match coded.into_iter().nth(index) {
@@ -184,7 +184,7 @@ pub(super) fn store(
     }
 }
 
-/// An error without a code is told with what it was met at.
+/// An error without a code comes with the place at which it occurred.
 fn indexed(error: Refusal, index: usize, id: &str) -> Refusal {
     if error.code != "unknown" {
         return error;
@@ -196,7 +196,7 @@ fn indexed(error: Refusal, index: usize, id: &str) -> Refusal {
     }
 }
 
-/// The rows of one profile; none where nothing is left of it.
+/// The rows of one profile; none if nothing is left of it.
 fn rows(
     state: &Mutex<State>,
     series: &RawProfileSeries,

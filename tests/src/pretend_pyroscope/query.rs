@@ -1,4 +1,4 @@
-//! What Grafana asks: `querier.v1.QuerierService` of grafana/pyroscope. All calls are asked in JSON; the one for
+//! Grafana's queries: `querier.v1.QuerierService` of grafana/pyroscope. All calls take JSON; the one for
 //! spans in protobuf, too, as Grafana does it.
 
 mod exemplars;
@@ -24,10 +24,10 @@ use super::{
     tenant,
 };
 
-/// Where the service is.
+/// The path of the service.
 pub(super) const SERVICE: &str = "/querier.v1.QuerierService/";
 
-/// What is asked, of any call.
+/// The request of any call.
 #[derive(Debug, Default)]
 struct Question {
     profile_type: String,
@@ -170,7 +170,7 @@ impl Question {
         })))
     }
 
-    /// What was asked for, sample by sample.
+    /// The result of the query, sample by sample.
     fn samples<'a>(
         &'a self,
         store: &'a Store,
@@ -202,7 +202,7 @@ impl Question {
         }))
     }
 
-    /// Profiles of the type, series and time that are asked for.
+    /// Profiles of the requested type, series and time.
     fn profiles<'a>(
         &'a self,
         store: &'a Store,

@@ -34,7 +34,7 @@ impl Refusal {
         Self::new(429, "resource_exhausted", message)
     }
 
-    /// Nobody is named whose it is, or nobody who can be.
+    /// The request names no tenant, or not a valid one.
     pub(super) fn unauthenticated(message: impl Into<String>) -> Self {
         Self::new(401, "unauthenticated", message)
     }

@@ -153,7 +153,7 @@ fn panics(profile: &Profile) -> Result<(), Refusal> {
         let words = format!("panic: runtime error: index out of range [{index}]");
         return Err(Refusal::unknown(words));
     }
-    // Its normalisation removes such samples, and then looks for names nobody uses any more.
+    // Its normalisation removes such samples, and then looks for names that are no longer used.
     let is_removed =
         |values: &[i64]| values.iter().all(|it| *it == 0) || values.iter().any(|it| *it < 0);
     if profile.period_type.is_none() && profile.sample.iter().any(|it| is_removed(&it.value)) {

@@ -49,7 +49,7 @@ impl Script {
 }
 
 impl Misbehaviour {
-    /// The answer that takes the place of the push's own; none where the push is stored, or nothing said.
+    /// The answer that takes the place of the push's own; none if the push is stored, or gets no answer.
     pub(super) fn response(&self) -> Option<Response> {
         match self {
             Self::Status(status) => Some(refusal(*status, "by script".to_owned()).response()),

@@ -1,6 +1,6 @@
 //! How the server makes rows of a profile: `pkg/model/pprofsplit/pprof_split.go` and `pkg/pprof/pprof.go` of
 //! grafana/pyroscope. `span_id` and `trace_id` stay with the sample, any other text label joins the series;
-//! each sample type is a series of its own.
+//! each sample type is a separate series.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -18,7 +18,7 @@ use super::store::{StoredFrame, StoredProfile, StoredSample};
 const MAX_DEPTH: usize = 1_000;
 /// Bytes of a string that the server keeps.
 const MAX_STRING: usize = 65_535;
-/// Labels that the server works out itself; what a client sends for them is gone.
+/// Labels that the server works out itself; it discards what a client sends for them.
 const COMPUTED: [&str; 6] = [
     "__period_type__",
     "__period_unit__",
@@ -125,7 +125,7 @@ impl Merged {
     }
 }
 
-/// Which labels of a sample join the series, and which ids stay. Of several ids of a kind the last is looked at.
+/// Which labels of a sample join the series, and which ids stay. Of several ids of a kind the last counts.
 fn routed(profile: &Profile, sample: &Sample) -> (Labels, Ids) {
     let (mut promoted, mut span, mut trace) = (BTreeMap::new(), None, None);
     // Others are numbers.
@@ -143,7 +143,7 @@ fn routed(profile: &Profile, sample: &Sample) -> (Labels, Ids) {
     (promoted.into_iter().collect(), (span, trace))
 }
 
-/// The series with the samples' labels; the series' own win. A name that has an empty value is gone.
+/// The series with the samples' labels; labels of the series win. A name with an empty value is left out.
 fn joined(own: &Labels, promoted: Labels) -> Labels {
     let is_gone = |name: &str| {
         own.iter()

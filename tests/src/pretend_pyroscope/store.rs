@@ -25,7 +25,7 @@ pub enum Storage {
 }
 
 impl Storage {
-    /// Nanoseconds of a time that the storage tells apart.
+    /// The resolution of the storage's times, in nanoseconds.
     fn unit(self) -> i64 {
         match self {
             Self::V1 => 1_000_000,
@@ -98,9 +98,9 @@ pub struct StoredSample {
 pub struct StoredFrame {
     /// The function's name.
     pub name: String,
-    /// Its file, empty where that is not known.
+    /// Its file, empty if that is not known.
     pub file: String,
-    /// The line, 0 where that is not known.
+    /// The line, 0 if that is not known.
     pub line: i64,
 }
 
@@ -152,7 +152,7 @@ impl Store {
             if self.storage == Storage::V1 {
                 let time = row.time_nanos.div_euclid(self.storage.unit());
                 if !self.taken.insert((series, time)) {
-                    // Acknowledged, and gone in silence.
+                    // Acknowledged, but lost without a word.
                     continue;
                 }
             }

@@ -14,7 +14,7 @@ pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     else {
         return Err(Refusal::unauthenticated("no org id"));
     };
-    // What follows a colon names a part of a tenant, and is not looked at.
+    // What follows a colon names a part of a tenant; it is ignored.
     let tenants = named.split('|');
     let mut tenants = tenants.map(|it| it.split(':').next().unwrap_or_default());
     let first = tenants.next().unwrap_or_default();

@@ -1,5 +1,5 @@
 //! Forward proxies as networks have them: HTTP (absolute form for `http`, `CONNECT` for tunnels), the same over
-//! TLS, and SOCKS5. Each wants a user and a password if it is told to, and records what it is asked for.
+//! TLS, and SOCKS5. Each can require a user and a password, and records the addresses that clients request.
 
 mod http;
 mod socks;
@@ -68,7 +68,7 @@ impl Proxy {
         }
     }
 
-    /// Refuses who does not name this user and password.
+    /// Refuses clients that do not give this user and password.
     #[must_use]
     pub fn wanting(self, user: &str, password: &str) -> Self {
         *lock(&self.rules.wanted) = Some((user.to_owned(), password.to_owned()));
@@ -87,12 +87,12 @@ impl Proxy {
         format!("{}://{}", self.scheme, self.port.address)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.port.address
     }
 
-    /// What was asked for, in order: `host:port`, as the client has named it.
+    /// The requested addresses, in order: `host:port`, as the client has written them.
     pub fn targets(&self) -> Vec<String> {
         lock(&self.rules.targets).clone()
     }

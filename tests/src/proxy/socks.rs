@@ -1,4 +1,4 @@
-//! SOCKS5 (RFC 1928), with a user and a password (RFC 1929) where they are wanted.
+//! SOCKS5 (RFC 1928), with a user and a password (RFC 1929) if they are required.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -28,7 +28,7 @@ pub(super) fn serve(rules: &Rules, mut stream: TcpStream) {
     }
 }
 
-/// The way to what was asked for; none where the client was refused.
+/// The connection to the requested address; none if the client was refused.
 fn negotiate(rules: &Rules, stream: &mut TcpStream) -> io::Result<Option<TcpStream>> {
     let [version, count] = exactly(stream)?;
     if version != VERSION {

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::tls::{TlsStream, read_arrived, read_decrypted};
 
-/// A stream that tells what has arrived without waiting for more.
+/// A stream that returns what has arrived without waiting for more.
 pub(super) trait Client: io::Read + Write {
     fn socket(&self) -> &TcpStream;
 

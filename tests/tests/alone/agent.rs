@@ -65,7 +65,7 @@ fn spans_reach_pyroscope() {
     });
 }
 
-/// Without the names of spans a service is one series, and the span asked for still returns its CPU.
+/// Without the names of spans a service is one series, and a query for a span still returns its CPU.
 #[test]
 fn span_names_on_request() {
     with_newest(|python| {
@@ -100,7 +100,7 @@ fn span_names_on_request() {
     });
 }
 
-/// A trace's id is on samples only where that was asked for.
+/// Samples have the id of their trace only with the option for it.
 #[test]
 fn trace_id_on_request() {
     with_newest(|python| {
@@ -245,7 +245,7 @@ fn service_names() {
             "service.name=by%20attributes,service.namespace=prod",
         );
         let environments: [(&str, Vec<(&str, &str)>); 4] = [
-            // `nested.py` names its service in its resource, which only the package tells.
+            // `nested.py` names its service in its resource, which only the package reports.
             (
                 "nested",
                 vec![("OTEL_SERVICE_NAME", "not this"), attributes],
@@ -450,7 +450,7 @@ fn is_of_service(label: &str) -> bool {
         || label.starts_with("deployment_environment")
 }
 
-/// A package of a release that tells no attributes is understood: its name and namespace count, and the
+/// The agent understands a release of the package that reports no attributes: its name and namespace count, and the
 /// attributes are those of the environment.
 #[test]
 fn older_package() {

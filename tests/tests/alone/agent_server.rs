@@ -93,8 +93,8 @@ fn refused_for_good() {
     });
 }
 
-/// With no server at all the agent goes on, its memory is bounded by what it drops and counts, and it
-/// ends when it is told to.
+/// Without any server the agent goes on, keeps its memory bounded by dropping and counting profiles, and ends on a
+/// signal.
 #[test]
 fn no_server() {
     with_newest(|python| {
@@ -163,7 +163,7 @@ fn last_table(said: &str) -> &str {
     said.get(from..).unwrap_or_default()
 }
 
-/// An agent whose log nobody reads any more goes on, and ends as it should.
+/// An agent whose log has lost its reader goes on, and ends as it should.
 #[test]
 fn unread_log() {
     const SCRIPT: &str =

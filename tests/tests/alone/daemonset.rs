@@ -69,8 +69,8 @@ fn in_spans(server: &PretendPyroscope, container: &Container) -> Duration {
     Duration::from_nanos(labelled.map(|it| u64::try_from(it.value).unwrap()).sum())
 }
 
-/// The agent of the chart profiles another container, says on which node, and needs no more memory than a node
-/// is asked for; the one that takes its place goes on where it has ended.
+/// The agent of the chart profiles another container, says on which node, and needs no more memory than the chart
+/// requests; the agent that replaces it continues where it has ended.
 #[test]
 fn daemonset() {
     let Some((cell, network)) = prepare() else {
@@ -104,7 +104,7 @@ fn daemonset() {
     assert!(ended.status.success(), "{ended:#?}");
     let of_second = in_spans(&server, &container).saturating_sub(of_first);
 
-    // CPU time that the container has used while nobody looked: it is always busy, so that this is time, too.
+    // CPU time that the container has used unsampled: it is always busy, so this is also elapsed time.
     let unseen = |from: Duration, to: Duration, seen| to.saturating_sub(from).saturating_sub(seen);
     let unseen_at_start = unseen(cpu_at_start, cpu_when_asked, of_first);
     let unseen_between = unseen(cpu_when_asked, cpu_at_end, of_second);
@@ -151,7 +151,7 @@ fn doctor_in_the_pod() {
     }
 }
 
-/// The probes pass at the pod's address as soon as the agent takes samples, and go on when the server has gone;
+/// The probes pass at the pod's address as soon as the agent takes samples, and still pass when the server is down;
 /// metrics are there, and the table of losses is not.
 #[test]
 fn probes_of_the_pod() {

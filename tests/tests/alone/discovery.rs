@@ -19,7 +19,7 @@ const SECONDS: &str = "3";
 const MOST_MISSED: f64 = 1.0;
 const FREQUENCY: &str = "199";
 
-/// What processes have said they used, by pid.
+/// The CPU time that processes have reported, by pid.
 fn told(stdout: &str) -> Vec<(String, f64)> {
     let values = stdout
         .lines()
@@ -255,7 +255,7 @@ fn more_than_allowed() {
     });
 }
 
-/// A command that is not Python has its files, too: native frames are told by them.
+/// The agent knows the files of a command that is not Python, too: native frames need them.
 #[test]
 fn a_command_that_is_not_python() {
     if !spanprof::is_ready() {

@@ -1,4 +1,4 @@
-//! The hook's probes are on while they are needed, and what they tell is known without them.
+//! The hook's probes are attached only while they are needed, and the agent knows the same without them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,8 +59,8 @@ fn roots_are_right(profile: &Profile, facts: &Value) {
     );
 }
 
-/// Where the context can be read no probe is on: local roots, names and the service are read from
-/// what the hook leaves in the process.
+/// If the context can be read, no probe is attached: the agent reads local roots, names and the service from what the
+/// hook stores in the process.
 fn readable_context(python: &Python) {
     let (recorded, facts) = record(python, &[], &[]);
     assert_eq!(facts["probed"], false);
@@ -68,7 +68,7 @@ fn readable_context(python: &Python) {
     assert_eq!(recorded.count("spans_started"), 0);
 }
 
-/// Where it cannot, they are.
+/// If it cannot be read, they are attached.
 #[test]
 fn unreadable_context() {
     with_newest(|python| {
@@ -135,7 +135,7 @@ fn every_route() {
     });
 }
 
-/// Where no way works, the agent says of each why, once, and counts the hook; samples are taken all the same.
+/// If no way works, the agent says of each why, once, and counts the hook; it takes samples nevertheless.
 #[test]
 fn no_route() {
     with_newest(|python| {
@@ -155,8 +155,8 @@ fn no_route() {
     });
 }
 
-/// Events of tracefs outlive whoever made them: the next agent removes those of one that was killed, and an agent
-/// that ends leaves none.
+/// Events of tracefs outlive the process that made them: an agent removes those of an earlier one that was killed,
+/// and leaves none when it ends.
 #[test]
 fn events_of_a_killed_agent() {
     const SCRIPT: &str = r#"

@@ -114,7 +114,7 @@ fn endless_frames_and_names() {
     }
 }
 
-/// A list of threads without end is not followed for ever.
+/// The agent gives up on a list of threads without an end.
 #[test]
 fn endless_threads() {
     if let Some(recorded) = beside_an_honest_process("threads") {
@@ -126,7 +126,7 @@ fn endless_threads() {
     }
 }
 
-/// A library that comes and goes is looked at less and less often.
+/// The agent looks less and less often at a library that comes and goes.
 #[test]
 fn mapped_and_unmapped() {
     // More notices come than anybody takes: what they cost is bounded, and asserted for every case.
@@ -166,8 +166,8 @@ fn library(folder: &Path) -> (PathBuf, u64) {
     (library, kept)
 }
 
-/// A library that is truncated while it is mapped costs names and nothing else: whoever maps such a file dies of
-/// `SIGBUS` when it reads what is gone.
+/// If a library is truncated while it is mapped, only names are lost. The agent must not map it: a process that maps
+/// such a file dies of `SIGBUS` when it reads a page that is gone.
 #[test]
 fn truncated_files() {
     let Some((cell, _)) = victim() else {
@@ -194,7 +194,7 @@ fn truncated_files() {
         let time = nanoseconds(name, "first.so");
         assert!(time > 700_000_000, "{name}: {time}");
     }
-    // Those of the other one are gone: it says so, and where it was.
+    // The frames of the other one are gone: the sample has the file and the address in it instead of a name.
     let time = nanoseconds("second.so+0x", "second.so");
     assert!(time > 700_000_000, "{time}");
     let unnamed = recorded.count_of("frames_incomplete", "native_file_malformed");

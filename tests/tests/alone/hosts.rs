@@ -41,7 +41,7 @@ fn host_label() {
     });
 }
 
-/// In a container with a name of its own it is the name that the first process sees; where that is not the
+/// In a container with another name, the agent takes the name as the first process sees it; if that may not be the
 /// host's, the agent says so.
 #[test]
 fn host_of_a_container() {
@@ -117,8 +117,8 @@ fn two_agents() {
     });
 }
 
-/// In containers, with files of their own but the host's processes in sight: a second agent is refused and
-/// says who is there; one that was killed leaves nothing behind.
+/// In containers, with separate files but the host's processes visible, a second agent refuses to start and
+/// names the first one; an agent that was killed leaves nothing behind.
 #[test]
 fn one_agent_per_host() {
     const SCRIPT: &str = r#"

@@ -1,5 +1,5 @@
-//! Processes that see another world than the agent does: containers, roots of their own, files that are
-//! gone or others by now.
+//! Processes that see other files than the agent does: in containers, with another root, or with files that were
+//! deleted or replaced.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use tests::{
     spanprof::{self, Recorded, Recording},
 };
 
-/// Two interpreters with roots of their own.
+/// Two interpreters, each with its own root.
 fn two_cells() -> Option<(Cell, Cell)> {
     Some((cell("3.11-debian")?, cell("3.13-debian")?))
 }
@@ -47,8 +47,8 @@ fn is_in_span(recorded: &Recorded, function: &str, span: &str, container: Option
     );
 }
 
-/// Two containers with another interpreter each at the very same path, in namespaces of their own: each is
-/// told as what it is, with its spans, and its samples carry its id.
+/// Two containers with another interpreter each at the very same path, in separate namespaces: the agent
+/// recognises each, with its spans, and its samples carry its id.
 #[test]
 fn containers() {
     let Some((older, newer)) = two_cells() else {
@@ -90,8 +90,8 @@ fn containers() {
 #[test]
 fn every_namespace() {
     python::with_newest(|python| {
-        // As whoever the interpreter belongs to: in a namespace of users, even root may not enter another's
-        // home that is closed to everybody.
+        // As the owner of the interpreter: in a user namespace, even root may not enter the home of another
+        // user if it is closed to others.
         let owner = fs::symlink_metadata(&python.path).unwrap();
         let (user, group) = (owner.uid().to_string(), owner.gid().to_string());
         let mut command = Command::new("setpriv");

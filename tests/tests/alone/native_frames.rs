@@ -20,7 +20,7 @@ const BUSY: [&str; 6] = [
     "read",
 ];
 
-/// What the server has of the program, from an agent that was told so by a flag or by its environment.
+/// What the server has of the program, from an agent with the mode set by a flag or in its environment.
 fn pushed(python: &Python, flags: &[&str], environment: &[(&str, &str)]) -> Vec<StoredSample> {
     let server = PretendPyroscope::start();
     let mut command = agent::command(&["--pyroscope-url", &server.url()]);

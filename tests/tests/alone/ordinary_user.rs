@@ -79,7 +79,7 @@ fn with_six_capabilities() {
         // The probes are not going to be taken off.
         let mut workload = Workload::start(program.env("PROBES_STAY", "1"));
         let agent = Agent::run(server, &mut behind(&confined, command));
-        // What may have started another command is gone by now: the pid is the agent's.
+        // A wrapper that has started the command has been replaced by now: the pid is the agent's.
         let lines = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
         let line = |name: &str| {
             let line = lines.lines().find(|line| line.starts_with(name));
@@ -138,7 +138,7 @@ fn kernel_has_multi() -> bool {
     report["host"]["span probes"]["says"] == "by uprobe_multi links"
 }
 
-/// Where it may write nowhere, it says so, and what to do; nothing is half started.
+/// If it may not write anywhere, it says so, and what to do; nothing is left half started.
 #[test]
 fn without_a_folder() {
     if !spanprof::is_ready() {
@@ -175,8 +175,8 @@ fn without_a_folder() {
     }
 }
 
-/// A unit's agent and one that root starts by hand see each other, whichever was first, though neither may write
-/// where the other's lock is.
+/// A unit's agent and one that root starts by hand notice each other, whichever was first, though neither may write
+/// to the folder of the other's lock.
 #[test]
 fn one_agent_with_root() {
     const SCRIPT: &str = r#"

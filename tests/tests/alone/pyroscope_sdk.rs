@@ -1,4 +1,4 @@
-//! `pyroscope-io` in a service that the agent pushes, too: told once, and only while it runs.
+//! `pyroscope-io` in a service that the agent pushes, too: the agent warns once, and only while it runs.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use tests::{
     spanprof,
 };
 
-/// Imports the SDK, or does not, and starts it when it is told to; busy all the time.
+/// Imports the SDK, or does not, and starts it on the test's order; busy all the time.
 const PROGRAM: &str = "
 import json, sys, threading, time
 if sys.argv[1] == 'import':
@@ -39,8 +39,8 @@ fn doctor(workload: &Workload) -> (String, String) {
     (state.unwrap().to_owned(), spanprof::run(&arguments).stdout)
 }
 
-/// A process that has the SDK installed, or imported, is not told of; once it runs in two of a service, the
-/// service is told of once, and `doctor` knows which.
+/// The agent does not warn of a process that has the SDK only installed or imported. Once the SDK runs in two processes
+/// of a service, the agent warns of the service once, and `doctor` names the processes.
 #[test]
 fn the_sdk_is_told_of_once() {
     if !spanprof::is_ready() {

@@ -1,4 +1,4 @@
-//! What the agent tells of itself: to a real Prometheus, to probes, to systemd.
+//! What the agent reports about itself: to a real Prometheus, to probes, to systemd.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +40,7 @@ fn run(python: &Python) {
     workload.facts("cpu");
 }
 
-/// An agent that listens, and where.
+/// An agent that listens, and its address.
 fn listening(flags: &[&str]) -> (Agent, String) {
     let mut all = vec!["--listen", "127.0.0.1:0"];
     all.extend(flags);
@@ -214,7 +214,7 @@ fn heard(socket: &UnixDatagram, time: Duration) -> String {
     said
 }
 
-/// An address that somebody else has is refused in words that say what to change.
+/// If the address is taken, the error says what to change.
 #[test]
 fn address_in_use() {
     if !spanprof::is_ready() {
@@ -413,7 +413,7 @@ fn otlp() {
                 (metric.unit, metric.words)
             );
         }
-        // Nobody listens any more: that is said, and keeps nothing from ending.
+        // systemd no longer listens: the agent says so, and ends nevertheless.
         drop(listener);
         agent.wait_for("metrics cannot be pushed");
         agent.stop();
@@ -499,8 +499,8 @@ fn sum(metrics: &[Metric], name: &str) -> Sum {
     sum.unwrap()
 }
 
-/// What it costs to be asked: at a scrape every 15 seconds and a probe every 10, no more than a thousandth of a
-/// core, and 6 MiB beside an agent that nobody can ask. `cargo xtask test telemetry::cost --show-output` prints it.
+/// The cost of probes and scrapes: with a scrape every 15 seconds and a probe every 10, at most a thousandth of a
+/// core, and 6 MiB more than an agent that does not listen. `cargo xtask test telemetry::cost --show-output` prints it.
 #[test]
 fn cost() {
     const ASKED: u32 = 200;

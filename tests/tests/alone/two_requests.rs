@@ -59,8 +59,8 @@ impl fmt::Display for Judged {
     }
 }
 
-/// Every sample of ours is right. Those of the peer are measured, for `docs/right-span.md`: what it does is
-/// not ours to assert.
+/// Every sample of spanprof is right. Those of the peer are only measured, for `docs/right-span.md`: this test
+/// asserts nothing about them.
 #[test]
 fn beside_the_peer() {
     let Some(python) = peers::program("python").filter(|_| spanprof::is_ready()) else {

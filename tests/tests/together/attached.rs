@@ -26,15 +26,15 @@ use tests::{
 
 /// The first minor version with the thread-local.
 const FIRST: u8 = 12;
-/// `read` on x86-64, in which the thread waits that does not run.
+/// The number of the system call `read` on x86-64, in which the idle thread waits.
 const READ: &str = "0 ";
-/// Often enough to meet a moment in which it is another.
+/// Often enough that a wrong value would be seen.
 const READS: usize = 1000;
 
-/// Runs `attached.py` and reads the thread-local in its two threads: it is the state of the one that runs,
-/// and null in the one that waits.
-fn check(command: &mut Command, who: &str, what: &str) {
-    let running = Running::start(command.arg(who));
+/// Runs `attached.py` and reads the thread-local in its two threads: in the one that runs it is the thread's state,
+/// and in the one that waits it is null.
+fn check(command: &mut Command, runs: &str, what: &str) {
+    let running = Running::start(command.arg(runs));
     let line = running.stdout.wait_for("threads");
     let said: Vec<u64> = line
         .split_whitespace()
@@ -62,7 +62,7 @@ fn check(command: &mut Command, who: &str, what: &str) {
     let is_musl = thread_local::is_musl(&mappings);
     let place = thread_local::resolve(thread_local, placed.bias, is_musl, &memory).unwrap();
     let word = |address: u64| memory.read_u64(address).unwrap();
-    // By who made it, which here is who runs it.
+    // The state that a thread has made; in this program no other thread runs it.
     let state_of = |thread: u64| {
         let interpreter = word(placed.runtime + u64::from(facts.layout.runtime_interpreters));
         let mut state = word(interpreter + u64::from(facts.layout.interpreter_threads));
@@ -71,21 +71,21 @@ fn check(command: &mut Command, who: &str, what: &str) {
         }
         state
     };
-    let (expected, waits) = match who {
+    let (expected, waits) = match runs {
         "main" => ([state_of(threads[0]), 0], tids[1]),
         _ => ([0, state_of(threads[1])], tids[0]),
     };
     let expected = expected.map(Some);
     let read = || [0, 1].map(|at| thread_local::read_at(&memory, place, threads[at]));
-    // They say who they are before they run or wait. One that is yet to wait for the GIL takes it once more
-    // from the other.
+    // The threads print their ids before they run or wait. So the second may still have to take the GIL once more
+    // before it waits.
     let system_call = format!("/proc/{}/task/{waits}/syscall", running.pid());
     let is_waiting = || fs::read_to_string(&system_call).is_ok_and(|call| call.starts_with(READ));
     eventually(what, || (is_waiting() && read() == expected).then_some(()));
     for _ in 0..READS {
-        assert_eq!(read(), expected, "{what}, {who}: {place:?}");
+        assert_eq!(read(), expected, "{what}, {runs}: {place:?}");
     }
-    eprintln!("{what}, {who}: {thread_local:x?}, {place:x?}");
+    eprintln!("{what}, {runs}: {thread_local:x?}, {place:x?}");
 }
 
 fn cells() -> impl Iterator<Item = Cell> {
@@ -97,15 +97,15 @@ fn cells() -> impl Iterator<Item = Cell> {
 fn in_every_kind_of_interpreter() {
     for cell in cells() {
         let program = cell.program("attached.py");
-        for who in ["main", "other"] {
+        for runs in ["main", "other"] {
             let mut command = cell.command(&[program.to_str().unwrap()]);
-            check(&mut command, who, &cell.name);
+            check(&mut command, runs, &cell.name);
         }
     }
 }
 
-/// The library of an interpreter, as the interpreter sees it: where it is in Debian, and beside a program
-/// that was built here.
+/// The path of an interpreter's library, as the interpreter sees it: Debian's folder, or beside a program that was
+/// built here.
 fn library(cell: &Cell) -> Option<String> {
     let debug = if cell.name.contains("d-debian") {
         "d"
@@ -123,7 +123,7 @@ fn library(cell: &Cell) -> Option<String> {
     root.join(&path[1..]).is_file().then_some(path)
 }
 
-/// A library that is loaded late has its thread-locals where the loader finds room for them.
+/// The loader may place the thread-locals of a library that is loaded late anywhere.
 #[test]
 fn in_a_library_that_is_loaded() {
     let mut has_library = false;
@@ -139,14 +139,14 @@ fn in_a_library_that_is_loaded() {
         let seen = Path::new("/").join(program.strip_prefix(inside).unwrap());
         let script = cell.program("attached.py");
         let arguments = [&library, "0", script.to_str().unwrap()];
-        for who in ["main", "other"] {
+        for runs in ["main", "other"] {
             let mut command = cell.with_python(&seen).command(&arguments);
             if cell.root.is_none() {
                 let python = cell.python.as_ref().unwrap();
                 let home = fs::canonicalize(python).unwrap();
                 command.env("PYTHONHOME", home.parent().unwrap().join(".."));
             }
-            check(&mut command, who, &format!("{} loaded", cell.name));
+            check(&mut command, runs, &format!("{} loaded", cell.name));
         }
         has_library = true;
     }

@@ -1,4 +1,4 @@
-//! What share of the samples is in spans, as `record` and `doctor` tell it.
+//! The share of the samples that are in spans, as `record` and `doctor` print it.
 
 use serde_json::Value;
 use tests::{

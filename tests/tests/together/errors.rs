@@ -60,7 +60,7 @@ fn unprivileged() {
     assert!(stdout.contains("profiling would NOT work here"), "{stdout}");
 }
 
-/// A pid that nobody has is refused by name.
+/// The error for a pid without a process names the pid.
 #[test]
 fn unknown_pid() {
     if !spanprof::is_ready() {
@@ -198,7 +198,7 @@ fn missing_btf() {
     assert!(doctor.stdout.contains("NO  BTF"), "{doctor:#?}");
 }
 
-/// Runs a script whose `$0` is our program.
+/// Runs a script whose `$0` is spanprof.
 fn by_script(shell: &[&str], script: &str, arguments: &[&Path]) -> Ended {
     let mut command = Command::new("env");
     command.args(shell).args(["-c", script]);
@@ -206,13 +206,13 @@ fn by_script(shell: &[&str], script: &str, arguments: &[&Path]) -> Ended {
     Running::start(&mut command).wait()
 }
 
-/// Runs a command of ours where nobody reads what it says.
+/// Runs a command whose output has no reader.
 fn unheard(arguments: &str) -> Ended {
     let script = format!("\"$0\" {arguments} 2>&1 | true; exit ${{PIPESTATUS[0]}}");
     by_script(&["bash"], &script, &[])
 }
 
-/// Whoever reads what we say may have gone: no command panics, and a recording is written all the same.
+/// If the reader of its output is gone, no command panics, and a recording is written nevertheless.
 #[test]
 fn nobody_listens() {
     with_newest(|python| {
@@ -234,7 +234,7 @@ fn nobody_listens() {
     });
 }
 
-/// What cannot be written is said with its reason, and costs the others nothing.
+/// If an output cannot be written, the error has the reason, and the other outputs are written.
 #[test]
 fn full_disk() {
     if !spanprof::is_ready() {
@@ -255,7 +255,7 @@ fn full_disk() {
     }
 }
 
-/// An output that is full is said, and costs the exit code.
+/// If an output is full, the command says so and fails.
 #[test]
 fn full_output() {
     if !spanprof::is_ready() {

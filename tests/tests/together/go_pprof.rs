@@ -1,4 +1,4 @@
-//! `go tool pprof` as an independent reader of our files.
+//! `go tool pprof` as an independent reader of spanprof's files.
 
 use profiler::{
     export::FileSink,
@@ -19,7 +19,7 @@ fn flat<'a>(top: &'a str, function: &str) -> Option<&'a str> {
     line.split_whitespace().next()
 }
 
-/// Go reads types, labels, mappings and lines as we mean them, and a tag focus keeps its span only.
+/// Go reads types, labels, mappings and lines as they are meant, and a tag focus keeps its span only.
 #[test]
 fn go_reads_our_file() {
     let settings = Settings {
@@ -63,7 +63,7 @@ fn accounted(top: &str) -> f64 {
     number.split("ms").next().unwrap().parse().unwrap()
 }
 
-/// Of a recorded program, Go tells the CPU time of a span as the program measured it.
+/// For a recorded program, Go shows the CPU time of a span that the program itself has measured.
 #[test]
 fn go_reads_what_was_recorded() {
     with_newest(|python| {

@@ -109,8 +109,8 @@ fn above(rows: &[Row]) -> Above {
     above
 }
 
-/// A program that has CPython linked into its own file: its work above Python frames stays, as nobody can
-/// tell it from the interpreter's.
+/// A program that has CPython linked into its own file: its frames above Python frames stay, because they cannot
+/// be told from the interpreter's.
 #[test]
 fn programs_keep_their_own_work() {
     let Some(cell) = matrix::cell("3.11d-debian") else {

@@ -1,4 +1,4 @@
-//! End-to-end tests that record processes of their own and count samples: they run side by side.
+//! End-to-end tests that record their own processes and count samples: they run side by side.
 //!
 //! Must not be here: a test whose outcome a neighbour can change, because it counts what others do, watches
 //! probes that others switch on, or measures time. Those are in `alone`.

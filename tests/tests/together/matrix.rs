@@ -29,10 +29,10 @@ const MOST_FRAMES: usize = 256;
 /// A name, and what fails by a panic.
 type Check = (&'static str, fn(&Cell));
 
-/// The first minor version whose builds here can compile at run time, if told to.
+/// The first minor version whose builds here have a JIT compiler, if it is switched on.
 const FIRST_WITH_JIT: u8 = 14;
 
-/// What is looked at in every cell.
+/// What is tested in every cell.
 const CHECKS: [Check; 6] = [
     ("doctor", doctor_knows_it),
     ("stacks", stacks_are_those_of_the_interpreter),
@@ -79,7 +79,7 @@ cells!(
 fn every_cell_has_a_test() {
     let cells = matrix::cells();
     let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
-    // Without a matrix there is nothing to compare with, and that was said.
+    // Without a matrix there is nothing to compare with, which the run has already said.
     assert!(names.is_empty() || names == NAMES, "{names:?}");
 }
 
@@ -145,8 +145,8 @@ fn doctor_knows_it(cell: &Cell) {
     assert_eq!(process["offsets"], offsets, "{process}");
 }
 
-/// An interpreter of a version that nobody knows, whose debug offsets are plausible, is profiled and called
-/// unverified; one whose offsets are not is refused by name. Both are a 3.15 that says it is a 3.16.
+/// An interpreter of an unknown version with plausible debug offsets is profiled and called unverified; one with
+/// implausible offsets is refused, and the version named. Both are a 3.15 that says it is a 3.16.
 #[test]
 fn versions_to_come() {
     let Some(cell) = matrix::cell("3.15-debian") else {
@@ -194,7 +194,7 @@ fn versions_to_come() {
     assert!(reason.contains("runtime.interpreters"), "{process}");
 }
 
-/// Where a file has `Py_Version`.
+/// The offset of `Py_Version` in a file.
 fn place_of_version(path: &Path) -> usize {
     let data = OpenFile::open(path).unwrap().data();
     let elf = Elf::parse(&data).unwrap();
@@ -214,7 +214,7 @@ fn stacks_are_those_of_the_interpreter(cell: &Cell) {
     stacks_are_right(&mut cell.start("shapes.py", &[("WITHOUT_PACKAGE", "1")]));
 }
 
-/// The same where the interpreter makes machine code of what is hot.
+/// The same with the interpreter's JIT compiler on.
 fn stacks_of_compiled_code(cell: &Cell) {
     let environment = [("WITHOUT_PACKAGE", "1"), ("PYTHON_JIT", "1")];
     stacks_are_right(&mut cell.start("shapes.py", &environment));
@@ -286,7 +286,7 @@ fn stack(value: &Value) -> Stack {
 fn callers_of_burn(row: &Row) -> Option<(Stack, bool)> {
     let is_truncated = row.is_in("[truncated]");
     let mut frames = row.frames.iter().filter(|frame| !frame.file.is_empty());
-    // Before it spins, `burn` itself writes down who called.
+    // Before it spins, `burn` itself writes down its callers.
     let _ = frames.next().filter(|frame| frame.name == "spin")?;
     let _ = frames.next().filter(|frame| frame.name == "burn")?;
     let callers = frames.map(|it| (it.name.clone(), it.file.clone(), it.line));

@@ -94,8 +94,8 @@ fn certificates() {
     }
 }
 
-/// With an authority of clients, who shows no certificate of it is not served; a handshake has the certificate
-/// that was shown.
+/// A server with an authority for clients refuses clients without a certificate of it; a handshake has the
+/// certificate that the client has shown.
 #[test]
 fn client_certificates() {
     let Some(files) = Files::new() else {
@@ -214,7 +214,7 @@ fn proxies() {
     );
 }
 
-/// A proxy that is gone carries nothing.
+/// Nothing passes through a proxy that has ended.
 #[test]
 fn proxy_that_is_gone() {
     if Files::new().is_none() {

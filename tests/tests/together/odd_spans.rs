@@ -1,4 +1,4 @@
-//! Spans that are not as they should be: no wrong label, and what cannot be told is counted.
+//! Unusual spans: no label is wrong, and samples whose span cannot be known are counted.
 
 use std::process::Command;
 
@@ -88,7 +88,7 @@ fn assert_labelled(profile: &Profile, function: &str, label: &str, value: &str) 
 #[test]
 fn ended_on_another_thread() {
     with_newest(|python| {
-        // The hook's probes see who ends a span.
+        // The hook's probes see which thread ends a span.
         let mut command = python.program("odd_spans.py", &["ended_elsewhere"]);
         let flags = ["--span-probes", "always"];
         let (recorded, facts) = run_with(&mut command, "travels", &flags);
@@ -136,7 +136,7 @@ fn too_many_nested() {
     });
 }
 
-/// A name of 10 kB is cut where a character ends, marked as cut, and counted.
+/// A name of 10 kB is cut at the end of a character, marked as cut, and counted.
 #[test]
 fn name_of_ten_kilobytes() {
     with_newest(|python| {
@@ -164,7 +164,7 @@ fn name_that_is_not_ascii() {
     });
 }
 
-/// Spans that were started and never made current are nobody's.
+/// Spans that were started and never made current have no samples.
 #[test]
 fn never_current() {
     with_newest(|python| {
@@ -240,7 +240,7 @@ fn fork_in_a_span() {
     });
 }
 
-/// Without a context to read, a forked child starts without spans: nobody has seen any start in it.
+/// Without a context to read, a forked child starts without spans: no start was reported in it.
 #[test]
 fn fork_with_its_own_context() {
     with_newest(|python| {

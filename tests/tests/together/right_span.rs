@@ -22,7 +22,7 @@ on_every_python!(
     broken_worlds,
 );
 
-/// Requests that a service is asked at a time, and in all.
+/// Requests that a service gets at a time, and in all.
 const CUSTOMERS: usize = 12;
 const REQUESTS: usize = 240;
 const TASKS: usize = 100;
@@ -116,9 +116,9 @@ fn broken_worlds(python: &Python) {
     // The reason, and how many samples may lack their label. The broken part of a case takes some
     // 400 samples; what cannot be read has to lack some.
     let cases: [(&str, &str, RangeInclusive<u64>); 7] = [
-        // Found out by the first sample in no span, and mended within 100 ms.
+        // The first sample in no span reveals it, and the agent finds the new place within 100 ms.
         ("reloaded", "context_unexpected", 0..=0),
-        // Nobody sees a span of a library that was not there before, until somebody asks.
+        // The agent sees no span of a library that is new, until it checks again what the process has imported.
         ("upgraded", "", 0..=450),
         ("subclassed", "span_class_unknown", 0..=450),
         ("slotted", "span_class_unknown", 0..=450),

@@ -136,15 +136,15 @@ fn one_by_one() {
                     || capability == "dac_read_search" && what == "library";
                 assert_eq!(is_kept, !is_lost, "{what} without {capability}");
             }
-            // Where the kernel shows its symbols to all, that one buys nothing.
+            // If the kernel shows its symbols to all, that capability changes nothing.
             let may_be_unsaid = ["none", "syslog"].contains(&capability);
             assert!(is_said || may_be_unsaid, "{report:#}");
         }
     });
 }
 
-/// Every thread of a running agent has what it needs and no more: those that talk to the server have nothing,
-/// and nobody keeps the right to read the kernel's symbols, which have been read.
+/// Every thread of a running agent has the rights it needs and no more: those that talk to the server have none,
+/// and no thread keeps the right to read the kernel's symbols, which have been read.
 #[test]
 fn threads_of_the_agent() {
     with_newest(|python| {
@@ -183,7 +183,7 @@ fn threads_of_the_agent() {
                 "looker" | "symbols" => !(BPF | PERFMON | SYSLOG),
                 "data" => BPF,
                 "control" => !SYSLOG,
-                other => panic!("a thread that nobody knows: {other}"),
+                other => panic!("an unknown thread: {other}"),
             };
             assert_eq!(may & !most, 0, "{thread:#?}");
         }

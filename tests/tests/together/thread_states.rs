@@ -121,12 +121,12 @@ fn tell(line: &str) {
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
-/// The first minor version that says by itself which state a thread has attached.
+/// The first minor version with a thread-local for the state that a thread has attached.
 const FIRST_THAT_TELLS: u8 = 12;
 
-/// How many samples of a program may be wrong: none. Before 3.12 one is where a state changes hands in that instant, and
-/// before 3.10 where the address of another one's frame was left on the stack: one in some hundred thousand, which
-/// comes by chance. `docs/right-span.md` says so.
+/// How many samples of a program may be wrong: none from 3.12 on, one before. One is wrong if a state changes hands in
+/// that instant, and before 3.10 if the address of another thread's frame was left on the stack: one in some hundred
+/// thousand, by chance (`docs/right-span.md`).
 fn forgiven(minor: u8) -> u64 {
     u64::from(minor < FIRST_THAT_TELLS)
 }
@@ -171,7 +171,7 @@ fn run<'a>(host: &Host, programs: &[(&'a str, f64)], seconds: f64) -> Vec<(&'a s
     verdicts.collect()
 }
 
-/// What is written of a stack and of its span is of one thread: whoever burns has the span of that name, or none.
+/// The stack and the span of a row belong to one thread: a function that burns CPU has the span of its name, or none.
 fn assert_rows_agree(rows: &[Row]) {
     let mut agreed = 0;
     for row in rows {

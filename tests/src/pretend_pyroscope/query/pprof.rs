@@ -1,4 +1,4 @@
-//! `SelectMergeProfile`: what was asked for as one pprof, where files and lines survive.
+//! `SelectMergeProfile`: the profiles of the query as one pprof, with their files and lines.
 
 use std::collections::HashMap;
 

@@ -53,7 +53,7 @@ pub(super) fn types(question: &Question, store: &Store) -> Result<Value, Refusal
     Ok(json!({"profileTypes": types.collect::<Vec<_>>()}))
 }
 
-/// The labels of each series, or those of them that are asked for.
+/// The labels of each series, or the requested ones of them.
 pub(super) fn series(question: &Question, store: &Store) -> Result<Value, Refusal> {
     let wanted = &question.names;
     let sets = question.matched(store)?.map(|profile| {
@@ -76,7 +76,7 @@ pub(super) fn pairs(labels: &[(&str, &str)]) -> Vec<Value> {
         .collect()
 }
 
-/// Sums of each step, by the labels that are asked for.
+/// Sums of each step, by the requested labels.
 pub(super) fn points(question: &Question, store: &Store) -> Result<Value, Refusal> {
     if question.exemplars == "EXEMPLAR_TYPE_SPAN" {
         let words = "rpc error: code = Unimplemented desc = span exemplars are not implemented";

@@ -16,7 +16,7 @@ use tests::{
 
 use super::{Account, HANG, PERIOD, exporter, one, profile, settings, settle};
 
-/// The span asked for returns its own CPU only, an unknown span nothing; ids are no series labels.
+/// A query for a span returns only the span's CPU, and nothing for an unknown span; ids are no series labels.
 #[test]
 fn round_trip() {
     let server = PretendPyroscope::start();
@@ -148,7 +148,7 @@ fn refusals_are_final() {
     assert_eq!(Account::of(&health), refused);
 }
 
-/// An answer about us or the address keeps the profile: somebody may mend that in time.
+/// If the answer is about the agent's credentials or the address, the profile is kept: it may be corrected in time.
 #[test]
 fn waits_for_what_can_be_mended() {
     let server = PretendPyroscope::start();
@@ -202,7 +202,7 @@ fn bounded_queue_and_drain() {
         (health.get(Loss::QueueFull) > 30).then_some(())
     });
     exporter.drain(Duration::from_millis(300));
-    assert!(start.elapsed() < HANG, "somebody has waited for the server");
+    assert!(start.elapsed() < HANG, "a caller has waited for the server");
     assert_eq!(health.get(Loss::EncoderBehind), 0);
     assert!(health.get(Loss::ProfileLeft) >= 2, "{}", health.table());
     assert_eq!(Account::of(&health).dropped, 51);

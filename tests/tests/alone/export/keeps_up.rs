@@ -1,4 +1,4 @@
-//! Many services, a server that takes its time, and series that hold up nobody.
+//! Many services, a slow server, and refused series that do not delay the others.
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
@@ -86,7 +86,7 @@ fn one_is_refused() {
                 dropped: 0,
             };
             assert_eq!(Account::of(&health), account);
-            // The second time it is known who goes alone.
+            // The second time, the agent knows which service to send alone.
             let requests = server.requests() - before;
             assert!(number == 1 || requests <= 5, "{requests}");
         }
@@ -133,8 +133,8 @@ fn one_fails_for_a_while() {
     }
 }
 
-/// Services that the server fails at, window after window, hold up nobody: once it is known who they are, what
-/// comes in of the others is stored as if they were not there.
+/// Services at which the server fails, window after window, do not delay the others: once the exporter knows them,
+/// new profiles of the others are stored as if the failing ones were not there.
 #[test]
 fn those_that_fail_stand_back() {
     const WINDOWS: u64 = 10;
@@ -152,7 +152,7 @@ fn those_that_fail_stand_back() {
     for count in 1..=WINDOWS {
         exporter.submit(window(&names));
         let start = monotonic_now();
-        // At first it is found out who they are, and whoever was sent with one of them waits, too.
+        // At first the exporter has to find the failing ones, and those that were sent with one wait, too.
         let most = Duration::from_secs(if count <= WINDOWS / 2 { 60 } else { 2 });
         while health.get(Loss::ProfileStored) < count * number {
             assert!(start.elapsed() < most, "{count}: {}", health.table());

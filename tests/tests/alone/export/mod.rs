@@ -73,7 +73,7 @@ fn settings(server: &PretendPyroscope) -> Settings {
     settings
 }
 
-/// An exporter on a runtime of its own, which a test has to keep.
+/// An exporter on a separate runtime, which a test has to keep.
 fn exporter(settings: Settings) -> (Exporter, Health, Runtime) {
     let health = Health::default();
     let runtime = runtime::start().unwrap();

@@ -30,7 +30,7 @@ impl Files {
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.path().join(name);
-        // As whoever rotates them should: at once.
+        // Atomically, as certificates should be rotated.
         let next = self.0.path().join("next");
         fs::write(&next, text).unwrap();
         fs::rename(next, &path).unwrap();
@@ -38,7 +38,7 @@ impl Files {
     }
 }
 
-/// Towards a server by its name, so that it is asked for by that.
+/// Settings to reach a server by its name, so that the handshake has the name.
 fn by_name(server: &PretendPyroscope, ca_file: PathBuf) -> Settings {
     let mut settings = settings(server);
     settings.server.url = server.url().replace("127.0.0.1", "localhost");

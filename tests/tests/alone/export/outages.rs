@@ -13,8 +13,8 @@ fn names(window: usize) -> Vec<String> {
         .collect()
 }
 
-/// Eighty windows of five services, as many as come in twenty minutes, while nobody listens: all of them are
-/// stored once the server is back, and what comes in then does not wait for them.
+/// Eighty windows of five services, as many as come in twenty minutes, while the server is down: all of them are
+/// stored once it is back, and profiles that come in then do not wait for them.
 #[test]
 fn everything_comes_in_the_end() {
     const WINDOWS: usize = 80;

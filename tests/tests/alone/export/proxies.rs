@@ -12,7 +12,7 @@ use tests::{
 /// A name that no resolver knows: only the proxy can reach it.
 const NAME: &str = "pyroscope.invalid";
 
-/// Runs an agent in an environment until the server has a profile; returns what it has said.
+/// Runs an agent in an environment until the server has a profile; returns its output.
 fn push(
     python: &Python,
     server: PretendPyroscope,
@@ -41,7 +41,7 @@ fn push(
     agent.stop().1.stderr
 }
 
-/// Through an HTTP proxy with a user and a password, for `http://`; not for who is excepted.
+/// Through an HTTP proxy with a user and a password, for `http://`; but not to servers in `no_proxy`.
 #[test]
 fn http_proxy() {
     with_newest(|python| {

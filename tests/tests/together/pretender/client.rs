@@ -1,4 +1,4 @@
-//! One request on a connection of its own, and its answer as it came.
+//! One request on a separate connection, and its answer as received.
 
 use std::{
     collections::BTreeMap,

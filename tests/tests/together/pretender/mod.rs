@@ -24,7 +24,7 @@ const PUSH: &str = "/push.v1.PusherService/Push";
 const QUERIES: &str = "/querier.v1.QuerierService/";
 const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
 
-/// Who is judged.
+/// The server that is compared.
 enum Server {
     Pretender(PretendPyroscope),
     /// `host:port` of one that takes no orders.
@@ -57,7 +57,7 @@ fn rows() -> Vec<Row> {
     table.row
 }
 
-/// Every row, on both storages where the row does not name one.
+/// Every row, on both storages if the row does not name one.
 #[test]
 fn does_as_the_real_one_did() {
     let mut wrong = Vec::new();

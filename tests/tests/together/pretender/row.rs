@@ -98,16 +98,16 @@ pub(super) struct Series {
     pub(super) labels: Vec<(String, String)>,
     /// Names of labels that are left out.
     pub(super) without: Vec<String>,
-    /// So many labels more, and with names and values of so many bytes.
+    /// How many labels more, and how many bytes their names and values have.
     pub(super) more_labels: usize,
     pub(super) long_name: usize,
     pub(super) long_value: usize,
-    /// The series so many times, each with another value of label `number`.
+    /// How many times the series is there, each with another value of label `number`.
     pub(super) times: Option<usize>,
     pub(super) profiles: Option<Vec<Profile>>,
 }
 
-/// A profile: one sample of 10 ns in `work`, of now, if nothing else is said.
+/// A profile: by default one sample of 10 ns in `work`, of now.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Profile {
@@ -121,11 +121,11 @@ pub(super) struct Profile {
     pub(super) nanos: i64,
     /// Since 1970, in its place.
     pub(super) time: Option<i64>,
-    /// The first sample so many times.
+    /// How many times the first sample is there.
     pub(super) times: Option<usize>,
-    /// So many labels of the first sample more.
+    /// How many labels more the first sample has.
     pub(super) more_labels: usize,
-    /// Bytes that a string has which nobody uses.
+    /// How many bytes an unused string has.
     pub(super) padding: usize,
     /// A change by its name, after all.
     pub(super) change: Option<Change>,

@@ -1,4 +1,4 @@
-//! What it keeps, and says of it.
+//! What the server keeps of pushes, and what it answers to queries.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tests::pretend_pyroscope::{PretendPyroscope, Storage};
 
 use super::{profile, push, push_all, series};
 
-/// What is kept is what is left of twins: at once on v1, where they are those of a millisecond, and at
-/// compaction on v2, where they are those of a nanosecond.
+/// Of twins the server keeps one: v1 at once, if they have the same millisecond; v2 at compaction, if they have the
+/// same nanosecond.
 #[test]
 fn keeps_one_of_twins() {
     let time = profile().time_nanos / 1_000_000 * 1_000_000;

@@ -1,4 +1,4 @@
-//! What it does because a test tells it to, and which error it tells.
+//! What the server does on a test's orders, and which error it answers.
 
 use std::{net::TcpStream, thread, time::Duration};
 
@@ -71,7 +71,7 @@ fn redirects() {
     assert_eq!(server.profiles(), []);
 }
 
-/// More bytes than the server takes at once wait for their turn; a refused push takes nobody's.
+/// The server accepts again, after a time, when it has refused a push for its rate; refused pushes use up no rate.
 #[test]
 fn limits_the_rate() {
     let server = PretendPyroscope::start();
@@ -85,9 +85,9 @@ fn limits_the_rate() {
     assert_eq!(push(&server, &large).status, 200);
 }
 
-/// Of several errors of a push one is told, not always of the same series.
+/// The answer to a push with several errors has one of them, not always of the same series.
 #[test]
-fn one_error_is_told() {
+fn answers_one_of_several_errors() {
     let server = PretendPyroscope::start();
     let mut wrong = [profile(), profile()];
     wrong[0].location[0].id = 0;
