@@ -3,7 +3,7 @@
     reads.py READSxBYTES...
 
 Loads a BPF program, written by hand, with these calls of `bpf_probe_read_user`, and runs it on a
-software clock while this process spins. For every line on stdin (how many seconds to go on): answers
+software clock while this process spins. For every line on stdin (for how many seconds): answers
 with the nanoseconds of a run, as JSON: the median of the means of slices of 50 ms, by the kernel's
 statistics, which must be switched on. Needs root.
 """

@@ -1,4 +1,4 @@
-"""Runs Python in the thread that the argument names, and waits in another; prints their ids."""
+"""Runs Python in the thread that the argument names; prints both threads' pointers and tids."""
 
 import os
 import sys

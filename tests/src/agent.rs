@@ -28,7 +28,7 @@ impl Agent {
         Self::with(PretendPyroscope::start(), arguments)
     }
 
-    /// The same with a server that was told to misbehave.
+    /// The same with a server that misbehaves.
     pub fn with(server: PretendPyroscope, arguments: &[&str]) -> Self {
         let url = server.url();
         let mut command = command(&["--frequency", "199", "--pyroscope-url", &url]);
@@ -70,8 +70,8 @@ impl Agent {
         });
     }
 
-    /// Stops it as systemd and Kubernetes do. Whatever the test is about, what became of each profile must be
-    /// told.
+    /// Stops it as systemd and Kubernetes do. In every test, the fate of each profile must be
+    /// counted.
     pub fn stop(self) -> (PretendPyroscope, Ended) {
         self.signal(Signal::TERM);
         let ended = self.running.wait();
@@ -82,8 +82,8 @@ impl Agent {
     }
 }
 
-/// Every profile that was encoded was stored, refused or dropped, and is counted so; and of what the server has
-/// said to have, it has kept all.
+/// Every profile that was encoded was stored, refused or dropped, and is counted so; and the server
+/// has kept all that it has confirmed.
 fn adds_up(server: &PretendPyroscope, said: &str) {
     let count = |name| counted(said, name);
     let lost: i64 = ["profiles_refused", "profiles_dropped"]
@@ -154,7 +154,7 @@ pub fn counted(said: &str, name: &str) -> i64 {
     spanprof::count(last_table(said), name)
 }
 
-/// What has one reason of such a count.
+/// The value of such a count with one reason.
 pub fn counted_of(said: &str, name: &str, reason: &str) -> i64 {
     spanprof::count_of(last_table(said), name, reason)
 }

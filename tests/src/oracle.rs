@@ -45,13 +45,13 @@ pub struct Watching {
 }
 
 impl Oracle {
-    /// Makes the places for both records.
+    /// Makes the files for both records.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         Self { folder }
     }
 
-    /// Tells a workload where to write.
+    /// Gives a workload the files to write to.
     pub fn tell(&self, command: &mut Command) {
         command.env("ORACLE_FILE", self.stamps());
     }

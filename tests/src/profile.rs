@@ -32,7 +32,7 @@ pub struct Profile {
 pub struct Row {
     /// Function names, leaf first.
     pub stack: Vec<String>,
-    /// The same frames with their places.
+    /// The same frames with files and lines.
     pub frames: Vec<Frame>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
@@ -123,7 +123,7 @@ impl Profile {
         }
     }
 
-    /// Rows with a function on their stack. There must be some: else nothing would be checked.
+    /// Rows with a function on their stack. There must be some, or the test would check nothing.
     pub fn rows_in(&self, function: &str) -> Vec<&Row> {
         let rows: Vec<_> = self.rows.iter().filter(|row| row.is_in(function)).collect();
         assert!(

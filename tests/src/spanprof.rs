@@ -65,7 +65,7 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// A command that starts another, which takes it for its last arguments; none at all leaves it as it is.
+/// A command started by another, whose last arguments it becomes; with an empty one it stays as it is.
 pub fn behind(starter: &[&str], command: Command) -> Command {
     let Some((program, arguments)) = starter.split_first() else {
         return command;
@@ -94,7 +94,7 @@ pub struct Recording {
     folder: TempDir,
 }
 
-/// What a recording has left.
+/// The results of a recording.
 #[derive(Debug)]
 pub struct Recorded {
     /// The file.
@@ -108,8 +108,8 @@ pub struct Recorded {
 }
 
 impl Recording {
-    /// Starts one; returns when samples are taken. It lasts until it is stopped, so that tests are
-    /// bound by what the workload does and not by time.
+    /// Starts one; returns when samples are taken. It lasts until it is stopped, so that the
+    /// workload and not the time decides how long tests take.
     pub fn start(arguments: &[&str]) -> Self {
         Self::behind(&[], arguments)
     }
@@ -158,7 +158,7 @@ impl Recorded {
         count(&self.ended.stdout, name)
     }
 
-    /// What has one reason of such a count.
+    /// The value of such a count with one reason.
     pub fn count_of(&self, name: &str, reason: &str) -> i64 {
         count_of(&self.ended.stdout, name, reason)
     }

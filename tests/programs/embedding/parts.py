@@ -125,7 +125,7 @@ def turns(name: str, turn: float, until: float) -> None:
 
 
 def wait_for_start() -> None:
-    """Say that all is imported; wait for the test, and until the agent has looked at the process."""
+    """Say that all is imported; wait for the test, and until the agent has seen the process."""
     workload.wait_for_start()
     time.sleep(0.3)
 

@@ -27,7 +27,7 @@ use super::record::{Kind, Record, Stretch};
 const MAX_SPANS: usize = 65_536;
 /// Wrong samples kept for the message of a failure.
 const MAX_SHOWN: usize = 6;
-/// What the functions are called that burn in one span each.
+/// The names of the functions that burn in one span each.
 const BURNER: &str = "burn_";
 
 /// How the samples of one kind of stretch compare with the truth.
@@ -136,7 +136,7 @@ impl fmt::Display for Verdict {
 }
 
 /// Joins kept records as the agent does, and compares them sample by sample: a verdict for each process with a
-/// record of its own. `period`: nanoseconds that a sample stands for.
+/// record. `period`: nanoseconds that a sample stands for.
 pub fn judge(truths: &BTreeMap<u32, Record>, kept: &Path, period: i64) -> BTreeMap<u32, Verdict> {
     let bytes = fs::read(kept).expect("the recording has kept its records");
     let mut join = Join::new(MAX_SPANS, Health::default());
@@ -223,14 +223,14 @@ impl Said {
         }
     }
 
-    /// Whether it says nothing but what is right, and what of it is lacking.
+    /// Whether everything in it is right, and what it lacks.
     fn against(&self, stretch: &Stretch) -> Result<Option<String>, ()> {
         if stretch.kind == Kind::Native {
             let is_silent = self.stack.is_empty() && self.span().is_none();
             return if is_silent { Ok(None) } else { Err(()) };
         }
         let is_whole = self.stack == stretch.stack;
-        // Nothing is not wrong, and what is there of a stack that lacks its end must be right.
+        // An empty stack is not wrong, and the frames of an incomplete one must be right.
         let is_cut = self.outcome != Outcome::Complete && stretch.stack.starts_with(&self.stack);
         let is_part = self.stack.is_empty() || is_cut;
         if !is_whole && !is_part {

@@ -9,14 +9,14 @@ use tests::{
     python::{Python, Workload, program, with_newest},
 };
 
-/// Starts the workload of nested spans under a service name of its own environment.
+/// Starts the workload of nested spans with a service name in its environment.
 fn start(python: &Python, environment: &[(&str, &str)]) -> Workload {
     let mut command = python.program("nested.py", &["1.0"]);
     command.envs(environment.iter().copied());
     Workload::start(&mut command)
 }
 
-/// The span asked for returns its CPU, an unknown one nothing; ids are on samples, and the rest are
+/// A query for a span returns its CPU, and nothing for an unknown span; ids are labels of samples, and the rest are
 /// labels of series.
 #[test]
 fn spans_reach_pyroscope() {
@@ -118,8 +118,8 @@ fn trace_id_on_request() {
     });
 }
 
-/// Every option can come from a file, a flag wins over it, and a word that it does not know ends the
-/// agent.
+/// Every option can be set in a file, a flag wins over the file, and the agent refuses to start if the file has an
+/// unknown key.
 #[test]
 fn config_file() {
     with_newest(|python| {
@@ -166,7 +166,7 @@ fn config_file() {
         }
         let samples = samples(&server, "nested");
         assert!(samples.iter().any(|it| it.trace_id.is_some()));
-        // It is busy in Python, and calls the kernel for what time it is.
+        // It is busy in Python, and asks the kernel for the time.
         let requests = samples
             .iter()
             .filter(|it| time_in(std::slice::from_ref(it), "request") > 0);
@@ -207,8 +207,8 @@ fn signals() {
     });
 }
 
-/// A process that starts while the agent runs is profiled from its first second on, with no word about
-/// it to anybody.
+/// A process that starts while the agent runs is profiled from its first second on, without any
+/// configuration.
 #[test]
 fn new_process() {
     const PROGRAM: &str = "
@@ -286,7 +286,7 @@ fn service_names() {
     });
 }
 
-/// The kernel programs can be heard.
+/// With `--bpf-log` the agent logs what the kernel programs log.
 #[test]
 fn bpf_log() {
     with_newest(|python| {
@@ -311,7 +311,7 @@ fn bpf_log() {
     });
 }
 
-/// What cannot work is refused at once, in words that say what to do.
+/// Settings that cannot work are refused at once, with an error that says what to do.
 #[test]
 fn refusals() {
     let refused = |arguments: &[&str]| {
@@ -354,8 +354,8 @@ fn refusals() {
     });
 }
 
-/// Version and environment of a service label its profiles, under the names that the process gave; the
-/// package's word counts, else the environment's. What is off is no label, and splits no profile.
+/// Version and environment of a service label its profiles, under the names that the process gave: those
+/// of the package, else those of the environment. An attribute that is off is no label, and splits no profile.
 #[test]
 fn service_labels() {
     let labels = |server: &PretendPyroscope, service: &str| {
@@ -392,7 +392,7 @@ fn service_labels() {
         ];
         let arguments = [&["told", "2"], &resource[..]].concat();
         let mut command = python.program("labelled.py", &arguments);
-        // The package's word counts.
+        // The package wins over the environment.
         let before = "service.name=before,service.version=1.0";
         command.env("OTEL_RESOURCE_ATTRIBUTES", before);
         let mut workloads = vec![Workload::start(&mut command)];

@@ -1,4 +1,4 @@
-//! Processes are found by themselves, however they come to run Python, and at once.
+//! The agent finds processes at once and without configuration, however they come to run Python.
 
 use std::{
     fs,
@@ -28,8 +28,8 @@ fn told(stdout: &str) -> Vec<(String, f64)> {
     told.collect()
 }
 
-/// Records the whole host while a command runs, and holds what each of its processes says against what
-/// was sampled.
+/// Records the whole host while a command runs, and compares the CPU time that each of its processes reports with
+/// its samples.
 fn found_at_once(command: &mut Command, processes: usize) -> Recorded {
     let recording = Recording::start(&["--frequency", FREQUENCY]);
     let ended = Running::start(command).wait();
@@ -75,7 +75,7 @@ fn programs_that_execute_python() {
     });
 }
 
-/// `opentelemetry-instrument` executes the interpreter anew.
+/// `opentelemetry-instrument` executes the interpreter a second time.
 #[test]
 fn auto_instrumentation() {
     with_newest(|python| {
@@ -171,7 +171,7 @@ fn short_lived_processes() {
     });
 }
 
-/// OpenTelemetry that is imported long after the start is met within the second.
+/// The agent notices within a second that a process imports OpenTelemetry long after its start.
 #[test]
 fn late_imports() {
     with_newest(|python| {
@@ -197,7 +197,7 @@ fn late_imports() {
     });
 }
 
-/// A pid that is used again is another process: what was known of the first says nothing of the second.
+/// A reused pid is another process: what the agent knew of the first does not count for the second.
 #[test]
 fn reused_pids() {
     const LAST: &str = "/proc/sys/kernel/ns_last_pid";

@@ -70,7 +70,7 @@ fn scrape(address: &str) -> BTreeMap<String, f64> {
     sums
 }
 
-/// Status and words of a path.
+/// Status and body of a path.
 fn ask(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nhost: a\r\n\r\n").unwrap();
@@ -81,7 +81,7 @@ fn ask(address: &str, path: &str) -> (u16, String) {
     (status, words.trim_end().to_owned())
 }
 
-/// Both sums come out: while the agent runs, as soon as nothing is on its way, and whatever the server does.
+/// Both sums add up: while the agent runs, as soon as nothing is in transit, and whatever the server does.
 #[test]
 fn everything_is_accounted_for() {
     with_newest(|python| {
@@ -131,8 +131,8 @@ fn everything_is_accounted_for() {
     });
 }
 
-/// A server that goes away is no reason to start the agent anew; a data thread that is stuck is. Probes and
-/// systemd hear of it, and of its end.
+/// The agent reports a failure to probes and systemd if its data thread is stuck, but not if the server is down. It
+/// also reports its end.
 #[test]
 fn health() {
     with_newest(|python| {
@@ -200,7 +200,7 @@ fn health() {
     });
 }
 
-/// What systemd hears in so much time.
+/// What systemd receives in this time.
 fn heard(socket: &UnixDatagram, time: Duration) -> String {
     let start = monotonic_now();
     let mut said = String::new();
@@ -233,7 +233,7 @@ fn address_in_use() {
     assert!(ended.stderr.contains("--listen"), "{}", ended.stderr);
 }
 
-/// A real Prometheus takes what the agent says: promtool finds nothing to complain of, the alerts are evaluated
+/// A real Prometheus accepts the agent's metrics: promtool finds no fault, the alerts are evaluated
 /// and none fires, and every query of the dashboard has an answer.
 #[test]
 fn prometheus() {
@@ -324,7 +324,7 @@ fn prometheus() {
     });
 }
 
-/// Runs promtool, which has nothing to say.
+/// Runs promtool, which must find no fault.
 fn promtool(programs: &Path, arguments: &[&str], stdin: &str) {
     let mut child = Command::new(programs.join("promtool"))
         .args(arguments)
@@ -360,7 +360,7 @@ fn query(address: &str, query: &str) -> Value {
     .unwrap()
 }
 
-/// The same metrics come by OTLP: names, units, words and reasons, cumulative, from a service that is called spanprof.
+/// The same metrics come by OTLP: names, units, descriptions and reasons, cumulative, from the service `spanprof`.
 #[test]
 fn otlp() {
     with_newest(|python| {
@@ -429,7 +429,7 @@ service:
   telemetry: {metrics: {level: none}}
 ";
 
-/// A real Collector takes what is pushed, and understands it.
+/// A real Collector accepts the pushed metrics, and understands them.
 #[test]
 fn real_collector() {
     let Some(program) = env::var_os("SPANPROF_COLLECTOR") else {
@@ -535,7 +535,7 @@ fn cost() {
     });
 }
 
-/// CPU time of all threads of a process that live.
+/// CPU time of all living threads of a process.
 fn nanoseconds(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let times = tasks.flatten().filter_map(|task| {
@@ -545,7 +545,7 @@ fn nanoseconds(pid: u32) -> u64 {
     times.sum()
 }
 
-/// Memory of a process that is resident, in KiB.
+/// Resident memory of a process, in KiB.
 fn resident(pid: u32) -> i64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,5 +1,5 @@
-//! Whose Python a thread is running, in programs that hand thread states about: each sample is judged by the
-//! program's own record, and none may be wrong.
+//! Whose Python a thread is running, in programs that pass thread states between threads: each sample is compared
+//! with the program's own record, and none may be wrong.
 //!
 //! All programs of a cell run side by side in one recording: some two hundred samples each, and two thousand where
 //! `SPANPROF_FULL_COUNT=1` is in the environment of `cargo xtask test --all thread_states`.
@@ -35,7 +35,7 @@ const BURNERS: [&str; 7] = [
 /// do not say on which stack a state is.
 const FIRST_WITH_ALL: u8 = 10;
 
-/// Programs of `tests/programs/embedding`, and how much more CPU time they use, as much of it is not judged.
+/// Programs of `tests/programs/embedding`, and how much more CPU time they use, because much of it is not judged.
 const PROGRAMS: &[(&str, f64)] = &[
     ("usual", 1.0),
     ("made", 1.0),
@@ -115,7 +115,7 @@ fn no_sample_is_wrong(name: &str, linked: Linked) {
     assert!(failed.is_empty(), "{name}: {failed:?}");
 }
 
-/// Past the capture of output: the log of a run shows it.
+/// Prints around libtest's capture of output: the log of a run shows it.
 fn tell(line: &str) {
     let line = format!("{line}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
@@ -131,7 +131,7 @@ fn forgiven(minor: u8) -> u64 {
     u64::from(minor < FIRST_THAT_TELLS)
 }
 
-/// How many samples may lack what they should have: one in a hundred, and of few ones four.
+/// How many samples may lack what they should have: one in a hundred, and four if there are few.
 fn lacking(samples: u64, is_full: bool) -> u64 {
     let usual = samples / 100;
     if is_full { usual } else { usual.max(4) }

@@ -53,7 +53,7 @@ fn round_trip() {
     assert!(push.headers["user-agent"].starts_with("spanprof/"));
 }
 
-/// What may pass is tried until it does, and is stored once.
+/// After a failure that may be temporary, a profile is sent again until the server accepts it, and is stored once.
 #[test]
 fn retries_what_may_pass() {
     let server = PretendPyroscope::start();
@@ -70,7 +70,7 @@ fn retries_what_may_pass() {
     assert_eq!(Account::of(&health), Account::stored(1));
 }
 
-/// A server's Retry-After is waited for.
+/// The exporter waits for the time of a server's Retry-After.
 #[test]
 fn honours_retry_after() {
     let server = PretendPyroscope::start();
@@ -83,8 +83,8 @@ fn honours_retry_after() {
     assert_eq!(server.total("shop"), PERIOD);
 }
 
-/// A lost answer is tried again and said to be perhaps twice: the server, which has seen its series and time
-/// before, keeps one.
+/// If an answer is lost, the profile is sent again and counted as perhaps stored twice. The server has seen its series
+/// and time before, and keeps one.
 #[test]
 fn lost_answers_are_counted() {
     let server = PretendPyroscope::start();
@@ -104,7 +104,7 @@ fn lost_answers_are_counted() {
     assert_eq!(health.get(Loss::ProfileMaybeTwice), 4);
 }
 
-/// An answer counts when its status is there: words that come one by one hold up nothing.
+/// An answer counts as soon as its status is there: a body that comes slowly delays nothing.
 #[test]
 fn slow_words() {
     let server = PretendPyroscope::start();
@@ -130,7 +130,7 @@ fn slow_words() {
     assert_eq!(Account::of(&health), Account::stored(1));
 }
 
-/// What the server will never take is sent once.
+/// A profile that the server will never accept is sent once.
 #[test]
 fn refusals_are_final() {
     let server = PretendPyroscope::start();
@@ -161,7 +161,7 @@ fn waits_for_what_can_be_mended() {
     assert_eq!(Account::of(&health), Account::stored(1));
 }
 
-/// What grows too old for the server while it is away is dropped.
+/// A profile that grows too old while the server is down is dropped.
 #[test]
 fn old_profiles_are_dropped() {
     let server = PretendPyroscope::start();
@@ -177,7 +177,7 @@ fn old_profiles_are_dropped() {
     assert_eq!(server.total("shop"), 0);
 }
 
-/// A server that is away costs the oldest profiles only, and submitting never waits; a drain ends in
+/// If the server is down, only the oldest profiles are lost, and submitting never waits; a drain ends in
 /// time and counts what it could not send.
 #[test]
 fn bounded_queue_and_drain() {
@@ -208,7 +208,7 @@ fn bounded_queue_and_drain() {
     assert_eq!(Account::of(&health).dropped, 51);
 }
 
-/// A profile of more than the server takes at once, in samples and in bytes.
+/// A profile that is larger than the server accepts at once, in samples and in bytes.
 fn large() -> Profile {
     let names: Vec<String> = (0..20_000)
         .map(|n| format!("{n}{}", "x".repeat(120)))
@@ -250,7 +250,7 @@ fn nothing_is_lost_to_its_twin() {
     }
 }
 
-/// Its parts come faster than the server takes them: what is too much at first is sent again.
+/// The parts of a profile come faster than the server accepts them: those that it refuses at first are sent again.
 #[test]
 fn parts_wait_for_their_turn() {
     let server = PretendPyroscope::start();

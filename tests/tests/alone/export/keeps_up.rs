@@ -102,7 +102,7 @@ fn one_is_refused() {
     }
 }
 
-/// A series that the server fails at, again and again, is tried until the server takes it, and the others are
+/// A series at which the server fails again and again is sent until the server accepts it, and the others are
 /// stored meanwhile.
 #[test]
 fn one_fails_for_a_while() {

@@ -84,7 +84,7 @@ fn exporter(settings: Settings) -> (Exporter, Health, Runtime) {
     (exporter, health, runtime)
 }
 
-/// What became of all that was encoded, if nothing waits: each profile was stored, or its loss has a name.
+/// The fate of all encoded profiles, if none waits: each was stored, or its loss has a name.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Account {
     stored: u64,
@@ -112,7 +112,7 @@ impl Account {
     }
 }
 
-/// Waits until nothing waits any more.
+/// Waits until no profile waits.
 fn settle(exporter: &Exporter) {
     let start: Instant = monotonic_now();
     while exporter.waiting() > 0 {

@@ -97,7 +97,7 @@ fn not_trusted() {
     }
 }
 
-/// A server that asks for a certificate gets it, also a new one; without, nothing is sent.
+/// A server that requires a certificate gets it, also a new one; without one, nothing is sent.
 #[test]
 fn client_certificate() {
     let (files, authority) = (Files::new(), Authority::new("ours"));
@@ -200,7 +200,7 @@ fn token_is_replaced() {
     assert_eq!(kept, submitted);
 }
 
-/// Files that cannot be what they should be are refused at the start, with their names.
+/// Files without the right content are refused at the start; the error names them.
 #[test]
 fn unusable_files() {
     let files = Files::new();

@@ -1,4 +1,4 @@
-//! A server that is away for a while.
+//! A server that is down for a while.
 
 use std::{thread, time::Duration};
 
@@ -54,8 +54,8 @@ fn everything_comes_in_the_end() {
     }
 }
 
-/// A server that answers and takes nothing, and then does: everything is stored, and the failures of all have
-/// not made anybody suspect.
+/// A server that fails at every push, and then accepts them: everything is stored, and because all failed, no service
+/// is suspected to be the cause.
 #[test]
 fn server_that_is_stopping() {
     let server = PretendPyroscope::start();
@@ -83,7 +83,7 @@ fn server_that_is_stopping() {
     );
 }
 
-/// A server to which everything is too much, and then nothing is: requests are soon as full as before.
+/// A server that refuses everything as too much, and then nothing: requests are soon as full as before.
 #[test]
 fn too_much_for_a_while() {
     const TIMES: usize = 30;
@@ -132,7 +132,7 @@ fn runtime_ends_first() {
     assert_eq!(all, 4);
 }
 
-/// A redirect is not followed, and what was to be pushed waits.
+/// The exporter does not follow a redirect; its profiles wait.
 #[test]
 fn redirects() {
     let server = PretendPyroscope::start();

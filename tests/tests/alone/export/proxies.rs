@@ -1,4 +1,4 @@
-//! The agent's way through proxies, which its environment names.
+//! Pushing through the proxies that the environment names.
 
 use tests::{
     agent::{self, Agent},
@@ -67,7 +67,7 @@ fn http_proxy() {
     });
 }
 
-/// Through a proxy that is itself spoken to over TLS, to a server over TLS: a tunnel.
+/// Through a proxy over TLS, to a server over TLS: a tunnel.
 #[test]
 fn https_proxy() {
     with_newest(|python| {
@@ -95,7 +95,7 @@ fn https_proxy() {
     });
 }
 
-/// Through a SOCKS5 proxy, which resolves the name; and past one that is not for this server.
+/// Through a SOCKS5 proxy, which resolves the name; and around a proxy that is not for this server.
 #[test]
 fn socks_proxy() {
     with_newest(|python| {
