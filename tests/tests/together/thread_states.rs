@@ -1,7 +1,7 @@
 //! Whose Python a thread is running, in programs that pass thread states between threads: each sample is compared
 //! with the program's own record, and none may be wrong.
 //!
-//! All programs of a cell run side by side in one recording: some two hundred samples each, and two thousand where
+//! All programs of a cell run side by side in one recording: some two hundred samples each, or two thousand if
 //! `SPANPROF_FULL_COUNT=1` is in the environment of `cargo xtask test --all thread_states`.
 
 use std::{collections::BTreeMap, env, io::Write as _};
