@@ -1,10 +1,11 @@
-//! The control plane's threads: *control*, which runs the targets, and *looker*.
+//! The control plane's thread, *control*: runs the targets, and watches over those who read for it and for the data
+//! plane what may make them wait.
 
 use std::{
     iter::once,
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError},
+        mpsc::{Receiver, RecvTimeoutError},
     },
     thread,
     time::Duration,
@@ -18,7 +19,7 @@ use crate::{
     targets::{
         FileId, Targets,
         facility::Word,
-        opentelemetry::looker::{Looker, Request},
+        opentelemetry::looks::{Look, Looks},
     },
     time::{BootNanos, monotonic_now},
 };
@@ -34,60 +35,60 @@ const IDLE_AFTER: Duration = Duration::from_secs(2);
 /// How often those who read files are watched over while the data plane ends.
 const WATCH_OVER_LAST: Duration = Duration::from_millis(50);
 /// How long the start waits for the first look at every process: a hostile one could make it for ever.
-const FIRST_LOOKS: Duration = Duration::from_millis(500);
-
-/// Looks at processes as long as somebody asks, and tells what was found. Nobody waits for it: a
-/// hostile process could keep it for ever.
-pub(super) fn run_looker(requests: &Receiver<Request>, answers: &SyncSender<ControlMessage>) {
-    let mut looker = Looker::default();
-    while let Ok(request) = requests.recv() {
-        let answer = looker.look(&request).map(Box::new);
-        if let Some(answer) = answer
-            && answers.send(ControlMessage::Answer(answer)).is_err()
-        {
-            return;
-        }
-    }
-}
+/// Some processes that block do not take it all.
+const FIRST_LOOKS: Duration = Duration::from_millis(2_500);
+/// How often somebody is watched over who reads what may make them wait.
+const SUPERVISE: Duration = Duration::from_millis(200);
 
 /// Has every process looked at once, as long as that takes no longer than somebody would wait.
 pub(super) fn take_first_looks(
     targets: &mut Targets,
-    requests: &SyncSender<Request>,
+    looks: &Looks,
     inbox: &Receiver<ControlMessage>,
-    health: &Health,
 ) {
     let start = monotonic_now();
-    let mut waiting = ask(targets, requests, health);
+    let mut waiting = ask(targets, looks);
     while waiting > 0 {
         let left = FIRST_LOOKS.saturating_sub(start.elapsed());
-        // Nothing else is sent before there are threads that send it.
-        let Ok(ControlMessage::Answer(answer)) = inbox.recv_timeout(left) else {
+        if left.is_zero() {
             return;
-        };
-        targets.answer(*answer);
-        waiting -= 1;
+        }
+        // Nothing else is sent before there are threads that send it.
+        match inbox.recv_timeout(left.min(SUPERVISE)) {
+            Ok(ControlMessage::Look(look)) => {
+                waiting -= usize::from(!matches!(look, Look::Unblocked(_)));
+                take_look(targets, look);
+            }
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let given_up = looks.give_up();
+        waiting = waiting.saturating_sub(given_up.blocked.len() + given_up.never_begun.len());
+        targets.given_up(&given_up);
     }
 }
 
 /// Hands on what somebody must look at; how many those are.
-fn ask(targets: &mut Targets, requests: &SyncSender<Request>, health: &Health) -> usize {
-    let mut asked = 0;
-    for request in targets.take_requests() {
-        match requests.try_send(request) {
-            Ok(()) => asked += 1,
-            Err(TrySendError::Full(_)) => health.count(Loss::LookDropped),
-            Err(TrySendError::Disconnected(_)) => {}
-        }
+fn ask(targets: &mut Targets, looks: &Looks) -> usize {
+    let requests = targets.take_requests().into_iter();
+    requests
+        .filter(|request| looks.ask(request.clone()))
+        .count()
+}
+
+fn take_look(targets: &mut Targets, look: Look) {
+    match look {
+        Look::Found(answer) => targets.answer(*answer),
+        Look::Nothing(_) => {}
+        Look::Unblocked(process) => targets.unblocked(process),
     }
-    asked
 }
 
 pub(super) fn run_control(
     mut targets: Targets,
     mut mappings: Option<MappingNotices>,
     inbox: &Receiver<ControlMessage>,
-    requests: &SyncSender<Request>,
+    looks: &Looks,
     readers: &SymbolWorkers,
     shared: &Shared,
 ) {
@@ -108,12 +109,13 @@ pub(super) fn run_control(
         if let Some(snapshot) = targets.changes() {
             shared.publish(snapshot);
         }
-        ask(&mut targets, requests, &shared.health);
+        ask(&mut targets, looks);
+        targets.given_up(&looks.give_up());
         // The files that it gives up are late, and count as that where they are met.
         readers.supervise();
         let due = due.map_or(targets.scan_due(), |due| due.min(targets.scan_due()));
         let wait = Duration::from_nanos(due.0.saturating_sub(BootNanos::now().0));
-        let mut wait = wait.min(readers.deadline());
+        let mut wait = wait.min(SUPERVISE);
         if mappings.is_some() {
             wait = wait.min(if happened.elapsed() < IDLE_AFTER {
                 TAKE_MAPPINGS
@@ -147,7 +149,7 @@ pub(super) fn run_control(
                         ControlMessage::Notice(Notice::UnknownInterpreter(pid)) => {
                             targets.hear(pid, &Word::UnknownInterpreter);
                         }
-                        ControlMessage::Answer(answer) => targets.answer(*answer),
+                        ControlMessage::Look(look) => take_look(&mut targets, look),
                     }
                 }
             }

@@ -24,7 +24,7 @@ use std::{
 use anyhow::Result;
 
 use self::{
-    control::{run_control, run_looker, take_first_looks, watch_over_last},
+    control::{run_control, take_first_looks, watch_over_last},
     data::{DataPlane, Peak},
 };
 use crate::{
@@ -42,17 +42,15 @@ use crate::{
     rights::{Finding, Thread, keep_for},
     targets::{
         Scope, Search, Snapshot, Targets, facilities,
-        opentelemetry::looker::Answer,
+        opentelemetry::looks::{Look, Looks},
         symbols::{self, FileSymbols, Wanted},
-        workers::{Report, Workers},
+        workers::{Report, Work, Workers},
     },
     time::BootNanos,
 };
 
 /// Notices that may wait for the control plane.
 const MAX_NOTICES: usize = 8_192;
-/// Processes that may wait to be looked at.
-const MAX_REQUESTS: usize = 16_384;
 /// Files that were read and not taken over yet.
 const MAX_SYMBOLS: usize = 64;
 /// Distinct stacks of a window.
@@ -222,13 +220,13 @@ impl Shared {
 
 enum ControlMessage {
     Notice(Notice),
-    Answer(Box<Answer>),
+    Look(Look),
     Stop,
 }
 
 /// Starts the first of those who read the symbols of files.
 fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> std::io::Result<SymbolWorkers> {
-    let begin = || -> Box<dyn FnMut(&Wanted) -> FileSymbols> {
+    let begin = || -> Work<Wanted, FileSymbols> {
         keep_for(Thread::Looker);
         Box::new(symbols::read)
     };
@@ -266,14 +264,12 @@ impl Session {
         let counters = Arc::new(counters);
         let data_counters = Arc::clone(&counters);
         let (notices, inbox) = sync_channel(MAX_NOTICES);
-        let (requests, looker_inbox) = sync_channel(MAX_REQUESTS);
-        let answers = notices.clone();
-        thread::Builder::new()
-            .name("looker".to_owned())
-            .spawn(move || {
-                keep_for(Thread::Looker);
-                run_looker(&looker_inbox, &answers);
-            })?;
+        let found = notices.clone();
+        let tell = move |look| {
+            // Nobody asks any more where the session is over.
+            let _ = found.send(ControlMessage::Look(look));
+        };
+        let looks = Looks::start(|| keep_for(Thread::Looker), tell, health.clone())?;
         let (read, symbols) = sync_channel(MAX_SYMBOLS);
         let readers = Arc::new(symbol_workers(read)?);
         let search = Search {
@@ -288,7 +284,7 @@ impl Session {
             warn_of_sdks: settings.windows.is_some(),
         });
         let mut targets = Targets::new(search, facilities, Box::new(control), health.clone());
-        take_first_looks(&mut targets, &requests, &inbox, health);
+        take_first_looks(&mut targets, &looks, &inbox);
         targets.due(BootNanos::now());
         if !is_sampling {
             targets.start_sampling(tick.nanos)?;
@@ -309,14 +305,7 @@ impl Session {
                 .name("control".to_owned())
                 .spawn(move || {
                     keep_for(Thread::Control);
-                    run_control(
-                        targets,
-                        mappings,
-                        &inbox,
-                        &requests,
-                        &readers,
-                        &control_shared,
-                    );
+                    run_control(targets, mappings, &inbox, &looks, &readers, &control_shared);
                     // With the targets the programs are gone, and the ring only empties.
                     let _ = tell_detached.send(());
                     watch_over_last(&readers);

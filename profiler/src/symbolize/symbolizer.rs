@@ -234,16 +234,14 @@ impl Symbolizer {
 
     /// The file that Python frames are said to be in.
     fn interpreter(&mut self, target: &Target) -> (FileId, Arc<MappedFile>) {
-        match &target.interpreter {
-            Some(interpreter) => (interpreter.file, self.native.interpreter(interpreter)),
-            None => {
-                let nowhere = FileId {
-                    device: 0,
-                    inode: 0,
-                };
-                (nowhere, Arc::clone(&self.nowhere))
-            }
+        if let Some(interpreter) = &target.interpreter {
+            return (interpreter.file, self.native.interpreter(interpreter));
         }
+        let nowhere = FileId {
+            device: 0,
+            inode: 0,
+        };
+        (nowhere, Arc::clone(&self.nowhere))
     }
 
     /// Says at the root of the stack that it was cut, and why.

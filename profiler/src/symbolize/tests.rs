@@ -1,7 +1,5 @@
 //! Native frames whose files are read meanwhile.
 
-#![expect(clippy::unwrap_used, reason = "tests panic")]
-
 use std::sync::Arc;
 
 use profiler_common::outcome::Outcome;
@@ -161,8 +159,8 @@ fn late_files() {
     let wanted = stage.wanted();
     assert_eq!(wanted.len(), 1);
     stage.symbolizer.learn_symbols(&wanted[0], read(&wanted[0]));
-    let named = stage.sample(address()).unwrap();
-    assert!(named.stack[0].is_named);
+    let sample = stage.sample(address()).unwrap();
+    assert!(sample.stack[0].is_named);
     assert_eq!(stage.lost(Loss::NativeLate), 2);
 }
 

@@ -338,7 +338,7 @@ impl<'data> Elf<'data> {
         let is_id = |name: &[u8], kind| name == elf::ELF_NOTE_GNU && kind == elf::NT_GNU_BUILD_ID;
         let mut notes = notes.flatten();
         let id = notes.find(|note| is_id(note.name(), note.n_type(ENDIAN)))?;
-        Some(id.desc().iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(hex(id.desc()))
     }
 
     /// Whether it can be loaded anywhere (a shared library or a PIE).
@@ -481,6 +481,12 @@ impl<'data> Elf<'data> {
         let offset = self.file_offset(address)?;
         self.data.read_bytes_at(offset, size).ok()
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |it: u8| char::from_digit(it.into(), 16).unwrap_or_default();
+    let digits = |byte: &u8| [digit(byte >> 4), digit(byte & 0xf)];
+    bytes.iter().flat_map(digits).collect()
 }
 
 /// Whether a NUL-terminated string is this one.

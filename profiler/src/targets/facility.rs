@@ -51,6 +51,9 @@ pub trait Facility: Send {
         Next::Unchanged
     }
 
+    /// Takes over that a look which was asked for was not made.
+    fn not_looked(&mut self, _process: &mut Known, _why: NotLooked) {}
+
     /// Tells the kernel's maps and the data plane what is known of a process, if that is not what they were told last.
     /// Called after anything that may have changed it.
     fn tell(&mut self, _process: &mut Known, _desk: &mut Desk<'_>) {}
@@ -140,6 +143,15 @@ pub enum Why {
     Misfit,
     /// It does not fit for a reason that is new.
     NewMisfit,
+}
+
+/// Why a look was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotLooked {
+    /// The process's memory could not be read within the deadline.
+    Blocked,
+    /// Every worker there may be is left to another process that blocks.
+    NoWorker,
 }
 
 /// When to look at a process again.

@@ -1,9 +1,15 @@
 //! Looking at processes without profiling them.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
 
 use super::{
-    Report, Scope, Search, Targets, facilities, opentelemetry::looker::Looker, procfs,
+    Report, Scope, Search, Targets, facilities,
+    opentelemetry::looks::{GivenUpLooks, Look, Looks},
+    procfs,
     report::reports,
 };
 use crate::{health::Health, id::Pid, kernel::NoKernel};
@@ -59,11 +65,47 @@ fn look(scope: Scope) -> Vec<Report> {
     };
     let facilities = facilities::all(facilities::Settings::default());
     let mut targets = Targets::new(search, facilities, Box::new(NoKernel), Health::default());
-    let mut looker = Looker::default();
-    for request in targets.take_requests() {
-        if let Some(answer) = looker.look(&request) {
-            targets.answer(answer);
-        }
+    let (found, inbox) = channel();
+    let tell = move |look| {
+        // Nobody asks any more.
+        let _ = found.send(look);
+    };
+    // The caller's own threads have the rights it takes: nothing is given up here.
+    match Looks::start(|| {}, tell, Health::default()) {
+        Ok(looks) => look_at_all(&mut targets, &looks, &inbox),
+        Err(error) => tracing::warn!("cannot start a thread: {error}"),
     }
     reports(&targets)
+}
+
+/// Waits for each look as long as it may take.
+fn look_at_all(targets: &mut Targets, looks: &Looks, inbox: &Receiver<Look>) {
+    /// How often a look is watched over.
+    const SUPERVISE: Duration = Duration::from_millis(20);
+    let mut waiting = 0_usize;
+    for request in targets.take_requests() {
+        let process = request.process;
+        if looks.ask(request) {
+            waiting += 1;
+        } else {
+            targets.given_up(&GivenUpLooks {
+                never_begun: vec![process],
+                ..GivenUpLooks::default()
+            });
+        }
+    }
+    while waiting > 0 {
+        match inbox.recv_timeout(SUPERVISE) {
+            Ok(Look::Found(answer)) => {
+                targets.answer(*answer);
+                waiting -= 1;
+            }
+            Ok(Look::Nothing(_)) => waiting -= 1,
+            // It was counted when it was given up.
+            Ok(Look::Unblocked(_)) | Err(_) => {}
+        }
+        let given_up = looks.give_up();
+        waiting = waiting.saturating_sub(given_up.blocked.len() + given_up.never_begun.len());
+        targets.given_up(&given_up);
+    }
 }

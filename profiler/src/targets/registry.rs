@@ -2,6 +2,7 @@
 //!
 //! What is learnt of a process is for the facilities ([`super::facility`]) alone.
 
+mod blocked;
 mod discover;
 mod due;
 mod facilities;
@@ -9,7 +10,10 @@ mod files;
 mod known;
 mod looks;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 pub use self::known::Known;
 use self::{facilities::Facilities, files::Files};
@@ -66,6 +70,8 @@ pub struct Targets {
     files: Files,
     processes: Processes,
     requests: Vec<Request>,
+    /// Processes that block a worker.
+    blocked: HashSet<ProcessKey>,
     discovery: discover::Discovery,
     /// Processes that may be profiled, and that are.
     most_profiled: usize,
@@ -89,6 +95,7 @@ impl Targets {
             files: Files::default(),
             processes: HashMap::new(),
             requests: Vec::new(),
+            blocked: HashSet::new(),
             discovery: discover::Discovery::new(search.has_mapping_notices),
             most_profiled: search.most,
             profiled: 0,
@@ -216,7 +223,7 @@ impl Targets {
         let Some(known) = self.processes.get_mut(&pid) else {
             return;
         };
-        if known.looks.may_look(why, BootNanos::now()) {
+        if !self.blocked.contains(&known.process()) && known.looks.may_look(why, BootNanos::now()) {
             self.requests.extend(self.facilities.look(known, why));
         }
     }

@@ -1,7 +1,7 @@
 //! Workers that may be abandoned: threads for what can wait for as long as somebody else likes.
 //!
-//! A read of a process's memory waits for its page, and a process can keep that page from coming (`userfaultfd`, a
-//! FUSE mount); a file can lie on a server that is gone. Nothing interrupts such a read, so the thread that made it is
+//! A read of a process's memory waits for its page, and a process can keep that page from coming (a FUSE mount whose
+//! server does not answer); a file can lie on a server that is gone. Nothing interrupts such a read, so the thread that made it is
 //! left to it and another takes its place. How many may be left so is bounded: past that there is no worker until one
 //! of them comes back.
 
@@ -55,8 +55,10 @@ pub enum Refused {
     NoWorker,
 }
 
+/// What one worker does with a job.
+pub type Work<Job, Answer> = Box<dyn FnMut(&Job) -> Answer>;
 /// What makes the work of one worker, on that worker's thread.
-type Begin<Job, Answer> = dyn Fn() -> Box<dyn FnMut(&Job) -> Answer> + Send + Sync;
+type Begin<Job, Answer> = dyn Fn() -> Work<Job, Answer> + Send + Sync;
 /// What takes a report, on the worker's thread.
 type Deliver<Job, Answer> = dyn Fn(Report<Job, Answer>) + Send + Sync;
 
@@ -93,7 +95,7 @@ where
     /// thread; `deliver` may wait.
     pub fn start(
         settings: Settings,
-        begin: impl Fn() -> Box<dyn FnMut(&Job) -> Answer> + Send + Sync + 'static,
+        begin: impl Fn() -> Work<Job, Answer> + Send + Sync + 'static,
         deliver: impl Fn(Report<Job, Answer>) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {

@@ -11,6 +11,7 @@
 )]
 
 mod attached;
+mod blocked;
 mod coverage;
 mod errors;
 mod flask;

@@ -179,9 +179,8 @@ fn threads_of_the_agent() {
             assert_eq!(thread.set("CapAmb"), 0, "{thread:#?}");
             let most = match thread.name.as_str() {
                 "spanprof-io" | "spanprof-encode" => 0,
-                "spanprof" => BPF,
+                "spanprof" | "data" => BPF,
                 "looker" | "symbols" => !(BPF | PERFMON | SYSLOG),
-                "data" => BPF,
                 "control" => !SYSLOG,
                 other => panic!("an unknown thread: {other}"),
             };

@@ -15,7 +15,7 @@ use crate::{
     kernel::InterpreterId,
     targets::{
         SpansSeen,
-        facility::{Desk, Facility, Next, Why, Word},
+        facility::{Desk, Facility, Next, NotLooked, Why, Word},
         hook::HookInProcess,
         registry::Known,
     },
@@ -183,6 +183,20 @@ impl Facility for ContextFacility {
             Next::Later
         } else {
             Next::Settled
+        }
+    }
+
+    fn not_looked(&mut self, process: &mut Known, why: NotLooked) {
+        let pid = process.pid();
+        let reason = match why {
+            NotLooked::Blocked => NoRecipe::Blocked,
+            NotLooked::NoWorker => NoRecipe::NoWorker,
+        };
+        tracing::debug!(%pid, %reason, "did not look for the current span");
+        // What was known of how it is read stays. If nothing was, its probes are needed.
+        let context = process.keep::<Context>();
+        if !matches!(context.recipe, Some(Ok(_))) {
+            context.recipe = Some(Err(reason));
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
 /// Reads made in one look at a process: 4 for each module of one with thousands.
 const MAX_READS: u32 = 40_000;
 
-/// The memory of one process. A process can make reads block (`userfaultfd`).
+/// The memory of one process. A process can make reads block (FUSE).
 #[derive(Debug)]
 pub struct Memory {
     file: File,

@@ -8,6 +8,7 @@
 mod attributes;
 mod facility;
 pub mod looker;
+pub mod looks;
 pub mod memory;
 pub mod objects;
 pub mod offsets;

@@ -33,6 +33,16 @@ pub enum NoRecipe {
     /// The process's memory cannot be read.
     #[error("its memory cannot be read: {0}")]
     Memory(String),
+    /// Reading its memory takes too long.
+    #[error(
+        "its memory cannot be read within 0.5 s: a page of it is on a file system (FUSE, NFS) or swap that does not answer"
+    )]
+    Blocked,
+    /// Nobody is left who could look.
+    #[error(
+        "it was not looked at: too many other processes keep their memory from being read; `spanprof doctor` names them"
+    )]
+    NoWorker,
     /// The interpreter's version or build is not one whose context can be read.
     #[error("the context of this interpreter cannot be read")]
     Interpreter,

@@ -9,7 +9,9 @@ use crate::{
     targets::{
         Mapping,
         elf::{Elf, FileState},
-        facility::{Desk, Facility, Facts, Found, Next, Placement, Processes, Why, Word},
+        facility::{
+            Desk, Facility, Facts, Found, Next, NotLooked, Placement, Processes, Why, Word,
+        },
         opentelemetry::looker::{Answer, Request},
     },
     time::BootNanos,
@@ -91,6 +93,10 @@ impl Facilities {
         let mut next = Next::Unchanged;
         self.each(|_, facility, desk| next = next.max(facility.learn(known, answer, desk)));
         next
+    }
+
+    pub(super) fn not_looked(&mut self, known: &mut Known, why: NotLooked) {
+        self.each(|_, facility, _| facility.not_looked(known, why));
     }
 
     pub(super) fn tell(&mut self, known: &mut Known) {

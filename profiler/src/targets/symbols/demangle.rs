@@ -49,6 +49,8 @@ impl fmt::Write for Bounded {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::demangle;
 
     /// Names of three languages.
@@ -72,10 +74,10 @@ mod tests {
     /// A symbol whose parts double again and again is shown as it is.
     #[test]
     fn names_without_end() {
-        let pairs: String = "0123456789ABCDEF"
-            .chars()
-            .map(|part| format!("S_IS{part}_S{part}_E"))
-            .collect();
+        let mut pairs = String::new();
+        for part in "0123456789ABCDEF".chars() {
+            write!(pairs, "S_IS{part}_S{part}_E").unwrap();
+        }
         let symbol = format!("_Z1fSt4pairIiiE{pairs}");
         assert!(
             demangle("_Z1fSt4pairIiiES_IS0_S0_E").contains("pair<int, int>, std::pair<int, int>")

@@ -15,14 +15,16 @@ const AT_ONCE: usize = 32 << 10;
 /// Reads the symbols of the file that a process maps. Can block for as long as the file's server likes.
 pub fn read(wanted: &Wanted) -> FileSymbols {
     let opened = mappings::open(wanted.pid, &wanted.mapping);
-    let read = opened.map_err(reason).and_then(|file| read_file(&file));
+    let read = opened
+        .map_err(|error| reason(&error))
+        .and_then(|file| read_file(&file));
     read.unwrap_or_else(|reason| {
         tracing::debug!("no symbols of {}: {reason:?}", wanted.mapping.path);
         FileSymbols::unnamed(reason)
     })
 }
 
-fn reason(error: ElfError) -> Unnamed {
+fn reason(error: &ElfError) -> Unnamed {
     match error {
         ElfError::Io(_) | ElfError::NotRegular => Unnamed::Unreadable,
         ElfError::NotElf | ElfError::Malformed(_) => Unnamed::Malformed,
@@ -30,8 +32,8 @@ fn reason(error: ElfError) -> Unnamed {
 }
 
 pub(super) fn read_file(file: &OpenFile) -> Result<FileSymbols, Unnamed> {
-    let data = file.another().map_err(reason)?.data();
-    let elf = Elf::parse(&data).map_err(reason)?;
+    let data = file.another().map_err(|error| reason(&error))?.data();
+    let elf = Elf::parse(&data).map_err(|error| reason(&error))?;
     Ok(FileSymbols {
         build_id: elf.build_id().unwrap_or_default(),
         names: names(file, &elf),
@@ -72,7 +74,11 @@ fn functions(
             file,
             (start.saturating_add(at), (size - at).min(step as u64)),
         )?;
-        let symbols = some.chunks_exact(SYMBOL).filter_map(symbol);
+        let symbols = some
+            .as_chunks::<SYMBOL>()
+            .0
+            .iter()
+            .filter_map(|it| symbol(it));
         found.extend(symbols.filter_map(|symbol| {
             let is_here = names.is_code(symbol.value);
             is_here.then(|| Found {
@@ -127,6 +133,7 @@ fn bytes(file: &OpenFile, (start, size): (u64, u64)) -> Result<Vec<u8>, Unnamed>
         return Err(Unnamed::Malformed);
     }
     let mut bytes = vec![0; usize::try_from(size).map_err(|_too_large| Unnamed::TooLarge)?];
-    file.fill(start, &mut bytes).map_err(reason)?;
+    file.fill(start, &mut bytes)
+        .map_err(|error| reason(&error))?;
     Ok(bytes)
 }
