@@ -149,7 +149,7 @@ fn export_settings(config: &AgentConfig) -> Result<pyroscope::Settings> {
     settings.pace = config.push.pace;
     settings.queue_bytes = config.push.queue_bytes;
     settings.projection = pyroscope::projection(
-        config.sampling.span_label.into(),
+        config.sampling.span_label,
         config.span_name_label,
         config.trace_id_label,
     );

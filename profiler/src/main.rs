@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use profiler::{
     agent,
     cli::{Cli, Command},
-    config::AgentConfig,
+    config::{AgentConfig, DoctorConfig, RecordConfig},
     doctor,
     output::{complain, out},
     record, telemetry, version,
@@ -35,13 +35,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         .log_internal_errors(false)
         .init();
     match cli.command {
-        Command::Record(arguments) => record::record(&arguments),
+        Command::Record(arguments) => record::record(&RecordConfig::from_arguments(arguments)),
         Command::Agent(arguments) => agent::agent(&AgentConfig::from_arguments(*arguments)?),
         Command::Health(arguments) => {
             let words = telemetry::ask(arguments.listen, arguments.ready)?;
             out(&format!("{words}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&DoctorConfig::from_arguments(&arguments)),
     }
 }

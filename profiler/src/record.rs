@@ -20,30 +20,26 @@ use indicatif::{ProgressBar, ProgressStyle};
 use profiler_common::{counter::Counter, python::Process};
 
 use crate::{
-    cli::RecordArguments,
-    config::Sampling,
+    config::{RecordConfig, Subject},
     export::{Destination, FileSink},
     health::Health,
     id::Pid,
     kernel::Control as _,
     output::{complain, out},
-    profile::{Coverage, NativeFrames, Profile},
+    profile::{Coverage, Profile},
     run::{self, Armed, Finished, Session, SessionSettings},
     runtime, signals,
     targets::{self, Scope},
     time::monotonic_now,
 };
 
-/// How long to record where neither a duration nor a command is given.
-const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// How often the wait looks whether it is over.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Records, writes the files and prints the table of spans.
-pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
-    let sampling = Sampling::from_arguments(&arguments.sampling);
-    let outputs = outputs(arguments, &sampling)?;
-    let records = match &arguments.keep_records {
+pub fn record(config: &RecordConfig) -> Result<ExitCode> {
+    let outputs = outputs(config)?;
+    let records = match &config.keep_records {
         Some(path) => {
             Some(File::create(path).with_context(|| format!("cannot create {}", path.display()))?)
         }
@@ -52,24 +48,24 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
     let runtime = runtime::start()?;
     let interrupted = signals::on_interrupt(runtime.handle())?;
     let health = Health::default();
-    let mut armed = run::arm(&sampling)?;
+    let mut armed = run::arm(&config.sampling)?;
     armed.tell_lacks();
-    let mut child = start_command(arguments, &mut armed)?;
-    let scope = scope(arguments, child.as_ref())?;
+    let mut child = start_command(&config.subject, &mut armed)?;
+    let scope = scope(&config.subject, child.as_ref())?;
     let settings = SessionSettings {
         scope,
         told_apart: BTreeSet::new(),
-        profile: SessionSettings::profile(&sampling),
+        profile: SessionSettings::profile(&config.sampling),
         windows: None,
         records,
     };
     let session = Session::start(armed, settings, &health)?;
     tracing::info!(processes = session.snapshot().iter().count(), "recording");
-    let status = wait(arguments, &session, child.as_mut(), interrupted, &health)?;
+    let status = wait(config, &session, child.as_mut(), interrupted, &health)?;
     let mut finished = session.stop();
     let written = write_outputs(outputs, &std::mem::take(&mut finished.profiles).into());
-    let written = report(arguments, &finished, &health).and(written);
-    let covers = covers(arguments, &finished.coverage);
+    let written = report(config, &finished, &health).and(written);
+    let covers = covers(config, &finished.coverage);
     let status = match (&mut child, status) {
         // A recording that ended first leaves the command running: its exit code is ours.
         (Some(child), None) => Some(child.wait().context("cannot wait for the command")?),
@@ -84,8 +80,8 @@ pub fn record(arguments: &RecordArguments) -> Result<ExitCode> {
 }
 
 /// Whether as many samples are in spans as were asked for; says so where not.
-fn covers(arguments: &RecordArguments, coverage: &Coverage) -> bool {
-    let Some(percent) = arguments.min_coverage else {
+fn covers(config: &RecordConfig, coverage: &Coverage) -> bool {
+    let Some(percent) = config.min_coverage else {
         return true;
     };
     let total = coverage.total();
@@ -101,12 +97,11 @@ fn covers(arguments: &RecordArguments, coverage: &Coverage) -> bool {
 }
 
 /// The files to write. What is wrong with one is better said now than after the recording.
-fn outputs(arguments: &RecordArguments, sampling: &Sampling) -> Result<Vec<Box<dyn Destination>>> {
-    let native = NativeFrames::from_arguments(arguments.native);
-    let outputs = arguments.outputs.iter();
+fn outputs(config: &RecordConfig) -> Result<Vec<Box<dyn Destination>>> {
+    let outputs = config.outputs.iter();
     outputs
         .map(|path| {
-            let sink = FileSink::new(path, sampling.span_label.into(), native)?;
+            let sink = FileSink::new(path, config.sampling.span_label, config.native)?;
             check_folder(path)?;
             Ok(Box::new(sink) as Box<dyn Destination>)
         })
@@ -131,8 +126,8 @@ fn check_folder(path: &Path) -> Result<()> {
 
 /// Starts the command, if there is one. For the moment of the fork this very process is on the
 /// kernel's map: the child inherits its entry, and is sampled from its first instruction.
-fn start_command(arguments: &RecordArguments, armed: &mut Armed) -> Result<Option<Child>> {
-    let Some((program, rest)) = arguments.program.split_first() else {
+fn start_command(subject: &Subject, armed: &mut Armed) -> Result<Option<Child>> {
+    let Subject::Command { program, arguments } = subject else {
         return Ok(None);
     };
     armed.start_sampling()?;
@@ -140,44 +135,37 @@ fn start_command(arguments: &RecordArguments, armed: &mut Armed) -> Result<Optio
     let own = Pid(std::process::id());
     let nothing_known: Process = bytemuck::Zeroable::zeroed();
     control.set_process(own, &nothing_known)?;
-    let child = Command::new(program).args(rest).spawn();
+    let child = Command::new(program).args(arguments).spawn();
     control.remove_process(own)?;
     child
         .map(Some)
         .with_context(|| format!("cannot start {}", program.display()))
 }
 
-fn scope(arguments: &RecordArguments, child: Option<&Child>) -> Result<Scope> {
-    if let Some(child) = child {
-        return Ok(Scope::Processes {
-            pids: vec![Pid(child.id())],
-            follow: true,
-        });
-    }
-    if arguments.pids.is_empty() {
-        return Ok(Scope::Host);
-    }
-    let mut pids = Vec::new();
-    for &pid in &arguments.pids {
-        targets::inspect(Pid(pid)).with_context(|| format!("cannot record process {pid}"))?;
-        pids.push(Pid(pid));
+fn scope(subject: &Subject, child: Option<&Child>) -> Result<Scope> {
+    let pids = match (subject, child) {
+        (_, Some(child)) => vec![Pid(child.id())],
+        (Subject::Processes(pids), None) => pids.clone(),
+        (Subject::Host | Subject::Command { .. }, None) => return Ok(Scope::Host),
+    };
+    // What was started is not yet what it becomes.
+    if child.is_none() {
+        for &pid in &pids {
+            targets::inspect(pid).with_context(|| format!("cannot record process {pid}"))?;
+        }
     }
     Ok(Scope::Processes { pids, follow: true })
 }
 
 /// Waits until the recording is over; the command's status if it has ended.
 fn wait(
-    arguments: &RecordArguments,
+    config: &RecordConfig,
     session: &Session,
     mut child: Option<&mut Child>,
     interrupted: &AtomicBool,
     health: &Health,
 ) -> Result<Option<ExitStatus>> {
-    let limit = match (&child, arguments.duration) {
-        (_, Some(duration)) => Some(duration),
-        (Some(_), None) => None,
-        (None, None) => Some(DEFAULT_DURATION),
-    };
+    let limit = config.duration;
     let progress = progress(limit);
     let start = monotonic_now();
     loop {
@@ -192,7 +180,7 @@ fn wait(
         }
         let is_over = limit.is_some_and(|limit| elapsed >= limit)
             || interrupted.load(Ordering::Relaxed)
-            || all_gone(arguments, session);
+            || all_gone(&config.subject, session);
         if is_over {
             progress.finish_and_clear();
             return Ok(None);
@@ -201,8 +189,9 @@ fn wait(
 }
 
 /// Whether every process asked for has exited.
-fn all_gone(arguments: &RecordArguments, session: &Session) -> bool {
-    let gone = !arguments.pids.is_empty() && session.snapshot().iter().next().is_none();
+fn all_gone(subject: &Subject, session: &Session) -> bool {
+    let gone =
+        matches!(subject, Subject::Processes(_)) && session.snapshot().iter().next().is_none();
     if gone {
         tracing::warn!("every process that was asked for has exited: the recording ends early");
     }
@@ -252,7 +241,7 @@ fn write_outputs(mut outputs: Vec<Box<dyn Destination>>, window: &Arc<[Profile]>
     Ok(())
 }
 
-fn report(arguments: &RecordArguments, finished: &Finished, health: &Health) -> Result<()> {
+fn report(config: &RecordConfig, finished: &Finished, health: &Health) -> Result<()> {
     let width = table_width();
     let mut parts = vec![finished.table.render(width)];
     if finished.table.samples() > 0 {
@@ -268,7 +257,7 @@ fn report(arguments: &RecordArguments, finished: &Finished, health: &Health) -> 
         complain(
             "no samples: the processes used no CPU, or none runs a CPython that is supported (`spanprof doctor` says)",
         );
-    } else if arguments.outputs.is_empty() {
+    } else if config.outputs.is_empty() {
         complain("nothing was written: give --output profile.pb.gz or --output flame.svg");
     }
     Ok(())

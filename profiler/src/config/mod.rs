@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod deployed;
 mod error;
+mod once;
 mod push;
 
 use std::{
@@ -18,7 +19,11 @@ use std::{
 use serde::Deserialize;
 
 use self::push::{client_files, credentials};
-pub use self::{error::ConfigError, push::Push};
+pub use self::{
+    error::ConfigError,
+    once::{DoctorConfig, RecordConfig, Subject},
+    push::Push,
+};
 use crate::{
     cli::{
         AgentArguments, KernelProgramsArgument, NativeArgument, NativeArguments, OnOff,
@@ -30,7 +35,7 @@ use crate::{
     id::ServiceAttribute,
     kernel::{Limits, Route, SamplingPrograms, default_ring_size},
     measure::Measure,
-    profile::NativeFrames,
+    profile::{NativeFrames, SpanLabel},
     telemetry::{self, Otlp},
 };
 
@@ -50,9 +55,9 @@ pub struct Sampling {
     /// Samples a second and CPU.
     pub frequency: u32,
     /// Which span labels a sample.
-    pub span_label: SpanLabelArgument,
-    /// When the probes of hooks are on.
-    pub span_probes: SpanProbesArgument,
+    pub span_label: SpanLabel,
+    /// Whether the probes of hooks are on all the time, and not only while a process needs them.
+    pub keeps_probes: bool,
     /// How much is remembered.
     pub limits: Limits,
     /// Bytes of the ring buffer.
@@ -74,7 +79,7 @@ impl Sampling {
     }
 
     /// From flags and environment, with nothing from a file.
-    pub fn from_arguments(arguments: &SamplingArguments) -> Self {
+    fn from_arguments(arguments: &SamplingArguments) -> Self {
         Self::merge(arguments, &File::default())
     }
 
@@ -87,11 +92,9 @@ impl Sampling {
             span_label: arguments
                 .span_label
                 .or(file.span_label)
-                .unwrap_or(SpanLabelArgument::LocalRoot),
-            span_probes: arguments
-                .span_probes
-                .or(file.span_probes)
-                .unwrap_or(SpanProbesArgument::Auto),
+                .map_or_else(SpanLabel::default, SpanLabel::from),
+            keeps_probes: arguments.span_probes.or(file.span_probes)
+                == Some(SpanProbesArgument::Always),
             limits: Limits::merge(arguments, file),
             ring_size: arguments.ring_size.unwrap_or_else(default_ring_size),
             bpf_log: arguments.bpf_log,
@@ -303,7 +306,7 @@ impl AgentConfig {
                 .trace_id_label
                 .or(file.trace_id_label)
                 .unwrap_or(false),
-            native: merge_native(arguments.native, file.native),
+            native: native_frames(arguments.native, file.native),
             telemetry: telemetry::Settings {
                 listen: arguments.telemetry.listen.or(file.listen),
                 otlp: Otlp::wanted(
@@ -319,19 +322,12 @@ impl AgentConfig {
 }
 
 /// Which frames of machine code are shown, by flags and environment, else by a file.
-fn merge_native(arguments: NativeArguments, file: Option<NativeArgument>) -> NativeFrames {
+fn native_frames(arguments: NativeArguments, file: Option<NativeArgument>) -> NativeFrames {
     match arguments.native.or(file) {
         Some(NativeArgument::PythonOnly) => NativeFrames::PythonOnly,
         Some(NativeArgument::Merged) => NativeFrames::Merged,
         Some(NativeArgument::Full) => NativeFrames::Full,
         None => NativeFrames::default(),
-    }
-}
-
-impl NativeFrames {
-    /// From flags and environment, with nothing from a file.
-    pub fn from_arguments(arguments: NativeArguments) -> Self {
-        merge_native(arguments, None)
     }
 }
 
@@ -408,7 +404,7 @@ fn interval_error(value: String) -> ConfigError {
     }
 }
 
-impl From<SpanLabelArgument> for crate::profile::SpanLabel {
+impl From<SpanLabelArgument> for SpanLabel {
     fn from(argument: SpanLabelArgument) -> Self {
         match argument {
             SpanLabelArgument::LocalRoot => Self::LocalRoot,

@@ -4,14 +4,13 @@ mod host;
 mod json;
 mod text;
 
-use std::{collections::BTreeSet, process::ExitCode, thread};
+use std::{collections::BTreeSet, process::ExitCode, thread, time::Duration};
 
 use anyhow::{Result, bail};
 
 use self::host::{Check, host_works};
 use crate::{
-    cli::DoctorArguments,
-    config::Sampling,
+    config::DoctorConfig,
     health::Health,
     id::Pid,
     kernel::{self, ControlError, NoRoute, Route},
@@ -34,19 +33,19 @@ struct Found {
 }
 
 /// Looks at the host and its Python processes. Succeeds only if profiling would work.
-pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
-    let pids: BTreeSet<Pid> = arguments.pids.iter().copied().map(Pid).collect();
+pub fn doctor(config: &DoctorConfig) -> Result<ExitCode> {
+    let pids = &config.pids;
     let support = kernel::ask();
     let mut checks = host::checks(&support);
-    let coverage = sample(arguments, &mut checks);
-    let mut reports = targets::survey(&pids);
+    let coverage = sample(config, &mut checks);
+    let mut reports = targets::survey(pids);
     if support.calls_crash_children {
         for report in reports.iter_mut().filter(|it| it.hook_on_long_nops) {
             report.hook = format!("{}, but {}", report.hook, ControlError::CallsCrashChildren);
         }
     }
     reports.sort_by_key(|report| report.pid);
-    let refused = refused(&pids);
+    let refused = refused(pids);
     let missing = refused
         .iter()
         .find(|(_, refusal)| *refusal == Refusal::Missing);
@@ -61,7 +60,7 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
         refused,
         coverage,
     };
-    let text = if arguments.json {
+    let text = if config.json {
         format!("{:#}\n", json::of(&found))
     } else {
         text::of(&found)
@@ -76,12 +75,10 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<ExitCode> {
 
 /// Takes samples for a while, which also shows that the kernel takes the programs; `None` if that
 /// was not asked for or is not permitted.
-fn sample(arguments: &DoctorArguments, checks: &mut Vec<Check>) -> Option<Coverage> {
-    if arguments.no_sample || !host_works(checks) {
-        return None;
-    }
+fn sample(config: &DoctorConfig, checks: &mut Vec<Check>) -> Option<Coverage> {
+    let time = config.sample.filter(|_| host_works(checks))?;
     let mut route = None;
-    let taken = take_samples(arguments, &mut route);
+    let taken = take_samples(config, time, &mut route);
     checks.push(host::programs(&taken));
     checks.extend(route.as_ref().map(host::span_probes));
     taken.ok()
@@ -89,29 +86,29 @@ fn sample(arguments: &DoctorArguments, checks: &mut Vec<Check>) -> Option<Covera
 
 /// Also finds out how span probes are put on, once the programs are loaded.
 fn take_samples(
-    arguments: &DoctorArguments,
+    config: &DoctorConfig,
+    time: Duration,
     route: &mut Option<Result<Route, NoRoute>>,
 ) -> Result<Coverage> {
-    let sampling = Sampling::from_arguments(&arguments.sampling);
-    let mut armed = run::arm(&sampling)?;
+    let mut armed = run::arm(&config.sampling)?;
     *route = Some(armed.control.find_probe_route());
-    let scope = if arguments.pids.is_empty() {
+    let scope = if config.pids.is_empty() {
         Scope::Host
     } else {
         Scope::Processes {
-            pids: arguments.pids.iter().copied().map(Pid).collect(),
+            pids: config.pids.iter().copied().collect(),
             follow: false,
         }
     };
     let settings = SessionSettings {
         scope,
         told_apart: BTreeSet::new(),
-        profile: SessionSettings::profile(&sampling),
+        profile: SessionSettings::profile(&config.sampling),
         windows: None,
         records: None,
     };
     let session = Session::start(armed, settings, &Health::default())?;
-    thread::sleep(arguments.sample);
+    thread::sleep(time);
     Ok(session.stop().coverage)
 }
 

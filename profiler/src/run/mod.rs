@@ -28,7 +28,6 @@ use self::{
     data::{DataPlane, Peak},
 };
 use crate::{
-    cli::SpanProbesArgument,
     config::Sampling,
     health::{Gauge, Health, Phase},
     id::{Pid, ServiceAttribute},
@@ -70,7 +69,7 @@ pub struct Armed {
     /// `None` if the kernel does not tell.
     mappings: Option<MappingNotices>,
     tick: Measure,
-    probes: SpanProbesArgument,
+    keeps_probes: bool,
     is_sampling: bool,
 }
 
@@ -122,7 +121,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         lacks,
         mappings,
         tick: sampling.tick(),
-        probes: sampling.span_probes,
+        keeps_probes: sampling.keeps_probes,
         is_sampling: false,
     })
 }
@@ -158,7 +157,7 @@ impl SessionSettings {
     pub fn profile(sampling: &Sampling) -> profile::Settings {
         profile::Settings {
             tick: sampling.tick(),
-            span_label: sampling.span_label.into(),
+            span_label: sampling.span_label,
             max_stacks: MAX_STACKS,
         }
     }
@@ -251,7 +250,7 @@ impl Session {
             lacks: _,
             mappings,
             tick,
-            probes,
+            keeps_probes,
             is_sampling,
         } = armed;
         let shared = Arc::new(Shared {
@@ -279,7 +278,7 @@ impl Session {
         };
         let facilities = facilities::all(facilities::Settings {
             told_apart: settings.told_apart,
-            keep_probes: probes == SpanProbesArgument::Always,
+            keep_probes: keeps_probes,
             // Windows go to a server, to which others may push the same.
             warn_of_sdks: settings.windows.is_some(),
         });
