@@ -31,15 +31,15 @@ record! {
         generation: u32,
         /// Mix of its fields.
         checksum: u32,
-        /// Where its interpreter's count of code objects stood when it was read last, 0 if nobody counts:
-        /// as long as it stands there, the address holds that very object.
+        /// The interpreter's count of code objects at the last read, 0 if it keeps no count: as long as the count has
+        /// not changed, the address holds that very object.
         version: u32,
     }
 
 }
 
 record! {
-    /// Key of the map of who used a thread state last.
+    /// Key of the map that records which thread used a thread state last.
     StateKey: 16 bytes {
         /// Address of the `PyThreadState`.
         address: u64,
@@ -49,22 +49,22 @@ record! {
         reserved: u32,
     }
 
-    /// Who was last seen to have a thread state.
+    /// The thread that was last seen to have a thread state.
     StateUse: 32 bytes {
         /// The thread pointer of that thread.
         thread_pointer: u64,
-        /// That of the thread that made the state.
+        /// The thread pointer of the thread that made the state.
         maker: u64,
         /// Start time of its process.
         process_start: u64,
-        /// Where it was seen to have detached it: [`Seen::progress`](crate::walk::Seen::progress) of its Python;
-        /// 0 if it was attached.
+        /// The point at which it was seen to have detached it: [`Seen::progress`](crate::walk::Seen::progress) of its
+        /// Python; 0 if it was attached.
         detached_at: u64,
     }
 }
 
 impl KnownCode {
-    /// What is remembered of a frame's code object that was read while there were `version` of them.
+    /// The entry for a frame's code object that was read while the count of code objects was `version`.
     #[inline]
     pub fn new(frame: &PythonFrame, process: &Process, tgid: u32, version: u32) -> Self {
         Self {
@@ -77,8 +77,7 @@ impl KnownCode {
         }
     }
 
-    /// 0 if this is what is remembered of the code object at an address of a process. Without a branch: the
-    /// verifier follows each.
+    /// 0 if this entry is for the code object at an address of a process. Without a branch: the verifier follows each.
     #[inline]
     pub fn difference(&self, code: u64, process: &Process, tgid: u32) -> u64 {
         (self.code ^ code)

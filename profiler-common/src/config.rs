@@ -38,9 +38,9 @@ record! {
         registers_size: u32,
         /// 1 if `bpf_task_pt_regs` exists (Linux 5.15).
         has_task_registers: u32,
-        /// Times a loop is repeated where `bpf_loop` does not exist: what the verifier can follow.
+        /// Times a loop is repeated if `bpf_loop` does not exist: what the verifier can follow.
         unrolled_steps: u32,
-        /// Bytes in the ring from which on its reader is woken.
+        /// Bytes in the ring at which the kernel programs wake the reader.
         wake_at: u32,
         /// 1 to log every sample and span through aya-log.
         debug: u32,

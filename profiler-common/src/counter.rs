@@ -1,4 +1,4 @@
-//! What the kernel programs count. Names and words for users are in the agent's table of all that is counted,
+//! What the kernel programs count. Names and descriptions for users are in the agent's table of all counters,
 //! `profiler/src/health/table.rs`.
 
 macro_rules! counters {
@@ -38,7 +38,7 @@ counters! {
     SpanEndUnknown,
     /// Spans ended on another thread than the one that started them.
     SpanEndedElsewhere,
-    /// Spans opened beyond the depth that is kept per thread: such samples stay unattributed.
+    /// Spans opened beyond the depth that is kept per thread: samples in them stay unattributed.
     SpanTooDeep,
     /// Span names that could not be read from the application.
     SpanNameUnreadable,
@@ -52,11 +52,12 @@ counters! {
     HookVersion,
     /// Process notices dropped because the ring buffer was full; the procfs scan finds what was missed.
     ProcessRingFull,
-    /// Forked processes that could not be put on the map of profiled processes, as their parent is: the agent tries again.
+    /// Forked processes that could not be put on the map of profiled processes, although their parent is on it: the
+    /// agent tries again.
     ProcessMapFull,
     /// Samples of a Python process on a thread that has no thread state.
     WalkNoThreadState,
-    /// Samples of a Python process whose thread runs in a thread state that nothing proves: native frames only.
+    /// Samples of a Python process if nothing proves which thread state the thread runs in: native frames only.
     WalkStateUnknown,
     /// Python walks cut because memory could not be read.
     WalkUnreadable,
@@ -90,6 +91,6 @@ counters! {
     StageRecord,
     /// Nanoseconds of copying the record to the ring.
     StageRing,
-    /// Nanoseconds of reading the clock once: what is in each stage for being timed.
+    /// Nanoseconds of reading the clock once: what timing adds to each stage.
     StageClock,
 }

@@ -27,7 +27,7 @@ pub mod kind {
 pub mod seen {
     /// Its parent is in another process.
     pub const PARENT_IS_REMOTE: u32 = 1;
-    /// Nothing tells whether it has a parent: an unsampled or a remote span.
+    /// Whether it has a parent is not known: an unsampled or a remote span.
     pub const PARENT_UNKNOWN: u32 = 2;
     /// The end of its name is missing.
     pub const NAME_CUT: u32 = 4;
@@ -73,7 +73,7 @@ record! {
         trace_id_low: u64,
         /// The active span, 0 if none is known.
         span_id: u64,
-        /// Its local root; 0 if the span was read from the thread's context, which knows none.
+        /// Its local root; 0 if the span was read from the thread's context, which does not hold one.
         local_root_id: u64,
         /// The class of the current span, with [`crate::span::state::SPAN_CLASS_UNKNOWN`].
         span_class: u64,
@@ -89,12 +89,11 @@ record! {
         native_frames: u16,
         /// Python frames in the tail.
         python_frames: u32,
-        /// Who was asked: one of [`crate::span::source`].
+        /// Where the span was read from: one of [`crate::span::source`].
         span_source: u32,
     }
 
-    /// A span that was current in a sample for the first time, as its object tells it: sent before
-    /// the sample.
+    /// A span that was current in a sample for the first time, as read from its object: sent before the sample.
     SpanSeenRecord: 336 bytes {
         /// Kind [`kind::SPAN_SEEN`].
         header: Header,
@@ -106,7 +105,7 @@ record! {
         span_id: u64,
         /// Its parent, 0 if it has none.
         parent_id: u64,
-        /// Its local root, where the hook has left it in the span's context; 0 if not.
+        /// Its local root, if the hook has stored it in the span's context; 0 if not.
         local_root_id: u64,
         /// Bits of [`seen`].
         flags: u32,
@@ -124,7 +123,7 @@ record! {
     PythonFrame: 16 bytes {
         /// Address of the code object.
         code: u64,
-        /// Mix of the code object's fields: tells a reused address from the same code.
+        /// Mix of the code object's fields: distinguishes a reused address from the same code.
         checksum: u32,
         /// Offset of the current instruction in the code, in bytes; negative before the first.
         instruction: i32,
@@ -179,7 +178,7 @@ record! {
         flags: u64,
         /// Bytes the name has in the application.
         name_length: u32,
-        /// Bytes of it in `name`: less than `name_length` where it was cut, 0 if unreadable.
+        /// Bytes of it in `name`: less than `name_length` if the name was cut, 0 if unreadable.
         name_size: u32,
         /// The name's first bytes; UTF-8, but a character may be cut.
         name: [u8; MAX_SPAN_NAME],
@@ -203,7 +202,7 @@ record! {
         parent: u32,
     }
 
-    /// The OpenTelemetry resource of a process, as its hook knows it: shipped once per process.
+    /// The OpenTelemetry resource of a process, as its hook reports it: shipped once per process.
     ResourceRecord: 544 bytes {
         /// Kind [`kind::RESOURCE`].
         header: Header,

@@ -1,7 +1,7 @@
 //! The border between the kernel programs and the agent.
 //!
 //! Compiled twice, for the BPF target and for the host: nothing here may allocate, panic or know
-//! an operating system. Everyone depends on this crate; it depends on no room of ours.
+//! an operating system. The kernel programs and the agent depend on this crate; it depends on neither.
 #![no_std]
 
 pub mod arch;

@@ -1,7 +1,6 @@
 //! Budgets. Each is a bound the verifier or the memory of the agent relies on.
 
-/// Code objects that a CPU remembers to have been shipped, a power of two: more than one deep stack
-/// names.
+/// Code objects that a CPU remembers to have been shipped, a power of two: more than one deep stack contains.
 pub const MAX_KNOWN_CODES: usize = 512;
 /// Python frames in one sample.
 pub const MAX_PYTHON_FRAMES: usize = 256;
@@ -9,7 +8,7 @@ pub const MAX_PYTHON_FRAMES: usize = 256;
 pub const MAX_NATIVE_FRAMES: usize = 64;
 /// Kernel frames in one sample: what `bpf_get_stack` may fill.
 pub const MAX_KERNEL_FRAMES: usize = 64;
-/// Spans one thread may have open at once before deeper ones are no longer told apart.
+/// Spans that one thread may have open at once; deeper ones are no longer told apart.
 pub const MAX_SPAN_DEPTH: usize = 64;
 /// Bytes of a span's name that cross the ring.
 pub const MAX_SPAN_NAME: usize = 128;
@@ -21,24 +20,24 @@ pub const MAX_CODE_NAME: usize = 512;
 pub const MAX_CODE_FILE: usize = 1024;
 /// Bytes of a code object's line table. Longer tables are cut: lines past the cut are unknown.
 pub const MAX_LINE_TABLE: usize = 16 * 1024;
-/// Thread states, interpreters and frames that are looked at to find the state of a detached thread. There may be
-/// as many states in one interpreter as in many.
+/// Most thread states, interpreters and frames that a search for the state of a detached thread reads. One interpreter
+/// may have as many states as many interpreters together.
 pub const MAX_SEARCH: usize = 2048;
-/// Interpreters of one process beside its main one whose spans are read.
+/// Interpreters of one process, besides its main one, in which spans are read.
 pub const MAX_SUBINTERPRETERS: usize = 256;
 /// Frame layouts the agent may load: one per distinct interpreter layout on the host.
 pub const MAX_LAYOUTS: u32 = 64;
 
 /// Bytes of frame read at once; every frame offset must leave room for a `u64` below it.
 pub const FRAME_BLOCK: usize = 128;
-/// Bytes read with a frame, where its callers lie below it.
+/// Bytes read with a frame if its callers lie below it.
 pub const FRAME_WINDOW: usize = 4096;
 /// Bytes of the native stack that are read at once, a power of two: frames that follow a frame pointer to
 /// their callers.
 pub const STACK_WINDOW: usize = 512;
-/// Bytes of a code object that say which one it is. They end with its line table, and nothing in them changes
-/// in its life (`Include/cpython/code.h` of 3.8 to 3.15); from 3.12 on its number is among them (`co_version`),
-/// which no other code object of the interpreter has had.
+/// Bytes of a code object that identify it. They end with its line table, and nothing in them changes while it exists
+/// (`Include/cpython/code.h` of 3.8 to 3.15); from 3.12 on its number is among them (`co_version`), which no other code
+/// object of the interpreter has had.
 pub const CODE_PART: u8 = 88;
 /// Bytes of code object read at once.
 pub const CODE_BLOCK: usize = 256;

@@ -13,7 +13,7 @@ macro_rules! outcomes {
                 match number { $($value => Some(Self::$name),)* _ => None }
             }
 
-            /// The marker frame shown where the stack was cut; empty if nothing is missing.
+            /// The marker frame shown at the cut; empty if nothing is missing.
             pub fn marker(self) -> &'static str {
                 match self { $(Self::$name => $marker,)* }
             }

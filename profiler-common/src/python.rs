@@ -15,8 +15,8 @@ record! {
         interpreter_threads: u32,
         /// `PyInterpreterState.id`.
         interpreter_id: u32,
-        /// `_PyRuntimeState.gilstate.tstate_current`, the state that holds the GIL (before 3.12); 0 if a
-        /// thread-local says which state a thread has attached.
+        /// `_PyRuntimeState.gilstate.tstate_current`, the state that holds the GIL (before 3.12); 0 if a thread-local
+        /// holds the state that a thread has attached.
         runtime_current: u32,
         /// `PyThreadState.next`.
         thread_next: u16,
@@ -24,13 +24,13 @@ record! {
         thread_id: u16,
         /// `PyThreadState.frame`, `.cframe` or `.current_frame`, see [`flags::FRAME_IN_CFRAME`].
         thread_frame: u16,
-        /// `PyThreadState.cframe` (3.10 to 3.12), which lies on the stack of whoever runs the state; 0 where
-        /// there is none.
+        /// `PyThreadState.cframe` (3.10 to 3.12), which lies on the stack of the thread that runs the state; 0 if there
+        /// is none.
         thread_cframe: u16,
         /// `PyThreadState.interp`.
         thread_interpreter: u16,
-        /// `PyThreadState._status` (3.12 and later), whose bit [`STATUS_ACTIVE`] says that the state is attached; 0
-        /// where there is none.
+        /// `PyThreadState._status` (3.12 and later), whose bit [`STATUS_ACTIVE`] says that the state is attached; 0 if
+        /// there is none.
         thread_status: u16,
         /// `_PyCFrame.current_frame`.
         cframe_frame: u16,
@@ -40,7 +40,7 @@ record! {
         frame_previous: u16,
         /// `f_lasti`, `prev_instr` or `instr_ptr`.
         frame_instruction: u16,
-        /// `owner`, where [`flags::FRAME_HAS_OWNER`].
+        /// `owner`, if [`flags::FRAME_HAS_OWNER`] is set.
         frame_owner: u16,
         /// `co_firstlineno`.
         code_first_line: u16,
@@ -50,25 +50,25 @@ record! {
         code_name: u16,
         /// `co_linetable`, or `co_lnotab` before 3.10.
         code_line_table: u16,
-        /// `co_tlbc`, where [`flags::THREAD_BYTECODES`].
+        /// `co_tlbc`, if [`flags::THREAD_BYTECODES`] is set.
         code_bytecodes: u16,
-        /// `tlbc_index`, where [`flags::THREAD_BYTECODES`].
+        /// `tlbc_index`, if [`flags::THREAD_BYTECODES`] is set.
         frame_bytecode: u16,
-        /// `co_code_adaptive`: where the instructions start, if they are in the code object.
+        /// `co_code_adaptive`: the start of the instructions, if they are in the code object.
         code_instructions: u16,
         /// `PyASCIIObject.length`.
         string_length: u16,
         /// `PyASCIIObject.state`: the bit field, as a `u32`.
         string_state: u16,
-        /// `sizeof(PyASCIIObject)`: where the characters of a compact ASCII string start.
+        /// `sizeof(PyASCIIObject)`: offset of the characters of a compact ASCII string.
         string_ascii_data: u16,
-        /// `sizeof(PyCompactUnicodeObject)`: where those of other compact strings start.
+        /// `sizeof(PyCompactUnicodeObject)`: offset of the characters of other compact strings.
         string_compact_data: u16,
         /// `PyVarObject.ob_size` of a `bytes`.
         bytes_size: u16,
         /// `PyBytesObject.ob_sval`.
         bytes_data: u16,
-        /// From this value of `owner` on, a frame is the interpreter's own: a trampoline.
+        /// From this value of `owner` on, a frame is one of the interpreter itself: a trampoline.
         owner_trampoline: u8,
         /// Bit of `kind` in the string state (3 bits wide).
         string_kind_shift: u8,
@@ -87,8 +87,7 @@ record! {
         frame_size: u8,
         /// Where the part of a code object that is read starts: [`crate::limits::CODE_PART`] bytes.
         code_start: u8,
-        /// How far an index of instructions is shifted to make it bytes, where
-        /// [`flags::INSTRUCTION_IS_INDEX`].
+        /// How far an index of instructions is shifted to make it bytes, if [`flags::INSTRUCTION_IS_INDEX`] is set.
         instruction_shift: u8,
         /// Always 0.
         reserved: [u8; 1],
@@ -104,30 +103,30 @@ record! {
         runtime: u64,
         /// Address of `PyCode_Type`: what a code object's type must be.
         code_type: u64,
-        /// Address of the main interpreter's (3.12: the process's) count of code objects made; 0 if that is
-        /// not known. As long as it stands still, no code object has taken over another's address.
+        /// Address of the main interpreter's (3.12: the process's) count of code objects made; 0 if that is not known.
+        /// As long as the count does not change, no code object has taken over another's address.
         code_version: u64,
         /// Address of the main interpreter's state, 0 while it is not known.
         main_interpreter: u64,
-        /// Where the interpreter keeps which state a thread has attached (3.12 and later): bytes from the thread
+        /// Where the interpreter keeps the state that a thread has attached (3.12 and later): bytes from the thread
         /// pointer, or with `thread_local_entry` from the start of a module's block.
         thread_local: u64,
-        /// The module's number, where `thread_local_entry` is one of a thread's vector.
+        /// The module's number, if `thread_local_entry` says that it lies in a module's block.
         thread_local_module: u32,
         /// One of [`thread_local`].
         thread_local_entry: u32,
-        /// Where the bytecode loop begins; 0 if that is not known.
+        /// Address of the bytecode loop; 0 if that is not known.
         evaluation_start: u64,
         /// Its bytes.
         evaluation_size: u64,
-        /// Where the code begins that only threads run which are in the interpreter.
+        /// Address of the code that a thread runs only while it is in the interpreter.
         text_start: u64,
         /// Its bytes.
         text_size: u64,
         /// Index of the layout in the map of layouts.
         layout: u32,
-        /// Which incarnation of the process's memory this is: set anew by the agent's kernel room
-        /// whenever it writes the entry, so that code objects shipped before an exec do not count.
+        /// Which incarnation of the process's memory this is: the agent sets it anew whenever it writes the entry, so
+        /// that code objects shipped before an exec do not count.
         generation: u32,
         /// Not 0 once one of its threads was seen in a thread state that another thread had made. Written by the
         /// kernel programs.
@@ -160,8 +159,7 @@ pub mod flags {
     pub const INSTRUCTION_IS_INDEX: u8 = 2;
     /// The frame has an owner, which may mark a trampoline (3.12 and later).
     pub const FRAME_HAS_OWNER: u8 = 4;
-    /// Threads may run copies of a code object's instructions of their own (`tlbc`: 3.14 and later
-    /// without the GIL).
+    /// Each thread may run its own copy of a code object's instructions (`tlbc`: 3.14 and later without the GIL).
     pub const THREAD_BYTECODES: u8 = 8;
 }
 

@@ -20,7 +20,7 @@ record! {
         trace_id_low: u64,
         /// The parent's span id, 0 if there is none.
         parent_id: u64,
-        /// The local root's span id; the span's own where it is the local root.
+        /// The local root's span id; the span's own if it is the local root.
         local_root_id: u64,
     }
 
@@ -45,9 +45,9 @@ record! {
         reserved: u32,
     }
 
-    /// The spans a thread has started and not ended, outermost first. Only the thread itself
-    /// writes it; a span ended by another thread stays until the thread touches its stack, and
-    /// readers ask the map of live spans whether an entry is still open.
+    /// The spans a thread has started and not ended, outermost first. Only the thread itself writes it; a span ended by
+    /// another thread stays until the thread writes its stack again, and readers ask the map of live spans whether an
+    /// entry is still open.
     SpanStack: 1040 bytes {
         /// The thread (host thread id): the key, again.
         tid: u32,
@@ -62,7 +62,7 @@ record! {
     }
 }
 
-/// Who was asked for the span of a sample.
+/// Where the span of a sample was read from.
 pub mod source {
     /// The span stack that the hook's probes keep.
     pub const STACK: u32 = 0;
@@ -76,9 +76,8 @@ pub mod state {
     pub const NONE: u32 = 0;
     /// The record's span is the innermost open one, and all others open are its ancestors.
     pub const ACTIVE: u32 = 1;
-    /// Spans are open that are not nested in one another, or whose ancestors have ended: an event
-    /// loop, or spans that are not opened and closed as blocks are. Nobody can tell from outside
-    /// which one is running.
+    /// Spans are open that are not nested in one another, or whose ancestors have ended: an event loop, or spans that
+    /// are not opened and closed as blocks are. Which one is running cannot be told from outside.
     pub const NOT_NESTED: u32 = 2;
     /// Everything left on the stack has ended, on other threads, or was evicted.
     pub const ENDED: u32 = 3;
@@ -90,10 +89,10 @@ pub mod state {
     pub const CONTEXT_UNEXPECTED: u32 = 6;
     /// The current span is of a class that the recipe does not know.
     pub const SPAN_CLASS_UNKNOWN: u32 = 7;
-    /// A dictionary or collision node on the way has more entries than are looked at.
+    /// A dictionary or collision node on the way has more entries than the walk reads.
     pub const CONTEXT_TOO_LARGE: u32 = 8;
     /// Nothing proves which thread state the thread runs in.
     pub const THREAD_STATE_UNKNOWN: u32 = 9;
-    /// How spans are read in the interpreter that the thread runs in is not known (yet).
+    /// How to read spans in the interpreter that the thread runs in is not known (yet).
     pub const INTERPRETER_UNKNOWN: u32 = 10;
 }

@@ -32,8 +32,8 @@ struct Shipping {
     known: *mut KnownCodes,
 }
 
-/// Ships the code objects of the sample's Python frames that have not been shipped yet; then
-/// `sample.unknown_codes` is 0 if that went well for all.
+/// Ships the code objects of the sample's Python frames that have not been shipped yet; `sample.unknown_codes` is 0
+/// afterwards if all were.
 #[inline(always)]
 pub(crate) fn ship_new<K: Kernel>(
     layout: &PythonLayout,
@@ -94,7 +94,7 @@ extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
             sample.unknown_codes = 1;
             return 0;
         }
-        // Where the kernel refuses the update, the code object is shipped once more.
+        // If the kernel refuses the update, the code object is shipped once more.
         let _ = CODES.insert(&key, &1, 0);
     }
     let version = sample.walk.code_version;

@@ -14,12 +14,12 @@ use crate::{
     scratch::{KnownCodes, SampleScratch},
 };
 
-/// What is known of the code objects of one stack, whose frames are put here. Pointers, since the walk's own part of the
-/// scratch is borrowed meanwhile.
+/// What is known of the code objects of one stack; the walk puts the stack's frames here. Pointers, since the walk's
+/// own part of the scratch is borrowed meanwhile.
 pub(crate) struct StackCodes<'a, K> {
     process: &'a Process,
     tgid: u32,
-    /// How many code objects there are, 0 if nobody counts.
+    /// How many code objects there are, 0 if the interpreter keeps no count.
     version: u32,
     /// As in [`SampleScratch`].
     shipped: u64,
@@ -32,8 +32,8 @@ pub(crate) struct StackCodes<'a, K> {
 
 impl<'a, K: Kernel> StackCodes<'a, K> {
     /// # Safety
-    /// As long as this lives, nobody else holds the known codes, nor of the scratch the frames and the mark of unknown
-    /// codes.
+    /// As long as this lives, there is no other reference to the known codes, nor to the frames and the mark of unknown
+    /// codes in the scratch.
     #[inline(always)]
     pub(crate) unsafe fn new(
         process: &'a Process,
@@ -80,11 +80,11 @@ impl<'a, K: Kernel> StackCodes<'a, K> {
         }
     }
 
-    /// Whether this CPU knows that the code object of a frame was shipped; else it is marked as unknown. `before` is
-    /// what the slot has held.
+    /// Whether this CPU knows that the code object of a frame was shipped; otherwise marks it as unknown. `before` is
+    /// what the slot held before.
     #[inline(always)]
     fn is_shipped(&mut self, index: u32, before: &PythonFrame, frame: &PythonFrame) -> bool {
-        // Mostly the stack is as it was, but for its leaf.
+        // Mostly the stack is the same as before, except for its leaf.
         let is_as_before = before.code == frame.code
             && before.checksum == frame.checksum
             && u64::from(index) < self.shipped;

@@ -33,7 +33,7 @@ pub(crate) enum Interpreter {
     Main,
     /// Another one.
     Other(InterpreterKey),
-    /// Nobody can tell.
+    /// Its memory cannot be read.
     Unreadable,
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn current(
             reserved: 0,
         };
         if SEEN_SPANS.get_ptr(&key).is_none() {
-            // One that the hook has told of needs no telling.
+            // If the hook has reported the span, the agent knows it already.
             if LIVE_SPANS.get_ptr(&key).is_some() || tell(recipe, layout, header, scratch) {
                 let _ = SEEN_SPANS.insert(&key, &1, 0);
             }
@@ -122,13 +122,13 @@ pub(crate) fn current(
     found
 }
 
-/// A function of its own: it needs much of the stack.
+/// A separate function: it needs much of the stack.
 #[inline(never)]
 fn read(recipe: &SpanRecipe, thread_state: u64, scratch: &mut ContextScratch) -> u32 {
     current_span(&CurrentProcess, recipe, thread_state, scratch)
 }
 
-/// Ships what the span's object tells; false if that has to be tried again.
+/// Ships what is read from the span's object; false if that has to be tried again.
 #[inline(never)]
 fn tell(
     recipe: &SpanRecipe,
@@ -158,10 +158,10 @@ fn tell(
         name: 0,
     });
     if root.span_id == span.span_id {
-        // One name for a root, whichever span of its request a sample finds first.
+        // The root has one name, whichever span of its request a sample finds first.
         name = root.name;
     } else if root.span_id != 0 {
-        // Its record goes first: that of the span names it.
+        // The root's record goes first: the span's record refers to it.
         let key = LiveSpanKey {
             span_id: root.span_id,
             tgid: header.tgid,
@@ -217,7 +217,7 @@ fn parent(recipe: &SpanRecipe, index: u8, scratch: &mut ContextScratch) -> (u64,
     }
 }
 
-/// What a record tells of a span, but for its trace.
+/// What a record says of a span, except for its trace.
 struct Seen {
     span_id: u64,
     parent_id: u64,

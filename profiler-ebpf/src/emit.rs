@@ -1,5 +1,5 @@
-//! Putting records on the ring. Hardly anything wakes the reader: it drains on a timer, since a wake-up
-//! costs fifty times the submit. What it must act on does, and so does a ring that fills.
+//! Putting records on the ring. Most records do not wake the reader: it drains on a timer, since a wake-up costs fifty
+//! times the submit. A record that the agent must act on wakes it, and so does a ring that fills.
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},

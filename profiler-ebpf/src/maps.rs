@@ -1,4 +1,4 @@
-//! Every map: who writes, who reads, key, why this size, what happens when full.
+//! Every map: its writers, its readers, its key, the reason for its size, and what happens when it is full.
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -60,14 +60,15 @@ pub(crate) static CONTEXT_SCRATCH: PerCpuArray<ContextScratch> =
 pub(crate) static SEEN_SPANS: LruHashMap<LiveSpanKey, u32> =
     LruHashMap::with_max_entries(16_384, 0);
 
-/// How to read the current span in an interpreter that is not its process's main one. Written by the agent, which
-/// also removes what is gone, read by `sample`. Full: its samples are of an unknown interpreter.
+/// How to read the current span in an interpreter that is not its process's main one. Written by the agent, which also
+/// removes entries of interpreters that are gone, read by `sample`. Full: samples in such an interpreter count as of an
+/// unknown one.
 #[map]
 pub(crate) static INTERPRETER_RECIPES: HashMap<InterpreterKey, SpanRecipe> =
     HashMap::with_max_entries(8_192, BPF_F_NO_PREALLOC);
 
-/// Who was last seen to have a thread state attached, in processes that hand them over. Written and read by `sample`.
-/// The least recently used goes: then who made the state is thought to be in it, and nobody else.
+/// The thread that was last seen to have a thread state attached, in processes that hand them over. Written and read by
+/// `sample`. The least recently used goes: then only the thread that made the state is taken to be in it.
 #[map]
 pub(crate) static STATE_USERS: LruHashMap<StateKey, StateUse> =
     LruHashMap::with_max_entries(8_192, 0);
@@ -77,10 +78,10 @@ pub(crate) static STATE_USERS: LruHashMap<StateKey, StateUse> =
 #[map]
 pub(crate) static CODES: LruHashMap<CodeKey, u32> = LruHashMap::with_max_entries(32_768, 0);
 
-/// Code objects this CPU has found in [`CODES`], and where their process's count of them stood when they were
-/// read: hot stacks ask here first, without a helper call a frame, and do not read what cannot have changed,
-/// which is most of what a walk costs. Written and read by `sample`. A place taken by another code object costs
-/// one reading and one look at [`CODES`].
+/// Code objects this CPU has found in [`CODES`], and their process's count of code objects when they were read. For hot
+/// stacks `sample` looks here first: it saves a helper call a frame, and does not read what cannot have changed, which
+/// is most of what a walk costs. Written and read by `sample`. If another code object has taken the place, that costs
+/// one reading and one look-up in [`CODES`].
 #[map]
 pub(crate) static KNOWN_CODES: PerCpuArray<KnownCodes> = PerCpuArray::with_max_entries(1, 0);
 
@@ -97,12 +98,12 @@ pub(crate) static LIVE_SPANS: LruHashMap<LiveSpanKey, LiveSpan> =
 #[map]
 pub(crate) static SPAN_STACKS: LruHashMap<u32, SpanStack> = LruHashMap::with_max_entries(4_096, 0);
 
-/// Processes whose hook has told its resource, by thread group id. Written and read by
-/// `span_start`, deleted at exit and exec. The least recently used goes and tells it again.
+/// Processes whose hook has reported its resource, by thread group id. Written and read by `span_start`, deleted at
+/// exit and exec. The least recently used goes; its hook reports again.
 #[map]
 pub(crate) static RESOURCES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(10_240, 0);
 
-/// A zeroed span stack, to insert from: too large for the program's stack. Nobody writes it.
+/// A zeroed span stack, to insert from: too large for the program's stack. No program writes it.
 #[map]
 pub(crate) static EMPTY_STACK: Array<SpanStack> = Array::with_max_entries(1, 0);
 

@@ -56,11 +56,11 @@ struct Steps {
     scratch: *mut SampleScratch,
 }
 
-/// One step more than frames: the last one finds out that the stack goes on.
+/// One step more than frames: the last one finds out that the stack continues.
 const STEPS: u32 = MAX_NATIVE_FRAMES as u32 + 1;
 
-/// Steps that one call of [`take_steps`] takes, if the verifier follows them once: the call goes through a
-/// retpoline on many machines.
+/// Steps that one call of [`take_steps`] takes, if the verifier follows them once: on many machines the call goes
+/// through a retpoline.
 #[inline(always)]
 const fn steps_at_once<K: Kernel>() -> u32 {
     if K::HAS_SHORTCUTS { 4 } else { 1 }
@@ -88,7 +88,7 @@ pub(crate) fn native_stack<K: Kernel>(registers: Registers, scratch: &mut Sample
 
 /// A few steps of the walk: 0 to go on, 1 to stop.
 extern "C" fn take_steps<K: Kernel>(_index: u64, steps: *mut c_void) -> i64 {
-    // SAFETY: the caller passes its `Steps`, whose scratch nobody else holds meanwhile.
+    // SAFETY: the caller passes its `Steps`, and there is no other reference to their scratch meanwhile.
     let scratch = unsafe { &mut *(*steps.cast::<Steps>()).scratch };
     let frames: *mut SampleScratch = scratch;
     for _ in 0..steps_at_once::<K>() {

@@ -13,9 +13,8 @@ use crate::{
     task,
 };
 
-/// A task was forked: `child` is its address. A thread is of no concern here; a process inherits
-/// what is known of its parent, whose memory it shares the layout of, so that a prefork worker is
-/// profiled from its first instruction.
+/// A task was forked: `child` is its address. A thread is of no concern here. A process inherits what is known of its
+/// parent, because its memory has the same layout: so a prefork worker is profiled from its first instruction.
 #[inline(always)]
 pub(crate) fn forked(child: *const u8) {
     let child = child as u64;
@@ -25,7 +24,7 @@ pub(crate) fn forked(child: *const u8) {
         return;
     }
     let Some(parent) = PROCESSES.get_ptr(&header.tgid) else {
-        // Perhaps the agent has not looked at it yet.
+        // Perhaps the agent has not inspected the parent yet.
         return notify(child_tgid, process::FORK, header.tgid);
     };
     // SAFETY: map values stay readable while the program runs; the parent is alive.
@@ -37,7 +36,7 @@ pub(crate) fn forked(child: *const u8) {
     } else if let Some(recipe) = SPAN_RECIPES.get_ptr(&header.tgid) {
         // SAFETY: map values stay readable while the program runs; the parent is alive.
         let recipe = unsafe { &*recipe };
-        // Refused: the agent tells it anyway.
+        // If it is refused, the agent writes it anyway.
         let _ = SPAN_RECIPES.insert(&child_tgid, recipe, 0);
     }
     notify(child_tgid, process::FORK, header.tgid);
@@ -69,7 +68,7 @@ pub(crate) fn exited(tgid: u32, tid: u32) {
     notify(tgid, process::EXIT, 0);
 }
 
-/// Thread ids are reused: what was kept for this one must not greet the next. It may be absent.
+/// Thread ids are reused: what was kept for this one must not be taken for the next thread's. It may be absent.
 #[inline(always)]
 fn forget_thread(tid: u32) {
     let _ = SPAN_STACKS.remove(&tid);

@@ -1,37 +1,37 @@
-//! What a machine is, as far as the kernel programs and the agent both must know it.
+//! What the kernel programs and the agent both must know about the machine.
 //!
-//! Each crate has a folder `arch` with a trait, which says what an architecture must tell it, and a file for each
-//! architecture that tells it, of the same name in all three: `profiler-ebpf/src/arch` has registers as the kernel
+//! Each crate has a folder `arch` with a trait, which lists what an architecture must provide, and a file for each
+//! architecture that implements it, of the same name in all three: `profiler-ebpf/src/arch` has registers as the kernel
 //! hands them to programs, `profiler/src/arch` the kernel's names of things, and files. All else is the same
 //! everywhere, or found out at run time.
 
 mod x86_64;
 
-/// What an architecture tells. Sizes are in bytes.
+/// What an architecture provides. Sizes are in bytes.
 pub trait Architecture {
     /// The smallest page that a kernel of this architecture has, a power of two. What stays inside one never
     /// touches a page that is not resident.
     const PAGE: u64;
 
-    /// The first address behind all that a process can have.
+    /// The first address above a process's address space.
     const USER_END: u64;
 
-    /// Where a thread control block, to which the thread pointer leads, has the vector of the blocks with the thread's
-    /// thread-locals (`dtv`, in glibc and musl).
+    /// Offset in a thread control block, to which the thread pointer leads, of the vector of the blocks with the
+    /// thread's thread-locals (`dtv`, in glibc and musl).
     const THREAD_VECTOR: u64;
 
-    /// Where a frame record, to which the frame pointer leads, has that of the caller.
+    /// Offset in a frame record, to which the frame pointer leads, of the address of the caller's record.
     const CALLER_FRAME: u16;
 
-    /// Where it has the return address.
+    /// Offset in it of the return address.
     const RETURN_ADDRESS: u16;
 
     /// Bytes of a frame record. Those of callers lie above it.
     const FRAME_RECORD: u64;
 }
 
-/// The machine that processes run on. The kernel programs are told by `bpf_target_arch`, which `object.rs` beside them
-/// sets: their own target is the same on every machine.
+/// The machine that processes run on. For the kernel programs, `object.rs` beside them sets `bpf_target_arch`: their
+/// own target is the same on every machine.
 #[cfg(any(target_arch = "x86_64", bpf_target_arch = "x86_64"))]
 pub type Machine = x86_64::X86_64;
 

@@ -6,7 +6,7 @@ use crate::{
     walk::{Block, ReadUser},
 };
 
-/// Entries of a `Context` looked at; real ones have one to three.
+/// Most entries of a `Context` that are read; real ones have one to three.
 const MAX_CONTEXT_ENTRIES: u64 = 16;
 
 /// The current span in a `Context`.
@@ -35,7 +35,7 @@ pub(super) fn span_in<R: ReadUser>(
 
 /// `PyDictObject.ma_keys`, behind `PyObject`.
 pub const DICTIONARY_KEYS: u16 = 16;
-/// Bytes of the head of a keys object: what [`keys_shape`] looks at.
+/// Bytes of the head of a keys object that [`keys_shape`] reads.
 pub const KEYS_HEAD: u32 = 40;
 
 /// Where a keys object (`PyDictKeysObject`) has its entries, each of which ends with key and value.
@@ -49,7 +49,7 @@ pub struct KeysShape {
     pub count: u64,
 }
 
-/// What the head of a keys object says, in one of [`dialect`]; `None` if it is that of no dictionary.
+/// What the head of a keys object says, in one of [`dialect`]; `None` if no dictionary has such a head.
 #[inline(always)]
 pub fn keys_shape<const N: usize>(head: &Block<N>, dialect: u8) -> Option<KeysShape> {
     /// `DICT_KEYS_GENERAL`: entries with a hash; those of the other kinds have none.
@@ -109,8 +109,8 @@ pub(super) fn dictionary<R: ReadUser>(
     })
 }
 
-/// Reads up to `most` entries of a dictionary's keys, and says in `scratch.attributes` how they lie;
-/// whether those are all.
+/// Reads up to `most` entries of a dictionary's keys, and stores their layout in `scratch.attributes`; returns whether
+/// those are all.
 #[inline(always)]
 pub(super) fn entries<R: ReadUser>(
     reader: &R,
@@ -160,9 +160,9 @@ pub(super) fn entry(scratch: &ContextScratch, key: u64, most: u64) -> Option<u64
     let Attributes {
         start, end, stride, ..
     } = scratch.attributes;
-    // An entry ends with key and value, whatever is in front of them.
+    // An entry ends with key and value, whatever precedes them.
     let mut at = start.wrapping_add(stride).wrapping_sub(16);
-    // Ended by an offset and not by a count: see `collision`.
+    // The loop ends at an offset and not at a count: see `collision`.
     for _ in 0..most {
         if at >= end {
             break;

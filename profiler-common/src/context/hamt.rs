@@ -8,7 +8,7 @@ use crate::{span::state, walk::ReadUser};
 
 /// Levels of a HAMT: 5 bits of a 32-bit hash each, and one of collisions.
 const MAX_LEVELS: u32 = 8;
-/// Pairs of a collision node looked at.
+/// Most pairs of a collision node that are read.
 const MAX_COLLISIONS: u64 = 8;
 
 /// The value of OpenTelemetry's context variable in the thread's context.
@@ -108,7 +108,7 @@ fn child<R: ReadUser>(
     Err(state::CONTEXT_UNEXPECTED)
 }
 
-/// The variable's value in a node of keys with one hash.
+/// The variable's value in a node whose keys all have the same hash.
 #[inline(always)]
 fn collision<R: ReadUser>(
     reader: &R,
@@ -120,8 +120,8 @@ fn collision<R: ReadUser>(
     const COLLISION_PAIRS: u64 = 16;
     let mut pair = node.wrapping_add(u64::from(recipe.object_size) + COLLISION_PAIRS);
     let end = pair.wrapping_add(16 * count);
-    // Counted up to a constant, and ended by an address: as a minimum of both, which a compiler makes
-    // of two counts, older kernels see no bound.
+    // The loop counts up to a constant, and ends at an address: a compiler would make a minimum of two counts, in which
+    // older kernels see no bound.
     for _ in 0..MAX_COLLISIONS {
         if pair >= end {
             return Err(state::NONE);

@@ -7,7 +7,7 @@ use crate::{
     walk::ReadUser,
 };
 
-/// The most of them that are read.
+/// Most bytes that are read at once.
 const NEAR: u64 = 248;
 
 /// A word that must be readable.
@@ -16,8 +16,8 @@ pub(super) fn word<R: ReadUser>(reader: &R, address: u64) -> Result<u64, u32> {
     reader.read_u64(address).ok_or(state::CONTEXT_UNREADABLE)
 }
 
-/// How many bytes from an address on are read at once: `least` at any rate, and as many more as lie in the
-/// same page, since one that is not resident costs a fault.
+/// How many bytes from an address on to read at once: at least `least`, and as many more as lie in the same page, since
+/// a page that is not resident costs a fault.
 #[inline(always)]
 pub(super) fn reach(address: u64, least: u64) -> u64 {
     let room = Machine::PAGE - (address & (Machine::PAGE - 1));
@@ -25,7 +25,7 @@ pub(super) fn reach(address: u64, least: u64) -> u64 {
     if size < least { least } else { size }
 }
 
-/// Reads what lies from an address on into `scratch.near`, `least` bytes at any rate.
+/// Reads what lies from an address on into `scratch.near`, at least `least` bytes.
 #[inline(always)]
 pub(super) fn near<R: ReadUser>(
     reader: &R,

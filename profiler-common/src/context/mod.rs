@@ -4,8 +4,8 @@
 //! The way: thread state → `context` → its HAMT → the value of OpenTelemetry's context variable, a
 //! `Context` (a `dict`) → the value of the current-span key → the span object → its `_context`, a
 //! `SpanContext` (a `tuple`) → trace id and span id. Generic over the memory, bounded, and driven by
-//! a [`SpanRecipe`] that user space has worked out by looking at the process once. Whatever is not
-//! as the recipe says ends the way with a reason: no step is guessed.
+//! a [`SpanRecipe`] that user space has worked out by reading the process's memory once. If anything is not as the
+//! recipe says, the walk ends with a reason: no step is guessed.
 //!
 //! Facts: `Python/hamt.c`, `Objects/dictobject.c`, `Include/internal/pycore_{hamt,context,dict}.h`
 //! of CPython 3.8 to 3.15; `opentelemetry/context` and `opentelemetry/trace/span.py` of

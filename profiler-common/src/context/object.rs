@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{span::state, walk::ReadUser};
 
-/// Attributes of a span looked at, if they are in a dictionary of its own.
+/// Most attributes of a span that are read, if they are in a separate dictionary.
 const MAX_ATTRIBUTES: u64 = 32;
 
-/// Reads an object, with the words in front of it where those tell of its attributes; its class.
+/// Reads an object, with the words in front of it if they say where its attributes are; returns its class.
 #[inline(always)]
 pub fn look<R: ReadUser>(
     reader: &R,
@@ -35,8 +35,8 @@ pub fn look<R: ReadUser>(
     word_near(reader, scratch, class)
 }
 
-/// Finds out where the attributes of an instance are that was looked at, and says so in
-/// `scratch.attributes`; an error is one of [`state`].
+/// Finds out where the attributes are of the instance that was read last, and stores that in `scratch.attributes`; an
+/// error is one of [`state`].
 #[inline(always)]
 pub fn locate<R: ReadUser>(
     reader: &R,
@@ -76,7 +76,7 @@ pub fn locate<R: ReadUser>(
     if values != 0 {
         scratch.attributes.values = values.wrapping_add(start);
         if storage != storage::INLINE {
-            // A span's attributes are more than fit, and those that are asked for are among the first.
+            // A span has more attributes than fit, and the ones needed here are among the first.
             near(reader, values.wrapping_add(start), 8, scratch)?;
         }
         return Ok(());
@@ -97,8 +97,7 @@ pub fn locate<R: ReadUser>(
     Ok(())
 }
 
-/// The value of an attribute: by its index in the shared keys, or by name in the instance's own; 0
-/// where it is not set.
+/// The value of an attribute: by its index in the shared keys, or by name in the instance's own; 0 if it is not set.
 #[inline(always)]
 pub fn attribute<R: ReadUser>(
     reader: &R,

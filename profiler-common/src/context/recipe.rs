@@ -13,13 +13,13 @@ record! {
     SpanRecipe: 312 bytes {
         /// Where the module `opentelemetry.context` keeps its runtime context.
         runtime_context_place: u64,
-        /// The runtime context whose variable this is: another one there, and nothing here fits.
+        /// The runtime context to which this variable belongs: if another one is there, nothing here fits.
         runtime_context: u64,
         /// The context variable of OpenTelemetry's runtime context.
         variable: u64,
         /// The class of its values, `opentelemetry.context.context.Context`.
         context_class: u64,
-        /// The key of the current span in a `Context`: a string of its own.
+        /// The key of the current span in a `Context`: a string used for nothing else.
         span_key: u64,
         /// `opentelemetry.trace.span.SpanContext`.
         span_context_class: u64,
@@ -64,11 +64,11 @@ record! {
         dictionary_in_front: u8,
         /// Where span contexts keep their attributes: one of [`storage`].
         local_root_storage: u8,
-        /// Not 0 if the interpreter has not imported OpenTelemetry. Then nothing else is set but, in the two
-        /// fields of the runtime context, where it counts its modules and how many it had.
+        /// Not 0 if the interpreter has not imported OpenTelemetry. Then the only other fields set are the two of the
+        /// runtime context: where the interpreter counts its modules, and how many it had.
         is_without_spans: u8,
-        /// Where they keep the local root: its index is in the place of that of `_context`. All 0
-        /// where no hook has left one.
+        /// Where span contexts keep the local root: its index is in the place of that of `_context`. All 0 if no hook
+        /// has stored one.
         local_root: SpanClass,
         /// The classes of spans that are known.
         classes: [SpanClass; MAX_SPAN_CLASSES],
@@ -114,8 +114,8 @@ impl SpanRecipe {
         u16::from(self.object_size).wrapping_sub(8)
     }
 
-    /// Whether a class of spans is known that have an end: those of the SDK. Only once there were
-    /// such spans their keys are known.
+    /// Whether the recipe knows a class of spans that have an end: those of the SDK. Their keys are known only once
+    /// such spans have existed.
     pub fn has_recording_class(&self) -> bool {
         let count = usize::from(self.class_count).min(MAX_SPAN_CLASSES);
         self.classes

@@ -1,4 +1,4 @@
-//! Scratch memory of the way, and what it has led to.
+//! Scratch memory of the walk to the current span, and its result.
 
 use crate::walk::Block;
 
@@ -9,7 +9,7 @@ const NEAR_BLOCK: usize = 256;
 /// Bytes of dictionary entries read at once: more than `MAX_ATTRIBUTES` of the larger kind.
 const ENTRIES_BLOCK: usize = 1024;
 
-/// Scratch memory of the way: too much for the kernel's stack.
+/// Scratch memory of the walk: too much for the kernel's stack.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ContextScratch {
@@ -27,11 +27,11 @@ pub struct ContextScratch {
     pub attributes: Attributes,
     /// What was found.
     pub span: FoundSpan,
-    /// The span found last, whoever's it was.
+    /// The span found last, in whichever process.
     pub last: LastSpan,
 }
 
-/// A span whose trace is known: another one with its id and with the same integer for its trace is itself.
+/// A span whose trace is known: a span with the same id and the same integer as its trace id is the same span.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LastSpan {
@@ -59,7 +59,7 @@ pub struct Attributes {
     pub stride: u64,
 }
 
-/// What the way has led to.
+/// The result of the walk.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FoundSpan {

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{span::state, walk::ReadUser};
 
-/// A local root, as the hook has left it in the context of each span below it and in its own.
+/// A local root, as the hook has stored it in its own context and in that of each span below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalRoot {
     /// Its id.
@@ -77,8 +77,7 @@ fn find_class(recipe: &SpanRecipe, class: u64) -> Option<(u64, SpanClass)> {
     None
 }
 
-/// The local root of a span, where a hook has left it in the span's context; `None` also where it
-/// cannot be read.
+/// The local root of a span, if a hook has stored it in the span's context; `None` also if it cannot be read.
 #[inline(always)]
 pub fn local_root<R: ReadUser>(
     reader: &R,

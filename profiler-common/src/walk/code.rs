@@ -1,4 +1,4 @@
-//! What a code object is known by, and whether it may have become another.
+//! How a code object is identified, and whether another may have taken its address.
 
 use super::{Block, ReadUser};
 use crate::{
@@ -6,16 +6,16 @@ use crate::{
     python::{Process, PythonLayout},
 };
 
-/// How many code objects the process has made so far; 0 if nobody knows. Two equal counts say that no
-/// code object was made in between (`Objects/codeobject.c` of 3.12 to 3.15: each takes the next number),
-/// and so that none has taken over the address of another.
+/// How many code objects the process has made so far; 0 if that is not known. If two counts are equal, no code object
+/// was made in between (`Objects/codeobject.c` of 3.12 to 3.15: each takes the next number), and so none has taken over
+/// the address of another.
 #[inline(always)]
 pub fn code_version<R: ReadUser>(reader: &R, layout: &PythonLayout, process: &Process) -> u32 {
     if process.code_version == 0 {
         return 0;
     }
-    // The newest interpreter comes first: where that is the main one there is no other, which would count for
-    // itself, or (3.12) count on without a lock, so that two may take the same number.
+    // The newest interpreter comes first: if that is the main one, there is no other. Another one would have a separate
+    // count, or (3.12) count on without a lock, so that two code objects may take the same number.
     let head = process
         .runtime
         .wrapping_add(u64::from(layout.runtime_interpreters));
@@ -29,9 +29,9 @@ pub fn code_version<R: ReadUser>(reader: &R, layout: &PythonLayout, process: &Pr
     }
 }
 
-/// Mixes all words of the part of a code object that is read. Up to 3.11 another code object has the same
-/// checksum at the same address only if all its names, constants and tables, too, lie where those of the first
-/// did, and it starts at the same line.
+/// Mixes all words of the part of a code object that is read. Up to 3.11 another code object has the same checksum at
+/// the same address only if its names, constants and tables all lie at the addresses of the first one's, and it starts
+/// at the same line.
 #[inline(always)]
 pub fn checksum(code: &Block<CODE_BLOCK>) -> u32 {
     const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
@@ -50,7 +50,7 @@ pub fn checksum(code: &Block<CODE_BLOCK>) -> u32 {
     (mix >> 32) as u32
 }
 
-/// Where a field of a code object is in the part of it that is read.
+/// Offset of a field of a code object in the part of it that is read.
 #[inline(always)]
 pub fn in_part(layout: &PythonLayout, offset: u16) -> u16 {
     offset.wrapping_sub(u16::from(layout.code_start))

@@ -1,9 +1,9 @@
 //! The CPython frame walk, and the walk of native frames by frame pointer.
 //!
-//! Generic over the memory it reads, so that the same code runs in the kernel program and in tests
-//! on any memory image. It follows [`PythonLayout`] and knows no version. Every loop is bounded,
-//! every address may be garbage: other threads change what is not this thread's own, so nothing is
-//! believed without a check (a thread state carries its thread's id, a code object its type).
+//! Generic over the memory it reads, so that the same code runs in the kernel program and in tests on any memory image.
+//! It follows [`PythonLayout`] and knows no version. Every loop is bounded, and every address may be garbage: other
+//! threads change memory that is not this thread's, so the walk believes nothing without a check (a thread state
+//! carries its thread's id, a code object its type).
 //!
 //! Walks are taken step by step, with all state in one structure: in the kernel that lives in a
 //! map, where the verifier does not track values, so every step looks the same to it.

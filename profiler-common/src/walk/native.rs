@@ -19,15 +19,15 @@ pub struct Registers {
     pub frame: u64,
 }
 
-/// A walk of native frames by frame pointer under way: each frame points to its caller's, and the
-/// return address lies above it. In code built without frame pointers the chain breaks, or skips
-/// frames: who reads it must know how far to trust it.
+/// A walk of native frames by frame pointer under way: each frame points to its caller's, and the return address lies
+/// above it. In code built without frame pointers the chain breaks, or skips frames: readers of the result must know
+/// how far to trust it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct NativeWalk {
-    /// The frame to look at next.
+    /// The frame to read next.
     pub frame: u64,
-    /// Below this address no caller's frame can lie: the stack grows down.
+    /// No caller's frame can lie below this address: the stack grows down.
     pub lowest: u64,
     /// Addresses put so far.
     pub count: u32,
@@ -37,8 +37,8 @@ pub struct NativeWalk {
     pub stack_start: u64,
     /// Bytes of it that are valid.
     pub stack_size: u64,
-    /// The frame looked at (its caller's frame, and the return address), and what lies above it: the frames
-    /// of its callers, and reading several at once is cheaper than reading each.
+    /// The frame read last (its caller's frame, and the return address), and what lies above it: the frames of its
+    /// callers. Reading several at once is cheaper than reading each.
     pub stack: Block<STACK_WINDOW>,
 }
 
@@ -53,7 +53,7 @@ impl NativeWalk {
         self.stack_size = 0;
     }
 
-    /// Has the frame at an address in `stack`; where, or `None` if it cannot be read.
+    /// Has the frame at an address in `stack`; returns its offset, or `None` if it cannot be read.
     #[inline(always)]
     fn frame_at<R: ReadUser>(&mut self, reader: &R, address: u64, ahead: bool) -> Option<u16> {
         /// Less than the block has, so that a mask bounds it for the verifier.
@@ -78,8 +78,8 @@ impl NativeWalk {
         Some(0)
     }
 
-    /// Takes one step outwards: at most one return address, handed to `put` with its index. False
-    /// where the walk has ended. `ahead`: reads what lies above a frame with it.
+    /// Takes one step outwards: passes at most one return address to `put` with its index. False if the walk has ended.
+    /// `ahead`: reads what lies above a frame with it.
     #[inline(always)]
     pub fn step<R: ReadUser>(
         &mut self,

@@ -9,11 +9,11 @@ use crate::{
     python::{PythonLayout, flags},
 };
 
-/// A Python walk under way: where it stands, and what it reads.
+/// A Python walk under way: its position, and the memory it has read.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct PythonWalk {
-    /// The frame to look at next; 0 behind the outermost.
+    /// The frame to read next; 0 after the outermost.
     pub next: u64,
     /// Frames filled in so far.
     pub count: u32,
@@ -25,8 +25,8 @@ pub struct PythonWalk {
     pub frames_size: u64,
     /// How many code objects the interpreter has made so far, as [`code_version`](super::code_version) tells.
     pub code_version: u32,
-    /// The frame looked at, and what lies below it: from 3.11 on that is its callers, mostly, and
-    /// reading several at once is cheaper than reading each.
+    /// The frame read last, and what lies below it: from 3.11 on that is mostly its callers. Reading several at once is
+    /// cheaper than reading each.
     pub frames: Block<FRAME_WINDOW>,
     /// The frame's code object.
     pub code: Block<CODE_BLOCK>,
@@ -47,7 +47,7 @@ impl PythonWalk {
         }
     }
 
-    /// Starts anew at a frame; the blocks keep what was in them.
+    /// Starts anew at a frame; the blocks keep their contents.
     #[inline(always)]
     pub fn restart(&mut self, frame: u64) {
         self.next = frame;
@@ -56,7 +56,7 @@ impl PythonWalk {
         self.frames_size = 0;
     }
 
-    /// Has the frame at an address in `frames`; where, or `None` if it cannot be read.
+    /// Has the frame at an address in `frames`; returns its offset, or `None` if it cannot be read.
     #[inline(always)]
     pub(super) fn frame_at<R: ReadUser>(
         &mut self,
@@ -101,7 +101,7 @@ impl PythonWalk {
     }
 }
 
-/// Bits of a reference that are no address (`Py_TAG_BITS`): objects are aligned to more.
+/// Bits of a reference that are not part of the address (`Py_TAG_BITS`): objects are aligned to more.
 const REFERENCE_TAG: u64 = 7;
 
 /// Steps a walk may take: trampolines take steps too, one for each call from C code into Python.
@@ -127,7 +127,7 @@ pub enum Trust {
     Unproven,
 }
 
-/// What a walk has met before, and where its frames go.
+/// What a walk has met before, and the place for its frames.
 pub trait Codes {
     /// What is known of the code object at an address, to which the frame at an index leads.
     fn known(&self, index: u32, code: u64) -> Known;
@@ -171,8 +171,8 @@ pub fn step<R: ReadUser>(
     let checksum = match known {
         Known::Same(checksum) | Known::Sent(checksum) => checksum,
         Known::Nothing => {
-            // No more than names it: each line of memory that is not in a cache costs as much as the rest of
-            // the step.
+            // Reads only what names it: each line of memory that is not in a cache costs as much as the rest of the
+            // step.
             let part = code.wrapping_add(u64::from(layout.code_start));
             if !reader.read(part, u32::from(CODE_PART), &mut walk.code) {
                 return walk.end(Outcome::Unreadable);
@@ -228,7 +228,7 @@ fn instruction<R: ReadUser>(
     Some((offset as u32).cast_signed())
 }
 
-/// Where a thread's own copy of the instructions starts.
+/// The start of a thread's own copy of the instructions.
 #[inline(always)]
 fn bytecode<R: ReadUser>(reader: &R, layout: &PythonLayout, code: u64, index: u64) -> Option<u64> {
     /// `_PyCodeArray.entries`, behind `size`.

@@ -16,7 +16,7 @@ pub struct Characters {
 }
 
 impl Characters {
-    /// Bytes of all of them, or of as many as fit into `most` bytes, a multiple of 4; and whether that leaves out any.
+    /// Bytes of all of them, or of as many as fit into `most` bytes, a multiple of 4; and whether that omits any.
     #[inline(always)]
     pub fn size_within(&self, most: u64) -> (u64, bool) {
         // Kinds are powers of two.
@@ -27,8 +27,8 @@ impl Characters {
     }
 }
 
-/// Reads the head of the string at an address, into `block`; `None` if it cannot be read, or is no string whose
-/// characters lie behind its head (those are all but what C code has made by an API that is gone since 3.12).
+/// Reads the head of the string at an address, into `block`; `None` if it cannot be read, or if it is not a string
+/// whose characters lie behind its head (only C code that uses an API removed in 3.12 makes others).
 #[inline(always)]
 pub fn characters<R: ReadUser, const N: usize>(
     reader: &R,
@@ -36,7 +36,7 @@ pub fn characters<R: ReadUser, const N: usize>(
     address: u64,
     block: &mut Block<N>,
 ) -> Option<Characters> {
-    // Up to the state, which comes last of what is needed: a short string may end where a page does.
+    // Reads up to the state, the last field needed: a short string may end where its page ends.
     let size = u32::from(layout.string_state) + 4;
     if !reader.read(address, size, block) {
         return None;

@@ -1,13 +1,13 @@
 //! Which thread state a thread runs in, and what proves it.
 //!
-//! A state says who made it (`thread_id`), never who runs it: programs that embed Python make states for
-//! their threads, hand them over and swap them. So this asks what the interpreter itself goes by:
+//! A state records which thread made it (`thread_id`), never which thread runs it: programs that embed Python make
+//! states for their threads, hand them over and swap them. So this reads what the interpreter itself relies on:
 //!
 //! - From 3.12 on a thread-local of the interpreter holds the state that the thread has attached.
-//! - Before, one word of the process holds the state that has the GIL. It is this thread's where the C
-//!   frame that runs it lies on the stack that this thread is on.
-//! - A thread that has detached its state (`Py_BEGIN_ALLOW_THREADS`) is inside a call from that state's
-//!   innermost C frame, which therefore lies on its stack; no other one lies between.
+//! - Before, one word of the process holds the state that has the GIL. It is this thread's if the C frame that runs it
+//!   lies on the stack that this thread is on.
+//! - A thread that has detached its state (`Py_BEGIN_ALLOW_THREADS`) is inside a call from that state's innermost C
+//!   frame, which therefore lies on its stack; no other state's C frame lies between.
 //!
 //! Facts: `Python/pystate.c`, `Python/ceval.c`, `Python/ceval_gil.{h,c}` of CPython 3.8 to 3.15.
 
@@ -26,18 +26,18 @@ const OWN_STACK: u64 = 8 << 20;
 /// takes less, and the innermost frames of two stacks that lie side by side are farther apart.
 const NEAR: u64 = 16 << 10;
 
-/// Bytes of a state in which the C frame that runs nothing lies (`root_cframe`).
+/// Bytes of a state that contain the C frame that runs nothing (`root_cframe`).
 const IDLE_FRAME: u64 = 4096;
-/// Bytes of a stack on which a frame is looked for: see [`StackScan`].
+/// Bytes of a stack that are searched for a frame: see [`StackScan`].
 const SCANNED: u64 = 16 << 10;
 
-/// Whether something of a state lies on the stack of the thread that runs it: from 3.10 on.
+/// Whether a part of a state lies on the stack of the thread that runs it: from 3.10 on.
 #[inline(always)]
 pub fn has_c_frames(layout: &PythonLayout) -> bool {
     layout.thread_cframe != 0 || layout.flags & flags::FRAME_HAS_OWNER != 0
 }
 
-/// Where a thread stands.
+/// Position of a thread.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Position {
@@ -47,14 +47,14 @@ pub struct Position {
     pub instruction: u64,
     /// Its stack pointer.
     pub stack: u64,
-    /// Where the stack ends that it was started with; 0 if it is on another one.
+    /// The end of the stack that it was started with; 0 if it is on another one.
     pub stack_end: u64,
 }
 
 impl Position {
-    /// `first_stack`: where the stack of the process's first thread begins. Those of other threads end at the
-    /// thread pointer (glibc's and musl's `pthread_create`), that of the first one does in a process forked
-    /// from another thread.
+    /// `first_stack`: the start of the stack of the process's first thread. Stacks of other threads end at the thread
+    /// pointer (glibc's and musl's `pthread_create`); so does that of the first thread in a process forked from another
+    /// thread.
     #[inline(always)]
     pub fn new(thread_pointer: u64, instruction: u64, stack: u64, first_stack: u64) -> Self {
         let is_end = |end: u64| end.wrapping_sub(stack) < OWN_STACK;
@@ -79,16 +79,16 @@ impl Position {
         address >= self.stack && address < self.stack_end
     }
 
-    /// Whether an address is so little above the stack pointer that it is on the same stack.
+    /// Whether an address is so close above the stack pointer that it must be on the same stack.
     #[inline(always)]
     pub fn is_near(&self, address: u64) -> bool {
         address.wrapping_sub(self.stack) < NEAR
     }
 }
 
-/// Where a thread has the interpreter's thread-local with its attached state (3.12 and later): 0 if it has none,
-/// because it has never run Python. `None` if that is not known, or cannot be read. It stays where it is as long as
-/// the thread lives.
+/// The address at which a thread has the interpreter's thread-local with its attached state (3.12 and later): 0 if it
+/// has none, because it has never run Python. `None` if that is not known, or cannot be read. The address stays the
+/// same as long as the thread lives.
 #[inline(always)]
 pub fn attached_place<R: ReadUser>(
     reader: &R,
@@ -121,7 +121,8 @@ pub fn attached_place<R: ReadUser>(
     Some(block.wrapping_add(process.thread_local))
 }
 
-/// The state that has the GIL (before 3.12), if that is this thread's; else 0. From 3.10 on it is then in the block.
+/// The state that has the GIL (before 3.12), if that is this thread's; else 0. From 3.10 on `block` then holds that
+/// state.
 #[inline(always)]
 pub fn holder<R: ReadUser>(
     reader: &R,
@@ -140,8 +141,8 @@ pub fn holder<R: ReadUser>(
         return 0;
     }
     if layout.thread_cframe == 0 {
-        // Nothing of the state lies on the stack: only who executes bytecode may have the GIL, and of those that
-        // wait for it in the loop its frame is not on the stack (see `StackScan`).
+        // Nothing of the state lies on the stack. Only a thread that executes bytecode may have the GIL; of the threads
+        // that wait for the GIL in the bytecode loop, none has that state's frame on its stack (see `StackScan`).
         let is_in_loop =
             position.instruction.wrapping_sub(process.evaluation_start) < process.evaluation_size;
         return if is_in_loop { state } else { 0 };
@@ -157,7 +158,7 @@ pub fn holder<R: ReadUser>(
     0
 }
 
-/// What a state says of itself.
+/// What a state records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The thread pointer of the thread that made it.
@@ -169,8 +170,8 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Tells a moment of its Python from another: the innermost frame and the instruction in that. Never 0. Two
-    /// moments may have the same.
+    /// Distinguishes one moment of its Python from another: mixes the innermost frame and the instruction in it. Never
+    /// 0. Two moments may have the same value.
     #[inline(always)]
     pub fn progress<R: ReadUser>(&self, reader: &R, layout: &PythonLayout) -> u64 {
         let frame = self.frame.unwrap_or(0);
@@ -181,7 +182,7 @@ impl Seen {
     }
 }
 
-/// Looks at a state; `None` if it cannot be read.
+/// Reads a state; `None` if it cannot be read.
 #[inline(always)]
 pub fn see<R: ReadUser>(
     reader: &R,
@@ -195,7 +196,7 @@ pub fn see<R: ReadUser>(
     Some(seen_in(reader, layout, block))
 }
 
-/// What the state in a block says of itself.
+/// What the state in a block records.
 #[inline(always)]
 pub fn seen_in<R: ReadUser>(reader: &R, layout: &PythonLayout, block: &Block<CODE_BLOCK>) -> Seen {
     Seen {
@@ -213,61 +214,62 @@ fn below_cframe<R: ReadUser>(reader: &R, layout: &PythonLayout, frame: u64) -> O
     reader.read_u64(frame.wrapping_add(u64::from(layout.cframe_frame)))
 }
 
-/// Whether a thread may be in a state that it has detached, in a process that hands states over. `last` is who was last
-/// seen to have a state of this address attached: another one than this thread may have changed it since, and whoever
-/// made it is in it until somebody else was seen.
+/// Whether a thread may be in a state that it has detached, in a process that hands states over. `last` is the thread
+/// that was last seen to have a state of this address attached. If that is another thread, it may have changed the
+/// state since. Until some thread was seen with the state, the thread that made it counts as its user.
 #[inline(always)]
 pub fn may_be_in(is_own: bool, last: Option<&StateUse>, thread_pointer: u64) -> bool {
     match last {
-        // Of one that another thread has made this one has taken the address.
+        // The record is about a state that another thread had made: this thread's state has taken its address.
         Some(last) if is_own && last.maker != thread_pointer => true,
         Some(last) => last.thread_pointer == thread_pointer,
         None => is_own,
     }
 }
 
-/// A search under way for the state that a thread has detached: the one whose innermost C frame is the nearest on
-/// the thread's stack.
+/// A search under way for the state that a thread has detached: the one with the nearest innermost C frame on the
+/// thread's stack.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadSearch {
-    /// Where the thread stands.
+    /// The thread's position.
     pub position: Position,
-    /// The interpreter whose states are looked at; 0 behind the last.
+    /// The interpreter whose states are read; 0 after the last.
     pub interpreter: u64,
-    /// The state to look at next; 0 behind the interpreter's last.
+    /// The state to read next; 0 after the interpreter's last.
     pub thread: u64,
     /// The state whose frames are followed to its innermost C frame.
     pub followed: u64,
-    /// Its frame to look at next; 0 if none is followed.
+    /// The frame of that state to read next; 0 if none is followed.
     pub frame: u64,
     /// The state that was found, and its C frame; 0 if none was.
     pub found: u64,
     /// Address of its innermost C frame (before 3.10: of its innermost frame).
     pub found_at: u64,
-    /// Not 0 if the states of all threads are looked at: in a process that hands them over.
+    /// Not 0 if the states of all threads are considered: in a process that hands them over.
     pub is_for_all: u32,
-    /// Not 0 if what is followed was made by the thread.
+    /// Not 0 if the thread made the state that is followed.
     pub is_own: u32,
-    /// Not 0 if what was found was made by the thread.
+    /// Not 0 if the thread made the state that was found.
     pub is_found_own: u32,
-    /// Not 0 if what is followed is attached, which then is to another thread.
+    /// Not 0 if the state that is followed is attached, which then is to another thread.
     pub is_attached: u32,
-    /// Not 0 if what was found is.
+    /// Not 0 if the state that was found is.
     pub is_found_attached: u32,
     /// States that the thread has made and that run nothing.
     pub own_idle: u32,
     /// Other states that the thread has made.
     pub own_busy: u32,
-    /// Not 0 if a thread has made several states, one after the other: before 3.10 nothing tells who runs them.
+    /// Not 0 if a thread has made several states, one after the other: before 3.10 nothing tells which thread runs
+    /// which.
     pub are_made_ahead: u32,
-    /// How it ended, as a number of [`Outcome`]; [`Outcome::Complete`] where `found` is the state.
+    /// How it ended, as a number of [`Outcome`]; [`Outcome::Complete`] if `found` is the state.
     pub outcome: u32,
-    /// The thread pointer of the thread that has made the state looked at last.
+    /// The thread pointer of the thread that made the state read last.
     pub last_maker: u64,
 }
 
-/// Frames followed in one step, where the verifier follows that once.
+/// Frames followed in one step, if the verifier follows that once.
 pub const FRAMES_AT_ONCE: u32 = 8;
 
 /// Steps a search may take: one for each thread state, one for each interpreter, and one for eight frames on the way
@@ -300,7 +302,7 @@ impl ThreadSearch {
         }
     }
 
-    /// Looks at one thread state, frame or interpreter; false if the search has ended and `outcome` says how.
+    /// Reads one thread state, frame or interpreter; false if the search has ended and `outcome` says how.
     #[inline(always)]
     pub fn step<R: ReadUser, const FRAMES: u32>(
         &mut self,
@@ -347,7 +349,7 @@ impl ThreadSearch {
         true
     }
 
-    /// Looks at the state in the block.
+    /// Checks the state in the block.
     #[inline(always)]
     fn look<R: ReadUser>(
         &mut self,
@@ -364,11 +366,11 @@ impl ThreadSearch {
                 .wrapping_add(u64::from(layout.runtime_current));
             reader.read_u64(current) == Some(self.followed)
         } else {
-            // Before 3.10 a thread may have it attached and not be known to.
+            // Before 3.10 a thread may have it attached without any sign of that.
             false
         };
         let frame = block.u64_at(layout.thread_frame);
-        // In 3.11 and 3.12 a state has a C frame in itself that runs nothing.
+        // In 3.11 and 3.12 a state contains a C frame that runs nothing.
         let is_idle = layout.flags & flags::FRAME_IN_CFRAME != 0
             && frame.wrapping_sub(self.followed) < IDLE_FRAME;
         self.is_attached = u32::from(is_attached);
@@ -380,7 +382,7 @@ impl ThreadSearch {
             self.frame = frame;
         } else {
             self.own_busy = self.own_busy.wrapping_add(self.is_own);
-            // Of two nothing tells which one it is.
+            // With two, nothing tells which one it is.
             self.is_found_own = u32::from(self.found == 0) & self.is_own;
             self.found = self.followed;
             self.found_at = frame;
@@ -401,7 +403,7 @@ impl ThreadSearch {
             if self.is_own != 0 && self.is_attached == 0 {
                 return self.end(Outcome::Unreadable);
             }
-            // Another thread may run it meanwhile, on its own stack.
+            // Another thread may run it meanwhile, on that thread's stack.
             self.own_busy = self.own_busy.wrapping_add(self.is_own);
             return true;
         };
@@ -446,7 +448,7 @@ impl ThreadSearch {
         }
     }
 
-    /// Nothing is left to look at.
+    /// No state is left to read.
     #[inline(always)]
     fn exhausted(&mut self, layout: &PythonLayout) -> bool {
         if !has_c_frames(layout) && self.are_made_ahead != 0 {
@@ -454,7 +456,7 @@ impl ThreadSearch {
         }
         // One that was handed over has to be as near as one that is attached.
         let is_near = self.is_for_all != 0 && self.position.is_near(self.found_at);
-        // What another thread has attached hides what lies behind it.
+        // A state that another thread has attached hides those behind it.
         let is_free = self.found != 0 && self.is_found_attached == 0;
         if is_free && (self.is_found_own != 0 || is_near) {
             return self.end(Outcome::Complete);
@@ -476,13 +478,13 @@ impl ThreadSearch {
     }
 }
 
-/// A look at the pages between a thread's stack pointer and a C frame above it. Those of one stack have all been used,
-/// and so are there. Between two stacks that lie side by side there are some that never were: the unused end of the
-/// upper one, or a guard.
+/// A check of the pages between a thread's stack pointer and a C frame above it. The pages of one stack have all been
+/// used, and so are resident. Between two stacks that lie side by side there are some that were never used: the unused
+/// end of the upper stack, or a guard.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StackPages {
-    /// The page to look at next.
+    /// The page to check next.
     pub next: u64,
     /// The last page.
     pub last: u64,
@@ -490,14 +492,14 @@ pub struct StackPages {
     pub is_whole: u64,
 }
 
-/// Pages looked at in one step.
+/// Pages checked in one step.
 const PAGES_AT_ONCE: u32 = 8;
 
-/// Steps a look at pages may take: 1 MiB of stack.
+/// Steps that a check of pages may take: 1 MiB of stack.
 pub const MAX_PAGE_STEPS: u32 = 32;
 
 impl StackPages {
-    /// Starts behind the stack pointer's page.
+    /// Starts at the page after the stack pointer's.
     #[inline(always)]
     pub fn start(&mut self, position: &Position, frame: u64) {
         const PAGE: u64 = Machine::PAGE;
@@ -508,7 +510,7 @@ impl StackPages {
         };
     }
 
-    /// Looks at some pages; false if the look has ended.
+    /// Checks some pages; false if the check has ended.
     #[inline(always)]
     pub fn step<R: ReadUser>(&mut self, reader: &R) -> bool {
         for _ in 0..PAGES_AT_ONCE {
@@ -525,22 +527,22 @@ impl StackPages {
     }
 }
 
-/// A look for a frame on a thread's stack, before 3.10: the C function that runs a frame keeps its address there,
-/// and nothing of the state says where on the stack it runs.
+/// A scan for a frame on a thread's stack, before 3.10: the C function that runs a frame keeps the frame's address
+/// there, and nothing in the state says where on the stack that is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StackScan {
-    /// What is looked at next.
+    /// The address to read next.
     pub next: u64,
-    /// Where the look ends.
+    /// The end of the scan.
     pub end: u64,
-    /// What is looked for.
+    /// The value that is searched for.
     pub wanted: u64,
     /// Not 0 if it was found.
     pub is_found: u64,
 }
 
-/// Steps a look may take.
+/// Steps that a scan may take.
 pub const MAX_SCAN_STEPS: u32 = SCANNED as u32 / CODE_BLOCK as u32;
 
 impl StackScan {
@@ -549,7 +551,7 @@ impl StackScan {
     pub fn start(&mut self, position: &Position, wanted: u64) {
         let start = position.stack & !7;
         let most = start.wrapping_add(SCANNED);
-        // Where the end is not known a page that cannot be read ends it.
+        // If the end is not known, the scan ends at a page that cannot be read.
         let end = position.stack_end;
         let is_shorter = end != 0 && end < most;
         *self = Self {
@@ -560,7 +562,7 @@ impl StackScan {
         };
     }
 
-    /// Looks at some words; false if the look has ended.
+    /// Reads some words; false if the scan has ended.
     #[inline(always)]
     pub fn step<R: ReadUser>(&mut self, reader: &R, block: &mut Block<CODE_BLOCK>) -> bool {
         const SIZE: u16 = CODE_BLOCK as u16;

@@ -5,7 +5,7 @@ mod x86_64;
 use aya_ebpf::programs::{PerfEventContext, ProbeContext};
 use profiler_common::walk::Registers;
 
-/// What an architecture tells.
+/// What an architecture provides.
 pub(crate) trait Architecture {
     /// The registers at the sampling clock's interrupt; `None` if it has hit the kernel.
     fn user_mode(context: &PerfEventContext) -> Option<Registers>;
