@@ -73,7 +73,7 @@ counters! {
     NativeTruncated,
     /// Kernel stacks that the helper could not take.
     KernelStackFailed,
-    /// Nanoseconds of all samples up to their header, without the program's entry; with --time-stages only, as all stages.
+    /// Nanoseconds of all samples up to their header, without the program's entry; all stages: with --time-stages only.
     StageStart,
     /// Nanoseconds of taking the kernel's and the native stack.
     StageNative,

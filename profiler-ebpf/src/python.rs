@@ -122,8 +122,8 @@ const STEPS_AT_ONCE: u32 = 4;
 
 /// A few steps of the walk: 0 to go on, 1 to stop.
 extern "C" fn take_steps<K: Kernel>(_index: u64, steps: *mut c_void) -> i64 {
-    // SAFETY: the caller passes its `Steps`, whose pointers are valid for the program's run, and
-    // nobody else holds the scratch meanwhile.
+    // SAFETY: the caller passes its `Steps`, whose pointers are valid for the program's run, and there is no other
+    // reference to the scratch meanwhile.
     let (layout, process, scratch, known) = unsafe {
         let steps = &*steps.cast::<Steps>();
         (
@@ -133,7 +133,7 @@ extern "C" fn take_steps<K: Kernel>(_index: u64, steps: *mut c_void) -> i64 {
             &mut *steps.known,
         )
     };
-    // SAFETY: the scratch and the known codes are nobody else's meanwhile.
+    // SAFETY: there is no other reference to the scratch and the known codes meanwhile.
     let mut codes = unsafe { StackCodes::<K>::new(process, scratch, known) };
     for _ in 0..STEPS_AT_ONCE {
         let walk = &mut scratch.walk;
@@ -192,7 +192,7 @@ fn attached(
     scratch: &mut SampleScratch,
 ) -> Result<u64, Outcome> {
     let before = &scratch.before;
-    // `stack` has seen that the sample before was of this process, or has forgotten what it left.
+    // `stack` has checked that the sample before was of this process, or has forgotten what it left.
     let is_as_before = before.tid == scratch.record.header.tid
         && before.thread_pointer == thread_pointer
         && before.thread_state != 0;
@@ -209,9 +209,10 @@ fn attached(
     CurrentProcess.read_u64(place).ok_or(Outcome::Unreadable)
 }
 
-/// Whether the thread on whose stack the C frame of the GIL's holder lies may be the one that has it (before 3.12). In a
-/// process that hands states over another one may have attached the state and run no Python yet. So a thread that was
-/// seen to have detached it is believed only where it is back in the interpreter's own code, or its Python has gone on.
+/// Whether the thread whose stack holds the C frame of the GIL's holder may itself be the holder (before 3.12). In a
+/// process that hands states over, another thread may have attached the state and run no Python yet. So a thread that
+/// was seen to have detached the state is taken for its holder only if it is back in the interpreter's own code, or if
+/// its Python has advanced.
 #[inline(always)]
 fn may_hold(
     layout: &PythonLayout,
@@ -244,7 +245,7 @@ fn held<K: Kernel>(
     position: &Position,
     steps: &mut Steps,
 ) -> Result<Option<(u64, Seen)>, Outcome> {
-    // SAFETY: nobody else holds the scratch of the steps.
+    // SAFETY: there is no other reference to the scratch of the steps.
     let scratch = unsafe { &mut *steps.scratch };
     let block = &mut scratch.walk.code;
     let state = holder(&CurrentProcess, layout, process, position, block);
@@ -252,7 +253,7 @@ fn held<K: Kernel>(
         return Ok(None);
     }
     let (seen, is_its) = if has_c_frames(layout) {
-        // It has been read.
+        // `holder` has read it.
         let seen = seen_in(&CurrentProcess, layout, &scratch.walk.code);
         let frame = scratch.walk.code.u64_at(layout.thread_cframe);
         // SAFETY: as above.
@@ -281,7 +282,7 @@ fn held<K: Kernel>(
     Ok(Some((state, seen)))
 }
 
-/// What a state says of itself, its interpreter among it.
+/// What a state records; its interpreter goes into the scratch.
 #[inline(always)]
 fn look_into(
     layout: &PythonLayout,
@@ -304,7 +305,7 @@ fn innermost(state: u64, seen: Seen) -> Result<(u64, u64), Outcome> {
     }
 }
 
-/// The thread has this state. In a process that hands states over it is remembered which thread has which.
+/// Notes that the thread has this state: in a process that hands states over, `sample` keeps which thread has which.
 #[inline(always)]
 fn note_user(
     process: &Process,
@@ -331,15 +332,15 @@ fn note_user(
         process_start: process.start_time,
         detached_at,
     };
-    // What this CPU has seen last says nothing: another one may have written since, of the same state or of the next
-    // at its address.
+    // What this CPU has seen last is no evidence: another CPU may have written since, about the same state or about the
+    // next one at its address.
     if let Some(last) = STATE_USERS.get_ptr(&key)
         // SAFETY: map values stay readable while the program runs.
         && unsafe { *last } == user
     {
         return;
     }
-    // Where the kernel refuses the update, the next sample tries again.
+    // If the kernel refuses the update, the next sample tries again.
     let _ = STATE_USERS.insert(&key, &user, 0);
 }
 
@@ -360,12 +361,12 @@ fn may_be_its(process: &Process, thread_pointer: u64, scratch: &SampleScratch) -
     may_be_in(search.is_found_own != 0, last.as_ref(), thread_pointer)
 }
 
-/// Who was last seen to have a state.
+/// The thread that was last seen to have a state.
 #[inline(always)]
 fn last_use(process: &Process, state: u64, scratch: &SampleScratch) -> Option<StateUse> {
     let key = state_key(state, scratch.record.header.tgid);
-    // SAFETY: map values stay readable while the program runs. The element may be recycled for another state
-    // meanwhile, which then is one that another thread uses, or this one.
+    // SAFETY: map values stay readable while the program runs. The element may be recycled for another state meanwhile:
+    // the result is then about a state that another thread uses, or this one.
     let last = STATE_USERS.get_ptr(&key).map(|last| unsafe { *last });
     last.filter(|last| last.process_start == process.start_time)
 }
@@ -373,7 +374,7 @@ fn last_use(process: &Process, state: u64, scratch: &SampleScratch) -> Option<St
 /// Whether the address of a frame is on the thread's stack.
 ///
 /// # Safety
-/// Nobody else holds the scratch of the steps.
+/// There is no other reference to the scratch of the steps.
 #[inline(always)]
 unsafe fn is_on_stack<K: Kernel>(position: &Position, frame: u64, steps: &mut Steps) -> bool {
     if !K::LOOKS_THROUGH_STACKS {
@@ -388,10 +389,10 @@ unsafe fn is_on_stack<K: Kernel>(position: &Position, frame: u64, steps: &mut St
     }
 }
 
-/// Whether what lies between the stack pointer and a C frame is of one stack.
+/// Whether everything between the stack pointer and a C frame belongs to one stack.
 ///
 /// # Safety
-/// Nobody else holds the scratch of the steps.
+/// There is no other reference to the scratch of the steps.
 #[inline(always)]
 unsafe fn is_on_one_stack<K: Kernel>(position: &Position, frame: u64, steps: &mut Steps) -> bool {
     if !K::LOOKS_THROUGH_STACKS {
@@ -406,7 +407,7 @@ unsafe fn is_on_one_stack<K: Kernel>(position: &Position, frame: u64, steps: &mu
     }
 }
 
-/// Steps of the walk that a step of the search counts for, to a verifier that follows each.
+/// How many steps of the walk one step of the search counts as, for a verifier that follows each.
 const SEARCH_WEIGHT: u32 = 4;
 
 /// The state that the thread has detached.
@@ -418,7 +419,7 @@ fn detached<K: Kernel>(
     steps: &mut Steps,
 ) -> Result<(u64, u64), Outcome> {
     let is_for_all = process.hands_states_over != 0;
-    // SAFETY: nobody else holds the scratch of the steps; the body gets the `Steps` it expects.
+    // SAFETY: there is no other reference to the scratch of the steps; the body gets the `Steps` it expects.
     let (outcome, state) = unsafe {
         let search = &mut (*steps.scratch).search;
         if search.start(&CurrentProcess, layout, process, position, is_for_all) {
@@ -475,14 +476,14 @@ extern "C" fn search_step<K: Kernel>(_index: u64, steps: *mut c_void) -> i64 {
     i64::from(!goes_on)
 }
 
-/// One step of the look at the stack's pages: 0 to go on, 1 to stop.
+/// One step of the check of the stack's pages: 0 to go on, 1 to stop.
 extern "C" fn page_step(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: as in `take_steps`.
     let scratch = unsafe { &mut *(*steps.cast::<Steps>()).scratch };
     i64::from(!scratch.pages.step(&CurrentProcess))
 }
 
-/// One step of the look at the stack: 0 to go on, 1 to stop.
+/// One step of the scan of the stack: 0 to go on, 1 to stop.
 extern "C" fn scan_step(_index: u64, steps: *mut c_void) -> i64 {
     // SAFETY: as in `take_steps`.
     let scratch = unsafe { &mut *(*steps.cast::<Steps>()).scratch };

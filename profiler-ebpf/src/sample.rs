@@ -1,4 +1,4 @@
-//! One hit of the sampling clock: is it of a process we profile? Then its stacks and its span.
+//! One hit of the sampling clock: if it is in a process we profile, takes its stacks and its span.
 
 use core::ptr;
 
@@ -32,7 +32,7 @@ use crate::{
 /// Takes the sample.
 #[inline(always)]
 pub(crate) fn take<K: Kernel>(context: &PerfEventContext) {
-    // Most hits are of no interest: those do not even ask for the time.
+    // Most hits are in other processes: those do not even read the time.
     let thread = Thread::<K>::current();
     let tgid = thread.tgid();
     if tgid == 0 {
@@ -44,7 +44,7 @@ pub(crate) fn take<K: Kernel>(context: &PerfEventContext) {
         return;
     };
     let Some(scratch) = SAMPLE_SCRATCH.get_ptr_mut(0) else {
-        // It is always there, but for the verifier.
+        // It always exists; only the verifier does not know.
         return;
     };
     // SAFETY: map values stay readable while the program runs, and the entry is this process's
@@ -63,13 +63,13 @@ pub(crate) fn take<K: Kernel>(context: &PerfEventContext) {
     native::<K>(context, scratch);
     stage::end(scratch, Counter::StageNative);
     if K::IS_SPLIT {
-        // SAFETY: both are valid, and apart. The map has programs of this kind alone.
+        // SAFETY: both are valid, and apart. The map holds only programs of this kind.
         unsafe {
-            // Without a copy on the stack, which has no room for one.
+            // Copied in place: the stack has no room for a copy.
             ptr::copy_nonoverlapping(process, &raw mut scratch.process, 1);
             SPAN_PROGRAM.tail_call(context, 0);
         }
-        // Still here: the other half is not there.
+        // The call has returned: the other half is not loaded.
         let span = span::Current::none(state::CONTEXT_UNREADABLE);
         return finish::<K>(process.start_time, scratch, &span);
     }
@@ -110,7 +110,7 @@ fn native<K: Kernel>(context: &PerfEventContext, scratch: &mut SampleScratch) {
 /// The Python stack. Code objects not yet shipped go first: the sample that names them follows.
 #[inline(always)]
 fn python<K: Kernel>(process: &Process, scratch: &mut SampleScratch) {
-    // What lies in the scratch is overwritten from here on.
+    // From here on the scratch of the sample before is overwritten.
     scratch.shipped = scratch.before.count;
     scratch.before.count = 0;
     scratch.walk.count = 0;
@@ -129,7 +129,7 @@ fn python<K: Kernel>(process: &Process, scratch: &mut SampleScratch) {
     // SAFETY: the slots are this CPU's, as the scratch is.
     let known = unsafe { &mut *known };
     let outcome = python::stack::<K>(layout, process, scratch, known);
-    // Where the verifier forgets which one it was: it follows the rest once, and not once for each.
+    // Here the verifier forgets which outcome it was: it follows the rest once, instead of once for each.
     scratch.python_outcome = outcome as u32;
     stage::end(scratch, Counter::StageFrames);
     code::ship_new::<K>(layout, process, scratch, known);
@@ -151,15 +151,15 @@ fn python<K: Kernel>(process: &Process, scratch: &mut SampleScratch) {
     };
 }
 
-/// The span the sample belongs to: the interpreter's own answer where that can be read, else what the
-/// hook's probes have seen.
+/// The span the sample belongs to: read from the interpreter if that is possible, else from what the hook's probes have
+/// seen.
 #[inline(always)]
 fn current_span(process: &Process, scratch: &SampleScratch) -> span::Current {
     if process.runtime != 0
         && let Some(layout) = LAYOUTS.get(process.layout)
     {
         if scratch.python_outcome == Outcome::StateUnknown as u32 {
-            // Whose spans they are that the thread has open is just as unknown.
+            // If the thread's state is not known, neither is whose spans the thread has open.
             return context::failed(state::THREAD_STATE_UNKNOWN);
         }
         let recipe = match context::interpreter(process, layout, scratch) {
@@ -181,15 +181,15 @@ fn current_span(process: &Process, scratch: &SampleScratch) -> span::Current {
     span::current(header.tgid, header.tid)
 }
 
-/// The second half of a sample that [`take`] has begun: its span. It asks no map for the process, whose entry may be
-/// gone by now: each sample that is counted as taken goes on.
+/// The second half of a sample that [`take`] has begun: its span. It does not look the process up in a map, whose entry
+/// may be gone by now: each sample that is counted as taken goes on.
 #[inline(always)]
 pub(crate) fn find_span<K: Kernel>() {
     let Some(scratch) = SAMPLE_SCRATCH.get_ptr_mut(0) else {
-        // It is always there, but for the verifier.
+        // It always exists; only the verifier does not know.
         return;
     };
-    // SAFETY: as in `take`, whose call this is a part of.
+    // SAFETY: as in `take`, which calls this program as its second half.
     let scratch = unsafe { &mut *scratch };
     let span = current_span(&scratch.process, scratch);
     finish::<K>(scratch.process.start_time, scratch, &span);
@@ -224,7 +224,7 @@ fn finish<K: Kernel>(process_start: u64, scratch: &mut SampleScratch, span: &spa
         python_frames: python_frames as u32,
         span_source: span.source,
     };
-    // From these the agent learns how to read the next one.
+    // From these frames the agent learns how to read the next one.
     let wake = match span.state {
         state::CONTEXT_UNEXPECTED | state::SPAN_CLASS_UNKNOWN | state::INTERPRETER_UNKNOWN => {
             emit::WAKE

@@ -34,22 +34,23 @@ pub(crate) struct SampleScratch {
     pub(crate) python_outcome: u32,
     /// Not 0 if the walk met a code object that this CPU does not know to have been shipped.
     pub(crate) unknown_codes: u64,
-    /// Whose stack the Python frames in `frames` are of.
+    /// The sample whose Python frames are in `frames`.
     pub(crate) before: Before,
-    /// The process that is sampled, where the second half of the sample is a program of its own.
+    /// The process that is sampled, if the second half of the sample is a separate program.
     pub(crate) process: Process,
-    /// How many of them, left by the sample before, are of the process that is sampled now: all of their
-    /// code objects have been shipped.
+    /// How many of those frames, left by the sample before, are of the process that is sampled now: all of their code
+    /// objects have been shipped.
     pub(crate) shipped: u64,
-    /// How many of them have code objects that are still what they were.
+    /// How many of them have code objects that have not changed.
     pub(crate) unchanged: u64,
-    /// When the stage under way has started.
+    /// When the stage under way started.
     pub(crate) stage_start: u64,
     /// The thread's state; 0 if it has none.
     pub(crate) thread_state: u64,
-    /// Where the thread has the interpreter's thread-local with its attached state, 0 if it has none or is not asked.
+    /// The address at which the thread has the interpreter's thread-local with its attached state, 0 if it has none or
+    /// if that is not read.
     pub(crate) attached_place: u64,
-    /// The thread pointer, as far as it was asked for.
+    /// The thread pointer, if it was read.
     pub(crate) thread_pointer: u64,
     /// Its interpreter; 0 if the thread has no state.
     pub(crate) interpreter: u64,
@@ -59,15 +60,15 @@ pub(crate) struct SampleScratch {
     pub(crate) registers: Registers,
     /// The search for the state of a detached thread.
     pub(crate) search: ThreadSearch,
-    /// The look for a frame on its stack.
+    /// The scan for a frame on its stack.
     pub(crate) scan: StackScan,
-    /// The look at the pages of its stack.
+    /// The check of the pages of its stack.
     pub(crate) pages: StackPages,
     /// The native walk.
     pub(crate) native: NativeWalk,
 }
 
-/// What a sample leaves to the next one on its CPU, which mostly is of the same thread.
+/// What a sample leaves to the next one on its CPU, which is mostly of the same thread.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Before {
@@ -79,7 +80,7 @@ pub(crate) struct Before {
     pub(crate) generation: u32,
     /// The thread.
     pub(crate) tid: u32,
-    /// How many code objects there were, 0 if nobody counts.
+    /// How many code objects there were, 0 if the interpreter keeps no count.
     pub(crate) code_version: u32,
     /// Frames in the scratch, all of whose code objects have been shipped.
     pub(crate) count: u64,
@@ -91,15 +92,15 @@ pub(crate) struct Before {
     pub(crate) thread_pointer: u64,
 }
 
-/// Code objects known to have been shipped: two for each of the places that addresses name, since some
-/// thirty in 512 places of one each mostly do collide somewhere.
+/// Code objects known to have been shipped: two for each of the places that addresses are mapped to, since with 512
+/// places for one each, some thirty code objects mostly do collide somewhere.
 #[repr(C, align(8))]
 pub(crate) struct KnownCodes {
     places: [[KnownCode; 2]; MAX_KNOWN_CODES / 2],
 }
 
 impl KnownCodes {
-    /// The two that an address names.
+    /// The two at the place of an address.
     #[inline(always)]
     pub(crate) fn place(&mut self, code: u64) -> &mut [KnownCode; 2] {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -139,7 +140,7 @@ impl KnownCodes {
         first & second
     }
 
-    /// Remembers a code object in the place of the older of the two that its address names.
+    /// Remembers a code object in place of the older of the two at its address's place.
     #[inline(always)]
     pub(crate) fn insert(&mut self, code: KnownCode) {
         let [first, second] = self.place(code.code);

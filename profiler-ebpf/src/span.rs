@@ -1,8 +1,8 @@
 //! The hook's probes: spans into bounded maps, and which span a thread is in.
 //!
-//! A thread's span stack is written by that thread alone, so it needs no lock. A span ended on
-//! another thread is deleted from the map of live spans; its entry on the first thread's stack is
-//! then dead, and everyone who reads the stack asks the map.
+//! A thread's span stack is written by that thread alone, so it needs no lock. A span ended on another thread is
+//! deleted from the map of live spans; its entry on the first thread's stack is then dead, and every reader of the
+//! stack checks the map.
 
 use core::ptr;
 
@@ -150,8 +150,8 @@ pub(crate) fn current(tgid: u32, tid: u32) -> Current {
     let Some(stack) = SPAN_STACKS.get_ptr(&tid) else {
         return none(state::NONE);
     };
-    // SAFETY: map values stay readable while the program runs; that it is this thread's is checked
-    // below. The sampler runs on top of the thread, so nobody writes the stack meanwhile.
+    // SAFETY: map values stay readable while the program runs; that the stack is this thread's is checked below. The
+    // sampler runs on top of the thread, so nothing writes the stack meanwhile.
     let stack = unsafe { &*stack };
     if !is_of(stack, tgid, tid) || stack.depth == 0 {
         return none(state::NONE);
@@ -174,8 +174,8 @@ pub(crate) fn current(tgid: u32, tid: u32) -> Current {
     let Some((top, live)) = top else {
         return none(state::ENDED);
     };
-    // Spans that do not nest, or end in another order than the reverse of their starts, are not
-    // opened and closed as blocks are: then nobody knows which one runs.
+    // Spans that do not nest, or that end in another order than the reverse of their starts, are not opened and closed
+    // as blocks are: then it is not known which one runs.
     if !is_nested || top.chain_start > 0 {
         return none(state::NOT_NESTED);
     }
@@ -194,8 +194,7 @@ pub(crate) fn current(tgid: u32, tid: u32) -> Current {
     }
 }
 
-/// Whether the stack is this thread's. Volatile: its element in the map may be recycled between
-/// one look and the next.
+/// Whether the stack is this thread's. Volatile: its element in the map may be recycled between two reads.
 #[inline(always)]
 fn is_of(stack: *const SpanStack, tgid: u32, tid: u32) -> bool {
     // SAFETY: map values stay readable while the program runs.
@@ -226,9 +225,9 @@ fn live(tgid: u32, span_id: u64) -> Option<LiveSpan> {
         reserved: 0,
     };
     let element = LIVE_SPANS.get_ptr(&key)?;
-    // SAFETY: map values stay readable while the program runs. The element may be recycled for
-    // another span meanwhile, which writes the key first: so it is asked for once more, behind the
-    // copy, volatile so that the compiler does not take the copy's word.
+    // SAFETY: map values stay readable while the program runs. The element may be recycled for another span meanwhile,
+    // which writes the key first: so the key is read again after the copy, volatile so that the compiler does not use
+    // the copy instead.
     let (span, span_id, owner) = unsafe {
         let span = *element;
         let span_id = ptr::read_volatile(&raw const (*element).span_id);
@@ -278,7 +277,7 @@ fn push(span: &LiveSpan) {
     stack.depth = depth + 1;
 }
 
-/// The thread's stack, made where there is none; one that another thread left is emptied.
+/// The thread's stack, made if there is none; one that another thread left is emptied.
 #[inline(always)]
 fn stack_of(tgid: u32, tid: u32) -> Option<&'static mut SpanStack> {
     let stack = if let Some(stack) = SPAN_STACKS.get_ptr_mut(&tid) {
@@ -399,6 +398,6 @@ fn tell_resource(tgid: u32, block: u64) {
     } else {
         entry.submit(emit::QUIET);
     }
-    // Where the kernel refuses the update, the next span tells it again.
+    // If the kernel refuses the update, the next span reports it again.
     let _ = RESOURCES.insert(&tgid, &block, 0);
 }

@@ -1,5 +1,5 @@
-//! What each stage of a sample takes: a profile of the sampling program, which no other clock can interrupt.
-//! Unless the agent asks for it the verifier drops all of this.
+//! What each stage of a sample takes: a profile of the sampling program, which no other clock can interrupt. Unless the
+//! agent turns it on, the verifier drops all of this.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use profiler_common::counter::Counter;
@@ -15,7 +15,7 @@ pub(crate) fn start(scratch: &mut SampleScratch) {
     }
 }
 
-/// Counts what went by since the stage before.
+/// Counts the time since the stage before.
 #[inline(always)]
 pub(crate) fn end(scratch: &mut SampleScratch, stage: Counter) {
     if config::time_stages() == 0 {

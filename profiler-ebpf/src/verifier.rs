@@ -8,9 +8,8 @@ use crate::{config, kernel::Kernel};
 
 /// `value` masked below `LIMIT`, a power of two, in a form that the verifier follows.
 ///
-/// The compiler drops a mask that it can prove useless, and with it the bound: the verifier does
-/// not see the proof where a value was copied before it was compared. So the mask is an instruction
-/// that the compiler cannot look into.
+/// The compiler drops a mask that it can prove useless, and with it the bound: if a value was copied before it was
+/// compared, the verifier does not see the proof. So the mask is an instruction that the compiler cannot look into.
 #[inline(always)]
 pub(crate) fn masked<const LIMIT: usize>(value: usize) -> usize {
     const { assert!(LIMIT.is_power_of_two()) };
@@ -22,8 +21,8 @@ pub(crate) fn masked<const LIMIT: usize>(value: usize) -> usize {
     masked as usize
 }
 
-/// 1 if a value is not 0, else 0, without a branch: the verifier follows both ways of each, and the compiler
-/// makes one of whatever it sees through.
+/// 1 if a value is not 0, else 0, without a branch: the verifier follows both ways of each branch, and the compiler
+/// makes one of any expression that it sees through.
 #[inline(always)]
 pub(crate) fn is_not_zero(value: u64) -> u64 {
     let mut negated = value;
