@@ -1,4 +1,4 @@
-//! Where profiles go, and what all places have in common.
+//! Where profiles go, and what all destinations have in common.
 
 use std::sync::{
     Arc,
@@ -11,15 +11,15 @@ use tokio::sync::watch;
 use super::Error;
 use crate::{health::Health, profile::Profile, time::BootNanos};
 
-/// A place that windows go to: a server, or a file. It projects the labels of a profile, splits and encodes it in
+/// A place that windows go to: a server, or a file. It projects the labels of a profile, and splits and encodes it, in
 /// its own way.
 pub trait Destination: Send {
     /// What it is called in messages.
     fn name(&self) -> String;
 
-    /// Takes a window, which others read, too: what is to be kept of it for longer is a clone of the
-    /// [`Arc`]. Takes the CPU that encoding takes, and may wait for a disk or for what sends: nobody that samples
-    /// calls it. What is lost it counts by itself.
+    /// Takes a window, which other destinations read, too: to keep a part of it for longer, clone the [`Arc`]. Takes
+    /// the CPU that encoding takes, and may wait for a disk or for the task that sends: the threads that sample never
+    /// call it. The destination counts by itself what it loses.
     fn take(&mut self, window: &Arc<[Profile]>) -> Result<(), Error>;
 }
 
@@ -39,12 +39,12 @@ pub struct Shared {
 pub struct Waiting(Arc<AtomicUsize>);
 
 impl Waiting {
-    /// So many more.
+    /// Adds this many.
     pub fn add(&self, profiles: usize) {
         self.0.fetch_add(profiles, Ordering::Relaxed);
     }
 
-    /// So many less.
+    /// Subtracts this many.
     pub fn subtract(&self, profiles: usize) {
         self.0.fetch_sub(profiles, Ordering::Relaxed);
     }
@@ -55,8 +55,8 @@ impl Waiting {
     }
 }
 
-/// How what runs for a destination learns that the agent ends. As long as it lives, the exporter waits for it, until
-/// the deadline.
+/// How the threads and tasks of a destination learn that the agent ends. As long as one of them holds this, the
+/// exporter waits for it, until the deadline.
 #[derive(Clone, Debug)]
 pub struct Ending {
     deadline: watch::Receiver<Option<BootNanos>>,
@@ -65,7 +65,7 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// What ends others, and what they hold.
+    /// The two ends: one that announces the end, and one for a destination to hold.
     pub(super) fn new() -> (End, Self) {
         let (tell, deadline) = watch::channel(None);
         let (runs, ended) = blocking::channel();
@@ -76,8 +76,8 @@ impl Ending {
         (End { tell, ended }, ending)
     }
 
-    /// Waits until the agent ends: by when all must be through. That is now if the exporter has gone, and nobody
-    /// waits.
+    /// Waits until the agent ends; returns when everything must be done. That is now if the exporter has gone, which
+    /// then waits for nothing.
     pub async fn deadline(&mut self) -> BootNanos {
         let told = self.deadline.wait_for(Option::is_some).await;
         let deadline = told.ok().and_then(|deadline| *deadline);
@@ -98,15 +98,15 @@ pub(super) struct End {
 }
 
 impl End {
-    /// All must be through by then.
+    /// Announces the time by which everything must be done.
     pub(super) fn at(&self, deadline: BootNanos) {
-        // Nobody may be there any more.
+        // Perhaps no receiver is left.
         let _ = self.tell.send(Some(deadline));
     }
 
-    /// Waits until all are through, but no longer than for a time.
+    /// Waits until no [`Ending`] is left, but no longer than this.
     pub(super) fn wait(&self, most: std::time::Duration) {
-        // Nobody sends: it ends by their being gone.
+        // Nothing is ever sent: the channel ends when all its senders are dropped.
         let _ = self.ended.recv_timeout(most);
     }
 }

@@ -27,7 +27,7 @@ pub enum Error {
         /// What the drawing said.
         source: io::Error,
     },
-    /// The server's address is not one.
+    /// The server's address is not an address.
     #[error(
         "{url:?} is not the address of a Pyroscope server: {reason}; write http://host:4040 or https://…"
     )]
@@ -72,7 +72,7 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A file that is to hold a password or a token is empty.
+    /// A file that should hold a password or a token is empty.
     #[error("{path}: there is nothing in it: a password or token is expected")]
     NoSecret {
         /// The path given.
@@ -86,7 +86,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A variable of the environment names a proxy, and is no address.
+    /// A variable of the environment names a proxy, but its value is no address.
     #[error(
         "{variable} is not the address of a proxy: write http://host:3128, https://… or socks5h://…"
     )]

@@ -1,5 +1,5 @@
-//! Windows in, and out to every destination: a thread that encodes for one after the other. Whoever submits never
-//! waits for any.
+//! Windows in, and out to every destination: a thread that encodes for one after the other. The submitting thread never
+//! waits for any of them.
 
 use std::{
     sync::{
@@ -24,7 +24,7 @@ use crate::{
 
 /// Windows that may wait to be encoded.
 const MAX_WINDOWS: usize = 4;
-/// How often it is looked whether anybody is there to end the thread: who has a [`Sink`] may keep it for longer.
+/// How often the thread checks whether the exporter still exists: a [`Sink`] may outlive it.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Sends profiles to destinations.
@@ -63,7 +63,7 @@ impl Exporter {
         Ok(Self { sink, end })
     }
 
-    /// What takes its profiles, from any thread. None may be left when it is drained.
+    /// A handle that submits profiles, from any thread. All must be dropped before the exporter is drained.
     pub fn sink(&self) -> Sink {
         self.sink.clone()
     }
@@ -78,19 +78,19 @@ impl Exporter {
         self.sink.waiting.get()
     }
 
-    /// Sends what waits, each at once and again as often as time allows, for at most `time`; what is
-    /// left then is counted as dropped. Not to be called on the runtime.
+    /// Sends what waits, each at once and again as often as time allows, for at most `time`; then the rest is counted
+    /// as dropped. Not to be called on the runtime.
     pub fn drain(self, time: Duration) {
         let Self { sink, end } = self;
         // Without a sender the thread ends when it has encoded what waits.
         drop(sink);
         end.at(BootNanos::now().after(time));
-        // All keep their deadline; a little more is for the way here.
+        // All destinations keep the deadline; the second more is for them to get here.
         end.wait(time + Duration::from_secs(1));
     }
 }
 
-/// The thread that encodes, and what it takes windows from.
+/// Starts the thread that encodes, with the channel that it takes windows from.
 fn start_thread(
     mut destinations: Vec<Box<dyn Destination>>,
     shared: Shared,
@@ -106,7 +106,7 @@ fn start_thread(
     Ok(windows)
 }
 
-/// Has every destination take the windows as they come, until nobody submits any more.
+/// Has every destination take the windows as they come, until no submitter is left.
 fn run(
     windows: &Receiver<Arc<[Profile]>>,
     destinations: &mut [Box<dyn Destination>],
@@ -146,7 +146,7 @@ impl Sink {
     }
 }
 
-/// Tells of a profile that is lost: at once, with service and reason.
+/// Logs a lost profile at once, with service and reason.
 pub(super) fn dropped(service: &Service, reason: &str) {
     tracing::error!(service = service.name, reason, "dropped a profile");
 }
@@ -169,7 +169,7 @@ mod tests {
         time::monotonic_now,
     };
 
-    /// Hands on what it takes, as soon as it may.
+    /// Passes on what it takes, as soon as the test lets it.
     struct Slow {
         may_go: mpsc::Receiver<()>,
         taken: mpsc::Sender<Arc<[Profile]>>,
@@ -181,7 +181,7 @@ mod tests {
         }
 
         fn take(&mut self, window: &Arc<[Profile]>) -> Result<(), Error> {
-            // Without anybody to wait for it goes on.
+            // If the test has dropped the sender, it goes on.
             let _ = self.may_go.recv();
             self.taken.send(Arc::clone(window)).unwrap();
             Ok(())
@@ -190,7 +190,7 @@ mod tests {
 
     type Taken = mpsc::Receiver<Arc<[Profile]>>;
 
-    /// One that takes as soon as it is told to, or whoever would tell it has gone.
+    /// A destination that takes a window once the test lets it, or has dropped the sender.
     fn slow() -> (Box<dyn Destination>, mpsc::Sender<()>, Taken) {
         let (go, may_go) = mpsc::channel();
         let (taken, inbox) = mpsc::channel();
@@ -202,7 +202,7 @@ mod tests {
         profiles(&samples, 10, &Health::default())
     }
 
-    /// Whoever submits never waits, however slow a destination is: what does not fit is dropped and counted. All
+    /// Submitting never waits, however slow a destination is: windows that do not fit are dropped and counted. All
     /// destinations read one and the same window.
     #[test]
     fn windows_are_shared_and_bounded() {
@@ -218,7 +218,7 @@ mod tests {
         }
         assert!(start.elapsed() < Duration::from_secs(5));
         let dropped = health.get(Loss::EncoderBehind);
-        // One is perhaps being taken, the others wait.
+        // Perhaps the destination is taking one; the others wait.
         let kept = 20 - usize::try_from(dropped).unwrap();
         assert!((MAX_WINDOWS..=MAX_WINDOWS + 1).contains(&kept), "{kept}");
         assert_eq!(exporter.waiting(), kept);
@@ -229,7 +229,7 @@ mod tests {
         assert!(taken.iter().all(|(one, other)| Arc::ptr_eq(one, other)));
     }
 
-    /// An end is not held up by a destination that hangs.
+    /// A destination that hangs does not hold up the end.
     #[test]
     fn ends_in_time() {
         let (hangs, _go, _taken) = slow();

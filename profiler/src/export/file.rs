@@ -17,7 +17,7 @@ use crate::{
     profile::{NativeFrames, Profile, Projected, Projection, SpanLabel, folded::folded, pprof},
 };
 
-/// What the formats show that have one number for each stack.
+/// What the formats with a single number per stack show.
 const DRAWN: Kind = Kind::Cpu;
 
 /// A file format.
@@ -141,7 +141,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Err(error) = &written
         && error.kind() != io::ErrorKind::AlreadyExists
     {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_file(&temporary);
     }
     written
@@ -174,7 +174,7 @@ mod tests {
         FileSink::new(path, SpanLabel::default(), NativeFrames::default()).unwrap()
     }
 
-    /// Endings choose formats; an unknown one is refused with those known.
+    /// Endings choose formats; an unknown ending is refused, and the error lists the known ones.
     #[test]
     fn format_by_suffix() {
         let of = |path: &str| Format::of(Path::new(path));

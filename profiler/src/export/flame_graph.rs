@@ -11,7 +11,7 @@ use crate::{
 
 /// The SVG of the profiles of one kind.
 pub(super) fn svg(profiles: &[Projected], kind: Kind) -> io::Result<Vec<u8>> {
-    // One mark of the kernel's frames is taken off by the one who draws.
+    // inferno removes one mark of the kernel's frames.
     let lines = folded(profiles, kind).replace("_[k]", "_[k]_[k]");
     let mut options = Options::default();
     options.title = title(profiles, kind);

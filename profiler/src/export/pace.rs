@@ -1,15 +1,15 @@
-//! How fast pushes go: a rate, a size and a number of requests, all of which give way if the server says
-//! that it is too much. Pure: time and chance come as arguments.
+//! How fast pushes go: a rate, a size and a number of requests, all of which are reduced if the server says that it is
+//! too much. Pure: time and chance come as arguments.
 
 use std::time::Duration;
 
 use super::retry::Policy;
 use crate::time::BootNanos;
 
-/// The least that a request or a second is cut down to, in bytes.
+/// The least that the bytes of a request or of a second are reduced to.
 const LEAST_BYTES: usize = 64 * 1024;
-/// How much later than another a request may arrive that was sent with it. The server's bytes come back from
-/// then on: who counted from when it was sent would be ahead of the server.
+/// How much later than another a request may arrive that was sent at the same time. The server's allowance refills only
+/// from the arrival: an agent that counted from the sending would be ahead of the server.
 const DELAY: Duration = Duration::from_millis(200);
 /// Failures in a row, or times in a row that it was too much, after which one success means that the server is back.
 const OUTAGE: u32 = 3;
@@ -43,21 +43,21 @@ impl Default for Limits {
     }
 }
 
-/// The pace of the moment.
+/// The current pace.
 #[derive(Debug)]
 pub(super) struct Pace {
     most: Limits,
     now: Limits,
     policy: Policy,
-    /// Bytes that may go, as of `counted`, which may be to come.
+    /// Bytes that may go, as of `counted`, which may be in the future.
     allowance: f64,
     counted: BootNanos,
-    /// Failures in a row, whatever failed.
+    /// Failures in a row, of whichever request.
     failures: u32,
-    /// Times in a row that it was too much.
+    /// Times in a row that the server said it was too much.
     throttled: u32,
     paused_until: BootNanos,
-    /// Failures in a row of those that go alone.
+    /// Failures in a row of profiles that go alone.
     alone_failures: u32,
     alone_paused_until: BootNanos,
 }
@@ -83,7 +83,7 @@ impl Pace {
         self.now.request_bytes
     }
 
-    /// Requests that may be on their way. If the last one has failed, few find out when that is over: one
+    /// Requests that may be on their way. While the last one has failed, a few probe whether the server is back: one
     /// with what comes in, and one with what has waited.
     pub(super) fn requests(&self) -> usize {
         if self.failures == 0 {
@@ -98,7 +98,7 @@ impl Pace {
         self.failures > 0
     }
 
-    /// Bytes that may go now: any number if as many are allowed as ever will be.
+    /// Bytes that may go now: any number once the allowance is as large as it can become.
     pub(super) fn allowance(&mut self, now: BootNanos) -> usize {
         match self.allowed(now) {
             bytes if bytes >= self.most.burst_bytes => usize::MAX,
@@ -119,7 +119,7 @@ impl Pace {
         self.allowance.max(0.0) as usize
     }
 
-    /// When so many bytes may go.
+    /// When this many bytes may go.
     pub(super) fn when(&mut self, bytes: usize, now: BootNanos) -> BootNanos {
         let missing = bytes
             .min(self.most.burst_bytes)
@@ -133,12 +133,12 @@ impl Pace {
         from.after(wait).max(self.paused_until)
     }
 
-    /// Whether nothing may go for now.
+    /// Whether sending is paused.
     pub(super) fn is_paused(&self, now: BootNanos) -> bool {
         now < self.paused_until
     }
 
-    /// A request with so many bytes goes.
+    /// A request with this many bytes goes.
     pub(super) fn spend(&mut self, bytes: usize, now: BootNanos) {
         if self.allowance(now) >= self.most.burst_bytes {
             self.counted = now.after(DELAY);
@@ -148,7 +148,7 @@ impl Pace {
 
     /// A request was stored. Returns whether that ends an outage.
     pub(super) fn stored(&mut self) -> bool {
-        // If only those fail that go alone, there is none.
+        // If only profiles that go alone fail, it is no outage.
         let failures = match self.failures {
             0 => 0,
             failures => failures.saturating_add(self.alone_failures),
@@ -189,8 +189,8 @@ impl Pace {
         self.pause_after(wait, after, now);
     }
 
-    /// A profile has failed that went alone, as one of its service had before: this says little of the server,
-    /// and makes nobody wait but those that go alone. If others fail, too, they wait longer each time.
+    /// A profile has failed that went alone, because one of its service had failed before. This says little about the
+    /// server, and delays only profiles that go alone. If others fail, too, those wait longer each time.
     pub(super) fn failed_alone(&mut self, after: Option<Duration>, chance: f64, now: BootNanos) {
         self.alone_failures = self.alone_failures.saturating_add(1);
         let most = match self.failures {
@@ -203,14 +203,14 @@ impl Pace {
         self.alone_paused_until = self.alone_paused_until.max(until);
     }
 
-    /// Until when those wait that go alone.
+    /// When the pause of profiles that go alone ends.
     pub(super) fn alone_paused_until(&self) -> BootNanos {
         self.alone_paused_until
     }
 
     fn pause_after(&mut self, wait: Duration, after: Option<Duration>, now: BootNanos) {
         let most = self.policy.longest_pause;
-        // What the server asks for is a least.
+        // What the server asks for is a minimum.
         let wait = after.map_or(wait.min(most), |_| wait);
         let until = now.after(wait);
         self.paused_until = self.paused_until.max(until);
@@ -251,7 +251,7 @@ mod tests {
         Pace::new(Limits::default(), Policy::default(), START)
     }
 
-    /// A burst goes at once, the rest as fast as the rate; what was not used does not pile up.
+    /// A burst goes at once, the rest as fast as the rate; an unused allowance does not pile up.
     #[test]
     fn rate() {
         let mut pace = pace();
@@ -264,18 +264,18 @@ mod tests {
         assert_eq!(pace.allowance(later(60_000)), usize::MAX);
         pace.spend(burst_bytes, later(60_000));
         assert_eq!(pace.allowance(later(60_000)), 0);
-        // The server counts from when it has the first of them.
+        // The server counts from the arrival of the first of them.
         assert_eq!(pace.allowance(later(60_200)), 0);
         let when = pace.when(bytes_a_second / 10, later(60_000));
         assert!((later(60_300)..later(60_310)).contains(&when), "{when:?}");
         assert!(pace.allowance(when) >= bytes_a_second / 10);
-        // A profile larger than any burst has to be tried some time.
+        // A profile larger than any burst must be tried at some time.
         let when = pace.when(usize::MAX, when);
         assert!(when < later(70_000));
         assert_eq!(pace.allowance(when), usize::MAX);
     }
 
-    /// Too much: half of everything, down to a least, and back again bit by bit as pushes are stored.
+    /// If it is too much, everything is halved, down to a minimum, and restored bit by bit as pushes are stored.
     #[test]
     fn gives_way() {
         let mut pace = pace();
@@ -300,8 +300,8 @@ mod tests {
         );
     }
 
-    /// A server that fails is asked ever less often, but never less than every half minute, with two requests
-    /// at most; one success ends that.
+    /// A server that fails is tried ever less often, but at least every half minute, with two requests at most; one
+    /// success ends that.
     #[test]
     fn outage() {
         let mut pace = pace();
@@ -318,7 +318,7 @@ mod tests {
         assert!(!pace.stored());
     }
 
-    /// A server to which everything is too much, for a while, is an outage, too: it is asked every half minute at
+    /// A server that for a while says "too much" to everything is an outage, too: it is tried every half minute at
     /// least, and the first success ends it.
     #[test]
     fn outage_of_the_rate() {
@@ -331,7 +331,7 @@ mod tests {
         assert!(!pace.stored());
     }
 
-    /// Those that go alone, and fail, wait for one another; if nothing else succeeds, ever longer.
+    /// Profiles that go alone, and fail, wait for one another; if nothing else succeeds, ever longer.
     #[test]
     fn alone() {
         let mut pace = pace();
@@ -350,7 +350,7 @@ mod tests {
         assert!(pace.stored());
     }
 
-    /// At the end there is no time for the long pauses of an outage: they begin anew.
+    /// At the end there is no time for the long pauses of an outage: they begin with the shortest.
     #[test]
     fn hurry() {
         let mut pace = pace();

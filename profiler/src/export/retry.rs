@@ -9,8 +9,8 @@ use crate::health::Loss;
 pub enum Outcome {
     /// The server has it.
     Stored,
-    /// The server does not have it, and that has nothing to do with what was pushed: it cannot be reached,
-    /// is not a Pyroscope, or does not know us.
+    /// The server does not have it, for a reason that is not in what was pushed: it cannot be reached, is not a
+    /// Pyroscope, or does not accept our credentials.
     Unavailable {
         /// What happened, for people.
         reason: String,
@@ -29,7 +29,7 @@ pub enum Outcome {
         /// The server's words.
         reason: String,
     },
-    /// Nobody knows whether the server has it: the answer was lost.
+    /// The server may or may not have it: the answer was lost.
     Unknown {
         /// What happened, for people.
         reason: String,
@@ -42,7 +42,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What a request counts as that has ended so.
+    /// The loss that a request with this outcome counts as.
     pub fn counts_as(&self) -> Loss {
         match self {
             Self::Stored => Loss::PushStored,
@@ -62,7 +62,7 @@ pub struct Policy {
     pub first: Duration,
     /// Longest wait of a profile that fails by itself.
     pub longest: Duration,
-    /// Longest time in which the server is not tried at all: what one waits at most after an outage.
+    /// The longest pause in which nothing is sent: the longest wait after an outage ends.
     pub longest_pause: Duration,
     /// Age (now less the start of its window) from which a profile is dropped: Pyroscope refuses what
     /// began over an hour ago.
@@ -70,8 +70,8 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// As often as Grafana Alloy asks a Pyroscope; but by age, ten minutes from the server's hour, and not by
-    /// the number of attempts.
+    /// The waits are those of Grafana Alloy for a Pyroscope; but the limit is an age, ten minutes below the server's
+    /// hour, and not a number of attempts.
     fn default() -> Self {
         Self {
             first: Duration::from_millis(500),
@@ -89,12 +89,12 @@ impl Policy {
         let doublings = attempt.saturating_sub(1).min(20);
         let most = self.first.saturating_mul(1 << doublings).min(self.longest);
         let jittered = most.mul_f64(chance.clamp(0.0, 1.0));
-        // What the server asks for is a least; chance comes on top, and its word is bounded too.
+        // What the server asks for is a minimum; chance comes on top, and the server's value is bounded, too.
         after.map_or(jittered, |after| after.min(self.longest) + jittered)
     }
 }
 
-/// An answer, as far as it says what became of a push.
+/// The parts of an answer that say what became of a push.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// HTTP status.
@@ -105,16 +105,16 @@ pub struct Answer {
     pub location: Option<String>,
     /// Whether the body is a web page.
     pub is_page: bool,
-    /// The head of the body, where the status is not 200.
+    /// The start of the body, if the status is not 200.
     pub body: String,
 }
 
 /// The outcome an HTTP answer stands for.
 ///
-/// What is about us or the address (redirects, credentials, a wrong path, a web page) may be mended while the
-/// profiles wait. A Pyroscope answers with no web page: a gateway in front of it does, which knows nothing of
-/// profiles but their size. 429 is about the rate, unless it says otherwise: a v1 Pyroscope answers it also for a series
-/// beyond the tenant's 5,000. 408 and 5xx may pass. Any other 4xx never will.
+/// Errors about the agent or the address (redirects, credentials, a wrong path, a web page) may be fixed while the
+/// profiles wait. A Pyroscope never answers with a web page: a gateway in front of it does, and a gateway knows nothing
+/// of profiles but their size. 429 is about the rate, unless it says otherwise: a v1 Pyroscope answers it also for a
+/// series beyond the tenant's 5,000. 408 and 5xx may pass. Any other 4xx never will.
 pub fn classify(answer: &Answer) -> Outcome {
     let reason = reason(answer);
     let after = answer.retry_after;
@@ -156,8 +156,8 @@ fn reason(answer: &Answer) -> String {
     }
 }
 
-/// The wait that a `Retry-After` asks for: seconds or a date, of which `now` is this moment in seconds since
-/// 1970. A date that is over asks for none.
+/// The wait that a `Retry-After` asks for: seconds or a date; `now` is the current time in seconds since 1970. A date
+/// in the past asks for none.
 pub fn retry_after(value: &str, now: u64) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
@@ -194,7 +194,7 @@ mod tests {
 
     use super::{Answer, Outcome, Policy, classify, retry_after};
 
-    /// Waits double up to the longest, and a server's word is a least.
+    /// Waits double up to the longest, and the server's value is a minimum.
     #[test]
     fn waits() {
         let policy = Policy::default();
@@ -248,7 +248,7 @@ mod tests {
         assert!(matches!(series, Outcome::Failed { .. }));
     }
 
-    /// A redirect's address is told, and a web page is no answer.
+    /// The reason contains a redirect's address, and a web page is no answer.
     #[test]
     fn not_a_pyroscope() {
         let moved = classify(&Answer {
@@ -280,7 +280,7 @@ mod tests {
         }
     }
 
-    /// Seconds and dates, also one that is over; anything else is no word.
+    /// Seconds and dates, also one in the past; any other value is ignored.
     #[test]
     fn retry_after_is_read() {
         let now = 784_111_777;

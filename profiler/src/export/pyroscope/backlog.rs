@@ -1,15 +1,15 @@
-//! What people are told of profiles that wait: at once if something fails, then once a minute in one line.
-//! Pure: time comes as argument.
+//! What the log says of profiles that wait: at once if something fails, then once a minute in one line. Pure: time
+//! comes as argument.
 
 use std::time::Duration;
 
 use super::queue::Summary;
 use crate::time::BootNanos;
 
-/// How often at most.
+/// The shortest time between two lines.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// What was told, and when.
+/// What was logged, and when.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     told: Option<BootNanos>,
@@ -18,12 +18,12 @@ pub(super) struct Backlog {
     is_mended: bool,
 }
 
-/// Something to tell.
+/// Something to log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// Something waits, or fails.
     Waits(String),
-    /// Nothing does any more.
+    /// Nothing waits or fails any more.
     Over(String),
 }
 
@@ -39,17 +39,17 @@ impl Backlog {
         self.is_mended = true;
     }
 
-    /// Whether nothing is to be told now, whatever waits.
+    /// Whether nothing is to be logged now, whatever waits.
     pub(super) fn is_quiet(&self, now: BootNanos) -> bool {
         self.told.is_some_and(|told| now.since(told) < EVERY)
     }
 
-    /// Whether nothing was told of which the end is still to be told.
+    /// Whether there is no line whose end is still to be logged.
     pub(super) fn is_over(&self) -> bool {
         self.told.is_none()
     }
 
-    /// What is to be told now, if anything.
+    /// What to log now, if anything.
     pub(super) fn line(
         &mut self,
         summary: &Summary,
@@ -120,7 +120,8 @@ mod tests {
         BootNanos(seconds * 1_000_000_000)
     }
 
-    /// A failure is told at once, then once a minute how much waits; when nothing does, that is told once.
+    /// A failure is logged at once, then once a minute how much waits; when nothing waits any more, that is logged
+    /// once.
     #[test]
     fn once_a_minute() {
         let waiting = Summary {
@@ -146,7 +147,7 @@ mod tests {
             backlog.line(&waiting, 0, at(62)),
             Some(Line::Waits(_))
         ));
-        // That the server is back is told, too, while the rest is sent.
+        // The log also says that the server is back, while the rest is sent.
         backlog.stored();
         let Some(Line::Waits(line)) = backlog.line(&waiting, 1, at(122)) else {
             panic!("nothing is told");

@@ -1,9 +1,9 @@
 //! Pushes to Pyroscope: what a request holds, and what its answer means.
 //!
-//! `POST {base}/push.v1.PusherService/Push`, a Connect unary call: what the official SDK sends. A request
-//! holds several series with one profile each. The server stores them one by one; if it refuses one, it
-//! stores the others and answers with one error. What was in such a request is sent again with the same
-//! times: of what it has already the server keeps one (storage v2 shows both until it compacts).
+//! `POST {base}/push.v1.PusherService/Push`, a Connect unary call: what the official SDK sends. A request holds several
+//! series with one profile each. The server stores them one by one; if it refuses one, it stores the others and answers
+//! with one error. The agent sends the profiles of such a request again with the same times: of a profile that the
+//! server has already, it keeps one (storage v2 shows both until it compacts).
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::export::{
 /// Path of the call below the server's address.
 pub const PATH: &str = "/push.v1.PusherService/Push";
 
-/// The way to a Pyroscope.
+/// A connection to a Pyroscope.
 #[derive(Debug)]
 pub(super) struct Client {
     transport: Transport,
@@ -51,7 +51,7 @@ impl Client {
         Ok(Self { transport })
     }
 
-    /// Pushes profiles in one request; takes `most` at the longest, or the server's time-out.
+    /// Pushes profiles in one request; takes at most `most`, or the server's time-out if that is shorter.
     pub(super) async fn push(&self, body: Bytes, most: Duration) -> Outcome {
         match self.transport.post(body, most).await {
             Delivery::Answered(answer) => classify(&answer),
@@ -61,8 +61,8 @@ impl Client {
     }
 }
 
-/// The body of a push. Its profiles are compressed each by itself, so that they are whatever they are sent
-/// with, and the body as a whole is not.
+/// The body of a push. Each profile is compressed separately, so that its bytes do not depend on the others in the
+/// request; the body as a whole is not compressed.
 pub(super) fn body(items: &[Item]) -> Bytes {
     let series = items.iter().map(|Item { encoded, .. }| RawProfileSeries {
         labels: encoded.labels.to_vec(),
@@ -77,7 +77,7 @@ pub(super) fn body(items: &[Item]) -> Bytes {
     request.encode_to_vec().into()
 }
 
-/// Which of the profiles the server's words are about: some of its errors name the id of one.
+/// Which of the profiles the server's error is about: some of its errors contain the id of one.
 pub(super) fn blamed(reason: &str, items: &[Item]) -> Option<usize> {
     items
         .iter()

@@ -25,8 +25,8 @@ struct Encoder {
     outgoing: Sender<Vec<Encoded>>,
 }
 
-/// Starts to send to a Pyroscope: the task that does is on a runtime. Refuses what no server would take, and
-/// files that cannot be read.
+/// Starts to send to a Pyroscope, by a task on a runtime. Refuses what no server would take, and files that cannot be
+/// read.
 pub fn start(
     settings: Settings,
     runtime: &Handle,
@@ -44,7 +44,7 @@ pub fn start(
     let mut ending = shared.ending.clone();
     runtime.spawn(async move {
         worker.run(&mut ending).await;
-        // Only now it has counted what it leaves.
+        // Only now, after the worker has counted what it drops.
         drop(ending);
     });
     Ok(Box::new(Encoder {
@@ -59,7 +59,7 @@ impl Destination for Encoder {
         self.settings.server.url.clone()
     }
 
-    /// What is encoded goes on in portions of a request each, and what is left of the window at its end.
+    /// Encoded profiles are passed on in portions of a request each, the last of the window at its end.
     fn take(&mut self, window: &Arc<[Profile]>) -> Result<(), Error> {
         let now = BootNanos::now();
         let (mut portion, mut charged) = (Vec::new(), 0);
@@ -126,13 +126,13 @@ impl Encoder {
         health.add(Loss::ProfileEncoded, as_count(parts.len()));
         let parts = parts.into_iter().filter_map(|part| {
             let pprof = gzip(&part);
-            // Compressing into memory does not fail; if it ever does, it is counted like a refusal.
+            // Compressing into memory does not fail; if it ever does, the profile is counted as refused.
             let pprof = pprof.inspect_err(|error| {
                 tracing::error!(%error, service = profile.service.name, "a profile could not be compressed");
                 health.count(Loss::ProfileUncompressed);
             });
             let mut pprof = pprof.ok()?;
-            // It may wait for long, and its length is what the queue counts.
+            // It may wait for long, and the queue counts its length.
             pprof.shrink_to_fit();
             Some(Encoded {
                 service: Arc::clone(&profile.service),

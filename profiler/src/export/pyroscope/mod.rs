@@ -23,9 +23,9 @@ use super::{Credentials, Error, PaceLimits, Tls, retry::Policy};
 use crate::profile::{Key, NativeFrames, Projection, SpanLabel, labels, pprof, split::Limits};
 
 /// What a Pyroscope takes in one profile, by default. The size is its burst limit of 2 MiB, charged with the
-/// uncompressed profile and the labels of its series in one go (a larger one is refused with 429 for ever), less
-/// what the labels may take. It keeps one profile per series and whole millisecond (storage v1) or nanosecond
-/// (v2), and throws a twin away after it has said 200.
+/// uncompressed profile and the labels of its series in one go (a larger one is always refused with 429), less what the
+/// labels may take. It keeps one profile per series and whole millisecond (storage v1) or nanosecond (v2); it answers
+/// 200 to a second one and discards it.
 pub const LIMITS: Limits = Limits {
     bytes: 2 * 1024 * 1024 - 128 * 1024,
     samples: 16_000,
@@ -45,9 +45,9 @@ const _: () = assert!(
     "what is encoded is what a Pyroscope takes"
 );
 
-/// The labels that it keeps few series by, and every frame but those of the interpreter. All labels but `span_id`
-/// and `trace_id` become series labels there (`pkg/model/pprofsplit` of grafana/pyroscope): one series for each
-/// span name, and on servers before 2.1 one for each trace.
+/// The labels that make few series on the server, and every frame except the interpreter's. All labels but `span_id`
+/// and `trace_id` become series labels there (`pkg/model/pprofsplit` of grafana/pyroscope): one series for each span
+/// name, and on servers before 2.1 one for each trace.
 pub fn projection(span_label: SpanLabel, span_name: bool, trace_id: bool) -> Projection {
     let wanted = [
         (Key::SpanId, true),
@@ -63,12 +63,12 @@ pub fn projection(span_label: SpanLabel, span_name: bool, trace_id: bool) -> Pro
     }
 }
 
-/// Where a Pyroscope is and how it knows us.
+/// The address of a Pyroscope, and how the agent identifies itself to it.
 #[derive(Clone, Debug)]
 pub struct Pyroscope {
-    /// Its address, `http://host:4040`, with a path prefix where it has one.
+    /// Its address, `http://host:4040`, with a path prefix if it has one.
     pub url: String,
-    /// `X-Scope-OrgID`, where the server has several tenants.
+    /// `X-Scope-OrgID`, if the server has several tenants.
     pub tenant_id: Option<String>,
     /// User and password, or a token, if it asks for them.
     pub credentials: Option<Credentials>,
@@ -114,7 +114,7 @@ pub struct Settings {
     pub limits: Limits,
     /// Which labels and frames are sent.
     pub projection: Projection,
-    /// What is sent at once, and how fast.
+    /// Bytes of a request, number of requests, and rate.
     pub pace: PaceLimits,
     /// Bytes of memory that profiles may take while they wait.
     pub queue_bytes: usize,

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use super::proto::LabelPair;
 use crate::{id::Service, time::BootNanos};
 
-/// How old a window may be and still go before what has waited longer.
+/// Age up to which a window goes before those that have waited longer.
 const LIVE: Duration = Duration::from_secs(60);
-/// Services remembered because a profile of theirs has failed alone.
+/// Most services remembered because a profile of theirs has failed alone.
 const MAX_SUSPECTS: usize = 4_096;
 /// Bytes that an item takes beside its profile and its labels, roughly.
 const OVERHEAD: usize = 256;
@@ -23,17 +23,17 @@ const OF_LABEL: usize = 64;
 /// A profile, encoded: what a server is to store.
 #[derive(Clone, Debug)]
 pub(super) struct Encoded {
-    /// Whose it is.
+    /// The service that it is of.
     pub(super) service: Arc<Service>,
     /// The series it belongs to.
     pub(super) labels: Arc<[LabelPair]>,
-    /// A UUID, by which the server names it in its errors.
+    /// A UUID: the server's errors name the profile by it.
     pub(super) id: String,
     /// A gzipped pprof message.
     pub(super) pprof: Bytes,
     /// Bytes that the server charges for it: the message before compression, and the labels.
     pub(super) charged: usize,
-    /// When its window began: what the server judges its age by. On a clock that nobody sets.
+    /// When its window began: the server judges its age by that. On a clock that cannot be set.
     pub(super) began: BootNanos,
 }
 
@@ -43,11 +43,11 @@ pub(super) struct Item {
     pub(super) encoded: Encoded,
     /// Failures so far that may be this profile's own.
     pub(super) attempts: u32,
-    /// Profiles that may be in one request with it, itself included.
+    /// How many profiles may be in one request with it, itself included.
     pub(super) company: usize,
-    /// Whether it, or one of its service before it, has failed alone.
+    /// Whether it, or an earlier one of its service, has failed alone.
     pub(super) is_suspect: bool,
-    /// Not to be sent before.
+    /// When it may be sent again.
     pub(super) ready: BootNanos,
 }
 
@@ -60,7 +60,7 @@ impl Item {
         self.encoded.pprof.len() + labels + OVERHEAD
     }
 
-    /// Whether it has to stand back behind what comes in now.
+    /// Whether profiles that come in now go before it.
     fn is_backlog(&self, now: BootNanos) -> bool {
         self.attempts > 0 || now.since(self.encoded.began) >= LIVE
     }
@@ -76,14 +76,15 @@ impl Item {
     }
 }
 
-/// When an item's turn is: before those further down.
+/// The class of an item, which decides when it goes: earlier variants go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     /// It has just come in.
     Live,
     /// It has waited or failed.
     Backlog,
-    /// Suspects: each takes a request of its own, which may well fail. However many they are, they hold up nobody.
+    /// Suspects: each takes a separate request, which may well fail. However many they are, they hold up no other
+    /// profile.
     Alone,
 }
 
@@ -92,22 +93,22 @@ enum Turn {
 pub(super) struct Room {
     /// Bytes as the server charges them. A profile that is larger goes alone.
     pub(super) bytes: usize,
-    /// The same, as far as the rate allows for now.
+    /// Bytes that the rate allows now.
     pub(super) allowance: usize,
-    /// Whether what has waited or failed may go.
+    /// Whether profiles that have waited or failed may go.
     pub(super) backlog: bool,
-    /// Whether what has just come may go.
+    /// Whether profiles that have just come may go.
     pub(super) live: bool,
-    /// Whether what goes alone may go.
+    /// Whether profiles that go alone may go.
     pub(super) alone: bool,
 }
 
-/// What can be done now.
+/// What the queue has to send now.
 #[derive(Debug)]
 pub(super) enum Next {
     /// Nothing is ready.
     Nothing,
-    /// What is ready waits until the rate allows for so many bytes.
+    /// A request is ready, but the rate does not allow this many bytes yet.
     NotYet(usize),
     /// A request.
     Goes(Batch),
@@ -128,7 +129,7 @@ impl Batch {
     }
 }
 
-/// What waits, in numbers.
+/// A summary of what waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Summary {
     /// Profiles.
@@ -155,12 +156,12 @@ pub(super) struct Queue {
     /// By window, then in the order they came.
     items: BTreeMap<(BootNanos, u64), Item>,
     counter: u64,
-    /// Services whose profile has failed alone: the next ones go alone, too.
+    /// Services of which a profile has failed alone: their next ones go alone, too.
     suspects: HashSet<Arc<Service>>,
 }
 
 impl Queue {
-    /// An empty queue with room for so many bytes.
+    /// An empty queue with room for this many bytes.
     pub(super) fn new(room: usize) -> Self {
         Self {
             room,
@@ -230,9 +231,10 @@ impl Queue {
         expired
     }
 
-    /// Takes what goes in the next request: of what is ready the live before the backlog, and both before what
-    /// goes alone; the oldest first, as much as it may hold. What the rate does not allow yet waits as a whole,
-    /// or requests would become small, and as many of them as may be on their way would carry little.
+    /// Takes what goes in the next request. Of the profiles that are ready, live ones go before the backlog, and both
+    /// before those that go alone; the oldest first, as many as the request may hold. If the rate does not allow all of
+    /// them yet, the request waits as a whole: otherwise requests would become small, and those that may be on their
+    /// way at once would carry little.
     pub(super) fn take(&mut self, now: BootNanos, room: Room) -> Next {
         let turns = [
             (Turn::Live, room.live),
@@ -285,14 +287,14 @@ impl Queue {
         chosen
     }
 
-    /// When the next profile will be ready that is not.
+    /// When the next profile that is not ready yet will be ready.
     pub(super) fn next_ready(&self, now: BootNanos) -> Option<BootNanos> {
         let ready = self.items.values().map(|item| item.ready);
         ready.filter(|&ready| ready > now).min()
     }
 
-    /// Makes everything ready, as if nothing had failed: that was not to blame. Only who has failed alone goes on
-    /// to go alone, or it would make others fail again, if it is to blame.
+    /// Makes everything ready, as if nothing had failed: the profiles were not the cause. Only a profile that has
+    /// failed alone still goes alone: if it is the cause, it would make others fail again.
     pub(super) fn hurry(&mut self, now: BootNanos) {
         for item in self.items.values_mut() {
             item.ready = item.ready.min(now);
@@ -301,7 +303,7 @@ impl Queue {
         }
     }
 
-    /// A profile has failed alone: those of its service to come are sent alone.
+    /// A profile has failed alone: the next ones of its service are sent alone.
     pub(super) fn suspect(&mut self, service: &Arc<Service>) {
         if self.suspects.len() >= MAX_SUSPECTS {
             self.suspects.clear();
@@ -376,7 +378,7 @@ mod tests {
         alone: true,
     };
 
-    /// A profile of a service that began so many seconds ago and is charged with 100 bytes.
+    /// A profile of a service that began this many seconds ago and is charged with 100 bytes.
     fn encoded(name: &str, age: u64) -> Encoded {
         Encoded {
             service: Arc::new(Service {
@@ -403,7 +405,8 @@ mod tests {
         items.map(|item| item.encoded.id).collect()
     }
 
-    /// Bytes are the bound, those in flight included; the oldest window goes first, and comes back to be told.
+    /// Bytes are the bound, those in flight included; the oldest window goes first, and is returned so that it can be
+    /// counted.
     #[test]
     fn bounded_by_bytes() {
         let mut queue = Queue::new(3 * (10 + OVERHEAD));
@@ -415,7 +418,7 @@ mod tests {
         assert_eq!(dropped[0].id, "a");
         let batch = batch(&mut queue, ROOM).unwrap();
         assert_eq!(batch.items.len(), 3);
-        // All room is taken by what is being sent.
+        // The profiles that are being sent take all the room.
         assert_eq!(queue.push(encoded("e", 0), NOW).len(), 1);
         for item in &batch.items {
             queue.done(item);
@@ -424,7 +427,7 @@ mod tests {
         assert_eq!(queue.summary(NOW).bytes, 10 + OVERHEAD);
     }
 
-    /// What comes in now goes before what has waited, and each in the order of its windows.
+    /// Profiles that come in now go before those that have waited, and each in the order of its windows.
     #[test]
     fn live_before_backlog() {
         let mut queue = Queue::new(usize::MAX);
@@ -453,7 +456,7 @@ mod tests {
         assert_eq!(names(&mut queue, ROOM), ["older", "old"]);
     }
 
-    /// A request is filled up to its bytes and the rate's; what is larger than a request goes alone.
+    /// A request is filled up to its bytes and the rate's; a profile larger than a request goes alone.
     #[test]
     fn requests_are_bounded() {
         let mut queue = Queue::new(usize::MAX);
@@ -479,8 +482,8 @@ mod tests {
         assert_eq!(names(&mut queue, ROOM).len(), 2);
     }
 
-    /// A profile that has failed goes in ever smaller company, when its time has come; its service's next
-    /// goes alone, until one is stored. A profile that waits for its time holds up nobody.
+    /// A profile that has failed goes with ever fewer others, when its time has come; its service's next profile goes
+    /// alone, until one is stored. A profile that waits for its time holds up no other.
     #[test]
     fn company() {
         let mut queue = Queue::new(usize::MAX);
@@ -515,8 +518,8 @@ mod tests {
         assert_eq!(names(&mut queue, ROOM), ["1", "5"]);
     }
 
-    /// Who goes alone stands back behind all others, also behind what has waited: there may be many of them,
-    /// and each takes a request.
+    /// Profiles that go alone come after all others, also after those that have waited: there may be many of them, and
+    /// each takes a request.
     #[test]
     fn alone_is_last() {
         let mut queue = Queue::new(usize::MAX);
@@ -529,7 +532,7 @@ mod tests {
         }
     }
 
-    /// What is ready, and did not go, waits for an answer and not for a time.
+    /// A profile that is ready and did not go waits for an answer and not for a time.
     #[test]
     fn next_ready() {
         let mut queue = Queue::new(usize::MAX);
@@ -542,7 +545,8 @@ mod tests {
         assert_eq!(queue.next_ready(NOW), Some(BootNanos(NOW.0 + 5)));
     }
 
-    /// What is over was nobody's fault: failures are counted anew, and what has failed in company goes in any.
+    /// After an outage no profile is to blame: failures are counted anew, and profiles that failed together with others
+    /// may go with any.
     #[test]
     fn hurry() {
         let mut queue = Queue::new(usize::MAX);
@@ -578,7 +582,7 @@ mod tests {
         assert!(queue.summary(NOW).bytes > 16 * 2_000);
     }
 
-    /// What is too old comes out, and at the end everything, by service.
+    /// Profiles that are too old come out, and at the end all of them, by service.
     #[test]
     fn leaves() {
         let mut queue = Queue::new(usize::MAX);

@@ -49,10 +49,10 @@ const MAX_NAME: usize = 1_024;
 /// Longest name of a tenant, in bytes.
 const MAX_TENANT: usize = 150;
 
-/// What is on every series besides what is known of its service.
+/// The labels of every series, besides what is known of its service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeriesLabels {
-    /// The host, so that agents never share a series: the server keeps one profile of a series and time.
+    /// The host, so that agents never share a series: the server keeps one profile for each series and time.
     pub host_name: Option<String>,
     /// The user's labels, name and value.
     pub tags: Vec<(String, String)>,
@@ -123,8 +123,8 @@ fn check_tag(name: &str, value: &str) -> Result<(), String> {
     check_value(value)
 }
 
-/// Names that every release of the server takes and every Grafana selector can spell; the server takes
-/// others, too, since 2.0.
+/// Names that every release of the server takes and every Grafana selector can contain; since 2.0 the server takes
+/// others, too.
 fn check_name(name: &str) -> Result<(), String> {
     let is_name = !name.is_empty()
         && !name.starts_with("__")
@@ -202,7 +202,7 @@ fn address(url: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Refuses a tenant that no server knows: it would answer 401 for ever.
+/// Refuses a tenant that no server accepts: it would answer 401 to every push.
 pub fn check_tenant(tenant: &str) -> Result<(), Error> {
     let is_allowed =
         |character: char| character.is_ascii_alphanumeric() || "!-_.*'()".contains(character);
@@ -240,7 +240,7 @@ mod tests {
         labels.check().map_err(|error| error.to_string())
     }
 
-    /// Addresses that no request can be made of are refused, with the reason.
+    /// Addresses that cannot be requested are refused, with the reason.
     #[test]
     fn addresses() {
         for url in [
@@ -319,7 +319,7 @@ mod tests {
         tagged(&[("a", &"x".repeat(2_048)), (&"x".repeat(1_024), "1")]).unwrap();
     }
 
-    /// So many tags that no series has more labels than the server takes, whatever else is on.
+    /// Tags are limited so that no series has more labels than the server takes, whatever other labels are on.
     #[test]
     fn number_of_tags() {
         let names: Vec<String> = (0..=MAX_TAGS)
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(MAX_TAGS + OURS.len(), 30);
     }
 
-    /// A host's name is a value like others; an empty one is refused, as a variable that is not set makes one.
+    /// A host's name is a value like others; an empty one is refused: it comes from a variable that is not set.
     #[test]
     fn host_names() {
         let named = |name: &str| SeriesLabels {
@@ -373,7 +373,7 @@ mod tests {
         }
     }
 
-    /// What a service lacks is no label; values are cut to what the server takes.
+    /// What a service lacks gets no label; values are cut to what the server takes.
     #[test]
     fn labels_of_a_service() {
         let labels = SeriesLabels {

@@ -1,5 +1,5 @@
-//! The task that sends: what comes in waits in the queue, goes out at the pace of the moment, and comes back
-//! if the server does not have it.
+//! The task that sends: what comes in waits in the queue, goes out at the current pace, and comes back if the server
+//! does not have it.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -28,9 +28,9 @@ use crate::{
     time::{BootNanos, monotonic_now},
 };
 
-/// How often the task looks up even if nothing happens: for what grows too old, and for what is to be told.
+/// How often the task wakes even if nothing happens: to drop what grows too old, and to log.
 const LOOK: Duration = Duration::from_secs(1);
-/// The same while there is nothing that could grow old or be told: each look wakes a thread.
+/// The same while nothing could grow old or be logged: each time wakes a thread.
 const REST: Duration = Duration::from_mins(1);
 
 /// The shortest sleep.
@@ -47,11 +47,11 @@ pub(super) struct Worker {
     health: Health,
     waiting: Waiting,
     in_flight: JoinSet<Outcome>,
-    /// What is on its way, by request.
+    /// The requests on their way, by task.
     batches: HashMap<task::Id, Batch>,
-    /// Requests on their way with what had waited or failed before.
+    /// Requests on their way with profiles that had waited or failed before.
     backlog_in_flight: usize,
-    /// When to stop, once that is asked for.
+    /// When to stop, once the end was announced.
     deadline: Option<BootNanos>,
 }
 
@@ -82,7 +82,7 @@ impl Worker {
         }
     }
 
-    /// Goes on until the deadline of the end, or until everything is sent after the end has come.
+    /// Runs until the deadline of the end, or until everything is sent after the end was announced.
     pub(super) async fn run(mut self, ending: &mut Ending) {
         let mut is_open = true;
         loop {
@@ -107,11 +107,11 @@ impl Worker {
                 () = sleep_until(wake) => {}
             }
         }
-        // What has been answered in the meantime is not lost.
+        // Answers that have come in the meantime are counted.
         while let Some(ended) = self.in_flight.try_join_next_with_id() {
             self.ended(ended);
         }
-        // The encoder may be about to hand over: what it cannot, it counts itself.
+        // The encoder may be about to hand over a portion: if it cannot, it counts that itself.
         self.incoming.close();
         while let Some(portion) = self.incoming.recv().await {
             self.take(portion);
@@ -158,7 +158,7 @@ impl Worker {
         }
     }
 
-    /// So many profiles wait no more.
+    /// This many profiles wait no more.
     fn ended_with(&self, profiles: usize) {
         self.waiting.subtract(profiles);
         self.health.lower(Gauge::ProfilesWaiting, profiles);
@@ -199,7 +199,7 @@ impl Worker {
                     break;
                 }
                 Next::Nothing => {
-                    // What is ready and did not go waits for one of those on their way.
+                    // A profile that is ready and did not go waits for a request on its way to end.
                     let ready = self.queue.next_ready(now);
                     let alone = Some(alone_from).filter(|&from| from > now);
                     for time in [ready, alone].into_iter().flatten() {
@@ -212,12 +212,12 @@ impl Worker {
         Instant::from_std(monotonic_now() + wake.since(now))
     }
 
-    /// Whether nothing is to be done before somebody hands something in.
+    /// Whether there is nothing to do until a portion comes in.
     fn is_at_rest(&self) -> bool {
         self.queue.is_empty() && self.in_flight.is_empty() && self.backlog.is_over()
     }
 
-    /// Whether a request with what has come in finds out if the server is back.
+    /// Whether a request with what has come in probes if the server is back.
     fn is_probing(&self) -> bool {
         self.pace.is_failing() && self.in_flight.len() > self.backlog_in_flight
     }
@@ -263,7 +263,7 @@ impl Worker {
                 self.again(Loss::RetriedTooMuch, &items);
                 self.pace.throttled(after, chance, now);
                 self.backlog.failed(&reason);
-                // Alone it may be more than the server ever takes at once.
+                // A single one may be more than the server ever takes at once.
                 if items.len() == 1 {
                     self.failed(items, after, now);
                 } else {
@@ -290,7 +290,7 @@ impl Worker {
         self.health.add(why, as_count(items.len()));
     }
 
-    /// A request has failed, perhaps by the fault of what was in it.
+    /// A request has failed, perhaps because of one of its profiles.
     fn slow_down(&mut self, items: &[Item], after: Option<Duration>, now: BootNanos) {
         let chance = fastrand::f64();
         if items.iter().all(|item| item.is_suspect) {
@@ -302,7 +302,7 @@ impl Worker {
 
     fn stored(&mut self, items: Vec<Item>, now: BootNanos) {
         if self.pace.stored() {
-            // What failed while the server was away was not to blame.
+            // The profiles that failed while the server was away were not the cause.
             self.queue.hurry(now);
         }
         self.backlog.stored();
@@ -314,8 +314,8 @@ impl Worker {
         }
     }
 
-    /// One of them is refused: the one that the server names, or whoever is alone. The others are sent again at
-    /// once, in two halves until it is found.
+    /// The server refuses one of them: the one that it names, or the only one. The others are sent again at once, in
+    /// two halves until it is found.
     fn refused(&mut self, mut items: Vec<Item>, reason: &str, now: BootNanos) {
         let blamed = match items.len() {
             1 => Some(0),
@@ -343,7 +343,7 @@ impl Worker {
         self.put_back(items);
     }
 
-    /// One of them may have made the server fail: each is tried again in smaller company, and later.
+    /// One of them may have made the server fail: each is tried again with fewer others, and later.
     fn failed(&mut self, mut items: Vec<Item>, after: Option<Duration>, now: BootNanos) {
         let half = items.len().div_ceil(2);
         if let [item] = items.as_mut_slice() {
@@ -353,7 +353,7 @@ impl Worker {
         for item in &mut items {
             item.attempts = item.attempts.saturating_add(1);
             item.company = half;
-            // Those that were sent together may go together again.
+            // Profiles that were sent together may go together again.
             let wait = self.settings.retry.wait(item.attempts, after, 0.5);
             item.ready = now.after(wait);
         }
@@ -375,7 +375,7 @@ impl Worker {
     }
 
     fn tell(&mut self, now: BootNanos) {
-        // To count all that waits takes its time.
+        // Counting all that waits takes time.
         if self.backlog.is_quiet(now) {
             return;
         }
@@ -402,8 +402,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// There is no time left: what is still here is dropped, and counted. Also if the runtime ends, or a bug
-    /// ends the task.
+    /// No time is left: what is still here is dropped, and counted. Also if the runtime ends, or a bug ends the task.
     fn drop(&mut self) {
         let mut left = self.queue.clear();
         let on_their_way = std::mem::take(&mut self.batches).into_values();

@@ -36,12 +36,11 @@ use crate::{
 };
 
 const USER_AGENT: &str = concat!("spanprof/", env!("CARGO_PKG_VERSION"));
-/// How often files are looked at.
+/// How often the files are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a connection that nobody uses is kept: longer than any window. Servers close theirs after two
-/// minutes or so.
+/// How long an unused connection is kept: longer than any window. Servers close theirs after two minutes or so.
 const IDLE: Duration = Duration::from_mins(10);
-/// How long is waited for the words of an answer.
+/// How long to wait for the body of an answer.
 const WAIT_FOR_WORDS: Duration = Duration::from_secs(1);
 /// Bytes of an answer that are read.
 const MOST_WORDS: usize = 4_096;
@@ -57,7 +56,7 @@ pub enum Delivery {
     Lost(String),
 }
 
-/// A way to a server.
+/// A client for one server.
 pub struct Transport {
     url: Url,
     settings: Settings,
@@ -117,9 +116,9 @@ impl Transport {
         }
     }
 
-    /// The client and header fields, as the files have them now. What cannot be read stays as it was.
+    /// The client and header fields for the files' current contents. If a file cannot be read, they stay as they were.
     fn current(&self) -> (Client, HeaderMap) {
-        // A panic elsewhere leaves it whole: each change is an assignment.
+        // A panic elsewhere leaves it consistent: each change is an assignment.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = BootNanos::now();
         if now.since(current.looked) >= LOOK_EVERY {
@@ -161,7 +160,7 @@ fn secret_files(settings: &Settings) -> Option<PathBuf> {
     }
 }
 
-/// A client as that of a [`Transport`], for requests of another kind.
+/// A client like that of a [`Transport`], for requests of another kind.
 pub fn plain_client(tls: &Tls, timeout: Duration) -> Result<Client, Error> {
     let settings = Settings {
         url: String::new(),
@@ -199,7 +198,7 @@ fn client(settings: &Settings, says_roots: bool) -> Result<Client, Error> {
         .connect_timeout(settings.timeout.div_f64(2.0))
         .pool_max_idle_per_host(settings.connections)
         .pool_idle_timeout(IDLE)
-        // The environment is read by us.
+        // The agent reads the environment itself.
         .no_proxy();
     for proxy in proxy::proxies(|name| std::env::var(name).ok())? {
         builder = builder.proxy(proxy);
@@ -252,7 +251,7 @@ async fn answer(mut response: Response) -> Answer {
         is_page: header(CONTENT_TYPE).is_some_and(|kind| is_html(&kind)),
         body: String::new(),
     };
-    // The status is the answer; its words are for people. To read a body to its end keeps the connection.
+    // The status is the answer; the body is for people. Reading it to its end keeps the connection open.
     let mut words = Vec::new();
     let reading = async {
         while words.len() < MOST_WORDS
@@ -261,7 +260,7 @@ async fn answer(mut response: Response) -> Answer {
             words.extend_from_slice(&chunk);
         }
     };
-    // Those that have come by then are enough.
+    // The bytes that have come by then are enough.
     let _ = tokio::time::timeout(WAIT_FOR_WORDS, reading).await;
     words.truncate(MOST_WORDS);
     if status != 200 {
@@ -278,7 +277,7 @@ fn is_html(kind: &str) -> bool {
 
 fn failure(error: reqwest::Error, taken: &AtomicBool) -> Delivery {
     let error = error.without_url();
-    // The address is in the line that tells of it, and may be long.
+    // The address is in the log line already, and may be long.
     let reason = if error.is_connect() {
         format!("cannot connect: {}", why(&error))
     } else if error.is_timeout() {
@@ -293,8 +292,8 @@ fn failure(error: reqwest::Error, taken: &AtomicBool) -> Delivery {
     }
 }
 
-/// Whether the server does not accept our certificate. From TLS 1.3 on it says so when we have begun to send,
-/// and reads nothing of it.
+/// Whether the server does not accept our certificate. From TLS 1.3 on it says so only after the client has begun to
+/// send, and it reads nothing of that.
 fn is_refused(error: &reqwest::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -325,14 +324,14 @@ const CERTIFICATE_ALERTS: [AlertDescription; 8] = [
     AlertDescription::CertificateRequired,
 ];
 
-/// Why a request has failed: that it has, and in which part of the client, is what the first two errors say.
+/// Why a request has failed. The first two errors are left out: they say that it has, and in which part of the client.
 fn why(error: &reqwest::Error) -> String {
     let error: &dyn std::error::Error = error;
     let cause = error.source().and_then(std::error::Error::source);
     chain(cause.unwrap_or(error))
 }
 
-/// An error with all its causes: what a library says first is often that something went wrong.
+/// An error with all its causes: a library's outermost error often says only that something went wrong.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -354,7 +353,7 @@ mod tests {
     use super::{Delivery, Settings, Transport, is_html};
     use crate::{export::transport::Tls, runtime};
 
-    /// What is told of a server that is not there says so, and not what the client is made of.
+    /// The error about a server that is not there says so, and names no part of the client.
     #[test]
     fn nobody_listens() {
         let runtime = runtime::start().unwrap();

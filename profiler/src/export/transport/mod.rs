@@ -1,5 +1,5 @@
-//! Bytes to a server over HTTP, and what came of them. Knows certificates, proxies and secrets, and
-//! nothing of what it carries.
+//! Bytes to a server over HTTP, and what became of them. Knows certificates, proxies and secrets, and nothing of the
+//! content.
 
 mod client;
 mod proxy;
@@ -11,7 +11,7 @@ use std::{fmt, path::PathBuf};
 
 pub use self::client::{Delivery, Transport, chain, plain_client};
 
-/// How a server knows us. Secrets are in files, which are read again when they change.
+/// How the agent identifies itself to a server. Secrets are in files, which are read again when they change.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// HTTP basic authentication.
@@ -37,7 +37,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Whom to trust, and who we are. PEM files, which are read again when they change.
+/// Which certificates to trust, and which one the agent shows. PEM files, which are read again when they change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// Certificates to trust instead of the system's.
@@ -55,14 +55,14 @@ pub struct ClientFiles {
     pub key: PathBuf,
 }
 
-/// What there is to know about a way to a server.
+/// Settings of a connection to a server.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Address that is posted to.
     pub url: String,
     /// Header fields of every request.
     pub headers: Vec<(&'static str, String)>,
-    /// How the server knows us.
+    /// How the agent identifies itself.
     pub credentials: Option<Credentials>,
     /// Certificates.
     pub tls: Tls,

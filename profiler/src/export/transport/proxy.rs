@@ -1,4 +1,4 @@
-//! Which proxy a server is reached by: the environment, read as curl reads it.
+//! Which proxy a server is reached through: the environment, read as curl reads it.
 
 use reqwest::{NoProxy, Proxy};
 
@@ -11,7 +11,7 @@ struct Found {
     http: Option<(&'static str, String)>,
     /// The same for `https://` servers.
     https: Option<(&'static str, String)>,
-    /// Servers that are reached without, by commas.
+    /// Servers that are reached without a proxy, separated by commas.
     except: String,
 }
 
@@ -31,17 +31,17 @@ pub(super) fn proxies(variable: impl Fn(&str) -> Option<String>) -> Result<Vec<P
         let Some((name, address)) = found else {
             continue;
         };
-        // What it says has the address in it, and so perhaps a password.
+        // The parser's error contains the address, and so perhaps a password.
         let proxy = of(address).map_err(|_unparsable| Error::Proxy { variable: name })?;
         proxies.push(proxy.no_proxy(except.clone()));
     }
     Ok(proxies)
 }
 
-/// As curl has it (`curl(1)`, "ENVIRONMENT"): `http_proxy` for `http://` only in lower case, as a CGI script
-/// would get `HTTP_PROXY` from its caller; `https_proxy` for `https://` and `all_proxy` for both, in
-/// either case, the lower one first. `no_proxy` is a list, by commas or blanks, of names (with all below
-/// them), addresses, networks such as `10.0.0.0/8`, or `*`.
+/// As curl reads them (`curl(1)`, "ENVIRONMENT"): `http_proxy` for `http://` only in lower case, because a CGI script
+/// would get `HTTP_PROXY` from its caller; `https_proxy` for `https://` and `all_proxy` for both, in either case, the
+/// lower one first. `no_proxy` is a list, separated by commas or blanks, of names (with all below them), addresses,
+/// networks such as `10.0.0.0/8`, or `*`.
 fn found(variable: impl Fn(&str) -> Option<String>) -> Result<Found, Error> {
     let first = |names: &[&'static str]| {
         names.iter().find_map(|&name| {
@@ -69,7 +69,7 @@ fn found(variable: impl Fn(&str) -> Option<String>) -> Result<Found, Error> {
     })
 }
 
-/// Only ever one of these schemes; without one it is an HTTP proxy.
+/// Accepts only these schemes; an address without one is an HTTP proxy.
 fn address(value: &str) -> Option<String> {
     let Some((scheme, rest)) = value.split_once("://") else {
         return Some(format!("http://{value}"));
@@ -108,7 +108,7 @@ mod tests {
         found(value).unwrap()
     }
 
-    /// Each scheme has its variable, lower case first, and `HTTP_PROXY` is nobody's.
+    /// Each scheme has its variable, lower case first, and `HTTP_PROXY` is ignored.
     #[test]
     fn by_scheme() {
         let found = of(&[
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(of(&[("HTTP_PROXY", "http://evil:1")]), Found::default());
     }
 
-    /// The list of exceptions is by commas or blanks.
+    /// The list of exceptions is separated by commas or blanks.
     #[test]
     fn exceptions() {
         let found = of(&[
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(all, Found::default());
     }
 
-    /// An address that is none is refused with the name of its variable, and without the address.
+    /// A value that is no address is refused with the name of its variable, and without the value.
     #[test]
     fn no_address() {
         for wrong in ["ftp://me:secret@proxy", "http://", "http://me:secret@:x"] {

@@ -9,11 +9,11 @@ use std::{
 
 use crate::export::Error;
 
-/// Bytes that such a file may have.
+/// The most bytes of such a file.
 const MOST: u64 = 1024 * 1024;
 
-/// What tells one state of a file from another. Kubernetes replaces its files by renaming a link on the
-/// way to them, so the inode tells, too.
+/// What tells one state of a file from another. Kubernetes replaces files by renaming a link on the path to them, so
+/// the inode is included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     device: u64,
@@ -52,7 +52,7 @@ impl Files {
         }
     }
 
-    /// Whether one of them is not as it was when this was last called.
+    /// Whether one of them has changed since this was last called.
     pub(super) fn have_changed(&mut self) -> bool {
         let mut changed = false;
         for (path, state) in &mut self.states {
@@ -72,19 +72,18 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Only ever of a regular file: whoever reads a pipe or a device may wait for ever, and this is read again
-/// while the agent runs.
+/// Reads only a regular file: reading a pipe or a device may never return, and this is read again while the agent runs.
 fn regular(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new()
         .read(true)
-        // To open a pipe that nobody writes to would wait, too.
+        // Opening a pipe without a writer would wait, too.
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
     let mut bytes = Vec::new();
-    // Its size now may not be its size when it is read.
+    // The file's size may change between now and the read.
     let size = file.take(MOST + 1).read_to_end(&mut bytes)?;
     if u64::try_from(size).unwrap_or(u64::MAX) > MOST {
         return Err(io::Error::other(format!("it is larger than {MOST} bytes")));
@@ -111,8 +110,8 @@ mod tests {
 
     use super::{Files, MOST, secret};
 
-    /// A folder, a pipe that nobody writes to, what has no end, what is too large and what is empty hold no
-    /// secret. That is said at once.
+    /// A folder, a pipe without a writer, an endless file, one that is too large and an empty one hold no secret. The
+    /// error comes at once.
     #[test]
     fn no_secret() {
         let folder = tempfile::tempdir().unwrap();
@@ -141,7 +140,7 @@ mod tests {
         }
     }
 
-    /// A file that is written anew, or reached by another link as in Kubernetes, has changed, once.
+    /// A file that is written anew, or reached through another link as in Kubernetes, has changed, once.
     #[test]
     fn changes_are_seen() {
         let folder = tempfile::tempdir().unwrap();

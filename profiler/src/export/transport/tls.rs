@@ -1,4 +1,4 @@
-//! Whom to trust, and who we are.
+//! Which certificates to trust, and which one the agent shows.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,7 +11,7 @@ use rustls::{
 use super::{ClientFiles, Tls, secrets};
 use crate::export::Error;
 
-/// Where the trusted certificates are from, for people.
+/// Where the trusted certificates come from, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Roots {
     /// The file that was given.
@@ -56,8 +56,8 @@ pub(super) fn config(tls: &Tls) -> Result<(ClientConfig, Roots), Error> {
     Ok((config, roots))
 }
 
-/// The system's certificates, which `SSL_CERT_FILE` and `SSL_CERT_DIR` may name; if there are none, the
-/// list of Mozilla's that is compiled in.
+/// The system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name; if there are none, Mozilla's list,
+/// which is compiled in.
 fn system() -> (RootCertStore, Roots) {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {

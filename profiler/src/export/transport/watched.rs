@@ -1,4 +1,4 @@
-//! A request's body that knows whether anybody has asked for it.
+//! A request's body that records whether its bytes were taken.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// The bytes, in one piece. As long as nobody has asked for them no server can have stored them.
+/// The bytes, in one piece. Until the HTTP client has taken them, no server can have stored them.
 pub(super) struct Watched {
     bytes: Option<Bytes>,
     taken: Arc<AtomicBool>,
