@@ -1,7 +1,7 @@
 //! How many samples a second one core takes from the bytes of the ring to the bytes of a pprof file.
 //!
-//! The records are made up, so that their stacks are of a known kind: 30 Python frames over 8 native ones,
-//! in one of 50 requests. `cargo xtask bench --only pipeline` runs it and publishes what it says.
+//! The records are made up, so that their stacks are of a known kind: 30 Python frames over 8 native ones, in one of 50
+//! requests. `cargo xtask bench --only pipeline` runs it and publishes the result.
 
 #![expect(
     clippy::unwrap_used,
@@ -31,7 +31,7 @@ use profiler_common::{
     span::{source, state},
 };
 
-/// Samples of one measurement: a window's of a busy host.
+/// Samples of one measurement: as many as in a window of a busy host.
 const SAMPLES: u32 = 20_000;
 const PYTHON_FRAMES: u32 = 30;
 const NATIVE_FRAMES: u64 = 8;
@@ -39,7 +39,7 @@ const CODES: u32 = 400;
 const SPANS: u32 = 50;
 /// Stacks that come again and again.
 const WARM_STACKS: u32 = 500;
-/// Rows of the largest window that is shown, and the most Python stacks of those that repeat themselves.
+/// Rows of the largest window that is shown, and the most Python stacks if they repeat.
 const SHOWN_ROWS: u32 = 60_000;
 const SHOWN_STACKS: u32 = 20_000;
 /// A call and a line of a function each.
@@ -122,7 +122,7 @@ fn span(number: u32) -> Vec<u8> {
 fn sample(number: u32, stack: u32, native: &[u64]) -> Vec<u8> {
     let frames: Vec<PythonFrame> = (0..PYTHON_FRAMES)
         .map(|depth| {
-            // Which line calls tells the stacks apart, as digits do numbers.
+            // The stacks differ in the line of each call, as numbers differ in their digits.
             let digit = stack.checked_div(LINES.pow(depth.min(6))).unwrap_or(0);
             let line = if depth > 6 { 3 } else { digit % LINES };
             let code = (depth * 13 + stack % 7) % CODES;
@@ -247,7 +247,7 @@ fn whole_way(mut pipeline: Pipeline, records: &[Vec<u8>]) -> Vec<u8> {
     pprof::encode_merged(&projected(&profiles, NativeFrames::Full))
 }
 
-/// What a Pyroscope is sent of profiles, with these frames.
+/// What is sent to a Pyroscope of profiles, with these frames.
 fn projected(profiles: &[Profile], native: NativeFrames) -> Vec<Projected> {
     let projection = Projection {
         native,
@@ -277,7 +277,7 @@ fn pipeline(criterion: &mut Criterion) {
             bencher.iter_batched(
                 || {
                     let mut pipeline = own.pipeline(before);
-                    // Another window: what was summed is gone, names are kept.
+                    // Another window: the sums are gone, names are kept.
                     pipeline.finish(WINDOW);
                     pipeline
                 },
@@ -286,7 +286,7 @@ fn pipeline(criterion: &mut Criterion) {
             );
         });
     }
-    // The rooms one by one, for the hot stacks.
+    // The stages one by one, for the hot stacks.
     group.bench_function("decode", |bencher| {
         let pipeline = own.pipeline(&[]);
         bencher.iter(|| {
@@ -322,8 +322,8 @@ fn pipeline(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What it costs to show a profile, beside encoding it as it is: where each Python stack was met in three
-/// functions of the interpreter, and where no stack was met twice.
+/// The cost of showing a profile, compared with encoding it unchanged: with each Python stack met in three functions of
+/// the interpreter, and with no stack met twice.
 fn shown(criterion: &mut Criterion) {
     let own = Own::new();
     let known: Vec<Vec<u8>> = (0..CODES).map(code).chain((0..SPANS).map(span)).collect();

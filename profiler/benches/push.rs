@@ -1,9 +1,9 @@
-//! An exporter with made-up profiles, a process of its own so that its CPU and memory are nobody else's.
-//! `cargo xtask bench --only push` runs it, as `push URL SERVICES ROWS [CA_FILE]`; by itself it does nothing.
+//! An exporter with made-up profiles, in a separate process so that its CPU and memory can be measured alone. `cargo
+//! xtask bench --only push` runs it, as `push URL SERVICES ROWS [CA_FILE]`; by itself it does nothing.
 //!
-//! It does what lines on its stdin say, and answers each with a line of JSON:
+//! It follows the lines on its stdin, and answers each with a line of JSON:
 //! - `window AGE`: a window has ended, of which a server would say that it began 15 s and AGE milliseconds ago;
-//! - `account`: nothing but the answer.
+//! - `account`: only the answer.
 //!
 //! The answer is how many profiles wait, from before the window, how many were made and how many are lost.
 
@@ -40,7 +40,7 @@ const SPAN_NAMES: u64 = 5;
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    // Without arguments of ours cargo runs all benchmarks there are, or tests that they start.
+    // Without these arguments cargo runs all benchmarks there are, or tests that they start.
     let [url, services, rows, ca_file @ ..] = arguments.as_slice() else {
         return;
     };
@@ -70,8 +70,8 @@ fn main() {
     }
 }
 
-/// The profiles as of a window that began so much more than 15 s ago. It is as much longer, because what
-/// takes profiles takes them at their window's end.
+/// The profiles as of a window that began `age` nanoseconds more than 15 s ago. The window is as much longer, because
+/// the exporter takes profiles at their window's end.
 fn of_age(profiles: &[Profile], age: u64) -> Vec<Profile> {
     let duration_nanos = WINDOW_NANOS + age;
     let window = Window {
@@ -82,7 +82,7 @@ fn of_age(profiles: &[Profile], age: u64) -> Vec<Profile> {
     profiles.map(|it| Profile { window, ..it }).collect()
 }
 
-/// One service with so many functions, each hit once, under three that all have in common.
+/// One service with `rows` functions, each hit once, under three that all have in common.
 fn profiles(number: u64, rows: u64) -> Vec<Profile> {
     let settings = profile::Settings {
         tick: TICK,

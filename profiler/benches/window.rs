@@ -1,6 +1,6 @@
-//! What a window of a busy host keeps, and what that takes: many threads, each always in a request of its own.
-//! Made up after a host of two CPUs at 4999 Hz, and one of eight. `cargo bench -p profiler --bench window`
-//! prints a line of JSON for each.
+//! What a window of a busy host keeps, and how much memory that takes: many threads, each always in a separate request.
+//! Made up after a host of two CPUs at 4999 Hz, and one of eight. `cargo bench -p profiler --bench window` prints a
+//! line of JSON for each.
 
 #![expect(
     clippy::unwrap_used,
@@ -42,12 +42,12 @@ struct Counting;
 static USED: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: all is done by the system's allocator, with what it is asked for.
+// SAFETY: the system's allocator does everything, with the same arguments.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         MOST.fetch_max(used, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those that are asked for.
+        // SAFETY: the caller promises what the system's allocator needs.
         unsafe { System.alloc(layout) }
     }
 
@@ -68,7 +68,7 @@ fn main() {
     }
 }
 
-/// What is kept of so many samples.
+/// What is kept of this many samples.
 fn measure(samples: u64) -> String {
     let health = Health::default();
     let settings = profile::Settings {

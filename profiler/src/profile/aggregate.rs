@@ -1,7 +1,7 @@
 //! Sums the samples of a window: one sum for each distinct stack, labels and kind of measure.
 //!
-//! Stacks, spans and threads are stored once each; a row has their numbers. So a row is small, and what
-//! labels there are costs what there is of them, and not what there is of their combinations.
+//! Stacks, spans and threads are stored once each; a row has their numbers. So a row is small, and labels cost memory
+//! for each distinct part, and not for each combination.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -22,14 +22,14 @@ use crate::{
 pub struct Settings {
     /// What one tick of the sampling clock is worth.
     pub tick: Measure,
-    /// Which span the table of spans, and labels that are not whole, speak of.
+    /// Which span the table of spans, and rows with few labels, are about.
     pub span_label: SpanLabel,
-    /// Distinct stacks kept in a window, and rows with all their labels. As many rows again are kept with
-    /// [few labels](Detail::Few); samples beyond go to `[other stacks]`, of which there are as many rows again.
+    /// Distinct stacks kept in a window, and rows with all their labels. As many rows again are kept with [few
+    /// labels](Detail::Few); samples beyond go to `[other stacks]`, which may have as many rows again.
     pub max_stacks: usize,
 }
 
-/// Sums samples until the window is over. Allocates for what it has not seen in this window only.
+/// Sums samples until the window is over. Allocates only for what is new in this window.
 #[derive(Debug)]
 pub struct Aggregator {
     settings: Settings,
@@ -38,7 +38,7 @@ pub struct Aggregator {
     spans: Numbers<SpanLabels>,
     origins: Numbers<Origin>,
     rows: HashMap<RowKey, Sum>,
-    /// Those of them that are of `[other stacks]`, which take no room of the others.
+    /// The number of rows of `[other stacks]`, which do not count as the others do.
     others: usize,
 }
 
@@ -56,7 +56,7 @@ struct RowKey {
 enum Detail {
     /// All of them.
     All,
-    /// The span that the label mode speaks of, its trace, and the container.
+    /// The span of the label mode, its trace, and the container.
     Few,
     /// The service and the container.
     Least,
@@ -93,8 +93,8 @@ impl Aggregator {
         }
     }
 
-    /// The row of a sample. No stack is given up as long as none would be if rows had few labels from the start:
-    /// those with all of them take no room of the others.
+    /// The row of a sample. A stack goes to `[other stacks]` only if it would also do so if rows had few labels from
+    /// the start: rows with all labels take no room from the others.
     fn key(&mut self, sample: &NamedSample) -> Option<RowKey> {
         let most = self.settings.max_stacks;
         let may_grow = self.stacks.len() < most;
@@ -110,12 +110,12 @@ impl Aggregator {
         }
         self.health.count(Loss::StackTableFull);
         self.health.count(Loss::LabelsLeftOut);
-        // Spans are unbounded too: in the end even they are given up. Services and containers are not many.
+        // Spans are unbounded too, so in the end even they are left out. Services and containers are few.
         self.row(sample, None, Detail::Few, most)
             .or_else(|| self.row(sample, None, Detail::Least, usize::MAX))
     }
 
-    /// A row, if there is one, or if there are fewer than `most` of its like yet: with a stack, or without.
+    /// A row, if it exists, or if there are fewer than `most` rows of its kind yet: with a stack, or without.
     fn row(
         &mut self,
         sample: &NamedSample,
@@ -222,7 +222,7 @@ impl Aggregator {
         profiles
     }
 
-    /// Adds an empty profile for each service, and says which one each origin's is.
+    /// Adds an empty profile for each service, and returns the index of each origin's profile.
     fn services(&self, window: Window, profiles: &mut Vec<Profile>) -> Vec<usize> {
         let mut places: HashMap<&Arc<Service>, usize> = HashMap::new();
         let origins = self.origins.values().iter();

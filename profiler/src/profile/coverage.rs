@@ -19,21 +19,21 @@ const MAX_PROCESSES: usize = 10_000;
 /// Processes shown; the rest is summed.
 const MAX_SHOWN: usize = 20;
 
-/// Samples by process, and by what is known of their spans.
+/// Samples by process, and by their state of attribution.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     processes: HashMap<Pid, (Arc<Service>, Tally)>,
     others: Tally,
 }
 
-/// Samples by what is known of their spans. Shares are of what they are worth.
+/// Samples by their state of attribution. Shares are of the time that the samples stand for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// In a span.
     pub in_spans: Sum,
     /// In no span.
     pub in_no_span: Sum,
-    /// Perhaps in a span, nobody can say in which.
+    /// Perhaps in a span, but it is not known in which.
     pub unattributed: HashMap<Reason, Sum>,
 }
 
@@ -75,7 +75,7 @@ impl Tally {
         share(part.nanos, self.total().nanos)
     }
 
-    /// Whether at least so many percent are in spans. No samples are not enough.
+    /// Whether at least this percentage is in spans. False without samples.
     pub fn reaches(&self, percent: f64) -> bool {
         let total = self.total().nanos;
         #[expect(
@@ -139,8 +139,8 @@ impl Coverage {
         total
     }
 
-    /// A line for each process, most samples first, in lines at most `width` columns wide where that
-    /// leaves room for names.
+    /// A line for each process, most samples first, in lines at most `width` columns wide if that leaves room for
+    /// names.
     pub fn render(&self, width: usize) -> String {
         const FIGURES: usize = 7 + 2 + 2 + 8 + 2 + 8 + 2 + 8 + 2 + 12;
         let mut rows: Vec<_> = self.processes.iter().collect();
@@ -197,7 +197,7 @@ mod tests {
         profile::samples::{TICK, sample},
     };
 
-    /// Shares are of all, and none of none is not enough.
+    /// Shares are of all samples, and no samples are not enough.
     #[test]
     fn shares() {
         let mut tally = Tally::default();
@@ -223,8 +223,8 @@ mod tests {
         );
     }
 
-    /// A sample that stands for three ticks is one sample, and three quarters beside one of a tick. The
-    /// table is of CPU: what measures other time is not in it.
+    /// A sample that stands for three ticks is one sample, and three quarters of the time beside a sample of one tick.
+    /// The table is of CPU: samples that measure other time are not in it.
     #[test]
     fn shares_are_of_what_samples_are_worth() {
         let mut coverage = Coverage::default();

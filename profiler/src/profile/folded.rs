@@ -1,4 +1,4 @@
-//! Folded stacks, what flame graph tools eat: `root;…;leaf NUMBER`, a line for each stack.
+//! Folded stacks, the input of flame graph tools: `root;…;leaf NUMBER`, a line for each stack.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -8,8 +8,8 @@ use crate::{
     symbolize::Frame,
 };
 
-/// The profiles of one kind as folded stacks, sorted, labels and services merged. Kernel frames
-/// end in `_[k]`, by which flame graph tools colour them. Ends in a newline unless empty.
+/// The profiles of one kind as folded stacks, sorted, labels and services merged. Kernel frames end in `_[k]`, by which
+/// flame graph tools choose their colour. Ends in a newline unless empty.
 pub fn folded(profiles: &[Projected], kind: Kind) -> String {
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     let profiles = profiles.iter().filter(|profile| profile.kind == kind);
@@ -26,7 +26,7 @@ pub fn folded(profiles: &[Projected], kind: Kind) -> String {
     text
 }
 
-/// A frame's name without what the format gives a meaning of its own.
+/// A frame's name without the characters that have a meaning in the format.
 fn name(frame: &Frame) -> String {
     let name = frame.marked_name();
     name.replace(';', ":").replace(['\n', '\r'], " ")

@@ -1,4 +1,4 @@
-//! The label vocabulary, in one place: every key that a sample can carry, and what it says of a row.
+//! The label vocabulary, in one place: every key that a sample can carry, and its value for a row.
 
 use std::{fmt, sync::Arc};
 
@@ -11,13 +11,13 @@ use crate::{
 /// Longest value of a label, in bytes: readers refuse longer ones.
 pub const MAX_VALUE: usize = 2_048;
 
-/// What is known of the samples of a row besides their stack and what they are worth: all of it. Rows of a
-/// window whose spans, or threads, are equal share one allocation.
+/// Everything that is known of the samples of a row besides their stack and their measure. If the spans, or the
+/// threads, of several rows of a window are equal, the rows share one allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Labels {
-    /// The span they were taken in, or why none; `None` if the window had no room for it.
+    /// The span they were taken in, or why there is none; `None` if the window had no room for it.
     pub span: Option<Arc<SpanLabels>>,
-    /// What ran.
+    /// The service, container and thread.
     pub origin: Arc<Origin>,
 }
 
@@ -26,11 +26,11 @@ pub struct Labels {
 pub enum SpanLabels {
     /// All of it: both spans and their trace, or why there is none.
     All(Attribution),
-    /// What one mode speaks of, as the window had no room for more.
+    /// What one mode needs, if the window had no room for more.
     Few {
         /// The mode.
         mode: SpanLabel,
-        /// The span that it speaks of.
+        /// The span of that mode.
         span: NamedSpan,
         /// The trace.
         trace: Option<TraceId>,
@@ -40,7 +40,7 @@ pub enum SpanLabels {
 }
 
 impl SpanLabels {
-    /// The few of a span by a mode.
+    /// The labels of a span that a mode needs.
     pub(super) fn few(context: &SpanContext, mode: SpanLabel) -> Self {
         Self::Few {
             mode,
@@ -50,7 +50,7 @@ impl SpanLabels {
         }
     }
 
-    /// What a key says of it, under a mode; `None` if that is not known, or the key is about something else.
+    /// The value of a key, under a mode; `None` if that is not known, or the key is about something else.
     pub(super) fn value(&self, key: Key, mode: SpanLabel) -> Option<String> {
         let (span, active, trace, stands_in) = match self {
             Self::All(Attribution::Span(context)) => (
@@ -92,7 +92,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// What a key says of it; `None` if that is not known, or the key is about something else.
+    /// The value of a key; `None` if that is not known, or the key is about something else.
     pub(super) fn value(&self, key: Key) -> Option<String> {
         match key {
             Key::Pid => self.thread.map(|it| it.pid.to_string()),
@@ -121,7 +121,7 @@ pub struct Thread {
     pub name: ThreadName,
 }
 
-/// Which span `span_id` and `span_name` speak of.
+/// Which span `span_id` and `span_name` are about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SpanLabel {
     /// The topmost span of the request in this process: its flame graph includes its children.
@@ -132,7 +132,7 @@ pub enum SpanLabel {
 }
 
 impl SpanLabel {
-    /// The span of a context this mode speaks of: the active one, too, where the local root is not known.
+    /// The span of a context that this mode is about: the active span, too, if the local root is not known.
     pub fn span(self, context: &SpanContext) -> &NamedSpan {
         match self {
             Self::LocalRoot => context.local_root.as_ref().unwrap_or(&context.active),
@@ -140,8 +140,8 @@ impl SpanLabel {
         }
     }
 
-    /// Whether the active span of a context stands in for its local root, which this mode speaks of and
-    /// nobody knows.
+    /// Whether the active span of a context stands in for its local root, which this mode is about and which is not
+    /// known.
     pub fn stands_in(self, context: &SpanContext) -> bool {
         self == Self::LocalRoot && context.local_root.is_none()
     }
@@ -150,7 +150,7 @@ impl SpanLabel {
 /// A key of a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
-    /// The span whose time a sample is, by the label mode: 16 lower-case hex digits.
+    /// The span that the sample counts for, by the label mode: 16 lower-case hex digits.
     SpanId,
     /// That span's name.
     SpanName,
@@ -160,7 +160,7 @@ pub enum Key {
     ActiveSpanId,
     /// That span's name.
     ActiveSpanName,
-    /// Says that `span_id` is not by the label mode but of the active span, as the local root is not known.
+    /// Says that `span_id` is the active span and not that of the label mode, because the local root is not known.
     SpanLabel,
     /// The process.
     Pid,
@@ -214,7 +214,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Cuts a label's value to what readers take; the end then says so.
+/// Cuts a label's value to what readers take; the end then marks the cut.
 pub fn cut_value(value: &mut String) {
     const MARK: char = '…';
     if value.len() > MAX_VALUE {

@@ -1,6 +1,6 @@
 //! [`NamedSample`](crate::symbolize::NamedSample) → [`Profile`]: samples summed per service and window.
 //!
-//! Pure: no files, sockets or clocks. In: named samples. Out: profiles, what a destination takes of them
+//! Pure: no files, sockets or clocks. In: named samples. Out: profiles, a destination's selection of them
 //! ([`Projection`]), and the text and binary forms of that. Must not know servers, retries or paths.
 
 pub mod aggregate;
@@ -38,11 +38,11 @@ use crate::{
     symbolize::Frame,
 };
 
-/// One window of one service, with everything that is known of its samples: a [`Projection`] takes of it what a
-/// destination wants.
+/// One window of one service, with everything that is known of its samples: a [`Projection`] selects what a destination
+/// takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// Whose CPU it is.
+    /// The service that used the CPU.
     pub service: Arc<Service>,
     /// The time it covers.
     pub window: Window,
@@ -59,7 +59,7 @@ pub struct Row {
     pub stack: Arc<[Arc<Frame>]>,
     /// What is known of the samples besides their stack.
     pub labels: Labels,
-    /// What they are worth together.
+    /// The sum of what they measured.
     pub measure: Measure,
     /// How many there were; never 0.
     pub samples: u64,

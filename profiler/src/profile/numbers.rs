@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
-/// Values found without a hash of their contents: by a number each that is at hand. A power of two.
+/// Values found without a hash of their contents: by a number that the caller has at hand. A power of two.
 const RECENT: usize = 1 << RECENT_BITS;
 const RECENT_BITS: u32 = 10;
 
@@ -11,13 +11,14 @@ const RECENT_BITS: u32 = 10;
 pub(super) struct Numbers<T> {
     values: Vec<Arc<T>>,
     by_value: HashMap<Arc<T>, u32>,
-    /// Numbers of values that were asked for lately, by their hints.
+    /// Numbers of recently used values, by their hints.
     recent: Vec<u32>,
 }
 
 impl<T: Eq + Hash> Numbers<T> {
-    /// The number of the value that `is_it`; `None` if it has none yet and there `may` be no more of them.
-    /// Equal values have equal hints; if different ones have, they are looked up by content: slower, as right.
+    /// The number of the value that `is_it`; `None` if it has none yet and there `may` be no more of them. Equal values
+    /// must have equal hints; if different values have equal hints, they are looked up by content: that is slower, but
+    /// as right.
     pub(super) fn number(
         &mut self,
         hint: u64,

@@ -1,8 +1,8 @@
-//! Profile → pprof bytes, in a dialect that its readers take without loss.
+//! Profile → pprof bytes, in a form that its readers take without loss.
 //!
-//! A sample type for each kind of measure, all in nanoseconds. Every location stands on a mapping that has
-//! functions: who symbolises by itself would otherwise do so, and may drop labels over it. Strings and stacks
-//! stay under the lengths from which readers cut them at the wrong end.
+//! A sample type for each kind of measure, all in nanoseconds. Every location has a mapping that claims to have
+//! functions: otherwise readers that symbolise would do so, and might drop labels in the process. Strings and stacks
+//! stay below the lengths from which readers cut them at the wrong end.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,21 +18,20 @@ use crate::{
     time::UnixNanos,
 };
 
-/// Longest string, in bytes: there are readers that cut from 65 535 on, and keep the tail.
+/// Longest string, in bytes: some readers cut strings of 65 535 bytes or more, and keep the tail.
 pub const MAX_STRING: usize = 65_534;
-/// Most frames of a stack: there are readers that drop the leaf beyond 1 000.
+/// Most frames of a stack: some readers drop the leaf beyond 1 000.
 pub const MAX_DEPTH: usize = 1_000;
 
 /// Number of the field `sample` of a `Profile`.
 const SAMPLE: u32 = 2;
 
-/// The profile as an uncompressed pprof message. A string cut short ends in `…`, a stack in
-/// `[truncated]`.
+/// The profile as an uncompressed pprof message. A string that was cut ends in `…`, a stack in `[truncated]`.
 pub fn encode(profile: &Projected) -> Vec<u8> {
     encode_rows(profile, &profile.rows, profile.window.start)
 }
 
-/// The same for some of its rows, stamped with a time of their own.
+/// The same for some of its rows, stamped with a separate time.
 pub(super) fn encode_rows(profile: &Projected, rows: &[ProjectedRow], time: UnixNanos) -> Vec<u8> {
     let mut encoder = Encoder::new(profile, BTreeSet::from([profile.kind]));
     encoder.message.time_nanos = signed(time.0);
@@ -73,11 +72,11 @@ pub fn encode_merged(profiles: &[Projected]) -> Vec<u8> {
 struct Encoder<'profile> {
     /// All but the samples.
     message: proto::Profile,
-    /// What each sample has a value of.
+    /// The kinds that each sample has a value of.
     kinds: BTreeSet<Kind>,
     /// The samples, encoded: as messages they would take several times the memory.
     samples: Vec<u8>,
-    /// The sample at hand; kept for its allocations.
+    /// The current sample; kept for its allocations.
     sample: proto::Sample,
     strings: HashMap<String, i64>,
     mappings: HashMap<&'profile MappedFile, u64>,
@@ -112,7 +111,7 @@ impl<'profile> Encoder<'profile> {
         encoder
     }
 
-    /// The first mapping is by custom the main binary: here the interpreter.
+    /// By convention the first mapping is the main binary: here the interpreter.
     fn main_mapping(&mut self, rows: &'profile [ProjectedRow]) {
         let mut frames = rows.iter().flat_map(|row| row.stack.iter());
         if let Some(frame) = frames.find(|frame| frame.kind == FrameKind::Python) {
@@ -270,7 +269,7 @@ impl<'profile> Encoder<'profile> {
     }
 }
 
-/// The head of a text that is too long, marked by `…`.
+/// The start of a text that is too long, marked by `…`.
 fn cut(text: &str) -> std::borrow::Cow<'_, str> {
     const MARK: char = '…';
     if text.len() <= MAX_STRING {

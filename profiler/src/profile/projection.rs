@@ -1,5 +1,5 @@
-//! Profile → what one destination takes of it: some labels, under names; some frames; each kind of measure by
-//! itself. The profile stays as it is, for other destinations.
+//! Profile → what one destination takes of it: some labels, under names; some frames; each kind of measure separately.
+//! The profile stays as it is, for other destinations.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,7 +19,7 @@ use crate::{
 /// What a destination takes of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Projection {
-    /// Which span `span_id` and `span_name` speak of.
+    /// Which span `span_id` and `span_name` are about.
     pub span_label: SpanLabel,
     /// Which labels samples carry.
     pub keys: BTreeSet<Key>,
@@ -64,7 +64,7 @@ impl Projected {
 }
 
 impl Projection {
-    /// Every label and frame there is.
+    /// Every label and every frame.
     pub fn whole(span_label: SpanLabel) -> Self {
         Self {
             span_label,
@@ -73,9 +73,9 @@ impl Projection {
         }
     }
 
-    /// The profile as the destination takes it: one for each kind of measure. Samples stay what they are
-    /// worth, rows in their order; rows that have become equal are one, as far as equal frames are one
-    /// allocation, which those of an [`Aggregator`](super::Aggregator)'s window are.
+    /// The profile as the destination takes it: one for each kind of measure. Samples keep their measure, rows their
+    /// order. Rows that have become equal are merged if their equal frames share one allocation, which holds in a
+    /// window of an [`Aggregator`](super::Aggregator).
     pub fn of(&self, profile: &Profile) -> Vec<Projected> {
         let mut stacks = Stacks::new(self.native, profile.rows.len());
         let mut parts = Parts::new(self);
@@ -85,7 +85,7 @@ impl Projection {
             .map(|row| (stacks.number(&row.stack), parts.numbers(&row.labels)))
             .collect();
         let mut projected: BTreeMap<Kind, Projected> = BTreeMap::new();
-        // Where the row of a stack and labels is. Only what several have become is looked up.
+        // The index of the row of a stack and labels. Only those that several rows may have become are looked up.
         let mut places: HashMap<(Kind, Place), usize> = HashMap::new();
         for (row, place) in profile.rows.iter().zip(numbers) {
             let kind = row.measure.kind;
@@ -110,7 +110,7 @@ impl Projection {
         projected.into_values().collect()
     }
 
-    /// Labels of those keys that have a value.
+    /// The labels of those keys that have a value.
     fn labels(&self, value: impl Fn(Key) -> Option<String>) -> Vec<Label> {
         let labels = self.keys.iter().filter_map(|&key| {
             let mut value = value(key).filter(|value| !value.is_empty())?;
@@ -121,7 +121,7 @@ impl Projection {
     }
 }
 
-/// What the profile's rows of a kind are put into.
+/// An empty profile for the rows of one kind.
 fn empty(profile: &Profile, kind: Kind) -> Projected {
     Projected {
         service: Arc::clone(&profile.service),
@@ -135,7 +135,7 @@ fn empty(profile: &Profile, kind: Kind) -> Projected {
 /// The number of a stack, and those of the two parts of labels.
 type Place = (usize, [usize; 2]);
 
-/// What the labels of rows become.
+/// Maps the labels of rows to those that the destination takes.
 struct Parts<'projection> {
     projection: &'projection Projection,
     spans: Part,
@@ -176,7 +176,7 @@ impl<'projection> Parts<'projection> {
     }
 }
 
-/// What one part of the labels of rows becomes.
+/// Maps one part of the labels of rows.
 #[derive(Default)]
 struct Part {
     shown: Vec<(Arc<[Label]>, Members)>,

@@ -1,4 +1,4 @@
-//! Samples for the tests of this room and of `export`.
+//! Samples for the tests of this module and of `export`.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::{
 /// What a sample is worth.
 pub(crate) const TICK: Measure = Measure::cpu(10_000_000);
 
-/// A Python frame of `app.py`; one of the kernel (`k:`), of the interpreter's machinery (`i:`), of a
-/// library (`n:`) or a marker (`m:`). A name with `+0x` is none, but a place.
+/// A Python frame of `app.py`; one of the kernel (`k:`), of the interpreter's machinery (`i:`), of a library (`n:`) or
+/// a marker (`m:`). A name with `+0x` counts as a place and not as a name.
 pub(crate) fn frame(name: &str) -> Arc<Frame> {
     const PYTHON: &str = "/usr/bin/python3.12";
     let (prefix, rest) = name.split_at(name.len().min(2));
@@ -110,7 +110,7 @@ pub(crate) fn roots() -> Projection {
     }
 }
 
-/// What a projection takes of profiles.
+/// Profiles under a projection.
 pub(crate) fn projected(profiles: &[Profile], projection: &Projection) -> Vec<Projected> {
     let profiles = profiles.iter();
     profiles

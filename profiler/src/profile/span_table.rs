@@ -14,11 +14,10 @@ use crate::{
 
 /// Distinct span names kept; later ones are summed as `(other spans)`.
 pub const MAX_NAMES: usize = 10_000;
-/// Distinct functions kept for each name, to find the top one among.
+/// Distinct functions kept for each name, from which the top one is chosen.
 const MAX_FUNCTIONS: usize = 4_096;
 
-/// The innermost Python function, with what C and kernel code it called; in a stack without one
-/// the leaf.
+/// The innermost Python function, with the C and kernel code that it called; in a stack without one the leaf.
 fn own_function(sample: &NamedSample) -> Option<&Arc<Frame>> {
     let is_python = |frame: &&Arc<Frame>| frame.kind == FrameKind::Python;
     sample
@@ -47,7 +46,7 @@ pub enum RowName {
     OtherSpans,
     /// CPU outside any span.
     NoSpan,
-    /// CPU that may be a span's, nobody can say whose.
+    /// CPU that may be in a span, but it is not known in which.
     Unattributed(Reason),
 }
 
@@ -70,7 +69,7 @@ pub struct TableRow {
     pub samples: u64,
     /// CPU in nanoseconds.
     pub cpu_nanos: u64,
-    /// The function that most of it was in.
+    /// The function that used most of it.
     pub top_function: Option<Arc<str>>,
 }
 
@@ -84,7 +83,7 @@ impl SpanTable {
         }
     }
 
-    /// Counts a span that has started. By local roots, only those count.
+    /// Counts a span that has started. If spans are local roots, only those count.
     pub fn span_seen(&mut self, name: Option<&Arc<str>>, is_local_root: bool) {
         if is_local_root || self.span_label == SpanLabel::Active {
             self.sums(span_row(name)).spans += 1;
@@ -150,7 +149,7 @@ impl SpanTable {
         self.rows.values().map(|sums| sums.samples).sum()
     }
 
-    /// The table as text, lines at most `width` columns wide where that leaves room for names.
+    /// The table as text, lines at most `width` columns wide if that leaves room for names.
     pub fn render(&self, width: usize) -> String {
         const FIGURES: usize = 2 + 7 + 2 + 9 + 2 + 6 + 2;
         let rows = self.rows();

@@ -1,4 +1,4 @@
-//! Profiles over a destination's limits → several within, none losing a sample.
+//! A profile over a destination's limits → several within them; no sample is lost.
 
 use super::{Projected, ProjectedRow, pprof};
 use crate::{
@@ -13,15 +13,15 @@ pub struct Limits {
     pub bytes: usize,
     /// Samples (rows) of the message.
     pub samples: usize,
-    /// Nanoseconds that the times of two parts must be apart, for the destination to keep both.
+    /// Nanoseconds by which the times of two parts must differ, for the destination to keep both.
     pub apart: u64,
 }
 
-/// The profile as uncompressed pprof messages, each within the limits and with a time of its own. A
-/// single row that is too large is left out and counted.
+/// The profile as uncompressed pprof messages, each within the limits and with a different time. A single row that is
+/// too large is left out and counted.
 pub fn split(profile: &Projected, limits: Limits, health: &Health) -> Vec<Vec<u8>> {
     let mut parts = Vec::new();
-    // A stack instead of a recursion; the first half on top keeps the order of rows.
+    // A stack instead of a recursion; the first half on top preserves the order of rows.
     let mut waiting: Vec<&[ProjectedRow]> = vec![&profile.rows];
     while let Some(rows) = waiting.pop() {
         if rows.is_empty() {
@@ -44,7 +44,7 @@ pub fn split(profile: &Projected, limits: Limits, health: &Health) -> Vec<Vec<u8
     parts
 }
 
-/// When a part begins, by its number: inside the window as long as that has the room.
+/// The start of a part, by its number: inside the window as long as the window has room for it.
 fn time(profile: &Projected, limits: Limits, number: usize) -> UnixNanos {
     let number = u64::try_from(number).unwrap_or(u64::MAX);
     let start = profile.window.start.0;

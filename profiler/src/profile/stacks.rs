@@ -8,14 +8,14 @@ use std::{
 
 use crate::symbolize::Frame;
 
-/// Allocations of frames remembered by address in one window. More are looked up by content: slower, as
+/// Allocations of frames remembered by address in one window. More are looked up by content: that is slower, but as
 /// right.
 const MAX_FRAME_ADDRESSES: usize = 1 << 18;
 /// The same for stacks, each of which takes more memory.
 const MAX_STACK_ADDRESSES: usize = 1 << 13;
 
-/// By an allocation's address: what it is is kept alive beside its number, so that the address cannot come
-/// to mean another.
+/// By an allocation's address: the allocation is kept alive beside its number, so that no other value can get the
+/// address.
 type ByAddress<T> = HashMap<usize, (Arc<T>, u32), AddressHash>;
 /// Frames, leaf first.
 type Stack = [Arc<Frame>];
@@ -27,12 +27,12 @@ pub(super) struct StackTable {
     by_content: HashMap<Box<[u32]>, u32>,
     by_address: ByAddress<Stack>,
     frames: FrameTable,
-    /// Frame numbers of the stack at hand; kept for its allocation.
+    /// Frame numbers of the current stack; kept for its allocation.
     scratch: Vec<u32>,
 }
 
 impl StackTable {
-    /// A stack's number; `None` if it has none yet and the table `may_grow` no more.
+    /// A stack's number; `None` if it has none yet and the table may not grow (`may_grow`).
     pub(super) fn number(&mut self, stack: &Arc<Stack>, may_grow: bool) -> Option<u32> {
         let address = Arc::as_ptr(stack).addr();
         if let Some((_, number)) = self.by_address.get(&address) {
@@ -86,12 +86,12 @@ impl StackTable {
 struct FrameTable {
     by_content: HashMap<Arc<Frame>, u32>,
     by_address: ByAddress<Frame>,
-    /// Whether a frame came whose equal had another address.
+    /// Whether equal frames have come at different addresses.
     has_twins: bool,
 }
 
 impl FrameTable {
-    /// A frame's number; `None` if it has none yet and the table `may_grow` no more.
+    /// A frame's number; `None` if it has none yet and the table may not grow (`may_grow`).
     fn number(&mut self, frame: &Arc<Frame>, may_grow: bool) -> Option<u32> {
         let address = Arc::as_ptr(frame).addr();
         if let Some((_, number)) = self.by_address.get(&address) {
@@ -134,7 +134,7 @@ impl FrameTable {
 /// Hashes addresses of our own allocations.
 pub(super) type AddressHash = BuildHasherDefault<AddressHasher>;
 
-/// Spreads the bits of an address. Our own allocator chose it, so nobody can aim for collisions.
+/// Spreads the bits of an address. Our own allocator chose it, so no input can aim for collisions.
 #[derive(Debug, Default)]
 pub(super) struct AddressHasher(u64);
 

@@ -13,7 +13,7 @@ use crate::{
     symbolize::NamedSample,
 };
 
-/// What a destination takes of the samples of a window that has room for so many stacks.
+/// What a destination takes of the samples of a window with room for `max_stacks` stacks.
 fn taken(
     samples: &[NamedSample],
     projection: &Projection,
@@ -69,8 +69,8 @@ fn text(message: &proto::Profile) -> String {
     lines.join("\n")
 }
 
-/// Without their names, samples of one span are one row, whatever it was called: none of them is lost,
-/// and the span keeps its id. Files keep the names.
+/// Without names, samples of one span are one row, whatever the span was called: none of them is lost, and the span
+/// keeps its id. Files keep the names.
 #[test]
 fn span_names_can_be_left_out() {
     let renamed = || {
@@ -114,7 +114,7 @@ fn decode(bytes: &[u8]) -> proto::Profile {
     proto::Profile::decode(bytes).unwrap()
 }
 
-/// Samples become rows with the labels that are wanted, the interpreter is the first mapping.
+/// Samples become rows with the labels that are wanted, and the interpreter is the first mapping.
 #[test]
 fn pprof_with_some_labels() {
     let samples = [
@@ -133,7 +133,7 @@ fn pprof_with_some_labels() {
     ");
 }
 
-/// The bytes are those of the message they mean, encoded in the usual way.
+/// The bytes are those of the same message encoded in the usual way.
 #[test]
 fn pprof_is_in_order() {
     let samples = [
@@ -145,7 +145,7 @@ fn pprof_is_in_order() {
     assert_eq!(decode(&bytes).encode_to_vec(), bytes);
 }
 
-/// Every label can be had.
+/// Every label can be selected.
 #[test]
 fn pprof_with_all_labels() {
     let samples = [sample(&["main"], in_child())];
@@ -173,7 +173,7 @@ fn equal_frames_are_one_location() {
     assert_eq!((message.location.len(), message.function.len()), (2, 2));
 }
 
-/// Over the budget samples go to one row, and nothing of their count is lost.
+/// Samples over the budget go to one row, and all are counted.
 #[test]
 fn stacks_over_budget_are_summed() {
     let health = Health::default();
@@ -215,8 +215,8 @@ fn folded_stacks() {
     insta::assert_snapshot!(folded::folded(&profiles, Kind::Cpu), @"main;a:b;read_[k] 1");
 }
 
-/// What samples are worth adds up, whatever each is worth; kinds of measure are never summed with one another.
-/// In pprof each is a value of its own, in formats with one number only one of them is there.
+/// Measures add up, whatever each sample's is; different kinds are never summed with one another. In pprof each kind is
+/// a separate value, and formats with a single number show only one of them.
 #[test]
 fn kinds_are_kept_apart() {
     let worth = |measure| NamedSample {
@@ -251,7 +251,7 @@ fn kinds_are_kept_apart() {
     assert_eq!(message.period_type, None);
 }
 
-/// A string that is too long keeps its head and says it was cut; a stack keeps its leaf.
+/// A string that is too long keeps its start and is marked as cut; a stack keeps its leaf.
 #[test]
 fn long_strings_and_stacks_are_cut() {
     let long = "é".repeat(40_000);
@@ -277,7 +277,7 @@ fn long_strings_and_stacks_are_cut() {
     );
 }
 
-/// A row that alone is over the limit is counted, its neighbours go out.
+/// A row that alone is over the limit is counted, and the other rows are sent.
 #[test]
 fn row_too_large_is_counted() {
     let health = Health::default();
@@ -295,10 +295,10 @@ fn row_too_large_is_counted() {
     assert_eq!(health.get(Loss::ProfileTooLarge), 1);
 }
 
-/// A sample whose local root is not known is labelled with its active span, which is a loss only for who has
-/// asked for local roots.
+/// A sample whose local root is not known is labelled with its active span, which counts as a loss only if local roots
+/// were asked for.
 #[test]
-fn fallback_is_counted_where_it_is_one() {
+fn fallback_is_counted_for_local_roots_only() {
     let Attribution::Span(mut context) = in_child() else {
         panic!("not in a span")
     };
@@ -321,7 +321,7 @@ fn fallback_is_counted_where_it_is_one() {
     }
 }
 
-/// The table sorts by CPU, names what has no span, and adds up.
+/// The table sorts by CPU, names the rows without a span, and adds up.
 #[test]
 fn span_table() {
     let mut table = SpanTable::new(SpanLabel::LocalRoot);

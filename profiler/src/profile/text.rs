@@ -29,7 +29,7 @@ pub(super) fn share(part: u64, total: u64) -> String {
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
-/// Columns a terminal gives a text, roughly: East Asian wide characters and emoji take two.
+/// Columns a text takes in a terminal, roughly: East Asian wide characters and emoji take two.
 pub(super) fn columns(text: &str) -> usize {
     text.chars().map(character_columns).sum()
 }
@@ -49,7 +49,7 @@ fn character_columns(character: char) -> usize {
     }
 }
 
-/// The head of a text that fits, its end marked where it was cut.
+/// The start of a text that fits, marked if it was cut.
 pub(super) fn fit(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();

@@ -1,7 +1,7 @@
-//! Stacks → what somebody who looks at a flame graph wants to see of them.
+//! Stacks → the frames of them that a reader of a flame graph wants to see.
 //!
-//! Most samples of a Python program end in the interpreter's machinery, or in a library that has no
-//! symbols: shown as they are, they hide in which function of the program the time goes.
+//! Most samples of a Python program end in the interpreter's machinery, or in a library without symbols: if these are
+//! shown unchanged, they hide the function of the program that uses the time.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,25 +17,25 @@ pub enum NativeFrames {
     /// a part of the Python frame it runs, and code without a symbol is one frame for each library.
     #[default]
     Merged,
-    /// All, as they were found.
+    /// All, unchanged.
     Full,
 }
 
 /// Frames, leaf first.
 type Stack = Arc<[Arc<Frame>]>;
 
-/// What stacks become.
+/// Maps stacks to those that are shown.
 pub(super) struct Stacks {
     native: NativeFrames,
     shown: Vec<Shown>,
     /// The last stack that is shown, by the hash of its frames' addresses.
     by_hash: HashMap<usize, usize, AddressHash>,
-    /// What a stack becomes that several rows have, by its address; the profile keeps it alive.
+    /// The shown stack for a stack that several rows have, by that one's address; the profile keeps it alive.
     by_address: HashMap<usize, usize, AddressHash>,
-    /// The one frame of a file for all of its code that has no symbol, and which one a frame becomes.
+    /// For each file the one frame that stands for all of its code without symbols, which such frames become.
     nameless: HashMap<(FrameKind, Arc<MappedFile>), Arc<Frame>>,
     nameless_by_address: HashMap<usize, Arc<Frame>, AddressHash>,
-    /// What is above the first Python frame of the stack at hand; kept for its allocation.
+    /// The frames above the first Python frame of the current stack; kept for its allocation.
     above: Vec<Arc<Frame>>,
 }
 
@@ -44,12 +44,12 @@ struct Shown {
     stack: Stack,
     /// How many stacks have become this one.
     members: usize,
-    /// The one before with the same hash.
+    /// The previous one with the same hash.
     before: Option<usize>,
 }
 
 impl Stacks {
-    /// For a profile with so many rows.
+    /// For a profile with this many rows.
     pub(super) fn new(native: NativeFrames, rows: usize) -> Self {
         Self {
             native,
@@ -62,9 +62,9 @@ impl Stacks {
         }
     }
 
-    /// The number of what a stack becomes. The stack must stay alive: its address is remembered.
+    /// The number of the shown stack for a stack. The stack must stay alive: its address is remembered.
     pub(super) fn number(&mut self, stack: &Stack) -> usize {
-        // Nobody else has it: it will not come again.
+        // No other row has it: it will not come again.
         if Arc::strong_count(stack) == 1 {
             return self.enter(stack);
         }
@@ -77,7 +77,7 @@ impl Stacks {
         number
     }
 
-    /// What stacks with a number are shown as.
+    /// The shown stack with a number.
     pub(super) fn shown(&self, number: usize) -> Option<&Stack> {
         self.shown.get(number).map(|shown| &shown.stack)
     }
@@ -134,8 +134,8 @@ impl Stacks {
         self.shown.len() - 1
     }
 
-    /// Puts what is shown above the part of a stack that stays as it is into `above`, and returns that
-    /// part. Machine code is at the leaf of a stack, above all that is Python.
+    /// Puts the frames to show above the unchanged part of a stack into `above`, and returns that part. Machine code is
+    /// at the leaf of a stack, above all Python frames.
     fn fold<'stack>(&mut self, stack: &'stack Stack) -> &'stack [Arc<Frame>] {
         self.above.clear();
         let python = stack
@@ -157,7 +157,7 @@ impl Stacks {
                 continue;
             }
             let nameless = self.nameless(frame);
-            // A call from one function without a name to the next says nothing.
+            // A call from one function without a name to the next is not shown.
             let is_again = |last: &Arc<Frame>| Arc::ptr_eq(last, &nameless);
             if !self.above.last().is_some_and(is_again) {
                 self.above.push(nameless);
@@ -166,7 +166,7 @@ impl Stacks {
         rest
     }
 
-    /// What code without a symbol is shown as: the file it is in.
+    /// The frame that stands for code without a symbol: the file it is in.
     fn nameless(&mut self, frame: &Arc<Frame>) -> Arc<Frame> {
         let address = Arc::as_ptr(frame).addr();
         if let Some(known) = self.nameless_by_address.get(&address) {

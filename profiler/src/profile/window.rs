@@ -1,4 +1,4 @@
-//! Windows on the real clock: none shares its times with another of the last hour.
+//! Windows on the real clock: none has the same times as another of the last hour.
 
 use std::collections::VecDeque;
 
@@ -29,18 +29,18 @@ impl Window {
 
 /// How far a window may be moved. Servers take profiles of the next ten minutes, not of later ones.
 const MOST_MOVED: u64 = 300 * 1_000_000_000;
-/// How long servers take profiles of a time that is over, an hour, and a little more.
+/// How far in the past servers take profiles, an hour, and a little more.
 const REMEMBERED: u64 = 3_700 * 1_000_000_000;
-/// Time from a window's start on that is kept free of others' starts: one whole millisecond, the finest
-/// time that every server keeps apart, for each of the parts that a window may be split into.
+/// Time after a window's start in which no other window may start: one whole millisecond, the finest time that every
+/// server keeps apart, for each of the parts that a window may be split into.
 const RESERVED: u64 = 100 * 1_000_000;
 
 /// Stamps windows.
 ///
-/// Two profiles of one series must not have the same time: a server would keep one. So a window begins when
-/// the one before has ended, also if the real clock was set back by some minutes, or is slowed down. If it was
-/// set back by more, the windows follow it, or the server would refuse them; then they may overlap older ones,
-/// and begin beside each of them.
+/// Two profiles of one series must not have the same time: a server would keep one. So a window begins when the one
+/// before has ended, also if the real clock was set back by some minutes, or is slowed down. If it was set back by
+/// more, the windows follow it, or the server would refuse them; then they may overlap older ones, but never start at
+/// the same time.
 #[derive(Debug, Default)]
 pub struct Windows {
     /// Starts of the windows that a server may still have, as they were stamped.
@@ -89,8 +89,8 @@ mod tests {
         }
     }
 
-    /// A clock that is set back by some minutes moves the windows behind the last one; they fall back when
-    /// it has caught up. One that is set back by an hour is followed.
+    /// A clock that is set back by some minutes moves the windows behind the last one; once it has caught up, they are
+    /// no longer moved. A clock that is set back by an hour is followed.
     #[test]
     fn clock_set_back() {
         let mut windows = Windows::default();
@@ -106,19 +106,19 @@ mod tests {
         );
         let hour = start - 3_600 * SECOND;
         assert_eq!(windows.stamp(window(hour)), window(hour));
-        // Over there it would meet the first one again.
+        // There it would meet the first one again.
         assert_eq!(windows.stamp(window(start + 1)), window(start + RESERVED));
     }
 
     proptest! {
-        /// However the clock is set, no window begins where another has, and none is moved into a time that
-        /// the server refuses.
+        /// However the clock is set, no window starts when another has started, and none is moved into a time that the
+        /// server refuses.
         #[test]
         fn none_meets_another(steps in prop::collection::vec(-700_000_i64..700_000, 1..300)) {
             let mut windows = Windows::default();
             let (mut clock, mut stamped) = (10_000_000_u64 * SECOND, Vec::<u64>::new());
             for step in steps {
-                // Most steps are those of a clock that nobody sets.
+                // Most steps are those of a clock that is never set.
                 let step = if step % 3 == 0 { step } else { 15_000 };
                 clock = clock.saturating_add_signed(step * 1_000_000);
                 let start = windows.stamp(window(clock)).start.0;

@@ -14,23 +14,23 @@ use crate::{
     time::BootNanos,
 };
 
-/// How long a file's symbols are waited for. Longer than a file that blocks holds up its reader, so that those behind
-/// it still come in time.
+/// How long samples wait for a file's symbols. Longer than a file that blocks holds up its reader, so that the files
+/// behind it still come in time.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// When a file that could not be read is tried again: the process that it was opened by may have been about to end.
+/// When a file that could not be read is tried again: perhaps the process through which it was opened was about to end.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// What is known of a file.
 pub(super) enum Known<'files> {
     /// Nothing: its symbols are on their way.
     NotYet,
-    /// Nothing, and that will do.
+    /// Nothing, and samples wait no longer.
     Late,
     /// What was read.
     Symbols(&'files FileSymbols, &'files Arc<MappedFile>),
 }
 
-/// Files by which they are.
+/// Files by their id.
 #[derive(Debug)]
 pub(super) struct Files {
     states: LruCache<FileId, State>,
@@ -41,7 +41,7 @@ pub(super) struct Files {
 
 #[derive(Debug)]
 enum State {
-    /// Somebody reads it, since then.
+    /// It was requested at this time and is being read.
     Asked(BootNanos),
     Read {
         symbols: FileSymbols,
@@ -72,11 +72,11 @@ impl Default for Files {
 }
 
 impl Files {
-    /// Has a file read that a process maps, unless that was done.
+    /// Requests a file that a process maps, unless that was done.
     pub(super) fn ask(&mut self, pid: Pid, mapping: &Mapping, now: BootNanos) {
         match self.states.get_mut(&mapping.file) {
             Some(State::Read { again, .. }) if again.is_some_and(|again| again <= now) => {
-                // Meanwhile what was said of it holds: nobody waits for it twice.
+                // Meanwhile the last result holds: samples do not wait for it twice.
                 *again = None;
             }
             Some(_) => return,
@@ -92,7 +92,7 @@ impl Files {
         std::mem::take(&mut self.wanted)
     }
 
-    /// Takes over what was read. What comes late is as right as what comes in time: it is of a file, not of a moment.
+    /// Stores the result of a read. Late symbols are as right as others: they belong to a file, not to a moment.
     pub(super) fn learn(&mut self, wanted: &Wanted, symbols: FileSymbols, now: BootNanos) {
         let again = symbols.names.as_ref().err().filter(|&&it| may_pass(it));
         let again = again.map(|_| now.after(AGAIN));
@@ -106,7 +106,7 @@ impl Files {
             again,
         };
         self.put(wanted.mapping.file, state);
-        // What goes is read again when it is met again; names that were asked for are kept elsewhere.
+        // A file that is dropped is read again when it is met again; names that were looked up are kept elsewhere.
         while self.bytes > MAX_BYTES
             && let Some((_, gone)) = self.states.pop_lru()
         {

@@ -15,10 +15,10 @@ use crate::{
     rights::give_up,
 };
 
-/// Addresses kept ready.
+/// Most addresses whose frames are kept.
 const MAX_ADDRESSES: usize = 16_384;
-/// How often reading the symbols may fail before it is given up. What fails for want of descriptors or memory works a
-/// moment later, and many addresses are asked for in that moment.
+/// How often reading the symbols may fail before the agent gives it up. A read that fails because descriptors or memory
+/// are short works a moment later, and many addresses are looked up in that moment.
 const MAX_FAILURES: u32 = 256;
 
 /// A symbolizer that reads symbols and no debug information.
@@ -69,7 +69,7 @@ impl KernelFrames {
         let found = self
             .symbolizer
             .symbolize_single(&self.source, Input::AbsAddr(address));
-        // By the thread that alone asks for them.
+        // On this thread, the only one that reads them.
         if self.reading.ends_with(found.is_ok()) {
             give_up(CapabilitySet::SYSLOG);
         }
@@ -95,7 +95,7 @@ impl KernelFrames {
             start_line: 0,
             mapping: Arc::clone(&self.mapping),
         });
-        // A name that could not be read yet is asked for again.
+        // If the symbols could not be read yet, the name is looked up again.
         if self.reading.is_over {
             self.frames.put(address, Arc::clone(&frame));
         }
@@ -103,8 +103,8 @@ impl KernelFrames {
     }
 }
 
-/// How far the reading of `/proc/kallsyms` is, for which a thread may need `CAP_SYSLOG`. It is read once: a module that
-/// is loaded later has no names.
+/// State of reading `/proc/kallsyms`, for which a thread may need `CAP_SYSLOG`. It is read once: a module that is
+/// loaded later has no names.
 #[derive(Debug, Default)]
 struct Reading {
     failures: u32,
@@ -113,7 +113,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Takes over how a try went; whether the reading is over with it, and was not before.
+    /// Notes the result of a try; returns whether this try has ended the reading.
     fn ends_with(&mut self, is_read: bool) -> bool {
         if self.is_over {
             return false;
@@ -128,7 +128,7 @@ impl Reading {
 mod tests {
     use super::{MAX_FAILURES, Reading};
 
-    /// The right to read symbols is kept over failures, not for ever, and given up once.
+    /// The right to read symbols is kept after failures, up to a limit, and given up once.
     #[test]
     fn reading_ends_with_a_success_or_many_failures() {
         let mut reading = Reading::default();

@@ -5,21 +5,21 @@ use profiler_common::python::line_table;
 /// Why an instruction has no line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LineError {
-    /// The compiler made the instruction itself: it stands in no line.
+    /// The compiler made the instruction itself: it belongs to no line.
     #[error("the instruction belongs to no line")]
     NoLine,
-    /// The table ends before the instruction: it was cut, or is another's.
+    /// The table ends before the instruction: it was cut, or is another code object's.
     #[error("the table ends before the instruction")]
     PastEnd,
     /// The table cannot be read.
     #[error("the table is malformed")]
     Malformed,
-    /// The format is none we know.
+    /// The format is unknown.
     #[error("unknown format {0}")]
     UnknownFormat(u8),
 }
 
-/// Bytes in a code unit, and what line tables from 3.11 on count in (`_Py_CODEUNIT`).
+/// Bytes in a code unit, the unit of line tables from 3.11 on (`_Py_CODEUNIT`).
 const CODE_UNIT: i64 = 2;
 
 /// A code object's line table.
@@ -29,7 +29,7 @@ pub(super) struct LineTable {
     pub(super) format: u8,
     /// The table.
     pub(super) bytes: Box<[u8]>,
-    /// Whether that is all of it.
+    /// Whether it is complete.
     pub(super) is_whole: bool,
 }
 
@@ -50,8 +50,8 @@ fn number(line: i64) -> Result<u32, LineError> {
     u32::try_from(line).map_err(|_out_of_range| LineError::Malformed)
 }
 
-/// CPython 3.10: pairs of (bytes of code, signed difference of the line); a difference of -128 says
-/// that these bytes have no line, and leaves it as it was (`Objects/lnotab_notes.txt`).
+/// CPython 3.10: pairs of (bytes of code, signed difference of the line); a difference of -128 says that these bytes
+/// have no line, and leaves the current line unchanged (`Objects/lnotab_notes.txt`).
 fn pep626(table: &[u8], first_line: i32, instruction: i32) -> Result<u32, LineError> {
     const NO_LINE: i8 = -128;
     let mut line = i64::from(first_line);
@@ -73,8 +73,8 @@ fn pep626(table: &[u8], first_line: i32, instruction: i32) -> Result<u32, LineEr
     Err(LineError::PastEnd)
 }
 
-/// CPython before 3.10: pairs of (bytes of code, signed difference of the line); the last line goes on to
-/// the end (`Objects/lnotab_notes.txt`).
+/// CPython before 3.10: pairs of (bytes of code, signed difference of the line); the last line extends to the end
+/// (`Objects/lnotab_notes.txt`).
 fn lnotab(table: &LineTable, first_line: i32, instruction: i32) -> Result<u32, LineError> {
     let mut line = i64::from(first_line);
     let mut start = 0_i64;
@@ -92,9 +92,8 @@ fn lnotab(table: &LineTable, first_line: i32, instruction: i32) -> Result<u32, L
     }
 }
 
-/// CPython 3.11 and later: entries of one start byte (1, code in 4 bits, code units less one in 3)
-/// and what the code asks for (`InternalDocs/code_objects.md`, before 3.14
-/// `Objects/locations.md`).
+/// CPython 3.11 and later: entries of one start byte (1, code in 4 bits, code units less one in 3) and the bytes that
+/// the code implies (`InternalDocs/code_objects.md`, before 3.14 `Objects/locations.md`).
 fn locations(table: &[u8], first_line: i32, instruction: i32) -> Result<u32, LineError> {
     let mut bytes = Bytes { bytes: table };
     let mut line = i64::from(first_line);
@@ -117,7 +116,7 @@ fn locations(table: &[u8], first_line: i32, instruction: i32) -> Result<u32, Lin
             }
             14 => {
                 line += bytes.signed()?;
-                // Lines to the end, column, column of the end.
+                // Lines to the end line, column, end column.
                 for _ in 0..3 {
                     bytes.unsigned()?;
                 }
@@ -149,7 +148,7 @@ impl Bytes<'_> {
         Some(first)
     }
 
-    /// Passes over bytes that are of no concern; true, for the entries that have a line.
+    /// Skips bytes that are not needed; true, for the entries that have a line.
     fn skip(&mut self, count: usize) -> Result<bool, LineError> {
         self.bytes = self.bytes.get(count..).ok_or(LineError::PastEnd)?;
         Ok(true)
@@ -197,8 +196,8 @@ mod tests {
         super::line(&table, first_line, instruction)
     }
 
-    /// Prints, for a few hundred code objects of the standard library, the table and what the
-    /// interpreter itself says of it: `[firstlineno, table as hex, [[start, end, line or null]]]`.
+    /// Prints, for a few hundred code objects of the standard library, the table and what the interpreter itself says:
+    /// `[firstlineno, table as hex, [[start, end, line or null]]]`.
     const SCRIPT: &str = "
 import argparse, ast, asyncio.base_events, collections, dis, inspect, json, sys, types
 def all_of(code):
@@ -230,7 +229,7 @@ print(json.dumps([sys.version_info[1], [
             .collect()
     }
 
-    /// Every instruction of hundreds of functions is in the line that the interpreter says.
+    /// Every instruction of hundreds of functions has the line that the interpreter says.
     #[test]
     fn lines_are_those_of_the_interpreter() {
         let interpreters = launcher::interpreter::supported();
@@ -275,13 +274,13 @@ print(json.dumps([sys.version_info[1], [
         checked
     }
 
-    /// Before the first instruction a function is in its first line.
+    /// Before the first instruction the line is the function's first.
     #[test]
     fn before_the_first_instruction() {
         assert_eq!(line(LOCATIONS, &[], 7, -2), Ok(7));
     }
 
-    /// The last line of an old table goes on to the end, unless the end of the table is missing.
+    /// The last line of an old table extends to the end, unless the end of the table is missing.
     #[test]
     fn old_tables_end_with_their_last_line() {
         assert_eq!(line(LNOTAB, &[], 7, 40), Ok(7));
@@ -295,7 +294,7 @@ print(json.dumps([sys.version_info[1], [
         assert_eq!(super::line(&cut, 7, 40), Err(LineError::PastEnd));
     }
 
-    /// What cannot be read is refused by name, and a cut table says nothing of what it lacks.
+    /// A table that cannot be read is refused by name, and a cut table has no lines for the part it lacks.
     #[test]
     fn refusals_have_names() {
         assert_eq!(line(LOCATIONS, &[], 1, 0), Err(LineError::PastEnd));

@@ -1,17 +1,17 @@
-//! How far native frames are believed, if there are Python frames too.
+//! Which native frames are trusted if there are Python frames too.
 //!
-//! CPython is mostly built without frame pointers: the frame-pointer chain from inside it skips
-//! frames or ends anywhere. So only what is certain is shown: the interrupted function, and above
-//! it frames of other files up to the first one of the interpreter's.
+//! CPython is mostly built without frame pointers: the frame-pointer chain from inside it skips frames or ends
+//! anywhere. So only certain frames are shown: the interrupted function, and above it frames of other files up to the
+//! first one of the interpreter's.
 
 use std::ops::Range;
 
-/// What an address belongs to, as far as the rule asks.
+/// What an address belongs to, as far as the rule needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The interpreter's bytecode loop: the Python frame says it better.
+    /// The interpreter's bytecode loop: the Python frame shows it better.
     EvaluationLoop,
-    /// The interpreter's file elsewhere: a C function of CPython.
+    /// Other code of the interpreter's file: a C function of CPython.
     Interpreter,
     /// Any other code.
     Elsewhere,
@@ -54,7 +54,7 @@ mod tests {
         Shown, shown,
     };
 
-    /// Under the bytecode loop nothing native is shown, in CPython's C code that one function.
+    /// If the leaf is in the bytecode loop, no native frame is shown; if it is in CPython's C code, that one function.
     #[test]
     fn frames_inside_the_interpreter() {
         assert_eq!(
@@ -80,8 +80,7 @@ mod tests {
         );
     }
 
-    /// A library's frames are shown up to the interpreter; where the chain never meets it, the leaf
-    /// alone is certain.
+    /// A library's frames are shown up to the interpreter; if the chain never meets it, only the leaf is certain.
     #[test]
     fn frames_outside_the_interpreter() {
         let met = shown(&[Elsewhere, Elsewhere, EvaluationLoop, Elsewhere]);

@@ -1,4 +1,4 @@
-//! [`SpanSample`](crate::join::SpanSample) → [`NamedSample`]: what the addresses are called.
+//! [`SpanSample`](crate::join::SpanSample) → [`NamedSample`]: addresses get names.
 //!
 //! Must not know how samples are summed, encoded or sent.
 
@@ -31,9 +31,9 @@ use crate::{
 pub struct NamedSample {
     /// When.
     pub time: BootNanos,
-    /// What it is worth.
+    /// What it measures.
     pub measure: Measure,
-    /// Which service it is of.
+    /// The service that it is of.
     pub service: Arc<Service>,
     /// The container it ran in, if that is known.
     pub container: Option<Arc<str>>,
@@ -43,10 +43,10 @@ pub struct NamedSample {
     pub tid: Tid,
     /// The thread's name.
     pub thread_name: ThreadName,
-    /// The span it belongs to, or why none.
+    /// The span it belongs to, or why there is none.
     pub attribution: Attribution,
-    /// The stack, leaf first: kernel, native and Python frames. Equal stacks share one allocation,
-    /// and equal frames do, as far as the caches reach.
+    /// The stack, leaf first: kernel, native and Python frames. Equal stacks share one allocation, and so do equal
+    /// frames, as long as the caches hold them.
     pub stack: Arc<[Arc<Frame>]>,
 }
 
@@ -57,7 +57,7 @@ pub struct Frame {
     pub kind: FrameKind,
     /// Function name: `co_qualname`, a symbol, or a marker such as `[truncated]`.
     pub name: Arc<str>,
-    /// Whether that is a name, and not a place in a file (`libc.so.6+0x9c3d1`) for want of a symbol.
+    /// Whether that is a name, and not a place in a file (`libc.so.6+0x9c3d1`) because there is no symbol.
     pub is_named: bool,
     /// Source file as the code object has it; empty if unknown.
     pub file: Arc<str>,
@@ -70,7 +70,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Its name, with the suffix `_[k]` on frames of the kernel: by that flame graph tools know them.
+    /// Its name, with the suffix `_[k]` on frames of the kernel: flame graph tools recognise them by it.
     pub fn marked_name(&self) -> Cow<'_, str> {
         match self.kind {
             FrameKind::Kernel => Cow::Owned(format!("{}_[k]", self.name)),
@@ -86,12 +86,11 @@ pub enum FrameKind {
     Python,
     /// Machine code in user space.
     Native,
-    /// Machine code of a file that holds CPython and nothing else: what it takes to run the Python
-    /// frame below it.
+    /// Machine code of a file that holds CPython and nothing else: the machinery that runs the Python frame below it.
     Interpreter,
     /// The kernel.
     Kernel,
-    /// Nothing: it says what is missing here.
+    /// No code: it says what is missing here.
     Marker,
 }
 

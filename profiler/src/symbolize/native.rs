@@ -1,7 +1,7 @@
 //! Native addresses → frames, by the symbols of the mapped file.
 //!
-//! Nothing is read here: files are read on the control side, and their symbols arrive some milliseconds after they
-//! were asked for. What waits for them is [`waiting`](super::waiting)'s.
+//! This module reads no files: the control side reads them, and their symbols arrive some milliseconds after they were
+//! requested. [`waiting`](super::waiting) holds the samples that wait for them.
 
 use std::{num::NonZeroUsize, sync::Arc};
 
@@ -98,7 +98,7 @@ impl NativeFrames {
         self.resolve(&place, now).ok_or(place)
     }
 
-    /// Names what has waited; `None` if that is to wait on.
+    /// Names a frame that has waited; `None` if it must wait on.
     pub(super) fn resolve(&mut self, place: &Place, now: BootNanos) -> Option<Named> {
         let named = match self.files.known(place.file, now) {
             Known::NotYet => return None,
@@ -120,20 +120,20 @@ impl NativeFrames {
         self.files.take_wanted()
     }
 
-    /// Takes over what was read of a file.
+    /// Stores the result of reading a file.
     pub(super) fn learn(&mut self, wanted: &Wanted, symbols: FileSymbols, now: BootNanos) {
         self.files.learn(wanted, symbols, now);
     }
 }
 
 impl Place {
-    /// The place in the file, for want of a name.
+    /// The place in the file, used if there is no name.
     fn text(&self) -> String {
         let file = self.path.rsplit('/').next().unwrap_or_default();
         format!("{file}+{:#x}", self.offset)
     }
 
-    /// A frame whose symbols are not waited for.
+    /// The frame once its symbols are no longer waited for.
     pub(super) fn late(&self) -> Arc<Frame> {
         self.unnamed(Unnamed::Late).0
     }
@@ -165,7 +165,7 @@ pub(super) fn may_pass(reason: Unnamed) -> bool {
     matches!(reason, Unnamed::Unreadable | Unnamed::Late)
 }
 
-/// What a frame without a name counts as.
+/// The loss that a frame without a name counts as.
 pub(super) fn loss(reason: Unnamed) -> Loss {
     match reason {
         Unnamed::NoSymbol => Loss::NativeUnknown,

@@ -26,7 +26,7 @@ impl Function {
     }
 }
 
-/// What a code object is called, and where its lines are. Prefork workers share theirs.
+/// The name of a code object, and its lines. Prefork workers share theirs.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Function {
     name: Arc<str>,
@@ -35,7 +35,7 @@ struct Function {
     line_table: Option<LineTable>,
 }
 
-/// What is kept for the address of a code object.
+/// The entry for the address of a code object.
 #[derive(Debug)]
 struct Known {
     checksum: u32,
@@ -68,7 +68,7 @@ impl PythonFrames {
         }
     }
 
-    /// Remembers a code object; one that was known at its address is gone.
+    /// Remembers a code object; one that was known at its address is dropped.
     pub(super) fn learn(&mut self, code: Code) {
         if code.name.cut || code.file.cut {
             self.health.count(Loss::CodeNameCut);
@@ -124,8 +124,7 @@ impl PythonFrames {
         }
     }
 
-    /// Names a frame; `None` for one that Python hides from its users, too. What it lacks goes to
-    /// `flaws`.
+    /// Names a frame; `None` for a frame that Python hides from its users, too. What the frame lacks goes to `flaws`.
     pub(super) fn frame(
         &mut self,
         process: ProcessKey,

@@ -1,4 +1,4 @@
-//! Stacks that have names already: most samples show one that was seen a moment ago.
+//! Stacks that have names already: most samples show a stack that was seen a moment ago.
 
 use std::{num::NonZeroUsize, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
 /// Stacks kept ready, over all processes: about a kilobyte each.
 const MAX_STACKS: usize = 4_096;
 
-/// A stack of one process, as it came.
+/// A stack of one process, before it is named.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) process: ProcessKey,
@@ -26,11 +26,11 @@ pub(super) struct Key {
 #[derive(Clone, Debug)]
 pub(super) struct Named {
     pub(super) frames: Arc<[Arc<Frame>]>,
-    /// What its frames lack, to be counted for each sample that shows them.
+    /// What its frames lack; counted for each sample that shows them.
     pub(super) flaws: Arc<[Loss]>,
 }
 
-/// Stacks by what they were named from.
+/// Named stacks by the stacks before naming.
 #[derive(Debug)]
 pub(super) struct Stacks {
     ready: LruCache<Key, (Arc<Target>, Named)>,
@@ -46,13 +46,13 @@ impl Default for Stacks {
 }
 
 impl Stacks {
-    /// A stack that was named when the process was mapped as it is now.
+    /// A stack that was named while the process's mappings were the same as now.
     pub(super) fn get(&mut self, key: &Key, target: &Arc<Target>) -> Option<Named> {
         let (of, named) = self.ready.get(key)?;
         Arc::ptr_eq(of, target).then(|| named.clone())
     }
 
-    /// Keeps a stack, unless it lacks what may come yet.
+    /// Keeps a stack, unless it lacks names that may still come.
     pub(super) fn put(&mut self, key: Key, target: &Arc<Target>, named: &Named) {
         let may_come = |loss: &Loss| {
             matches!(
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    /// A stack is kept with what it lacks for good; one that lacks what may come yet is not kept.
+    /// A stack is kept if what it lacks will never come; a stack that lacks names that may still come is not kept.
     #[test]
     fn what_may_come_is_asked_for_again() {
         let (mut stacks, target) = (Stacks::default(), target());
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    /// A process that has changed, exited or run another program has no stacks.
+    /// No stacks are kept of a process that has changed, exited or run another program.
     #[test]
     fn stacks_go_with_their_process() {
         let (mut stacks, before) = (Stacks::default(), target());

@@ -28,8 +28,8 @@ use crate::{
 /// Bounds of what is remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Code objects, over all processes. More than the kernel side remembers having shipped, or
-    /// one that is forgotten here would never come again.
+    /// Code objects, over all processes. More than the kernel side remembers having shipped: otherwise one that is
+    /// forgotten here would never come again.
     pub max_codes: usize,
 }
 
@@ -47,7 +47,7 @@ pub struct Symbolizer {
     native: NativeFrames,
     kernel: KernelFrames,
     waiting: Waiting,
-    /// The time of this turn.
+    /// The time of the current turn.
     now: BootNanos,
     stale: BTreeSet<Pid>,
     nowhere: Arc<MappedFile>,
@@ -55,7 +55,7 @@ pub struct Symbolizer {
 }
 
 impl Symbolizer {
-    /// Knows nothing yet.
+    /// A symbolizer that knows nothing yet.
     pub fn new(settings: Settings, health: Health) -> Self {
         let max_codes = NonZeroUsize::new(settings.max_codes).unwrap_or(NonZeroUsize::MIN);
         Self {
@@ -90,8 +90,8 @@ impl Symbolizer {
         }
     }
 
-    /// Names a sample; `None` (and a count) if its process is not profiled, and `None` if it waits for the
-    /// symbols of a file: [`Self::take_waiting`] has it later.
+    /// Names a sample; `None` (and a count) if its process is not profiled, and `None` if it waits for the symbols of a
+    /// file: [`Self::take_waiting`] returns it later.
     pub fn symbolize(&mut self, sample: SpanSample, snapshot: &Snapshot) -> Option<NamedSample> {
         let SpanSample {
             sample,
@@ -134,7 +134,7 @@ impl Symbolizer {
         Some(named(ready.frames))
     }
 
-    /// Begins a turn: what waits is waited for until some time after this.
+    /// Begins a turn: samples wait until some time after this.
     pub fn turn(&mut self, now: BootNanos) {
         self.now = now;
     }
@@ -154,12 +154,12 @@ impl Symbolizer {
         self.native.take_wanted()
     }
 
-    /// Takes over what was read of a file.
+    /// Stores the result of reading a file.
     pub fn learn_symbols(&mut self, wanted: &Wanted, symbols: FileSymbols) {
         self.native.learn(wanted, symbols, self.now);
     }
 
-    /// Processes that ran code in no mapping that is known, since the last call.
+    /// Processes that ran code outside all known mappings, since the last call.
     pub fn take_stale_mappings(&mut self) -> Vec<Pid> {
         std::mem::take(&mut self.stale).into_iter().collect()
     }
@@ -232,7 +232,7 @@ impl Symbolizer {
         self.mark(stack.python_outcome, naming);
     }
 
-    /// The file that Python frames are said to be in.
+    /// The file that Python frames are shown in.
     fn interpreter(&mut self, target: &Target) -> (FileId, Arc<MappedFile>) {
         if let Some(interpreter) = &target.interpreter {
             return (interpreter.file, self.native.interpreter(interpreter));
@@ -244,7 +244,7 @@ impl Symbolizer {
         (nowhere, Arc::clone(&self.nowhere))
     }
 
-    /// Says at the root of the stack that it was cut, and why.
+    /// Marks the root of the stack as cut, with the reason.
     fn mark(&self, outcome: Outcome, naming: &mut Naming) {
         let text = outcome.marker();
         if !text.is_empty() {
@@ -265,7 +265,7 @@ impl Naming {
         self.slots.push(Slot::Ready(frame));
     }
 
-    /// The stack with its names, unless some of them are waited for.
+    /// The stack with its names, unless some of them are still to come.
     fn ready(self) -> Result<Named, Self> {
         let ready = |slot: &Slot| match slot {
             Slot::Ready(frame) => Some(Arc::clone(frame)),
@@ -281,8 +281,8 @@ impl Naming {
     }
 }
 
-/// The address to look up for a frame: of the leaf the interrupted instruction, of the others the
-/// call before the return address, which may be a function's last instruction.
+/// The address to look up for a frame: the interrupted instruction of the leaf; for the others the call before the
+/// return address, because that may be the first byte after its function.
 fn lookup(addresses: &[u64], index: usize) -> u64 {
     let address = addresses.get(index).copied().unwrap_or(0);
     if index == 0 {
@@ -292,8 +292,8 @@ fn lookup(addresses: &[u64], index: usize) -> u64 {
     }
 }
 
-/// Whether code of a mapping is the interpreter's machinery. Where the program that embeds it is in the same
-/// file, nobody can tell whose the code is.
+/// Whether code of a mapping is the interpreter's machinery. If the program that embeds the interpreter is in the same
+/// file, their code cannot be told apart.
 fn kind(mapping: &Mapping, target: &Target) -> FrameKind {
     match &target.interpreter {
         Some(it) if it.is_alone && it.file == mapping.file => FrameKind::Interpreter,

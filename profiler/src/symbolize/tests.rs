@@ -26,7 +26,7 @@ fn process() -> ProcessKey {
     }
 }
 
-/// A stage that profiles this very process, and some more mappings.
+/// A symbolizer that profiles this very process, and some more mappings.
 struct Stage {
     symbolizer: Symbolizer,
     snapshot: Snapshot,
@@ -101,7 +101,7 @@ fn address() -> u64 {
     Stage::new as fn(&[Mapping]) -> Stage as usize as u64
 }
 
-/// A mapping of a file that nobody has, at an address that nobody uses.
+/// A mapping of a file that does not exist, at an address that is not used.
 fn elsewhere(inode: u64) -> Mapping {
     Mapping {
         addresses: 0x1000..0x2000,
@@ -111,7 +111,7 @@ fn elsewhere(inode: u64) -> Mapping {
     }
 }
 
-/// The first samples in a file wait for its symbols and have them then; later ones do not wait.
+/// The first samples in a file wait for its symbols and get them; later ones do not wait.
 #[test]
 fn samples_wait_for_their_file() {
     let mut stage = Stage::new(&[]);
@@ -140,8 +140,8 @@ fn samples_wait_for_their_file() {
     );
 }
 
-/// A file that is not read in time costs names, each counted, and nobody waits for it twice; when it comes it is
-/// taken.
+/// A file that is not read in time costs names, each counted, and samples do not wait for it twice; when it comes, it
+/// is used.
 #[test]
 fn late_files() {
     let mut stage = Stage::new(&[]);
@@ -164,7 +164,7 @@ fn late_files() {
     assert_eq!(stage.lost(Loss::NativeLate), 2);
 }
 
-/// What cannot be read is tried again after a while, without waiting, and each frame is counted by its reason.
+/// A file that cannot be read is tried again after a while, without waiting, and each frame is counted by its reason.
 #[test]
 fn files_that_cannot_be_read() {
     let mut stage = Stage::new(&[elsewhere(7)]);
@@ -197,7 +197,7 @@ fn files_that_cannot_be_read() {
     );
 }
 
-/// Code in no file is not waited for.
+/// Samples in code that is in no file do not wait.
 #[test]
 fn code_made_at_run_time() {
     let mut stage = Stage::new(&[elsewhere(0)]);
@@ -209,7 +209,7 @@ fn code_made_at_run_time() {
     );
 }
 
-/// However many wait, memory is bounded: the others lose their names, and none is lost itself.
+/// However many samples wait, memory is bounded: those beyond the bound lose their names, but no sample is lost.
 #[test]
 fn too_many_wait() {
     let mut stage = Stage::new(&[]);

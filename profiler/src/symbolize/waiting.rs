@@ -1,8 +1,8 @@
 //! Samples that wait for the symbols of a file.
 //!
 //! They wait here, and not as addresses until the window ends, for two reasons: their Python frames must be named at
-//! once, because code objects and processes go; and once they are named they are like all others, so that no later
-//! stage knows of names that are missing. Most wait for one turn of the data thread.
+//! once, because code objects and processes go away; and once they are named they are like all others, so that no later
+//! stage has to handle missing names. Most wait for one turn of the data thread.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     time::BootNanos,
 };
 
-/// Samples that wait at once, and their frames. Those beyond are shown without names: some 20 MB.
+/// Most samples that wait at once, and most frames of them: some 20 MB. Samples beyond are shown without names.
 const MAX_SAMPLES: usize = 16_384;
 const MAX_FRAMES: usize = 262_144;
 
@@ -57,7 +57,7 @@ impl Waiting {
         self.held.is_empty()
     }
 
-    /// Has a sample wait; gives it back without its names where too many do.
+    /// Makes a sample wait; returns it without its names if too many wait already.
     pub(super) fn hold(
         &mut self,
         sample: NamedSample,
@@ -78,7 +78,7 @@ impl Waiting {
         None
     }
 
-    /// Names what can be named by now; samples that need wait no longer.
+    /// Names what can be named by now; returns the samples that need not wait longer.
     pub(super) fn take(&mut self, native: &mut NativeFrames, now: BootNanos) -> Vec<NamedSample> {
         let mut over = Vec::new();
         for mut held in std::mem::take(&mut self.held) {

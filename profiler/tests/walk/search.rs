@@ -369,7 +369,7 @@ fn stacks_end_where_they_began() {
 
 /// Who was seen to have a state last is in it; until somebody was seen, who made it.
 #[test]
-fn who_may_be_in_a_state() {
+fn the_last_user_may_be_in_a_state() {
     let last = |thread_pointer, maker| StateUse {
         thread_pointer,
         maker,

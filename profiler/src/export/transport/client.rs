@@ -355,7 +355,7 @@ mod tests {
 
     /// The error about a server that is not there says so, and names no part of the client.
     #[test]
-    fn nobody_listens() {
+    fn no_server_listens() {
         let runtime = runtime::start().unwrap();
         let _inside = runtime.enter();
         let port = TcpListener::bind("127.0.0.1:0").unwrap();

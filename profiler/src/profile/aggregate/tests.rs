@@ -11,7 +11,7 @@ use crate::{
     symbolize::NamedSample,
 };
 
-/// What a sample of a busy host is: by the numbers of its stack, request, span in it, and thread.
+/// A sample of a busy host: the numbers of its stack, request, span in it, and thread.
 type Busy = (u8, u8, u8, u8);
 
 fn busy((stack, root, child, thread): Busy) -> NamedSample {
@@ -34,8 +34,8 @@ fn busy((stack, root, child, thread): Busy) -> NamedSample {
     }
 }
 
-/// The samples before the first whose stack would be given up if rows had but the label that says their request,
-/// and were as many as stacks may be.
+/// The samples before the first whose stack would be given up if rows had no label but their request's, and if there
+/// were as many rows as stacks allowed.
 fn before_any_is_given_up(samples: &[Busy], most: usize) -> &[Busy] {
     let mut rows = HashSet::new();
     let is_kept = |&&(stack, root, ..): &&Busy| {
@@ -49,8 +49,8 @@ fn is_other(profile: &Profile, row: usize) -> bool {
     &*profile.rows[row].stack[0].name == "[other stacks]"
 }
 
-/// What is kept of labels gets less, step by step, before it is wrong: all of them, then those of the request,
-/// then none. Each is counted.
+/// Labels are left out step by step before a sample loses its stack: first all are kept, then those of the request,
+/// then none. Each step is counted.
 #[test]
 fn labels_get_fewer() {
     let health = Health::default();
@@ -98,8 +98,8 @@ fn labels_get_fewer() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the samples and the room: that rows have all their labels gives up no stack as long as none would
-    /// be if they had only what a server is sent. Nothing is lost, and rows are bounded.
+    /// Whatever the samples and the limit: keeping all labels gives up no stack that would be kept if rows had only the
+    /// labels that are sent to a server. No sample is lost, and rows are bounded.
     #[test]
     fn labels_cost_no_stacks(
         samples in prop::collection::vec((0_u8..12, 0_u8..6, 0_u8..4, 0_u8..64), 1..400),

@@ -29,8 +29,8 @@ fn in_thread(tid: u32, attribution: Attribution) -> NamedSample {
     }
 }
 
-/// Destinations read one profile, each what it wants of it: what none of its labels tells apart is one row, and
-/// no sample is lost.
+/// Each destination reads the same profile and takes its own selection: rows that differ in none of its labels become
+/// one, and no sample is lost.
 #[test]
 fn several_read_one() {
     let samples = [
@@ -90,7 +90,7 @@ fn several_read_one() {
     );
 }
 
-/// A row that had no room for all labels says nothing of the span that a mode does not speak of.
+/// A row that had no room for all labels says nothing about the span that is not the label mode's.
 #[test]
 fn few_labels_are_of_one_mode() {
     let samples = [

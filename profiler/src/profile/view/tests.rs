@@ -26,26 +26,26 @@ const MODES: [NativeFrames; 3] = [
     NativeFrames::Full,
 ];
 
-/// The one profile of these samples.
+/// The only profile of these samples.
 fn profile(samples: &[NamedSample]) -> Profile {
     let mut profiles = profiles(samples, 10_000, &Health::default());
     profiles.remove(0)
 }
 
-/// What of a profile is shown.
+/// A profile as shown in a mode.
 fn view(profile: &Profile, native: NativeFrames) -> Projected {
     let projection = Projection { native, ..roots() };
     projection.of(profile).remove(0)
 }
 
-/// What a stack, leaf first, is shown as, root first.
+/// A stack, leaf first, as it is shown, root first.
 fn shown(stack: &[&str], native: NativeFrames) -> String {
     let profile = profile(&[sample(stack, Attribution::NoSpan)]);
     let lines = folded(&[view(&profile, native)], Kind::Cpu);
     lines.strip_suffix(" 1\n").unwrap().to_owned()
 }
 
-/// What is shown of each kind of stack, mode by mode.
+/// Each kind of stack as shown, mode by mode.
 #[test]
 fn stacks_by_mode() {
     use NativeFrames::{Full, Merged, PythonOnly};
@@ -53,7 +53,7 @@ fn stacks_by_mode() {
         let found = [PythonOnly, Merged, Full].map(|native| shown(stack, native));
         assert_eq!(found, modes, "{stack:?}");
     };
-    // The interpreter's machinery is part of what it runs.
+    // The interpreter's machinery is part of the Python frame it runs.
     let all = "main;work;_PyObject_Free";
     of(
         &["i:_PyObject_Free", "work", "main"],
@@ -73,10 +73,10 @@ fn stacks_by_mode() {
         &["k:read", "i:os_read", "work", "main"],
         ["main;work", "main;work;read_[k]", all],
     );
-    // Without a Python frame there is nothing it could be part of.
+    // Without a Python frame it is part of none.
     let start = "_start;Py_RunMain";
     of(&["i:Py_RunMain", "n:_start"], [start; 3]);
-    // Code without a symbol is the library, once for calls within it.
+    // Code without a symbol becomes the library, once for all calls within it.
     let stack = [
         "n:libc.so.6+0x9",
         "n:libc.so.6+0x5",
@@ -87,7 +87,7 @@ fn stacks_by_mode() {
     let merged = "work;libc.so.6 (no symbol);run;libc.so.6 (no symbol)";
     let all = "work;libc.so.6+0x1;run;libc.so.6+0x5;libc.so.6+0x9";
     of(&stack, ["work", merged, all]);
-    // What says that something is missing stays.
+    // Markers that say that something is missing stay.
     let marked = "main;work;[unknown mapping]";
     of(
         &["m:[unknown mapping]", "i:call", "work", "main"],
@@ -153,9 +153,8 @@ fn stack() -> impl Strategy<Value = Vec<String>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the samples: none is lost or gets another's labels, no row is there twice, frames keep
-    /// their order and Python frames all stay, no machinery is left above one, and what is shown is
-    /// shown as it is when it is shown again.
+    /// Whatever the samples: none is lost or gets another's labels, no row is there twice, frames keep their order and
+    /// Python frames all stay, no machinery is left above one, and a shown stack that is shown again does not change.
     #[test]
     fn views_are_true(samples in prop::collection::vec((stack(), 1_u64..4, 1_usize..4), 1..60)) {
         let named: Vec<NamedSample> = samples.iter().flat_map(|(stack, id, times)| {
@@ -187,7 +186,7 @@ proptest! {
                 let nameless = row.stack.iter().filter(|frame| frame.name.contains("+0x"));
                 prop_assert!(native == NativeFrames::Full || nameless.count() == 0);
             }
-            // Each row alone: its frames are some of those it had, in their order.
+            // Each row separately: its frames are some of those it had, in their order.
             for row in &profile.rows {
                 let alone = Profile { rows: vec![row.clone()], ..profile.clone() };
                 let shown = view(&alone, native);
