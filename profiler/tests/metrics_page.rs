@@ -1,4 +1,4 @@
-//! What speaks of the agent's metrics speaks of those that exist: the page, the alerts and the dashboard.
+//! The page, the alerts and the dashboard name only metrics that exist.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
@@ -16,7 +16,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// Words that begin as the names of our metrics do.
+/// Words that begin like the names of our metrics.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_')
         .filter(|word| word.starts_with("spanprof_") || word.starts_with("process_"))
@@ -33,7 +33,7 @@ fn assert_exist(found: &BTreeSet<&str>, at_least: usize, whose: &str) {
     assert!(found.len() >= at_least, "{whose}: {found:?}");
 }
 
-/// The page is what the table of metrics makes of it.
+/// The page is generated from the table of metrics.
 #[test]
 fn page_is_current() {
     let page = read("docs/metrics.md");

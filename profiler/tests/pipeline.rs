@@ -1,5 +1,5 @@
-//! Recorded bytes of the ring → profiles as text: the data plane but for native and kernel frames, whose
-//! names are this machine's, without privileges.
+//! Recorded bytes of the ring → profiles as text: the data plane without native and kernel frames, whose names depend
+//! on this machine. Needs no privileges.
 //!
 //! The records are of `tests/programs`, kept with `spanprof record --keep-records` on a Debian 12
 //! with its own CPython 3.11 (`records/README.md`).
@@ -78,7 +78,7 @@ fn run(bytes: &[u8], projection: &Projection, health: &Health) -> Vec<Projected>
     pipeline.set_snapshot(&Snapshot::new(target), BootNanos(0));
     for mut event in events {
         if let Event::Sample(sample) = &mut event {
-            // Their names are those of whatever kernel and files are on this machine.
+            // Their names depend on the kernel and the files of this machine.
             sample.stack.kernel.clear();
             sample.stack.native.clear();
         }
@@ -133,7 +133,7 @@ fn as_text(case: &str, projection: &Projection) -> String {
     format!("{profiles}\n{}", health.table())
 }
 
-/// What Pyroscope gets, by the local root.
+/// What is sent to Pyroscope, by the local root.
 #[test]
 fn pushed() {
     for case in CASES {
@@ -142,7 +142,7 @@ fn pushed() {
     }
 }
 
-/// What a file gets, by the active span.
+/// What is written to a file, by the active span.
 #[test]
 fn written() {
     for case in CASES {
@@ -157,7 +157,7 @@ fn accounted(health: &Health) -> u64 {
     parts.iter().map(|part| health.total(part).unwrap()).sum()
 }
 
-/// Every sample on the ring is in the profile: none is lost, none is there twice.
+/// Every sample on the ring is in the profile: none is lost, and none is counted twice.
 #[test]
 fn nothing_is_lost() {
     for case in CASES {
@@ -186,7 +186,7 @@ fn nothing_is_lost() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Records that a broken kernel or a hostile process has damaged do no more than be counted.
+    /// Records that a broken kernel or a hostile process has damaged are only counted.
     #[test]
     fn damaged_records_are_survived(
         case in prop::sample::select(CASES.as_slice()),

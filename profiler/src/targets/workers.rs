@@ -1,9 +1,9 @@
-//! Workers that may be abandoned: threads for what can wait for as long as somebody else likes.
+//! Workers that may be abandoned: threads for operations that others can make wait for as long as they like.
 //!
 //! A read of a process's memory waits for its page, and a process can keep that page from coming (a FUSE mount whose
-//! server does not answer); a file can lie on a server that is gone. Nothing interrupts such a read, so the thread that made it is
-//! left to it and another takes its place. How many may be left so is bounded: past that there is no worker until one
-//! of them comes back.
+//! server does not answer); a file can lie on a server that is gone. Nothing interrupts such a read, so the agent abandons the thread
+//! that made it, and another takes its place. The number of abandoned threads is bounded: at the bound there is no
+//! worker until one of them returns.
 
 use std::{
     collections::VecDeque,
@@ -15,34 +15,34 @@ use std::{
 
 use crate::time::monotonic_now;
 
-/// How workers of one kind are kept.
+/// Settings of one kind of workers.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// What their threads are called.
+    /// The name of their threads.
     pub name: &'static str,
     /// How long one job may take.
     pub deadline: Duration,
-    /// Jobs that may wait.
+    /// Most jobs that may wait.
     pub max_waiting: usize,
-    /// Workers that may be abandoned and not back yet.
+    /// Most workers that may be abandoned and not have returned yet.
     pub max_abandoned: usize,
 }
 
-/// A job that is over, as the worker's own thread tells it.
+/// A job that has ended, as the worker's own thread reports it.
 #[derive(Debug)]
 pub enum Report<Job, Answer> {
     /// It was done in time.
     InTime(Job, Answer),
-    /// It was done after it had been given up.
+    /// It was done after it was given up.
     Late(Job, Answer),
 }
 
-/// A job that nobody does.
+/// A job that was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GivenUp<Job> {
-    /// It took longer than the deadline. Its [`Report::Late`] may follow, whenever it is over.
+    /// It took longer than the deadline. Its [`Report::Late`] may follow when it ends.
     TooSlow(Job),
-    /// It was never begun: every worker there may be is abandoned.
+    /// It was never begun: all workers are abandoned, and there may be no more.
     NoWorker(Job),
 }
 
@@ -51,15 +51,15 @@ pub enum GivenUp<Job> {
 pub enum Refused {
     /// Too many wait.
     Full,
-    /// Every worker there may be is abandoned.
+    /// All workers are abandoned, and there may be no more.
     NoWorker,
 }
 
 /// What one worker does with a job.
 pub type Work<Job, Answer> = Box<dyn FnMut(&Job) -> Answer>;
-/// What makes the work of one worker, on that worker's thread.
+/// Makes the function that does one worker's jobs, on that worker's thread.
 type Begin<Job, Answer> = dyn Fn() -> Work<Job, Answer> + Send + Sync;
-/// What takes a report, on the worker's thread.
+/// Takes a report, on the worker's thread.
 type Deliver<Job, Answer> = dyn Fn(Report<Job, Answer>) + Send + Sync;
 
 /// One worker at a time, and those that were abandoned.
@@ -77,10 +77,10 @@ struct Shared<Job, Answer> {
 
 struct State<Job> {
     waiting: VecDeque<Job>,
-    /// The worker whose turn it is, by number: those with other numbers were abandoned. `None` if there is none.
+    /// The number of the current worker: those with other numbers were abandoned. `None` if there is none.
     worker: Option<u64>,
     last_number: u64,
-    /// What that worker is at, and since when.
+    /// The job of that worker, and when it began.
     busy: Option<(Job, Instant)>,
     abandoned: usize,
     is_over: bool,
@@ -91,8 +91,8 @@ where
     Job: Clone + Send + 'static,
     Answer: 'static,
 {
-    /// Starts the first worker. `begin` makes its work and `deliver` takes what comes of it, both on the worker's own
-    /// thread; `deliver` may wait.
+    /// Starts the first worker. `begin` makes the function that does its jobs and `deliver` takes the results, both on
+    /// the worker's own thread; `deliver` may wait.
     pub fn start(
         settings: Settings,
         begin: impl Fn() -> Work<Job, Answer> + Send + Sync + 'static,
@@ -116,12 +116,12 @@ where
         Ok(Self { shared })
     }
 
-    /// How long one job may take: [`Self::supervise`] is to be called about as often.
+    /// How long one job may take: [`Self::supervise`] should be called about as often.
     pub fn deadline(&self) -> Duration {
         self.shared.settings.deadline
     }
 
-    /// Has a job done. Takes no time, whatever the workers are at, and starts no thread.
+    /// Queues a job. Never waits, even if all workers are blocked, and starts no thread.
     pub fn ask(&self, job: Job) -> Result<(), Refused> {
         let mut state = self.shared.state();
         if state.worker.is_none() {
@@ -136,8 +136,8 @@ where
         Ok(())
     }
 
-    /// Abandons the worker if its job takes too long, and starts another; what nobody does any more. To be called by a
-    /// thread that has the rights a worker needs.
+    /// Abandons the worker if its job takes too long, and starts another; returns the jobs that are given up. Must be
+    /// called by a thread that has the rights a worker needs.
     pub fn supervise(&self) -> Vec<GivenUp<Job>> {
         let deadline = self.shared.settings.deadline;
         let mut state = self.shared.state();
@@ -172,7 +172,7 @@ where
     Job: Clone + Send + 'static,
     Answer: 'static,
 {
-    /// Starts a worker in the place of one that was abandoned, if there may be one more.
+    /// Starts a worker in place of one that was abandoned, if there may be one more.
     fn replace(self: &Arc<Self>, state: &mut State<Job>) -> bool {
         if state.abandoned >= self.settings.max_abandoned {
             return false;
@@ -209,7 +209,7 @@ where
         }
     }
 
-    /// Waits for a job; `None` if the worker is to end.
+    /// Waits for a job; `None` if the worker must end.
     fn next(&self, number: u64) -> Option<Job> {
         let mut state = self.state();
         loop {
@@ -227,7 +227,7 @@ where
         }
     }
 
-    /// A worker has done its job; whether it still is the worker.
+    /// A worker has done its job; returns whether it still is the current worker.
     fn is_done(&self, number: u64) -> bool {
         let mut state = self.state();
         let is_worker = state.worker == Some(number);
@@ -237,7 +237,7 @@ where
         is_worker
     }
 
-    /// An abandoned worker is back: it takes the place of the worker where there is none, under a new number.
+    /// An abandoned worker has returned: if there is no current worker, it becomes that, under a new number.
     fn come_back(&self) -> Option<u64> {
         let mut state = self.state();
         state.abandoned = state.abandoned.saturating_sub(1);
@@ -271,7 +271,7 @@ mod tests {
     };
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Workers that double numbers; an odd one is not done before it is let go.
+    /// Workers that double numbers; a job with an odd number ends only when the test lets it.
     struct Made {
         workers: Workers<u32, u32>,
         reports: Receiver<Report<u32, u32>>,
@@ -317,7 +317,7 @@ mod tests {
             }
         }
 
-        /// Waits until something is given up.
+        /// Waits until a job is given up.
         fn given_up(&self) -> Vec<GivenUp<u32>> {
             for _ in 0..1000 {
                 let given_up = self.workers.supervise();
@@ -330,8 +330,8 @@ mod tests {
         }
     }
 
-    /// Who blocks is given up alone: what waits behind it is done by another worker, and what comes of it late is told
-    /// as that.
+    /// Only the job that blocks is given up: another worker does those that wait behind it, and the blocked job's late
+    /// result is reported as late.
     #[test]
     fn another_takes_the_place_of_one_that_blocks() {
         let made = made();
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(made.in_time(), (6, 12));
     }
 
-    /// Past the bound nothing is begun and nothing waits, until one of those that block comes back.
+    /// At the bound no job is begun and none waits, until one of those that block returns.
     #[test]
     fn no_more_are_abandoned_than_may_be() {
         let made = made();
@@ -361,18 +361,18 @@ mod tests {
         made.let_go.send(()).unwrap();
         let (job, answer) = made.late();
         assert_eq!(answer, 2 * job);
-        // It says so before it is back.
+        // The worker reports it before it has returned.
         while made.workers.ask(6).is_err() {
             thread::yield_now();
         }
         assert_eq!(made.in_time(), (6, 12));
     }
 
-    /// What waits is bounded.
+    /// The number of waiting jobs is bounded.
     #[test]
     fn no_more_wait_than_may() {
         let made = made();
-        // One is begun, perhaps; three wait.
+        // Perhaps one has begun; three wait.
         let asked: Vec<_> = (0..5).map(|_| made.workers.ask(1)).collect();
         assert_eq!(asked.last(), Some(&Err(Refused::Full)));
         assert_eq!(asked.first(), Some(&Ok(())));

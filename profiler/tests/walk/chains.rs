@@ -1,4 +1,4 @@
-//! Python frames laid out in all ways: the walk tells exactly what is there.
+//! Python frames laid out in all ways: the walk returns exactly those that exist.
 
 use profiler_common::{
     event::PythonFrame,
@@ -20,7 +20,7 @@ use crate::{
     layouts, walk,
 };
 
-/// What the walk must tell, from the frames instead of from memory.
+/// The frames that the walk must return, computed without reading memory.
 fn expected(
     image: &Image,
     layout: &PythonLayout,
@@ -63,8 +63,8 @@ fn expected(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A chain is walked exactly as it is, wherever its frames lie: adjacent, across pages, at the
-    /// end of what can be read, far apart.
+    /// A chain is walked exactly as it is, wherever its frames lie: adjacent, across pages, at the end of readable
+    /// memory, far apart.
     #[test]
     fn sound_chains_are_walked_exactly(frames in frames(sound_codes())) {
         for layout in layouts() {
@@ -76,8 +76,8 @@ proptest! {
         }
     }
 
-    /// What is damaged ends the walk right there: every frame before it is told, because no read
-    /// depends on memory that it does not need.
+    /// Damage ends the walk exactly there: the walk returns every frame before it, because no read depends on memory
+    /// that it does not need.
     #[test]
     fn damaged_chains_are_walked_up_to_the_damage(
         frames in frames(prop_oneof![
@@ -99,8 +99,8 @@ proptest! {
         }
     }
 
-    /// Code objects that differ in any half of a word have different checksums; names, lines and, from 3.12
-    /// on, numbers are in them.
+    /// Code objects that differ in any half of a word have different checksums; the words include names, lines and,
+    /// from 3.12 on, numbers.
     #[test]
     fn checksums_tell_code_objects_apart(half in 0..u64::from(CODE_PART) / 4, change in 1_u32..) {
         for layout in layouts() {
@@ -122,7 +122,7 @@ proptest! {
     }
 }
 
-/// A chain of exactly the budget is complete; one frame more is cut, and the innermost are kept.
+/// A chain of exactly the budget is complete; with one frame more the outermost is cut.
 #[test]
 fn the_budget_is_exact() {
     for layout in layouts() {
@@ -153,8 +153,8 @@ fn the_budget_is_exact() {
     }
 }
 
-/// A frame that begins in what was read with another one, and ends behind it, is read anew. No
-/// CPython has such frames; the bytes behind the others are not to be mistaken for them.
+/// A frame that begins in what was read with another one, and ends behind it, is read anew. No CPython has such frames;
+/// the bytes behind the others must not be mistaken for them.
 #[test]
 fn overlapping_frames_are_told_apart() {
     for layout in layouts() {
@@ -166,7 +166,7 @@ fn overlapping_frames_are_told_apart() {
         };
         let mut image = Image::default();
         let leaf = lay_out(&mut image, &layout, &[frame(1)])[0];
-        // So far above that no field of one lies on a field of the other.
+        // High enough above that no field of one overlaps a field of the other.
         let above = leaf + 32;
         put_frame(&mut image, &layout, &frame(2), above, 0);
         let word = |offset: u16| leaf + u64::from(offset);

@@ -1,4 +1,4 @@
-//! Python frames made up, and how they lie in memory.
+//! Made-up Python frames, and their layout in memory.
 
 use profiler_common::{
     limits::CODE_PART,
@@ -12,15 +12,15 @@ use crate::image::{Image, PAGE};
 pub(crate) const CODE_TYPE: u64 = 0x7f00_0000_1000;
 const CODES: u64 = 0x5500_0000_0000;
 const REGIONS: u64 = 0x7e00_0000_0000;
-/// More than a whole chain of adjacent frames takes: chains begin near the end of one.
+/// Larger than a whole chain of adjacent frames: chains begin near the end of one.
 const REGION: u64 = 1 << 20;
 
-/// Where a frame lies, seen from the one it called.
+/// The place of a frame, relative to the one it called.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
-    /// Below it, as in CPython's data stack, with so many words (locals) between them.
+    /// Below it, as in CPython's data stack, with this many words (locals) between them.
     Below(u64),
-    /// In memory of its own, at this word of it.
+    /// In separate memory, at this word of it.
     Apart(u64),
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn frames(codes: impl Strategy<Value = Code>) -> impl Strategy<Value 
     prop::collection::vec(frame, 0..340)
 }
 
-/// Code objects that are what they should be.
+/// Valid code objects.
 pub(crate) fn sound_codes() -> impl Strategy<Value = Code> {
     (0_u64..20).prop_map(Code::Sound)
 }
@@ -72,7 +72,7 @@ pub(crate) fn extent(layout: &PythonLayout) -> u64 {
     u64::from(layout.frame_size).next_multiple_of(8)
 }
 
-/// A code object ends where readable memory does: no more of it is read than is used.
+/// A code object ends where readable memory ends: the walk reads no more of it than it uses.
 pub(crate) fn code_address(layout: &PythonLayout, code: Code) -> u64 {
     let end = u64::from(layout.code_start) + u64::from(CODE_PART);
     let in_page = PAGE - end.next_multiple_of(8);
@@ -83,7 +83,7 @@ pub(crate) fn code_address(layout: &PythonLayout, code: Code) -> u64 {
     }
 }
 
-/// Puts a code object, or what only looks like one.
+/// Puts a code object, or something that only looks like one.
 pub(crate) fn put_code(image: &mut Image, layout: &PythonLayout, code: Code, code_type: u64) {
     let at = code_address(layout, code);
     let word = |offset: u16| at + u64::from(offset);
@@ -94,7 +94,7 @@ pub(crate) fn put_code(image: &mut Image, layout: &PythonLayout, code: Code, cod
     image.put(word(layout.code_first_line), &7_u32.to_le_bytes());
 }
 
-/// Lays out frames, leaf first; the addresses of all.
+/// Lays out frames, leaf first; returns their addresses.
 pub(crate) fn lay_out(image: &mut Image, layout: &PythonLayout, frames: &[Frame]) -> Vec<u64> {
     for number in 0..20 {
         put_code(image, layout, Code::Sound(number), CODE_TYPE);
@@ -123,7 +123,7 @@ pub(crate) fn put_frame(
     at: u64,
     caller: u64,
 ) {
-    // What is not a field is noise.
+    // Bytes that belong to no field are noise.
     image.put(at, &vec![0xc3; usize::try_from(extent(layout)).unwrap()]);
     let code = code_address(layout, frame.code);
     let word = |offset: u16| at + u64::from(offset);
@@ -141,7 +141,7 @@ pub(crate) fn put_frame(
     }
     if layout.flags & flags::FRAME_HAS_OWNER != 0 {
         let owner = if frame.is_trampoline {
-            // What a trampoline has as its code is not to be looked at.
+            // The code of a trampoline must not be read.
             image.put_word(word(layout.frame_code), u64::MAX);
             layout.owner_trampoline
         } else {

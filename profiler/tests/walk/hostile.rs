@@ -14,23 +14,23 @@ use crate::{frame_of, image::Image, layouts, process, search, walk, walk_checked
 
 const CODE_TYPE: u64 = 0x7f00_0000_1000;
 
-/// Memory that answers whatever the seed says, at every address.
+/// Memory that answers at every address, by the seed.
 #[derive(Debug)]
 struct Liar {
     seed: u64,
-    /// Reads that fail, of 256.
+    /// How many of 256 reads fail.
     unreadable: u64,
-    /// Words that are the code type, of 256: without them no walk gets far.
+    /// How many of 256 words are the code type: without them no walk gets far.
     of_code_type: u64,
-    /// Whether it says something else each time, as memory of running threads does.
+    /// Whether it answers differently each time, like the memory of running threads.
     changes: bool,
     reads: Cell<u64>,
-    /// The last code object read: where, and all of the block.
+    /// The last code object read: its address, and the whole block.
     code: Cell<u64>,
 }
 
 impl Liar {
-    /// A number that depends on the address, and on the time where memory changes.
+    /// A number that depends on the address, and on the time if the memory changes.
     fn noise(&self, address: u64) -> u64 {
         let time = if self.changes { self.reads.get() } else { 0 };
         // Finishing step of SplitMix64.
@@ -44,8 +44,8 @@ impl Liar {
         self.noise(!address) & 255 < self.unreadable
     }
 
-    /// Mostly pointers into a few frames' worth of memory, so that lists meet and run in circles;
-    /// some that no process has.
+    /// Mostly pointers into a few frames' worth of memory, so that lists meet and form cycles; some that no process
+    /// has.
     fn word(&self, address: u64) -> u64 {
         let noise = self.noise(address);
         if noise & 255 < self.of_code_type {
@@ -101,7 +101,7 @@ fn liars() -> impl Strategy<Value = Liar> {
     )
 }
 
-/// Walks, and checks of every frame that its code object was read and has the right type.
+/// Walks, and checks for every frame that its code object was read and has the right type.
 fn survive(liar: &Liar, layout: &PythonLayout, frame: u64) {
     let (_, frames) = walk_checked(liar, layout, CODE_TYPE, frame, |frame| {
         let start = u64::from(layout.code_start);
@@ -116,7 +116,7 @@ fn survive(liar: &Liar, layout: &PythonLayout, frame: u64) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Memory that lies is survived from the runtime to the outermost frame.
+    /// The walk survives memory that lies, from the runtime to the outermost frame.
     #[test]
     fn lies_are_survived(liar in liars(), runtime: u64, thread_pointer: u64, frame: u64) {
         for layout in layouts() {
@@ -141,7 +141,7 @@ proptest! {
         }
     }
 
-    /// A layout that the agent would never load keeps the walk within its blocks, too.
+    /// The walk stays within its blocks even with a layout that the agent would never load.
     #[test]
     fn any_layout_is_survived(
         liar in liars(),
@@ -158,7 +158,7 @@ proptest! {
     }
 }
 
-/// A frame that is its own caller, directly or not, fills the budget and no more.
+/// A frame that is its own caller, directly or not, uses up the budget and no more.
 #[test]
 fn cyclic_frames_end_the_walk() {
     for layout in layouts() {

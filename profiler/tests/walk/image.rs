@@ -8,14 +8,14 @@ use profiler_common::walk::{Block, ReadUser};
 pub(crate) const PAGE: u64 = PAGE_BYTES as u64;
 const PAGE_BYTES: usize = 4096;
 
-/// Memory of which a page can be read once something was put in it.
+/// Memory in which a page can be read only after something was put in it.
 #[derive(Debug, Default)]
 pub(crate) struct Image {
     pages: BTreeMap<u64, [u8; PAGE_BYTES]>,
 }
 
 impl Image {
-    /// Puts bytes somewhere.
+    /// Puts bytes at an address.
     pub(crate) fn put(&mut self, address: u64, bytes: &[u8]) {
         for (index, byte) in (0..).zip(bytes) {
             let at = address.wrapping_add(index);
@@ -24,7 +24,7 @@ impl Image {
         }
     }
 
-    /// Puts a word somewhere.
+    /// Puts a word at an address.
     pub(crate) fn put_word(&mut self, address: u64, word: u64) {
         self.put(address, &word.to_le_bytes());
     }

@@ -1,4 +1,4 @@
-//! What a walk has met before need not be read, and what has not proven to be a code object must say that it is one.
+//! A walk need not read code objects that it knows, and an unproven one must have the type of a code object.
 
 use profiler_common::{
     event::PythonFrame,
@@ -12,7 +12,7 @@ use crate::{
     layouts,
 };
 
-/// Says the same of every code object, and believes each as much.
+/// Says the same of every code object, and trusts each to the same degree.
 struct Always {
     known: Known,
     trust: Trust,
@@ -31,7 +31,7 @@ impl Codes for Always {
     }
 }
 
-/// How the walk of one frame with such a code object ends, and what was put.
+/// The outcome of the walk of one frame with such a code object, and what was put.
 fn walk(code: Code, known: Known, trust: Trust) -> Vec<(Outcome, Vec<(PythonFrame, Known)>)> {
     let frame = Frame {
         place: Place::Apart(0),
@@ -51,7 +51,7 @@ fn walk(code: Code, known: Known, trust: Trust) -> Vec<(Outcome, Vec<(PythonFram
     each.collect()
 }
 
-/// Its checksum is that which is known, though its memory has gone.
+/// It has the known checksum, although its memory is gone.
 #[test]
 fn what_is_known_is_not_read() {
     for known in [Known::Same(7), Known::Sent(7)] {
@@ -65,7 +65,7 @@ fn what_is_known_is_not_read() {
     }
 }
 
-/// Only what is proven need not say that it is a code object.
+/// Only a proven code object needs no type check.
 #[test]
 fn what_is_unproven_says_what_it_is() {
     for known in [Known::Nothing, Known::Same(7)] {

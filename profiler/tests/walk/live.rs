@@ -1,4 +1,4 @@
-//! The walk of running interpreters, against what they say of themselves.
+//! The walk of running interpreters, compared with what they report themselves.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ type Stack = Vec<(String, i32)>;
 /// A thread's stack as the kernel program would take it: the thread waits, and has detached its state.
 fn sample(running: &Running, thread_pointer: u64) -> (Outcome, Vec<PythonFrame>) {
     let Running { layout, placed, .. } = running;
-    // Nobody tells from outside where it stands, so all of its stack counts; the first thread's is elsewhere.
+    // Its position is not known from outside, so all of its stack counts; the first thread's stack is elsewhere.
     let stack_ends = [thread_pointer, running.first_stack()];
     let mut ended = (Outcome::NoThreadState, vec![]);
     for end in stack_ends {
@@ -53,7 +53,7 @@ fn named(running: &Running, frames: &[PythonFrame]) -> Stack {
         .collect()
 }
 
-/// Each interpreter, with the stacks that its threads say they have.
+/// Each interpreter, with the stacks that its threads report.
 fn on_every_interpreter(test: impl Fn(&Running, &Path, Vec<(String, u64, Stack)>)) {
     for python in interpreters() {
         let (mut running, mut line) = Running::start(&python, include_str!("stacks.py"));
@@ -68,8 +68,8 @@ fn on_every_interpreter(test: impl Fn(&Running, &Path, Vec<(String, u64, Stack)>
     }
 }
 
-/// Every thread is found by its thread pointer, and its frames are those that it says it has, to
-/// the instruction. A stack deeper than the budget keeps exactly the innermost frames.
+/// Every thread is found by its thread pointer, and its frames are those that it reports, to the instruction. A stack
+/// deeper than the budget keeps exactly the innermost frames.
 #[test]
 fn stacks_are_what_the_threads_say() {
     on_every_interpreter(|running, python, threads| {
@@ -91,7 +91,7 @@ fn stacks_are_what_the_threads_say() {
     });
 }
 
-/// A thread pointer that is no thread's belongs to no state.
+/// A thread pointer that no thread has belongs to no state.
 #[test]
 fn a_foreign_thread_has_no_state() {
     on_every_interpreter(|running, _, threads| {
@@ -101,7 +101,7 @@ fn a_foreign_thread_has_no_state() {
     });
 }
 
-/// Makes a sub-interpreter, whose code is in `inner`, and goes on with what follows.
+/// Makes a sub-interpreter, whose code is in `inner`, and continues with what follows.
 const SUB_INTERPRETER: &str = "
 try:
     import _interpreters as interpreters
@@ -111,14 +111,14 @@ inner = 'import _thread, sys; print(_thread.get_ident(), flush=True); sys.stdin.
 made = interpreters.create()
 ";
 
-/// Runs a script on each interpreter until it has said who it is; the names of its frames then.
+/// Runs a script on each interpreter until it has printed its thread; returns the names of its frames then.
 fn names_on_every_interpreter(script: &str, expected: &[&str]) {
     for python in interpreters() {
         let (running, line) = Running::start(&python, script);
         let (outcome, frames) = sample(&running, line.trim().parse().unwrap());
         let names: Vec<String> = frames.iter().map(|it| running.name(it.code)).collect();
         if names.is_empty() && !has_c_frames(&running.layout) {
-            // Before 3.10 nothing tells two states of one thread apart.
+            // Before 3.10 two states of one thread cannot be told apart.
             assert_eq!(outcome, Outcome::StateUnknown, "{}", python.display());
             continue;
         }
@@ -127,15 +127,14 @@ fn names_on_every_interpreter(script: &str, expected: &[&str]) {
     }
 }
 
-/// A thread that runs code of a sub-interpreter is found there, although it has a state in the main
-/// interpreter, too.
+/// A thread that runs code of a sub-interpreter is found there, even if it has a state in the main interpreter, too.
 #[test]
 fn code_of_a_sub_interpreter_is_walked() {
     let script = format!("{SUB_INTERPRETER}interpreters.run_string(made, inner)");
     names_on_every_interpreter(&script, &["<module>"]);
 }
 
-/// A sub-interpreter that runs nothing does not hide what its maker runs.
+/// A sub-interpreter that runs nothing does not hide what the thread that made it runs.
 #[test]
 fn an_idle_sub_interpreter_hides_nothing() {
     let script = format!("{SUB_INTERPRETER}def outer():\n    exec(inner)\nouter()");

@@ -1,5 +1,5 @@
-//! The walks off the kernel: the very code of the kernel program, on the memory of running
-//! interpreters and on memory made up. Needs no privileges.
+//! The walks outside the kernel: the kernel program's own code, on the memory of running interpreters and on made-up
+//! memory. Needs no privileges.
 
 #![expect(
     clippy::unwrap_used,
@@ -30,7 +30,7 @@ use profiler_common::{
     },
 };
 
-/// Frames as they come, of whose code objects nothing is known.
+/// Collects frames, of whose code objects nothing is known.
 struct Frames<F> {
     put: Vec<PythonFrame>,
     check: F,
@@ -60,7 +60,7 @@ fn walk_checked(
     check: impl Fn(&PythonFrame),
 ) -> (Outcome, Vec<PythonFrame>) {
     let mut walk = PythonWalk::from_frame(0);
-    // What an earlier walk has left must not matter.
+    // Remains of an earlier walk must not matter.
     walk.frames.bytes_mut().fill(0xa5);
     walk.code.bytes_mut().fill(0xa5);
     walk.count = 3;
@@ -77,7 +77,7 @@ fn walk_checked(
         }
     }
     let mut frames = frames.put;
-    // What turned out to be no code object was put, and does not count.
+    // A frame whose code turned out to be no code object was put, and does not count.
     let outcome = Outcome::from_number(walk.outcome).unwrap();
     let refused = matches!(outcome, Outcome::NotCode | Outcome::Unreadable);
     let surplus = frames.len() - walk.count as usize;
@@ -96,7 +96,7 @@ fn walk(
     walk_checked(reader, layout, code_type, frame, |_| {})
 }
 
-/// A process of which nothing is known but where its runtime is.
+/// A process of which only the address of its runtime is known.
 fn process(runtime: u64) -> Process {
     Process {
         runtime,
@@ -104,8 +104,8 @@ fn process(runtime: u64) -> Process {
     }
 }
 
-/// Searches the state that a thread has detached as the kernel program does; `is_for_all` says that the process hands
-/// states over.
+/// Searches for the state that a thread has detached, as the kernel program does; `is_for_all` says that the process
+/// hands states over.
 fn search(
     reader: &impl ReadUser,
     layout: &PythonLayout,
@@ -116,7 +116,7 @@ fn search(
     let process = process(runtime);
     let mut search = ThreadSearch::default();
     let mut walk = PythonWalk::from_frame(0);
-    // What an earlier use has left must not matter.
+    // Remains of an earlier use must not matter.
     walk.frames.bytes_mut().fill(0xa5);
     walk.code.bytes_mut().fill(0xa5);
     search.frame = 8;
@@ -140,7 +140,7 @@ fn frame_of(reader: &impl ReadUser, layout: &PythonLayout, state: u64) -> Option
     see(reader, layout, state, &mut block)?.frame
 }
 
-/// A layout of every kind there is: 3.10 to 3.12, and one that is like 3.13's.
+/// A layout of every kind: 3.10 to 3.12, and one that is like 3.13's.
 fn layouts() -> Vec<PythonLayout> {
     let tables = (8..=12).map(|minor| tables::offsets(minor, Flavour::default()).unwrap().clone());
     // 3.13 did away with `_PyCFrame`; frames are those of 3.12.

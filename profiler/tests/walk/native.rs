@@ -1,4 +1,4 @@
-//! The walk by frame pointer on stacks made up.
+//! The walk by frame pointer on made-up stacks.
 
 use profiler_common::{
     limits::MAX_NATIVE_FRAMES,
@@ -11,7 +11,7 @@ use crate::image::Image;
 
 const STACK: u64 = 0x7ffe_0000_0000;
 
-/// Walks from registers as the kernel programs do, one of which reads ahead; the return addresses.
+/// Walks from registers as both kernel programs do, one of which reads ahead; returns the return addresses.
 fn walk(reader: &impl ReadUser, stack: u64, frame: u64) -> (Outcome, Vec<u64>) {
     let ahead = walk_so(reader, stack, frame, true);
     assert_eq!(ahead, walk_so(reader, stack, frame, false));
@@ -48,8 +48,8 @@ fn walk_so(reader: &impl ReadUser, stack: u64, frame: u64, ahead: bool) -> (Outc
     (Outcome::from_number(walk.outcome).unwrap(), addresses)
 }
 
-/// Lays out frames, the leaf's first, with so many words between them; their addresses. The
-/// outermost has `outermost` as its caller's frame.
+/// Lays out frames, the leaf's first, with these many words between them; returns their addresses. The outermost has
+/// `outermost` as its caller's frame.
 fn lay_out(image: &mut Image, words: &[u64], outermost: u64) -> Vec<u64> {
     let mut next = STACK;
     let frames: Vec<u64> = words
@@ -75,7 +75,7 @@ fn return_address(number: u64) -> u64 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A chain is followed to its end, or as far as the budget goes.
+    /// A chain is followed to its end, or up to the budget.
     #[test]
     fn a_chain_is_followed(words in prop::collection::vec(0_u64..2000, 1..100)) {
         let mut image = Image::default();
@@ -119,7 +119,7 @@ proptest! {
         }
     }
 
-    /// Any registers and any memory are survived.
+    /// The walk survives any registers and any memory.
     #[test]
     fn garbage_is_survived(stack: u64, frame: u64, words in prop::collection::vec(any::<u64>(), 0..64)) {
         let mut image = Image::default();
@@ -142,7 +142,7 @@ fn the_ends_of_a_chain() {
     image.put_word(STACK, STACK + 64);
     image.put_word(STACK + 8, 0);
     assert_eq!(walk(&image, STACK, STACK), (Outcome::Complete, vec![]));
-    // Below the stack pointer lies nobody's frame.
+    // No frame lies below the stack pointer.
     image.put_word(STACK + 8, 7);
     assert_eq!(
         walk(&image, STACK + 8, STACK),

@@ -24,7 +24,7 @@ use profiler_common::{
     walk::{Block, ReadUser},
 };
 
-/// CPython 3.8 to 3.15, as many as there are; says so if there is none, and fails on CI.
+/// CPython 3.8 to 3.15, those that are installed; says so if there is none, and fails on CI.
 pub(crate) fn interpreters() -> Vec<PathBuf> {
     let found = launcher::interpreter::supported();
     if found.is_empty() {
@@ -33,14 +33,14 @@ pub(crate) fn interpreters() -> Vec<PathBuf> {
     found
 }
 
-/// An interpreter that runs a script; it ends with the test, also when that panics.
+/// An interpreter that runs a script; it ends with the test, even if that panics.
 pub(crate) struct Running {
     child: Child,
     memory: File,
     stdout: BufReader<ChildStdout>,
-    /// Where it keeps what the walk needs.
+    /// The layout of its structures.
     pub(crate) layout: PythonLayout,
-    /// Where it lies.
+    /// The addresses of its structures.
     pub(crate) placed: Placed,
 }
 
@@ -81,7 +81,7 @@ impl Running {
         line
     }
 
-    /// Where the stack of its first thread begins: `startstack` of `/proc/PID/stat`.
+    /// The start of the stack of its first thread: `startstack` of `/proc/PID/stat`.
     pub(crate) fn first_stack(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let behind_name = stat.rsplit_once(')').unwrap().1;

@@ -1,4 +1,4 @@
-//! Which state a thread runs in, by interpreters made up.
+//! Which state a thread runs in, in made-up interpreters.
 
 use profiler_common::{
     code::StateUse,
@@ -15,7 +15,7 @@ use crate::{frame_of, image::Image, layouts, process, search};
 
 const RUNTIME: u64 = 0x7f00_0000_0000;
 const STATES: u64 = 0x5500_0000_0000;
-/// More than any interpreter or thread state takes of the fields that are read.
+/// Larger than the fields that are read of any interpreter or thread state.
 const STRIDE: u64 = 1 << 20;
 /// Bytes from a thread's stack pointer to the end of its stack.
 const STACK: u64 = 1 << 16;
@@ -25,12 +25,12 @@ fn pointer(number: u64) -> u64 {
     0x7e00_0000_0000 + number * STRIDE
 }
 
-/// Where that thread stands.
+/// The position of that thread.
 fn position(number: u64) -> Position {
     Position::new(pointer(number), 0, pointer(number) - STACK, 0)
 }
 
-/// So many bytes above a thread's stack pointer.
+/// This many bytes above a thread's stack pointer.
 fn above(number: u64, bytes: u64) -> u64 {
     pointer(number) - STACK + bytes
 }
@@ -58,8 +58,8 @@ impl Interpreters {
         STATES + self.states * STRIDE
     }
 
-    /// Adds an interpreter in front of the others, as CPython does, with states that these threads have made, each of
-    /// which runs something on its maker's stack.
+    /// Adds an interpreter in front of the others, as CPython does, with states made by these threads; each state runs
+    /// something on the stack of the thread that made it.
     fn add(&mut self, threads: &[u64]) -> Vec<u64> {
         let interpreter = self.allocate();
         let head = RUNTIME + u64::from(self.layout.runtime_interpreters);
@@ -88,7 +88,7 @@ impl Interpreters {
         let frame = state + STRIDE / 2;
         let slot = state + u64::from(layout.thread_frame);
         self.image.put_word(slot, frame);
-        // As much can be read as a frame has.
+        // As many bytes can be read as a frame has.
         self.image.put(stack, &[0; 256]);
         if layout.thread_cframe != 0 {
             self.image
@@ -139,7 +139,7 @@ impl Interpreters {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Every thread of every interpreter is found; another one is not.
+    /// The search finds the state of every thread of every interpreter, and none for another thread.
     #[test]
     fn every_thread_is_found(sizes in prop::collection::vec(0_u64..9, 0..5)) {
         for layout in layouts() {
@@ -152,7 +152,7 @@ proptest! {
             }
             for (thread, state) in all {
                 prop_assert_eq!(interpreters.search(thread), Ok(state));
-                // Handed over are others.
+                // Other states were handed over.
                 let found = interpreters.search_all(thread);
                 prop_assert_eq!(found.is_ok() || !has_c_frames(&layout), true);
             }
@@ -162,7 +162,7 @@ proptest! {
     }
 }
 
-/// Of several states of a thread the one is found whose C frame is the nearest: it was called last.
+/// If a thread has several states, the search finds the one whose C frame is the nearest: it was called last.
 #[test]
 fn the_nearest_is_found() {
     for layout in layouts() {
@@ -186,8 +186,8 @@ fn the_nearest_is_found() {
     }
 }
 
-/// A state that another thread has made, and whose C frame is the nearest, hides those of the thread's own. It is
-/// found itself only where it is as near as the frame of an attached one has to be.
+/// A state that another thread has made, and whose C frame is the nearest, hides those of the thread's own. It is found
+/// only if it is as near as the frame of an attached state must be.
 #[test]
 fn a_state_that_was_handed_over_hides_others() {
     for layout in layouts().into_iter().filter(has_c_frames) {
@@ -206,7 +206,7 @@ fn a_state_that_was_handed_over_hides_others() {
     }
 }
 
-/// A state that runs on another stack, or that somebody has attached, is not this thread's, whoever made it.
+/// A state that runs on another stack, or that is attached, is not this thread's, whichever thread made it.
 #[test]
 fn a_state_that_was_given_away_is_not_found() {
     for layout in layouts().into_iter().filter(has_c_frames) {
@@ -229,7 +229,7 @@ fn a_state_that_was_given_away_is_not_found() {
     }
 }
 
-/// A thread all of whose states run nothing runs no Python, unless it may have been handed another one.
+/// If all states of a thread run nothing, it runs no Python, unless it may have been handed another one.
 #[test]
 fn idle_states_have_no_frames() {
     for layout in layouts() {
@@ -237,7 +237,7 @@ fn idle_states_have_no_frames() {
         let states = interpreters.add(&[1, 1, 2]);
         interpreters.idle(states[0]);
         interpreters.idle(states[1]);
-        // Before 3.10 nobody can tell who runs states that were made ahead.
+        // Before 3.10 nothing tells which thread runs states that were made ahead.
         let expected = if has_c_frames(&layout) {
             Outcome::NoFrame
         } else {
@@ -248,7 +248,7 @@ fn idle_states_have_no_frames() {
     }
 }
 
-/// A frame that lies right behind its state, as an object may, is a frame.
+/// A frame that lies right behind its state, as any object may, is found.
 #[test]
 fn a_frame_beside_its_state() {
     for layout in layouts() {
@@ -269,7 +269,7 @@ fn a_frame_beside_its_state() {
     }
 }
 
-/// As many states as there are steps are looked at; one more is too many.
+/// The search reads as many states as it has steps; one more is too many.
 #[test]
 fn the_search_is_bounded() {
     for layout in layouts() {
@@ -318,7 +318,7 @@ fn cyclic_lists_end_the_search() {
     }
 }
 
-/// Lists that lead out of what can be read say so.
+/// A list that leads out of readable memory ends the search as unreadable.
 #[test]
 fn unreadable_lists_end_the_search() {
     for layout in layouts() {
@@ -355,8 +355,8 @@ fn the_current_frame_is_found() {
     }
 }
 
-/// A thread's own stack ends at its thread pointer, the first thread's where the process's begins; what is far
-/// from both is another one.
+/// A thread's own stack ends at its thread pointer, the first thread's at the start of the process's stack; an address
+/// far from both is on another stack.
 #[test]
 fn stacks_end_where_they_began() {
     let first = 0x7fff_0000_0000;
@@ -367,7 +367,7 @@ fn stacks_end_where_they_began() {
     assert_eq!(end(STATES), 0);
 }
 
-/// Who was seen to have a state last is in it; until somebody was seen, who made it.
+/// The thread that was last seen to have a state is in it; until one was seen, the thread that made it is.
 #[test]
 fn the_last_user_may_be_in_a_state() {
     let last = |thread_pointer, maker| StateUse {
@@ -384,7 +384,7 @@ fn the_last_user_may_be_in_a_state() {
     }
 }
 
-/// Who used a state that is gone says nothing of the one that a thread has made at its address.
+/// The use of a state that is gone says nothing about the state that a thread has made at its address.
 #[test]
 fn states_at_an_address_that_was_used() {
     let of_another = StateUse {
@@ -397,7 +397,7 @@ fn states_at_an_address_that_was_used() {
     assert!(!may_be_in(false, Some(&of_another), 7));
 }
 
-/// Whether the GIL's holder is taken for the thread's, with its C frame there and its maker that thread.
+/// Whether the GIL's holder is taken for the thread's, with its C frame there and made by that thread.
 fn is_holder(layout: &PythonLayout, position: &Position, frame: u64, maker: u64) -> bool {
     let mut interpreters = Interpreters::new(*layout);
     let state = interpreters.add(&[maker])[0];
@@ -414,8 +414,8 @@ fn is_holder(layout: &PythonLayout, position: &Position, frame: u64, maker: u64)
     found == state
 }
 
-/// Who has the GIL is this thread where its C frame is near, whoever made it; where it is far on the thread's own
-/// stack, only if the thread made it. Before 3.10 only who is in the bytecode loop has it for certain.
+/// The GIL's holder is this thread's if its C frame is near, whichever thread made it; if the frame is far on the
+/// thread's own stack, only if the thread made it. Before 3.10 only a thread in the bytecode loop certainly has it.
 #[test]
 fn the_holder_of_the_gil() {
     for layout in layouts().iter().filter(|it| it.runtime_current != 0) {
@@ -438,14 +438,14 @@ fn the_holder_of_the_gil() {
                 maker == 1
             );
         }
-        // On a stack of its own choice nothing that is far is its own.
+        // On a stack that the program chose, no far frame is the thread's own.
         position.stack_end = 0;
         assert!(is_holder(layout, &position, above(1, 0x800), 2));
         assert!(!is_holder(layout, &position, above(1, 0x8000), 1));
     }
 }
 
-/// What the thread-local holds: at an offset, in a module's block, and in blocks that a thread has not got.
+/// The value of the thread-local: at an offset, in a module's block, and in blocks that a thread does not have.
 #[test]
 fn the_attached_state() {
     let mut image = Image::default();
@@ -480,13 +480,13 @@ fn the_attached_state() {
             image.put_word(vector + u64::from(entry) * 3, absent);
             assert_eq!(ask(&image, entry, 3, 24), Some(0));
         }
-        // Behind its end a vector holds anything.
+        // Behind its end a vector may hold anything.
         image.put_word(vector + u64::from(entry) * 4, block);
         assert_eq!(ask(&image, entry, 4, 24), Some(0));
     }
 }
 
-/// Pages between the stack pointer and a C frame: all there, one missing, too many.
+/// Pages between the stack pointer and a C frame: all resident, one missing, too many.
 #[test]
 fn pages_between() {
     const PAGE: u64 = 4096;
@@ -537,7 +537,7 @@ fn deep_stacks_are_followed() {
     }
 }
 
-/// A frame's address is found on the part of the stack in use that is looked at, and nowhere else.
+/// The scan finds a frame's address on the part of the stack that is in use, as far as it reads, and nowhere else.
 #[test]
 fn a_frame_is_found_on_the_stack() {
     let wanted = 0x5500_0000_1230;

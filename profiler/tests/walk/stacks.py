@@ -1,4 +1,4 @@
-"""Threads with known stacks: says on stdout what they are, then waits until stdin closes.
+"""Threads with known stacks: prints them to stdout, then waits until stdin closes.
 
 Each line is JSON: a thread's name, its `pthread_self()`, and its frames, leaf first, as pairs of
 a name and the offset of the last instruction.
@@ -173,7 +173,7 @@ SCENARIOS = [
 
 
 def repeated(scenario):
-    """Runs it often enough that its bytecode is specialised, then holds in it."""
+    """Runs it often enough that its bytecode is specialised, then stays in it."""
     for _ in range(64):
         scenario(int)
     scenario(hold)
@@ -187,7 +187,7 @@ def frames(frame):
 
 
 def settled(frame):
-    # The gate never opens: who is inside the call stays there.
+    # The gate never opens: a thread inside the call stays there.
     return frame.f_code is hold.__code__ and frame.f_lasti in CALLS
 
 

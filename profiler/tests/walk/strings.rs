@@ -1,4 +1,4 @@
-//! Strings and keys of dictionaries made up: one decoder reads them, in the kernel and outside.
+//! Made-up strings and keys of dictionaries: the kernel programs and the agent read them with the same code.
 
 use profiler_common::{
     context::{KEYS_HEAD, KeysShape, dialect, keys_shape},
@@ -13,12 +13,12 @@ use crate::{
 
 const STRING: u64 = 0x7f12_3456_7000;
 
-/// Puts the head of a string, which ends where its page does, and reads it.
+/// Puts the head of a string, which ends where its page ends, and reads it.
 fn read(layout: &PythonLayout, kind: u32, compact: u32, ascii: u32) -> Option<Characters> {
     let mut image = Image::default();
     let size = u64::from(layout.string_state) + 4;
     let at = STRING + PAGE - size.next_multiple_of(8);
-    // What is no part of these fields is noise.
+    // Bits outside these fields are noise.
     let fields = 7 << layout.string_kind_shift
         | 1 << layout.string_compact_bit
         | 1 << layout.string_ascii_bit;
@@ -36,7 +36,7 @@ fn read(layout: &PythonLayout, kind: u32, compact: u32, ascii: u32) -> Option<Ch
     })
 }
 
-/// Characters lie behind the head of their kind of string, and what is no such string has none.
+/// Characters lie behind the head of their kind of string; an object that is no such string has none.
 #[test]
 fn every_kind_of_string() {
     for layout in layouts() {
@@ -63,7 +63,7 @@ fn every_kind_of_string() {
     }
 }
 
-/// What does not fit is cut between two characters, whatever length a string claims.
+/// A string that does not fit is cut between two characters, whatever length it claims.
 #[test]
 fn whole_characters_fit() {
     let size = |kind, length, most| {
@@ -93,7 +93,7 @@ fn shape(dialect: u8, words: [u64; 5]) -> Option<KeysShape> {
     keys_shape(&block, dialect)
 }
 
-/// Entries lie behind indices, of which there are as many as a version says, in its way.
+/// Entries lie behind the indices; each version encodes in its own way how many there are.
 #[test]
 fn every_kind_of_keys() {
     let found = |start, stride, count| {

@@ -1,14 +1,14 @@
-//! Names of linkers → names of people.
+//! Names as linkers have them → names for people.
 
 use std::fmt::{self, Write as _};
 
 use cpp_demangle::{DemangleOptions, Symbol};
 
-/// Bytes of a name that is shown. A short symbol can stand for a name of gigabytes, as each part may repeat those
-/// before it: what does not fit is shown as the linker has it.
+/// Most bytes of a name that are shown. A short symbol can stand for a name of gigabytes, because each part may repeat
+/// those before it: a name that does not fit is shown as the linker has it.
 const MAX_SHOWN: usize = 8 << 10;
 
-/// The name of a Rust or C++ function as it is written in its language; any other as it is.
+/// The name of a Rust or C++ function as written in its language; any other name unchanged.
 pub(super) fn demangle(symbol: &str) -> String {
     rust(symbol)
         .or_else(|| cpp(symbol))
@@ -31,7 +31,7 @@ fn cpp(symbol: &str) -> Option<String> {
     Some(bounded.text)
 }
 
-/// Text that refuses to grow further.
+/// A text that refuses to grow past its bound.
 #[derive(Default)]
 struct Bounded {
     text: String,
@@ -71,7 +71,7 @@ mod tests {
         }
     }
 
-    /// A symbol whose parts double again and again is shown as it is.
+    /// A symbol whose parts double again and again is shown unchanged.
     #[test]
     fn names_without_end() {
         let mut pairs = String::new();

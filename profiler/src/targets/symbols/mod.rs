@@ -1,9 +1,8 @@
-//! Names of the functions of one file, by where they lie in it.
+//! Names of the functions of one file, by their offset in it.
 //!
-//! Files of targets are read with `pread` into memory of our own, never mapped: whoever truncates a file that is mapped
-//! ends the process that has it mapped. They are read by a worker that may be abandoned
-//! ([`workers`](super::workers)), for a file may lie on a server that is gone. What is made of them never changes, and
-//! is looked up without reading anything.
+//! Files of targets are read with `pread` into the agent's memory, never mapped: if a mapped file is truncated, the
+//! process that maps it is killed. A worker that may be abandoned ([`workers`](super::workers)) reads them, because a
+//! file may lie on a server that is gone. The resulting tables never change, and looking a name up reads nothing.
 
 mod demangle;
 mod read;
@@ -20,15 +19,16 @@ pub use self::{
 use super::{Mapping, workers};
 use crate::id::Pid;
 
-/// Bytes read of the tables of one file, before any of it is read: `libtorch_cpu.so`, one of the largest, has some 50 MB.
+/// Most bytes of one file's tables, checked before any of it is read: `libtorch_cpu.so`, one of the largest, has some
+/// 50 MB.
 const MAX_READ: u64 = 256 << 20;
-/// Functions of one file.
+/// Most functions of one file.
 const MAX_FUNCTIONS: usize = 2_000_000;
-/// Bytes kept of one file.
+/// Most bytes kept of one file.
 pub const MAX_FILE_BYTES: usize = 64 << 20;
-/// Bytes kept of all files: those used longest ago go.
+/// Most bytes kept of all files: those used longest ago go.
 pub const MAX_BYTES: usize = 128 << 20;
-/// Files kept.
+/// Most files kept.
 pub const MAX_FILES: usize = 1024;
 
 /// How files are read: a file on a server that is gone holds up the others no longer than samples wait for their names.
@@ -39,7 +39,7 @@ pub const WORKERS: workers::Settings = workers::Settings {
     max_abandoned: 8,
 };
 
-/// A file that was met, by one process that maps it.
+/// A file that was met, and a process that maps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// The process.
@@ -59,8 +59,8 @@ pub enum Unnamed {
     Unreadable,
     /// The file is no ELF file of this machine, or is damaged.
     Malformed,
-    /// The file has more symbols than are read.
+    /// The file has more symbols than the agent reads.
     TooLarge,
-    /// The symbols were not there in time.
+    /// The symbols did not come in time.
     Late,
 }

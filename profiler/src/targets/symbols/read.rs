@@ -12,7 +12,7 @@ use crate::targets::{
 const SYMBOL: usize = 24;
 const AT_ONCE: usize = 32 << 10;
 
-/// Reads the symbols of the file that a process maps. Can block for as long as the file's server likes.
+/// Reads the symbols of the file that a process maps. May block for as long as the file's server does not answer.
 pub fn read(wanted: &Wanted) -> FileSymbols {
     let opened = mappings::open(wanted.pid, &wanted.mapping);
     let read = opened
@@ -85,8 +85,8 @@ fn functions(
                 start: symbol.value,
                 size: Some(symbol.size).filter(|&size| size > 0),
                 name: symbol.name,
-                // What a program exports is a small part of its code: a name without a size says nothing of what
-                // follows.
+                // A program exports only a small part of its code: a name without a size says nothing about the code
+                // after it.
                 goes_on: !table.is_dynamic,
             })
         }));
@@ -125,7 +125,7 @@ fn symbol(bytes: &[u8]) -> Option<Symbol> {
 
 /// Bytes of the file: where they begin, and how many.
 fn bytes(file: &OpenFile, (start, size): (u64, u64)) -> Result<Vec<u8>, Unnamed> {
-    // A file that claims more than it has is not believed before memory is taken for it.
+    // A file may claim more bytes than it has: that is checked before memory is allocated for them.
     if start
         .checked_add(size)
         .is_none_or(|end| end > file.state.size)

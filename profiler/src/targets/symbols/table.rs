@@ -15,7 +15,7 @@ pub struct FileSymbols {
 }
 
 impl FileSymbols {
-    /// What is said of a file that cannot be read.
+    /// The table of a file that cannot be read.
     pub fn unnamed(reason: Unnamed) -> Self {
         Self {
             build_id: String::new(),
@@ -39,12 +39,12 @@ impl FileSymbols {
 #[derive(Debug, Default)]
 pub struct Names {
     segments: Box<[Segment]>,
-    /// By `.symtab`, then by `.dynsym`: what the first does not name the second may.
+    /// From `.symtab`, then from `.dynsym`: the second may name functions that the first does not.
     tables: Vec<Table>,
 }
 
 impl Names {
-    /// Of the `PT_LOAD` segments of a file, which tell its addresses from its offsets; without any table yet.
+    /// An empty table, with the `PT_LOAD` segments of a file, which map its offsets to addresses.
     pub fn new(segments: &[Segment]) -> Self {
         Self {
             segments: segments.into(),
@@ -63,7 +63,7 @@ impl Names {
         }
     }
 
-    /// Whether code at an address could be looked up at all.
+    /// Whether code at an address can be looked up at all.
     pub fn is_code(&self, address: u64) -> bool {
         self.segments.iter().any(|segment| {
             let inside = address.checked_sub(segment.address);
@@ -92,11 +92,11 @@ impl Names {
 pub struct Found {
     /// Its address.
     pub start: u64,
-    /// Its bytes; `None` if it does not say, as what assemblers make.
+    /// Its bytes; `None` if its symbol has no size, as in the output of assemblers.
     pub size: Option<u64>,
     /// Where its name begins in the table of strings.
     pub name: u32,
-    /// Whether its code goes on to the next symbol, if it does not say its size.
+    /// Whether its code extends to the next symbol, if it has no size.
     pub goes_on: bool,
 }
 
@@ -120,8 +120,8 @@ impl Table {
     fn new(mut found: Vec<Found>, strings: &[u8], sections: &[Range<u64>]) -> Self {
         let name = |it: &Found| string(strings, it.name);
         found.retain(|it| name(it).is_some_and(|name| !name.is_empty()));
-        // Of those that begin at the same address the longest is the function, the others are parts or labels. Of
-        // names for the same code the plainest: `read` before `__read` and `__libc_read`.
+        // Of those that begin at the same address the longest is the function, the others are parts or labels. Of names
+        // for the same code the plainest wins: `read` before `__read` and `__libc_read`.
         let plainness = |it: &Found| {
             let name = name(it).unwrap_or_default();
             let underscores = name.bytes().take_while(|&byte| byte == b'_').count();
@@ -167,8 +167,8 @@ impl Table {
     }
 }
 
-/// Bytes from the start of a function that are its own. One that does not say is believed up to the next, but never
-/// beyond its section: there are the stubs of calls into other files, which have no symbols.
+/// Bytes from the start of a function that belong to it. A function without a size extends to the next one, but never
+/// beyond its section: after that come the stubs of calls into other files, which have no symbols.
 fn size(it: &Found, next: u64, sections: &[Range<u64>]) -> u64 {
     if let Some(size) = it.size {
         return size;
@@ -181,7 +181,7 @@ fn size(it: &Found, next: u64, sections: &[Range<u64>]) -> u64 {
     end - it.start
 }
 
-/// The string that begins at a place of a table of strings; `None` if there is none, or it is no text.
+/// The string at an offset in a table of strings; `None` if there is none, or if it is no text.
 fn string(strings: &[u8], start: u32) -> Option<&str> {
     let rest = strings.get(usize::try_from(start).ok()?..)?;
     let end = memchr::memchr(0, rest)?;

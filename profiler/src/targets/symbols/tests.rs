@@ -1,4 +1,4 @@
-//! Made-up tables, and this machine's own files against another reader of them.
+//! Made-up tables, and this machine's own files compared with another reader.
 
 use std::{collections::BTreeSet, fs, ops::Range, path::Path};
 
@@ -58,7 +58,7 @@ fn at(symbols: &FileSymbols, address: u64) -> String {
     }
 }
 
-/// A function has the bytes that it says, and what lies between two is nobody's.
+/// A function has the bytes of its size, and the bytes between two functions belong to none.
 #[test]
 fn sizes() {
     let symbols = names(vec![
@@ -67,13 +67,13 @@ fn sizes() {
     ]);
     let names = [0x1000, 0x1010, 0x101f, 0x1020, 0x1030, 0x103f, 0x1040].map(|it| at(&symbols, it));
     assert_eq!(names, ["", "first", "first", "", "second", "second", ""]);
-    // What is in no segment of the file is no code of it.
+    // Bytes in no segment of the file are none of its code.
     assert_eq!(symbols.name(0x100), Err(Unnamed::NoSymbol));
     assert_eq!(symbols.name(u64::MAX), Err(Unnamed::NoSymbol));
 }
 
-/// One that does not say its size goes on to the next, but never beyond its section; in a table of what is
-/// exported it is believed at its first byte alone.
+/// A function without a size extends to the next one, but never beyond its section; in a table of exports only its
+/// first byte counts.
 #[test]
 fn without_sizes() {
     let symbols = names(vec![
@@ -86,7 +86,7 @@ fn without_sizes() {
     assert_eq!([0x1010, 0x1011].map(|it| at(&symbols, it)), ["first", ""]);
 }
 
-/// Of several names for one place the longest code wins, then the plainest name; what is no text is no name.
+/// Of several names for one place the longest code wins, then the plainest name; a name that is no text is ignored.
 #[test]
 fn aliases() {
     let symbols = names(vec![
@@ -124,15 +124,15 @@ fn read_own(mapping: &Mapping) -> FileSymbols {
     })
 }
 
-/// Whether blazesym's symbol is one without a size that it believes beyond its section.
+/// Whether blazesym's symbol is one without a size that blazesym extends beyond its section.
 fn is_beyond(symbol: &Sym<'_>, sections: &[Range<u64>]) -> bool {
     let address = symbol.addr + u64::try_from(symbol.offset).unwrap();
     let section = sections.iter().find(|it| it.contains(&symbol.addr));
     symbol.size.is_none() && section.is_some_and(|it| !it.contains(&address))
 }
 
-/// Names every place of a mapping, some bytes apart, as blazesym does; of several names for a function it may have
-/// another one.
+/// Names every place of a mapping, some bytes apart, and compares with blazesym; of several names for a function
+/// blazesym may choose another.
 fn agrees(mapping: &Mapping) {
     let symbols = read_own(mapping);
     let data = OpenFile::open(Path::new(&*mapping.path)).unwrap().data();
@@ -148,7 +148,7 @@ fn agrees(mapping: &Mapping) {
     let size = mapping.addresses.end - mapping.addresses.start;
     let step = usize::try_from((size / 20_000).max(1)).unwrap() | 1;
     let (mut named, mut others) = (0, Vec::new());
-    // The first and last pages that are mapped also hold what is beside the code in the file.
+    // The first and last pages that are mapped also hold parts of the file beside the code.
     let segments = elf.segments().iter().filter(|it| it.executable);
     let code: Vec<_> = segments.map(|it| it.offset..it.offset + it.size).collect();
     let offsets = (mapping.file_offset..mapping.file_offset + size).step_by(step);
@@ -181,14 +181,14 @@ fn agrees(mapping: &Mapping) {
         "{} of {named}: {distinct:?}",
         others.len()
     );
-    // Where the names differ they are of the same place.
+    // If the names differ, they must be of the same place.
     for (ours, _, start) in distinct {
         let offset = elf.file_offset(*start).unwrap();
         assert_eq!(symbols.name(offset).as_ref(), Ok(ours));
     }
 }
 
-/// The same function for every place as blazesym finds, in a program with `.symtab` and in a library that has none.
+/// The same function as blazesym for every place, in a program with `.symtab` and in a library that has none.
 #[test]
 fn another_reader_agrees() {
     let program = std::env::current_exe().unwrap();
@@ -196,7 +196,7 @@ fn another_reader_agrees() {
     agrees(&own("/libc.so"));
 }
 
-/// A library says which build it is.
+/// A library's build id is found.
 #[test]
 fn build_id() {
     let mapping = own("/libc.so");
@@ -209,7 +209,7 @@ fn build_id() {
     assert_eq!(ours.collect::<Vec<_>>(), theirs.into_owned());
 }
 
-/// A file that is cut anywhere costs its names and nothing else.
+/// If a file is cut anywhere, only its names are lost.
 #[test]
 fn cut_files() {
     let whole = fs::read(std::env::current_exe().unwrap()).unwrap();
