@@ -32,7 +32,7 @@ use crate::{
 /// Takes the sample.
 #[inline(always)]
 pub(crate) fn take<K: Kernel>(context: &PerfEventContext) {
-    // Most hits are in other processes: those do not even read the time.
+    // Most hits are in no profiled process: for those the program does not even read the time.
     let thread = Thread::<K>::current();
     let tgid = thread.tgid();
     if tgid == 0 {

@@ -35,8 +35,8 @@ fn current() -> u64 {
     unsafe { bpf_get_current_task() }
 }
 
-/// The current thread. Newer kernels know the type of its task, and let a program load the fields without a helper:
-/// that costs a tenth.
+/// The current thread. Newer kernels know the type of its task, and let a program load the fields without a
+/// helper, which costs a tenth.
 pub(crate) struct Thread<K> {
     task: *const u8,
     kernel: PhantomData<K>,

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{span::state, walk::ReadUser};
 
-/// A local root, as the hook has stored it in its own context and in that of each span below it.
+/// A local root, as the hook has stored it in the contexts of the root and of each span below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalRoot {
     /// Its id.

@@ -27,7 +27,7 @@ pub enum Error {
         /// What the drawing said.
         source: io::Error,
     },
-    /// The server's address is not an address.
+    /// The server's address is not valid.
     #[error(
         "{url:?} is not the address of a Pyroscope server: {reason}; write http://host:4040 or https://…"
     )]

@@ -85,7 +85,7 @@ impl Exporter {
         // Without a sender the thread ends when it has encoded what waits.
         drop(sink);
         end.at(BootNanos::now().after(time));
-        // All destinations keep the deadline; the second more is for them to get here.
+        // All destinations keep the deadline; the extra second is for the news of their end.
         end.wait(time + Duration::from_secs(1));
     }
 }

@@ -190,7 +190,7 @@ impl Pace {
     }
 
     /// A profile has failed that went alone, because one of its service had failed before. This says little about the
-    /// server, and delays only profiles that go alone. If others fail, too, those wait longer each time.
+    /// server, and delays only profiles that go alone. If others fail, too, the delay grows each time.
     pub(super) fn failed_alone(&mut self, after: Option<Duration>, chance: f64, now: BootNanos) {
         self.alone_failures = self.alone_failures.saturating_add(1);
         let most = match self.failures {

@@ -48,8 +48,8 @@ fn walk_so(reader: &impl ReadUser, stack: u64, frame: u64, ahead: bool) -> (Outc
     (Outcome::from_number(walk.outcome).unwrap(), addresses)
 }
 
-/// Lays out frames, the leaf's first, with these many words between them; returns their addresses. The outermost has
-/// `outermost` as its caller's frame.
+/// Lays out frames, the leaf's first, with as many words between them as `words` says; returns their addresses. The
+/// outermost has `outermost` as its caller's frame.
 fn lay_out(image: &mut Image, words: &[u64], outermost: u64) -> Vec<u64> {
     let mut next = STACK;
     let frames: Vec<u64> = words

@@ -59,7 +59,7 @@ impl Destination for Encoder {
         self.settings.server.url.clone()
     }
 
-    /// Encoded profiles are passed on in portions of a request each, the last of the window at its end.
+    /// Passes encoded profiles on in portions of a request each, and the rest at the window's end.
     fn take(&mut self, window: &Arc<[Profile]>) -> Result<(), Error> {
         let now = BootNanos::now();
         let (mut portion, mut charged) = (Vec::new(), 0);
@@ -132,7 +132,7 @@ impl Encoder {
                 health.count(Loss::ProfileUncompressed);
             });
             let mut pprof = pprof.ok()?;
-            // It may wait for long, and the queue counts its length.
+            // It may wait for long, and the queue counts its length, not its capacity.
             pprof.shrink_to_fit();
             Some(Encoded {
                 service: Arc::clone(&profile.service),

@@ -114,7 +114,7 @@ pub struct Settings {
     pub limits: Limits,
     /// Which labels and frames are sent.
     pub projection: Projection,
-    /// Bytes of a request, number of requests, and rate.
+    /// Limits of the size, the number and the rate of requests.
     pub pace: PaceLimits,
     /// Bytes of memory that profiles may take while they wait.
     pub queue_bytes: usize,

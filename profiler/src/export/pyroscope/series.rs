@@ -85,9 +85,9 @@ impl SeriesLabels {
         Ok(())
     }
 
-    /// The labels of a service's series of one kind of measure. What the server computes from the profile must not be sent;
-    /// names that a Grafana selector has to hit are spelled with underscores. An empty value is left
-    /// out, as the server would do.
+    /// The labels of a service's series of one kind of measure. Labels that the server computes from the profile must
+    /// not be sent; names that a Grafana selector must match are spelled with underscores. An empty value is left out,
+    /// as the server would do.
     pub fn of(&self, service: &Service, kind: Kind) -> Vec<LabelPair> {
         let own = [
             ("__name__", kind.terms().metric),

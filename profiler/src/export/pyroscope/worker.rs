@@ -199,7 +199,7 @@ impl Worker {
                     break;
                 }
                 Next::Nothing => {
-                    // A profile that is ready and did not go waits for a request on its way to end.
+                    // A profile that is ready and did not go waits until a request on its way has ended.
                     let ready = self.queue.next_ready(now);
                     let alone = Some(alone_from).filter(|&from| from > now);
                     for time in [ready, alone].into_iter().flatten() {
