@@ -1,5 +1,5 @@
-//! An exporter with made-up profiles, in a separate process so that its CPU and memory can be measured alone. `cargo
-//! xtask bench --only push` runs it, as `push URL SERVICES ROWS [CA_FILE]`; by itself it does nothing.
+//! An exporter with made-up profiles, in a separate process so that its CPU and memory can be measured alone.
+//! `cargo xtask bench --only push` runs it, as `push URL SERVICES ROWS [CA_FILE]`; by itself it does nothing.
 //!
 //! It follows the lines on its stdin, and answers each with a line of JSON:
 //! - `window AGE`: a window has ended, of which a server would say that it began 15 s and AGE milliseconds ago;

@@ -24,8 +24,8 @@ pub struct Settings {
     pub tick: Measure,
     /// Which span the table of spans, and rows with few labels, are about.
     pub span_label: SpanLabel,
-    /// Distinct stacks kept in a window, and rows with all their labels. As many rows again are kept with [few
-    /// labels](Detail::Few); samples beyond go to `[other stacks]`, which may have as many rows again.
+    /// Distinct stacks kept in a window, and rows with all their labels. As many rows again are kept with
+    /// [few labels](Detail::Few); samples beyond go to `[other stacks]`, which may have as many rows again.
     pub max_stacks: usize,
 }
 
@@ -38,7 +38,7 @@ pub struct Aggregator {
     spans: Numbers<SpanLabels>,
     origins: Numbers<Origin>,
     rows: HashMap<RowKey, Sum>,
-    /// The number of rows of `[other stacks]`, which do not count as the others do.
+    /// The number of rows of `[other stacks]`, which are counted separately.
     others: usize,
 }
 

@@ -17,8 +17,8 @@ pub(super) struct Numbers<T> {
 
 impl<T: Eq + Hash> Numbers<T> {
     /// The number of the value that `is_it`; `None` if it has none yet and there `may` be no more of them. Equal values
-    /// must have equal hints; if different values have equal hints, they are looked up by content: that is slower, but
-    /// as right.
+    /// must have equal hints; if different values have equal hints, they are looked up by content, which is slower
+    /// but correct.
     pub(super) fn number(
         &mut self,
         hint: u64,

@@ -83,7 +83,7 @@ impl SpanTable {
         }
     }
 
-    /// Counts a span that has started. If spans are local roots, only those count.
+    /// Counts a span that has started. In the mode of local roots only those count.
     pub fn span_seen(&mut self, name: Option<&Arc<str>>, is_local_root: bool) {
         if is_local_root || self.span_label == SpanLabel::Active {
             self.sums(span_row(name)).spans += 1;

@@ -8,8 +8,8 @@ use std::{
 
 use crate::symbolize::Frame;
 
-/// Allocations of frames remembered by address in one window. More are looked up by content: that is slower, but as
-/// right.
+/// Allocations of frames remembered by address in one window. More are looked up by content, which is slower but
+/// correct.
 const MAX_FRAME_ADDRESSES: usize = 1 << 18;
 /// The same for stacks, each of which takes more memory.
 const MAX_STACK_ADDRESSES: usize = 1 << 13;

@@ -111,7 +111,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the clock is set, no window starts when another has started, and none is moved into a time that the
+        /// However the clock is set, no two windows start at the same time, and none is moved into a time that the
         /// server refuses.
         #[test]
         fn none_meets_another(steps in prop::collection::vec(-700_000_i64..700_000, 1..300)) {

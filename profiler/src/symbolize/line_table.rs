@@ -116,7 +116,7 @@ fn locations(table: &[u8], first_line: i32, instruction: i32) -> Result<u32, Lin
             }
             14 => {
                 line += bytes.signed()?;
-                // Lines to the end line, column, end column.
+                // The number of lines to the end line, the column, the end column.
                 for _ in 0..3 {
                     bytes.unsigned()?;
                 }
