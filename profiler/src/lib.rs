@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod arch;
+pub mod by_process;
 pub mod cli;
 pub mod config;
 pub mod doctor;

@@ -32,11 +32,12 @@ const TOP: [&str; 4] = ["run", "record", "agent", "doctor"];
 
 /// The rooms in the order in which data flows through them. A stage knows the types that it takes, and
 /// never the stage that takes its output.
-const ROOMS: [(&str, Uses); 28] = [
+const ROOMS: [(&str, Uses); 29] = [
     ("arch", Uses::Only(&[])),
     ("id", Uses::Only(&[])),
     ("time", Uses::Only(&["id"])),
     ("health", Uses::Only(&["id", "time"])),
+    ("by_process", Uses::Only(&["id"])),
     ("measure", Uses::Only(&[])),
     ("rights", Uses::Only(&[])),
     (
@@ -54,12 +55,20 @@ const ROOMS: [(&str, Uses); 28] = [
     ),
     (
         "join",
-        Uses::Only(&["events", "id", "time", "health", "measure"]),
+        Uses::Only(&["by_process", "events", "id", "time", "health", "measure"]),
     ),
     (
         "symbolize",
         Uses::Only(&[
-            "join", "events", "targets", "rights", "id", "time", "health", "measure",
+            "by_process",
+            "join",
+            "events",
+            "targets",
+            "rights",
+            "id",
+            "time",
+            "health",
+            "measure",
         ]),
     ),
     (

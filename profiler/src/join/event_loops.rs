@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     events::{Code, CodeId, PythonFrame, PythonString},
-    id::ProcessKey,
+    id::{Pid, ProcessKey},
 };
 
 /// Turns kept for one process: a process has one or two.
@@ -16,7 +16,8 @@ const MAX_TURNS: usize = 64;
 /// Code objects that are an event loop's turn, by process.
 #[derive(Debug, Default)]
 pub(super) struct EventLoops {
-    turns: HashMap<ProcessKey, HashSet<CodeId>>,
+    /// By pid, with the start time of the process.
+    turns: HashMap<Pid, (u64, HashSet<CodeId>)>,
 }
 
 impl EventLoops {
@@ -27,7 +28,11 @@ impl EventLoops {
             return;
         }
         if latin1(&code.file).ends_with("asyncio/base_events.py") {
-            let turns = self.turns.entry(code.process).or_default();
+            let ProcessKey { pid, start_time } = code.process;
+            let (start, turns) = self.turns.entry(pid).or_default();
+            if *start != start_time {
+                (*start, *turns) = (start_time, HashSet::new());
+            }
             if turns.len() < MAX_TURNS {
                 turns.insert(code.id);
             }
@@ -36,14 +41,15 @@ impl EventLoops {
 
     /// Whether a stack is under an event loop's turn.
     pub(super) fn are_on(&self, process: ProcessKey, stack: &[PythonFrame]) -> bool {
-        self.turns
-            .get(&process)
-            .is_some_and(|turns| stack.iter().any(|frame| turns.contains(&frame.code)))
+        let turns = self.turns.get(&process.pid);
+        turns.is_some_and(|(start, turns)| {
+            *start == process.start_time && stack.iter().any(|frame| turns.contains(&frame.code))
+        })
     }
 
     /// Forgets a process.
-    pub(super) fn forget(&mut self, pid: crate::id::Pid) {
-        self.turns.retain(|process, _| process.pid != pid);
+    pub(super) fn forget(&mut self, pid: Pid) {
+        self.turns.remove(&pid);
     }
 }
 

@@ -6,9 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use lru::LruCache;
-
 use crate::{
+    by_process::ByProcess,
     events::{SpanEnd, SpanParent, SpanSeen, SpanStart},
     health::{Health, Loss},
     id::{Pid, SpanId},
@@ -27,7 +26,7 @@ const MAX_ANCESTORS: usize = 64;
 /// Live spans by process and id, and those that have just ended.
 #[derive(Debug)]
 pub(super) struct Spans {
-    live: LruCache<(Pid, SpanId), Known>,
+    live: ByProcess<SpanId, Known>,
     ended: VecDeque<(BootNanos, Pid, SpanId)>,
     names: HashSet<Arc<str>>,
     health: Health,
@@ -48,7 +47,7 @@ struct Known {
 impl Spans {
     pub(super) fn new(max: NonZeroUsize, health: Health) -> Self {
         Self {
-            live: LruCache::new(max),
+            live: ByProcess::new(max),
             ended: VecDeque::new(),
             names: HashSet::new(),
             health,
@@ -83,7 +82,7 @@ impl Spans {
             (None, SpanParent::Unknown) => (None, None),
         };
         let name = seen.name.as_deref().map(|name| self.shared(name));
-        if !self.live.contains(&key) {
+        if !self.live.contains(seen.pid, seen.span) {
             self.put(
                 key,
                 Known {
@@ -98,8 +97,8 @@ impl Spans {
     }
 
     fn put(&mut self, key: (Pid, SpanId), known: Known) {
-        if let Some((gone, evicted)) = self.live.push(key, known)
-            && gone != key
+        let (pid, span) = key;
+        if let Some(evicted) = self.live.put(pid, span, known)
             && evicted.is_followed
         {
             self.health.count(Loss::SpanTableFull);
@@ -112,14 +111,14 @@ impl Spans {
         let mut found = None;
         // Bounded: what a process says of its spans may form a cycle.
         for _ in 0..MAX_ANCESTORS {
-            let known = self.live.get(&(pid, ancestor))?;
+            let known = self.live.get(pid, ancestor)?;
             found = known.local_root;
             match (found, known.parent) {
                 (None, Some(parent)) => ancestor = parent,
                 _ => break,
             }
         }
-        if let Some(known) = self.live.get_mut(&(pid, span)) {
+        if let Some(known) = self.live.get_mut(pid, span) {
             known.local_root = found;
         }
         found
@@ -127,7 +126,7 @@ impl Spans {
 
     /// Notes that a span has ended. One that is not known is normal: it started before the agent.
     pub(super) fn end(&mut self, end: &SpanEnd) {
-        if self.live.contains(&(end.pid, end.span)) {
+        if self.live.contains(end.pid, end.span) {
             self.ended.push_back((end.time, end.pid, end.span));
         }
         self.forget_ended(end.time);
@@ -135,21 +134,15 @@ impl Spans {
 
     /// The span's name, if the span is known and has one.
     pub(super) fn name(&mut self, pid: Pid, span: SpanId) -> Option<Arc<str>> {
-        self.live.get(&(pid, span))?.name.clone()
+        self.live.get(pid, span)?.name.clone()
     }
 
     /// Forgets all spans of a process.
     pub(super) fn forget_process(&mut self, pid: Pid) {
-        let gone: Vec<_> = self
-            .live
-            .iter()
-            .map(|(key, _)| *key)
-            .filter(|(of, _)| *of == pid)
-            .collect();
-        for key in gone {
-            self.live.pop(&key);
+        // Those that have ended are known, too, until they are forgotten.
+        if self.live.forget(pid) {
+            self.ended.retain(|(_, of, _)| *of != pid);
         }
-        self.ended.retain(|(_, of, _)| *of != pid);
     }
 
     fn forget_ended(&mut self, now: BootNanos) {
@@ -157,7 +150,7 @@ impl Spans {
             && now.0.saturating_sub(time.0) > GRACE_NANOS
         {
             self.ended.pop_front();
-            self.live.pop(&(pid, span));
+            self.live.pop(pid, span);
         }
     }
 

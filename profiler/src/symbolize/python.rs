@@ -9,6 +9,7 @@ use super::{
     line_table::{self, LineTable},
 };
 use crate::{
+    by_process::ByProcess,
     events::{Code, CodeId, PythonFrame},
     health::{Health, Loss},
     id::{Pid, ProcessKey},
@@ -44,13 +45,16 @@ struct Known {
     function: Arc<Function>,
 }
 
+/// Start time of the process, and address of the code object.
+type CodePlace = (u64, u64);
+
 /// A frame's place: function, offset of the instruction, and the interpreter's file.
 type FrameKey = (u64, i32, FileId);
 
 /// Code objects by process and address, and the frames made of them.
 #[derive(Debug)]
 pub(super) struct PythonFrames {
-    codes: LruCache<(ProcessKey, u64), Known>,
+    codes: ByProcess<CodePlace, Known>,
     functions: LruCache<Arc<Function>, u64>,
     frames: LruCache<FrameKey, Arc<Frame>>,
     next_number: u64,
@@ -60,7 +64,7 @@ pub(super) struct PythonFrames {
 impl PythonFrames {
     pub(super) fn new(max_codes: NonZeroUsize, health: Health) -> Self {
         Self {
-            codes: LruCache::new(max_codes),
+            codes: ByProcess::new(max_codes),
             functions: LruCache::new(max_codes),
             frames: LruCache::new(NonZeroUsize::new(MAX_FRAMES).unwrap_or(NonZeroUsize::MIN)),
             next_number: 0,
@@ -85,18 +89,16 @@ impl PythonFrames {
             }),
         });
         let (function, number) = self.shared(function);
-        let key = (code.process, code.id.address);
-        if self.codes.len() == self.codes.cap().get() && !self.codes.contains(&key) {
+        let ProcessKey { pid, start_time } = code.process;
+        let known = Known {
+            checksum: code.id.checksum,
+            number,
+            function,
+        };
+        let place = (start_time, code.id.address);
+        if self.codes.put(pid, place, known).is_some() {
             self.health.count(Loss::CodeCacheFull);
         }
-        self.codes.put(
-            key,
-            Known {
-                checksum: code.id.checksum,
-                number,
-                function,
-            },
-        );
     }
 
     /// The one copy of equal functions, and its number.
@@ -113,15 +115,7 @@ impl PythonFrames {
 
     /// Forgets a process.
     pub(super) fn forget(&mut self, pid: Pid) {
-        let gone: Vec<_> = self
-            .codes
-            .iter()
-            .map(|(key, _)| *key)
-            .filter(|(of, _)| of.pid == pid)
-            .collect();
-        for key in gone {
-            self.codes.pop(&key);
-        }
+        self.codes.forget(pid);
     }
 
     /// Names a frame; `None` for a frame that Python hides from its users, too. What the frame lacks goes to `flaws`.
@@ -134,7 +128,8 @@ impl PythonFrames {
     ) -> Option<Arc<Frame>> {
         let CodeId { address, checksum } = frame.code;
         let (file, mapping) = interpreter;
-        let Some(known) = self.codes.get(&(process, address)) else {
+        let place = (process.start_time, address);
+        let Some(known) = self.codes.get(process.pid, place) else {
             flaws.push(Loss::CodeUnknown);
             return Some(marker("[unknown code]", mapping));
         };

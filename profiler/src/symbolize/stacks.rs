@@ -1,6 +1,6 @@
 //! Stacks that have names already: most samples show a stack that was seen a moment ago.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
 
 use lru::LruCache;
 
@@ -34,6 +34,8 @@ pub(super) struct Named {
 #[derive(Debug)]
 pub(super) struct Stacks {
     ready: LruCache<Key, (Arc<Target>, Named)>,
+    /// Stacks of each process that has any.
+    processes: HashMap<Pid, usize>,
 }
 
 impl Default for Stacks {
@@ -41,6 +43,7 @@ impl Default for Stacks {
         let most = NonZeroUsize::new(MAX_STACKS).unwrap_or(NonZeroUsize::MIN);
         Self {
             ready: LruCache::new(most),
+            processes: HashMap::new(),
         }
     }
 }
@@ -66,12 +69,27 @@ impl Stacks {
         };
         if !named.flaws.iter().any(may_come) {
             let entry = (Arc::clone(target), named.clone());
-            self.ready.put(key, entry);
+            *self.processes.entry(key.process.pid).or_default() += 1;
+            if let Some((gone, _)) = self.ready.push(key, entry) {
+                self.is_gone(gone.process.pid);
+            }
         }
     }
 
-    /// Forgets a process.
+    fn is_gone(&mut self, pid: Pid) {
+        if let Some(stacks) = self.processes.get_mut(&pid) {
+            *stacks -= 1;
+            if *stacks == 0 {
+                self.processes.remove(&pid);
+            }
+        }
+    }
+
+    /// Forgets a process. Costs nothing if none of its stacks is kept.
     pub(super) fn forget(&mut self, pid: Pid) {
+        if self.processes.remove(&pid).is_none() {
+            return;
+        }
         let of_it = |key: &&Key| key.process.pid == pid;
         let gone: Vec<Key> = self
             .ready
