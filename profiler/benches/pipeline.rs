@@ -18,6 +18,7 @@ use profiler::{
     export::pyroscope,
     health::Health,
     id::{Pid, ProcessKey, Service},
+    kernel::Limits,
     measure::Measure,
     pipeline::Pipeline,
     profile::{self, NativeFrames, Profile, Projected, Projection, SpanLabel, Window, pprof},
@@ -216,7 +217,8 @@ impl Own {
             span_label: SpanLabel::LocalRoot,
             max_stacks: 100_000,
         };
-        let mut pipeline = Pipeline::new(settings, Health::default());
+        let mut pipeline =
+            Pipeline::new(settings, Limits::default().remembered(2), Health::default());
         pipeline.set_snapshot(&Snapshot::new([Arc::clone(&self.target)]), BootNanos(0));
         let all: Vec<u64> = self.native.iter().chain(&self.machinery).copied().collect();
         take(&mut pipeline, &[sample_with(0, &[], &all)]);

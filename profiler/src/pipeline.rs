@@ -11,6 +11,7 @@ use crate::{
     health::{Health, Loss},
     id::Pid,
     join::{Join, Unseen},
+    kernel::Remembered,
     measure::Measure,
     profile::{self, Aggregator, Coverage, Profile, SpanTable, Window},
     symbolize::{self, NamedSample, Symbolizer},
@@ -21,8 +22,6 @@ use crate::{
     time::BootNanos,
 };
 
-/// Spans open at once that are remembered, over all processes.
-const MAX_SPANS: usize = 65_536;
 /// How long a process that is gone keeps its names: its last samples may still be on the way.
 const LINGER_NANOS: u64 = 5_000_000_000;
 
@@ -60,10 +59,15 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// An empty pipeline.
-    pub fn new(settings: profile::Settings, health: Health) -> Self {
+    ///
+    /// It never forgets what the kernel programs still take for known, if `remembered` is by their limits.
+    pub fn new(settings: profile::Settings, remembered: Remembered, health: Health) -> Self {
+        let codes = symbolize::Settings {
+            max_codes: remembered.codes,
+        };
         Self {
-            join: Join::new(MAX_SPANS, health.clone()),
-            symbolizer: Symbolizer::new(symbolize::Settings::default(), health.clone()),
+            join: Join::new(remembered.spans, health.clone()),
+            symbolizer: Symbolizer::new(codes, health.clone()),
             tick: settings.tick,
             aggregator: Aggregator::new(settings, health.clone()),
             table: SpanTable::new(settings.span_label),

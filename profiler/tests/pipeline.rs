@@ -23,6 +23,7 @@ use profiler::{
     export::pyroscope,
     health::Health,
     id::{ProcessKey, Service},
+    kernel::Limits,
     measure::Measure,
     pipeline::Pipeline,
     profile::{self, Projected, Projection, SpanLabel, Window, pprof, proto},
@@ -53,7 +54,7 @@ fn run(bytes: &[u8], projection: &Projection, health: &Health) -> Vec<Projected>
         span_label: projection.span_label,
         max_stacks: 1000,
     };
-    let mut pipeline = Pipeline::new(settings, health.clone());
+    let mut pipeline = Pipeline::new(settings, Limits::default().remembered(2), health.clone());
     let events: Vec<Event> = records(bytes)
         .filter_map(|record| pipeline.decode(record))
         .collect();

@@ -90,6 +90,8 @@ const ROOMS: [(&str, Uses); 29] = [
     (
         "pipeline",
         Uses::Only(&[
+            // Of `kernel` how much it remembers.
+            "kernel",
             "events",
             "join",
             "symbolize",

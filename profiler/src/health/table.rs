@@ -150,6 +150,7 @@ counts! {
     "Spans that are open and not kept: samples in them may lack their span or its name." {
         kernel SpanTooDeep "too_many_in_thread": "More spans were open in the thread than are kept.";
         kernel SpanMapFull "map_refused": "The kernel refused to put the span on its map.";
+        agent SpanNameForgotten "too_many_found": "Too many spans were found in samples: the one used longest ago goes. It is sent again if it is still current.";
         agent SpanTableFull "too_many_open": "Too many spans were open at once: the one used longest ago goes.";
     }
     "span_records_lost", "{record}", by "reason":

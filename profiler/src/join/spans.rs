@@ -98,10 +98,12 @@ impl Spans {
 
     fn put(&mut self, key: (Pid, SpanId), known: Known) {
         let (pid, span) = key;
-        if let Some(evicted) = self.live.put(pid, span, known)
-            && evicted.is_followed
-        {
-            self.health.count(Loss::SpanTableFull);
+        if let Some(evicted) = self.live.put(pid, span, known) {
+            self.health.count(if evicted.is_followed {
+                Loss::SpanTableFull
+            } else {
+                Loss::SpanNameForgotten
+            });
         }
     }
 

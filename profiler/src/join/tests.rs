@@ -1,7 +1,8 @@
 //! Arrays of events, and what the samples among them belong to.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 
+use lru::LruCache;
 use profiler_common::outcome::Outcome;
 
 use super::{Attribution, Join, Reason, Unseen};
@@ -12,6 +13,7 @@ use crate::{
     },
     health::{Health, Loss},
     id::{Pid, ProcessKey, SpanId, Tid},
+    kernel::Limits,
     measure::Measure,
     time::BootNanos,
 };
@@ -205,6 +207,29 @@ fn eviction_is_counted() {
         let attribution = join.sample(sample(active(span, span)), None).attribution;
         assert_eq!(attribution.lacks_name(), lacks_name, "{attribution:?}");
         assert_eq!(attribution.counts_as(), Loss::SampleAttributed);
+    }
+}
+
+/// A span that the kernel program still takes for known has its name here, however many there are.
+#[test]
+fn nothing_is_forgotten_before_the_kernel_does() {
+    let limits = Limits {
+        spans: 64,
+        ..Limits::default()
+    };
+    let mut join = Join::new(limits.remembered(1).spans, Health::default());
+    let mut kernel = LruCache::new(NonZeroUsize::new(64).unwrap());
+    let mut random = 1_u64;
+    for _ in 0..20_000 {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let span = 1 + (random >> 33) % 300;
+        if kernel.put(span, ()).is_none() {
+            join.span_seen(&seen(span, SpanParent::None, "a"));
+        }
+        let attribution = join.sample(sample(active(span, span)), None).attribution;
+        assert!(!attribution.lacks_name(), "{span}: {attribution:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use aya::{
     sys::BpfHelper,
     util::nr_cpus,
 };
-use profiler_common::config::Config;
+use profiler_common::{config::Config, limits::MAX_KNOWN_CODES};
 
 use super::{
     btf::KernelTypes,
@@ -86,10 +86,51 @@ impl Default for Limits {
     }
 }
 
+/// Code objects that the kernel programs remember having sent, over all processes; besides, each CPU remembers
+/// [`MAX_KNOWN_CODES`].
+const SENT_CODES: u32 = 32_768;
+/// How much more user space remembers than the kernel programs. Both forget what was used longest ago, but use is not
+/// the same to both: the kernel's is by what a CPU sees, ours by what reaches us and is not named by its whole stack.
+const MARGIN: usize = 2;
+
+/// How much user space must remember so as not to forget before the kernel programs do, which send a thing once and
+/// then take it for known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Spans: those that are open, and those that samples have found.
+    pub spans: usize,
+    /// Code objects.
+    pub codes: usize,
+}
+
 impl Limits {
+    /// What user space must remember beside maps of these sizes, on a host with so many CPUs.
+    pub fn remembered(self, cpus: usize) -> Remembered {
+        let number = |it: u32| usize::try_from(it).unwrap_or(usize::MAX);
+        let maps = self.maps();
+        let entries = |name| {
+            maps.iter()
+                .find(|(it, _)| *it == name)
+                .map_or(0, |it| number(it.1))
+        };
+        let codes = entries("CODES").saturating_add(cpus.saturating_mul(MAX_KNOWN_CODES));
+        Remembered {
+            spans: entries("LIVE_SPANS")
+                .saturating_add(entries("SEEN_SPANS"))
+                .saturating_mul(MARGIN),
+            codes: codes.saturating_mul(MARGIN),
+        }
+    }
+
+    /// The same on this host.
+    pub fn remembered_here(self) -> Remembered {
+        self.remembered(nr_cpus().map_or(1, |cpus| usize::try_from(u32::from(cpus)).unwrap_or(1)))
+    }
+
     /// Sizes of the maps that depend on them.
-    fn maps(self) -> [(&'static str, u32); 6] {
+    fn maps(self) -> [(&'static str, u32); 7] {
         [
+            ("CODES", SENT_CODES),
             ("PROCESSES", self.processes),
             ("SPAN_RECIPES", self.processes),
             ("RESOURCES", self.processes),
@@ -225,4 +266,26 @@ fn attach_process_notices(ebpf: &mut Ebpf) -> Result<(), LoadError> {
             .map_err(|error| LoadError::Program { program, error })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Limits, MAX_KNOWN_CODES, SENT_CODES};
+
+    /// Whatever the flags and the host, user space has room for all that the kernel programs can take for known.
+    #[test]
+    fn user_space_remembers_more() {
+        for (spans, cpus) in [(1, 1), (16_384, 2), (65_537, 64), (1_000_000, 512)] {
+            let limits = Limits {
+                spans,
+                ..Limits::default()
+            };
+            let remembered = limits.remembered(cpus);
+            // On one map those that are open, on another those that were found.
+            let spans = 2 * usize::try_from(spans).unwrap();
+            let codes = usize::try_from(SENT_CODES).unwrap() + cpus * MAX_KNOWN_CODES;
+            assert!(remembered.spans >= 2 * spans, "{remembered:?}");
+            assert!(remembered.codes >= 2 * codes, "{remembered:?}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub use self::{
     control::KernelControl,
     counters::Counters,
     error::LoadError,
-    load::{Limits, Loaded, OBJECT, Settings, default_ring_size, load},
+    load::{Limits, Loaded, OBJECT, Remembered, Settings, default_ring_size, load},
     mapped::{Mapped, MappingNotices},
     probes::{NoRoute, Route},
     ring::{Bell, Ring},

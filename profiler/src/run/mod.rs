@@ -237,6 +237,11 @@ fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> std::io::Result<Sy
     })
 }
 
+/// A pipeline that remembers more than the kernel programs do.
+fn pipeline(settings: profile::Settings, limits: Limits, health: &Health) -> Pipeline {
+    Pipeline::new(settings, limits.remembered_here(), health.clone())
+}
+
 impl Session {
     /// Starts the threads and the sampling clock; the host's processes have been looked at first, so
     /// that the first samples have their spans.
@@ -315,7 +320,7 @@ impl Session {
                     keep_for(Thread::Data);
                     // Made here: the symbols it reads must not change threads.
                     let mut data = DataPlane {
-                        pipeline: Pipeline::new(settings.profile, data_shared.health.clone()),
+                        pipeline: pipeline(settings.profile, limits, &data_shared.health),
                         ring,
                         counters: data_counters,
                         shared: data_shared,

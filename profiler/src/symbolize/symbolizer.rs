@@ -33,12 +33,6 @@ pub struct Settings {
     pub max_codes: usize,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { max_codes: 65_536 }
-    }
-}
-
 /// Names samples.
 #[derive(Debug)]
 pub struct Symbolizer {

@@ -48,7 +48,7 @@ impl Stage {
         };
         let health = Health::default();
         Self {
-            symbolizer: Symbolizer::new(Settings::default(), health.clone()),
+            symbolizer: Symbolizer::new(Settings { max_codes: 16 }, health.clone()),
             snapshot: Snapshot::new([Arc::new(target)]),
             health,
         }
