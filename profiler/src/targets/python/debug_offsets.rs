@@ -178,8 +178,8 @@ mod tests {
             assert!(published.words * 8 <= MAX_SIZE);
             // Each word holds its number: what is read tells where it was.
             let mut bytes = header(0x0300_00f0 | u64::from(minor) << 16, 0);
-            for (index, word) in bytes.chunks_exact_mut(8).enumerate().skip(3) {
-                word.copy_from_slice(&u64::try_from(index).unwrap().to_le_bytes());
+            for (index, word) in (0_u64..).zip(bytes.as_chunks_mut::<8>().0).skip(3) {
+                *word = index.to_le_bytes();
             }
             let offsets = parse(minor, false, &bytes).unwrap().offsets;
             let mut found = vec![
