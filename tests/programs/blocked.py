@@ -19,7 +19,7 @@ gc.disable()
 NAME = "blocked_" + "x" * (16 << 20)
 sys.modules[NAME] = types.ModuleType("blocked")
 
-import workload  # noqa: E402
+import workload
 
 PAGE = 4096
 MAP_PRIVATE_FIXED = 0x12
