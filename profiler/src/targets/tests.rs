@@ -26,6 +26,7 @@ use super::{
     opentelemetry::{looker::Looker, memory::Memory},
     python::detect::{Detection, detect},
     python::live::interpreters,
+    python::thread_local::Unresolved,
     report::reports,
 };
 use crate::{
@@ -453,6 +454,27 @@ fn want_of_room_is_counted_once() {
     let report = report(&targets, request.process.pid);
     assert_eq!(report.unsupported, None);
     assert!(report.no_context.unwrap().contains("room"));
+}
+
+/// A child is looked at by itself if its parent lacked something when it was forked, though the parent's spans could be
+/// read: the look that the parent is still to have is not the child's.
+#[test]
+fn a_child_does_not_wait_for_its_parents_look() {
+    for python in interpreters() {
+        let (parent, child) = (Spawned::python(&python), Spawned::python(&python));
+        let (mut targets, _) = targets(only(vec![parent.pid()]));
+        let request = targets.take_requests().swap_remove(0);
+        let mut answer = Looker::default().look(&request).unwrap();
+        answer.recipe = Some(Ok(bytemuck::Zeroable::zeroed()));
+        let lacks_something = request.thread_local.is_some();
+        answer.thread_local = request.thread_local.map(|_| Err(Unresolved::Misfit));
+        targets.answer(answer);
+        let parent = parent.pid();
+        targets.notice(notice(child.pid(), ProcessChange::Fork { parent }));
+        let asked = targets.take_requests();
+        let is_asked = asked.iter().any(|it| it.process.pid == child.pid());
+        assert_eq!(is_asked, lacks_something, "{}", python.display());
+    }
 }
 
 /// A hook of another release is counted as one that is not supported, once, and is not tried.

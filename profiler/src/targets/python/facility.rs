@@ -192,9 +192,11 @@ impl Facility for PythonFacility {
     }
 
     fn forked(&mut self, child: &mut Known) -> Option<Why> {
+        let python = child.kept_mut::<Python>()?;
         // What its parent lacked was counted for its parent.
-        child.kept_mut::<Python>()?.is_counted = false;
-        None
+        python.is_counted = false;
+        // A look that its parent is still to have is not the child's.
+        python.lacks_thread_local().then_some(Why::Imports)
     }
 
     fn no_room(&mut self, process: &mut Known, desk: &mut Desk<'_>) {
