@@ -13,7 +13,6 @@ use crate::{
     },
     health::{Health, Loss},
     id::{Pid, ProcessKey, SpanId, Tid},
-    kernel::Limits,
     measure::Measure,
     time::BootNanos,
 };
@@ -213,12 +212,10 @@ fn eviction_is_counted() {
 /// A span that the kernel program still takes for known has its name here, however many there are.
 #[test]
 fn nothing_is_forgotten_before_the_kernel_does() {
-    let limits = Limits {
-        spans: 64,
-        ..Limits::default()
-    };
-    let mut join = Join::new(limits.remembered(1).spans, Health::default());
-    let mut kernel = LruCache::new(NonZeroUsize::new(64).unwrap());
+    const KERNEL: usize = 64;
+    // As `Limits::remembered` has it, whose own test is beside it.
+    let mut join = Join::new(4 * KERNEL, Health::default());
+    let mut kernel = LruCache::new(NonZeroUsize::new(KERNEL).unwrap());
     let mut random = 1_u64;
     for _ in 0..20_000 {
         random = random

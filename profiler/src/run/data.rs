@@ -40,9 +40,8 @@ const PEAK_EVERY: Duration = Duration::from_secs(15);
 /// What a record takes on the ring besides its bytes, which are rounded up to a multiple of it.
 const RECORD_HEADER: usize = 8;
 
-/// What the thread owns.
-pub(super) struct DataPlane {
-    pub(super) pipeline: Pipeline,
+/// What the thread hears from, and tells.
+pub(super) struct Sources {
     pub(super) ring: Ring,
     pub(super) counters: Arc<Counters>,
     pub(super) shared: Arc<Shared>,
@@ -50,17 +49,29 @@ pub(super) struct DataPlane {
     /// Who reads files for it, and what was read.
     pub(super) readers: Arc<SymbolWorkers>,
     pub(super) symbols: Receiver<(Wanted, FileSymbols)>,
+}
+
+/// What the thread owns.
+pub(super) struct DataPlane {
+    pipeline: Pipeline,
+    ring: Ring,
+    counters: Arc<Counters>,
+    shared: Arc<Shared>,
+    notices: SyncSender<ControlMessage>,
+    /// Who reads files for it, and what was read.
+    readers: Arc<SymbolWorkers>,
+    symbols: Receiver<(Wanted, FileSymbols)>,
     /// Events of the last turn, in ring order.
-    pub(super) waiting: Vec<Event>,
-    pub(super) windows: Option<(Duration, OnWindow)>,
-    pub(super) records: Option<BufWriter<File>>,
-    pub(super) window_start: BootNanos,
+    waiting: Vec<Event>,
+    windows: Option<(Duration, OnWindow)>,
+    records: Option<BufWriter<File>>,
+    window_start: BootNanos,
     /// How long this window is to be.
-    pub(super) window_length: Duration,
+    window_length: Duration,
     /// Stamps windows.
-    pub(super) stamps: Windows,
-    pub(super) counted: BootNanos,
-    pub(super) peak: Peak,
+    stamps: Windows,
+    counted: BootNanos,
+    peak: Peak,
 }
 
 /// The most bytes of the ring that were in use, in this time and in the one before.
@@ -82,7 +93,43 @@ impl Peak {
     }
 }
 
+/// How long the first window is: a random part of the others, so that agents that were started together do
+/// not all push at the same moment.
+fn first_window(windows: Option<&(Duration, OnWindow)>) -> Duration {
+    let least = 0.1;
+    windows.map_or(Duration::MAX, |(length, _)| {
+        length.mul_f64(least + (1.0 - least) * fastrand::f64())
+    })
+}
+
 impl DataPlane {
+    /// The first window begins now.
+    pub(super) fn new(
+        pipeline: Pipeline,
+        sources: Sources,
+        windows: Option<(Duration, OnWindow)>,
+        records: Option<File>,
+    ) -> Self {
+        let now = BootNanos::now();
+        Self {
+            pipeline,
+            ring: sources.ring,
+            counters: sources.counters,
+            shared: sources.shared,
+            notices: sources.notices,
+            readers: sources.readers,
+            symbols: sources.symbols,
+            waiting: Vec::new(),
+            window_length: first_window(windows.as_ref()),
+            windows,
+            records: records.map(BufWriter::new),
+            window_start: now,
+            stamps: Windows::default(),
+            counted: now,
+            peak: Peak::default(),
+        }
+    }
+
     /// Goes on until the session stops.
     pub(super) fn run(&mut self) {
         while !self.shared.stop.load(Ordering::Acquire) {

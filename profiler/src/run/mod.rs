@@ -11,7 +11,7 @@ mod data;
 use std::{
     collections::{BTreeSet, HashSet},
     fs::File,
-    io::BufWriter,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -25,7 +25,7 @@ use anyhow::Result;
 
 use self::{
     control::{run_control, take_first_looks, watch_over_last},
-    data::{DataPlane, Peak},
+    data::{DataPlane, Sources},
 };
 use crate::{
     config::Sampling,
@@ -37,7 +37,7 @@ use crate::{
     },
     measure::Measure,
     pipeline::{Notice, Pipeline},
-    profile::{self, Coverage, Profile, SpanTable, Windows},
+    profile::{self, Coverage, Profile, SpanTable},
     rights::{Finding, Thread, keep_for},
     targets::{
         Scope, Search, Snapshot, Targets, facilities,
@@ -129,15 +129,6 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
 /// What is done with profiles when a window ends.
 pub type OnWindow = Box<dyn FnMut(Vec<Profile>) + Send>;
 
-/// How long the first window is: a random part of the others, so that agents that were started together do
-/// not all push at the same moment.
-fn first_window(windows: Option<&(Duration, OnWindow)>) -> Duration {
-    let least = 0.1;
-    windows.map_or(Duration::MAX, |(length, _)| {
-        length.mul_f64(least + (1.0 - least) * fastrand::f64())
-    })
-}
-
 /// How a session runs.
 pub struct SessionSettings {
     /// Which processes.
@@ -224,7 +215,7 @@ enum ControlMessage {
 }
 
 /// Starts the first of those who read the symbols of files.
-fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> std::io::Result<SymbolWorkers> {
+fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> io::Result<SymbolWorkers> {
     let begin = || -> Work<Wanted, FileSymbols> {
         keep_for(Thread::Looker);
         Box::new(symbols::read)
@@ -240,6 +231,23 @@ fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> std::io::Result<Sy
 /// A pipeline that remembers more than the kernel programs do.
 fn pipeline(settings: profile::Settings, limits: Limits, health: &Health) -> Pipeline {
     Pipeline::new(settings, limits.remembered_here(), health.clone())
+}
+
+/// Starts a thread with a name.
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+/// Starts the workers that look at processes; the control plane hears what they find.
+fn start_looks(found: SyncSender<ControlMessage>, health: &Health) -> io::Result<Looks> {
+    let tell = move |look| {
+        // The control plane is gone if the session is over.
+        let _ = found.send(ControlMessage::Look(look));
+    };
+    Looks::start(|| keep_for(Thread::Looker), tell, health.clone())
 }
 
 impl Session {
@@ -266,14 +274,8 @@ impl Session {
             health: health.clone(),
         });
         let counters = Arc::new(counters);
-        let data_counters = Arc::clone(&counters);
         let (notices, inbox) = sync_channel(MAX_NOTICES);
-        let found = notices.clone();
-        let tell = move |look| {
-            // Nobody asks any more where the session is over.
-            let _ = found.send(ControlMessage::Look(look));
-        };
-        let looks = Looks::start(|| keep_for(Thread::Looker), tell, health.clone())?;
+        let looks = start_looks(notices.clone(), health)?;
         let (read, symbols) = sync_channel(MAX_SYMBOLS);
         let readers = Arc::new(symbol_workers(read)?);
         let search = Search {
@@ -294,51 +296,37 @@ impl Session {
             targets.start_sampling(tick.nanos)?;
         }
         shared.publish(targets.snapshot());
-        let control_shared = Arc::clone(&shared);
-        let data_shared = Arc::clone(&shared);
-        let data_notices = notices.clone();
-        let window_start = BootNanos::now();
-        let data_readers = Arc::clone(&readers);
         let (tell_detached, detached) = sync_channel(1);
         let bell = ring.bell();
+        let sources = Sources {
+            ring,
+            counters: Arc::clone(&counters),
+            shared: Arc::clone(&shared),
+            notices: notices.clone(),
+            readers: Arc::clone(&readers),
+            symbols,
+        };
+        let control_shared = Arc::clone(&shared);
         // From now on a thread that does not turn is missed.
         health.turns(Gauge::DataTurned);
         health.turns(Gauge::ControlTurned);
         let session = Self {
-            control: thread::Builder::new()
-                .name("control".to_owned())
-                .spawn(move || {
-                    keep_for(Thread::Control);
-                    run_control(targets, mappings, &inbox, &looks, &readers, &control_shared);
-                    // With the targets the programs are gone, and the ring only empties.
-                    let _ = tell_detached.send(());
-                    watch_over_last(&readers);
-                })?,
-            data: thread::Builder::new()
-                .name("data".to_owned())
-                .spawn(move || {
-                    keep_for(Thread::Data);
-                    // Made here: the symbols it reads must not change threads.
-                    let mut data = DataPlane {
-                        pipeline: pipeline(settings.profile, limits, &data_shared.health),
-                        ring,
-                        counters: data_counters,
-                        shared: data_shared,
-                        notices: data_notices,
-                        readers: data_readers,
-                        symbols,
-                        waiting: Vec::new(),
-                        window_length: first_window(settings.windows.as_ref()),
-                        windows: settings.windows,
-                        records: settings.records.map(BufWriter::new),
-                        window_start,
-                        stamps: Windows::default(),
-                        counted: window_start,
-                        peak: Peak::default(),
-                    };
-                    data.run();
-                    data.finish()
-                })?,
+            control: spawn("control", move || {
+                keep_for(Thread::Control);
+                run_control(targets, mappings, &inbox, &looks, &readers, &control_shared);
+                // With the targets the programs are gone, and the ring only empties.
+                let _ = tell_detached.send(());
+                watch_over_last(&readers);
+            })?,
+            data: spawn("data", move || {
+                keep_for(Thread::Data);
+                // Made here: the symbols it reads must not change threads.
+                let pipeline = pipeline(settings.profile, limits, &sources.shared.health);
+                let mut data =
+                    DataPlane::new(pipeline, sources, settings.windows, settings.records);
+                data.run();
+                data.finish()
+            })?,
             detached,
             shared,
             notices,
