@@ -46,7 +46,8 @@ pub trait Facility: Send {
     /// turn; `None` as long as no facility wants anything.
     fn look(&self, _process: &Known, _why: Why, _request: &mut Option<Request>) {}
 
-    /// Takes over what a look has found, and says whether there should be another.
+    /// Takes over what a look has found, and says when there should be another. Of several answers the latest of
+    /// [`Next`] counts.
     fn learn(&mut self, _process: &mut Known, _answer: &mut Answer, _desk: &mut Desk<'_>) -> Next {
         Next::Unchanged
     }
@@ -139,7 +140,9 @@ pub enum Why {
     Imports,
     /// A thread runs in an interpreter that the kernel knows nothing of.
     UnknownInterpreter,
-    /// What was found does not fit, or is not complete.
+    /// Something was not there yet: it is looked for again, after longer and longer pauses.
+    NotYet,
+    /// What was found does not fit.
     Misfit,
     /// It does not fit for a reason that is new.
     NewMisfit,
@@ -163,8 +166,6 @@ pub enum Next {
     Settled,
     /// After a while: what is not there yet may be then.
     Later,
-    /// At once.
-    Now(Why),
 }
 
 /// What the data plane says of a process.

@@ -137,7 +137,7 @@ impl Targets {
         let is_due = |known: &mut Known| known.looks.take_due(now).then(|| known.pid());
         let looks: Vec<Pid> = self.processes.values_mut().filter_map(is_due).collect();
         for pid in looks {
-            self.ask(pid, Why::Misfit);
+            self.ask(pid, Why::NotYet);
         }
         self.look_for_imports(now);
         let facilities = self.facilities.due(&mut self.processes, now);
@@ -213,7 +213,6 @@ impl Targets {
             Next::Unchanged => {}
             Next::Settled => known.looks.settled(),
             Next::Later => known.looks.later(BootNanos::now()),
-            Next::Now(why) => self.ask(pid, why),
         }
         self.tell(pid);
     }
@@ -261,12 +260,13 @@ impl Targets {
             known.change().mappings = Arc::from(mappings.as_slice());
         }
         known.refreshed = now;
+        let mut is_recognised = false;
         for mapping in &mappings {
             if mapping.file.inode != 0
                 && known.seen.len() < MAX_FILES
                 && known.seen.insert(mapping.file)
             {
-                self.examine_file(&mut known, mapping);
+                is_recognised |= self.examine_file(&mut known, mapping);
             }
         }
         if !known.is_profiled() && self.facilities.whole_host {
@@ -277,22 +277,31 @@ impl Targets {
             // What the kernel knows about this pid, if anything, is of another program.
             self.tell_gone(pid);
         }
+        // What belongs to a file may not be in the process's memory yet, and will be soon.
+        let why = if is_recognised {
+            known.looks.begin_anew();
+            Why::NotYet
+        } else {
+            Why::Imports
+        };
         self.insert(pid, known, is_new);
-        self.ask(pid, Why::Imports);
+        self.ask(pid, why);
         self.tell(pid);
     }
 
-    fn examine_file(&mut self, known: &mut Known, mapping: &Mapping) {
+    /// Whether a facility has recognised the file.
+    fn examine_file(&mut self, known: &mut Known, mapping: &Mapping) -> bool {
         let file = self.files.facts(known.pid(), mapping, &self.facilities);
-        if let Some((facts, _)) = &file
-            && facts.iter().all(Option::is_none)
-        {
+        let facts = file.as_ref().map(|(facts, _)| facts);
+        let is_recognised = facts.is_some_and(|facts| facts.iter().any(Option::is_some));
+        if facts.is_some() && !is_recognised {
             self.discovery.remember_plain(mapping.file);
         }
         let file = file.as_ref().map(|(facts, state)| (*state, facts));
         if !self.facilities.place(known, mapping, file) {
             known.seen.remove(&mapping.file);
         }
+        is_recognised
     }
 
     /// Puts a process into the table; `is_new`: it takes the place of whatever had its pid.

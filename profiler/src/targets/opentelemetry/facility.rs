@@ -149,7 +149,7 @@ impl Facility for ContextFacility {
             return;
         };
         let context = process.kept::<Context>();
-        let is_misfit = matches!(why, Why::Misfit | Why::NewMisfit);
+        let is_misfit = matches!(why, Why::NotYet | Why::Misfit | Why::NewMisfit);
         // After an exec the looker remembers what is forgotten here.
         request.again = is_misfit || context.is_none_or(|it| it.recipe.is_none());
         if let Some(context) = context {

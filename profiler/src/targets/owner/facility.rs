@@ -83,9 +83,14 @@ impl Facility for OwnerFacility {
     }
 
     fn learn(&mut self, process: &mut Known, answer: &mut Answer, _: &mut Desk<'_>) -> Next {
-        match answer.resource.take() {
-            Some(resource) if self.take(process, &resource) => Next::Now(Why::Imports),
-            _ => Next::Unchanged,
+        if let Some(resource) = answer.resource.take() {
+            self.take(process, &resource);
+        }
+        // The hook writes it some time after it was mapped.
+        if self.lacks(process) {
+            Next::Later
+        } else {
+            Next::Unchanged
         }
     }
 

@@ -56,7 +56,8 @@ impl Looks {
     /// Whether to look now for a reason. If so, that counts as done.
     pub(super) fn may_look(&mut self, why: Why, now: BootNanos) -> bool {
         match why {
-            Why::Imports => true,
+            // The first at once, the second after its own pauses.
+            Why::Imports | Why::NotYet => true,
             Why::UnknownInterpreter => is_time(&mut self.interpreter, now, AGAIN),
             Why::Misfit => is_time(&mut self.misfit, now, AGAIN),
             Why::NewMisfit => is_time(&mut self.misfit, now, 0),
@@ -88,6 +89,11 @@ impl Looks {
         self.due.take_if(|due| *due <= now).is_some()
     }
 
+    /// Something new was mapped: what is not there yet is looked for after short pauses again.
+    pub(super) fn begin_anew(&mut self) {
+        self.pause = LATER_FIRST;
+    }
+
     /// Something is not there yet.
     pub(super) fn later(&mut self, now: BootNanos) {
         self.due = Some(BootNanos(now.0.saturating_add(self.pause)));
@@ -97,5 +103,33 @@ impl Looks {
     /// All is there.
     pub(super) fn settled(&mut self) {
         self.due = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LATER_FIRST, LATER_LAST, Looks};
+    use crate::{targets::facility::Why, time::BootNanos};
+
+    /// What is not there yet is looked for until it is, after pauses that double up to the longest: no look of the
+    /// series is left out because the one before was just now. After something new was mapped they are short again.
+    #[test]
+    fn a_series_of_looks_does_not_break_off() {
+        let mut looks = Looks::default();
+        let mut now = BootNanos(1);
+        let mut pauses = Vec::new();
+        looks.later(now);
+        for _ in 0..12 {
+            let due = looks.due().unwrap();
+            pauses.push(due.0 - now.0);
+            now = due;
+            assert!(looks.take_due(now) && looks.may_look(Why::NotYet, now));
+            looks.later(now);
+        }
+        assert_eq!(pauses[..3], [1, 2, 4].map(|it| it * LATER_FIRST));
+        assert_eq!(pauses[11], LATER_LAST);
+        looks.begin_anew();
+        looks.later(now);
+        assert_eq!(looks.due().unwrap().0 - now.0, LATER_FIRST);
     }
 }
