@@ -112,10 +112,8 @@ impl Targets {
 
     /// Takes over what the data plane says of a process.
     pub fn hear(&mut self, pid: Pid, word: &Word<'_>) {
-        let Some(known) = self.processes.get_mut(&pid) else {
-            return;
-        };
-        if let Some(why) = self.facilities.hear(known, word) {
+        let why = self.change(pid, |facilities, known| facilities.hear(known, word));
+        if let Some(why) = why.flatten() {
             self.ask(pid, why);
         }
         self.tell(pid);
@@ -203,17 +201,17 @@ impl Targets {
     /// Takes over what a look has found.
     pub fn answer(&mut self, mut answer: Answer) {
         let pid = answer.process.pid;
-        let Some(known) = self.processes.get_mut(&pid) else {
-            return;
-        };
-        if known.process() != answer.process {
+        let known = self.processes.get(&pid);
+        if known.is_none_or(|known| known.process() != answer.process) {
             return;
         }
-        match self.facilities.learn(known, &mut answer) {
-            Next::Unchanged => {}
-            Next::Settled => known.looks.settled(),
-            Next::Later => known.looks.later(BootNanos::now()),
-        }
+        self.change(pid, |facilities, known| {
+            match facilities.learn(known, &mut answer) {
+                Next::Unchanged => {}
+                Next::Settled => known.looks.settled(),
+                Next::Later => known.looks.later(BootNanos::now()),
+            }
+        });
         self.tell(pid);
     }
 
@@ -229,12 +227,20 @@ impl Targets {
 
     /// Has told what is known of a process.
     fn tell(&mut self, pid: Pid) {
-        let Some(known) = self.processes.get_mut(&pid) else {
-            return;
-        };
+        self.change(pid, Facilities::tell);
+    }
+
+    /// Has facilities do something with a process, and notes whether the data plane must hear of it.
+    fn change<T>(
+        &mut self,
+        pid: Pid,
+        act: impl FnOnce(&mut Facilities, &mut Known) -> T,
+    ) -> Option<T> {
+        let known = self.processes.get_mut(&pid)?;
         let before = Arc::clone(known.target());
-        self.facilities.tell(known);
+        let done = act(&mut self.facilities, known);
         self.has_changed |= !Arc::ptr_eq(&before, known.target());
+        Some(done)
     }
 
     /// Looks at the files of a process that were not looked at yet.

@@ -265,11 +265,11 @@ fn interpreters_are_found_named_and_dropped() {
             service_namespace: String::new(),
             attributes: None,
         };
+        targets.changes();
+        assert!(targets.changes().is_none());
         targets.hear(pid, &Word::Resource(&resource));
-        assert_eq!(
-            targets.snapshot().iter().next().unwrap().service.name,
-            "cart"
-        );
+        let changes = targets.changes().unwrap();
+        assert_eq!(changes.iter().next().unwrap().service.name, "cart");
         targets.notice(notice(pid, ProcessChange::Exit));
         assert_eq!(recorder.process(pid), None);
         assert_eq!(targets.snapshot().iter().count(), 0);
