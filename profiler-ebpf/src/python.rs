@@ -419,6 +419,11 @@ fn detached<K: Kernel>(
     steps: &mut Steps,
 ) -> Result<(u64, u64), Outcome> {
     let is_for_all = process.hands_states_over != 0;
+    // Before 3.10 only the address of a state's innermost frame on the stack tells which state it is. A code object
+    // keeps one frame for all its calls (`co_zombieframe`), so the address may be of an earlier call in another state.
+    if is_for_all && !has_c_frames(layout) {
+        return Err(Outcome::StateUnknown);
+    }
     // SAFETY: there is no other reference to the scratch of the steps; the body gets the `Steps` it expects.
     let (outcome, state) = unsafe {
         let search = &mut (*steps.scratch).search;
