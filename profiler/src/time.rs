@@ -31,6 +31,11 @@ impl BootNanos {
     }
 }
 
+/// Nanoseconds in a millisecond.
+pub const MILLISECOND: u64 = 1_000_000;
+/// Nanoseconds in a second.
+pub const SECOND: u64 = 1000 * MILLISECOND;
+
 /// Nanoseconds of the real clock since 1970, UTC: what profiles are stamped with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnixNanos(pub u64);

@@ -14,10 +14,9 @@ use super::{
 };
 use crate::{
     id::{Pid, Service},
-    time::BootNanos,
+    time::{BootNanos, SECOND},
 };
 
-const SECOND: u64 = 1_000_000_000;
 /// What `comm` leaves of `reqwest-internal-sync-runtime`, the thread of reqwest's blocking client.
 const THREAD: &str = "reqwest-interna";
 /// Threads looked at in one process.

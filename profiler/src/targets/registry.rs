@@ -28,7 +28,7 @@ use crate::{
     health::{Health, Loss},
     id::{Pid, ProcessKey},
     kernel::{Control, ControlError},
-    time::BootNanos,
+    time::{BootNanos, MILLISECOND},
 };
 
 /// Processes kept at once that are not profiled.
@@ -36,7 +36,7 @@ const MAX_OTHERS: usize = 65_536;
 /// Files looked at in one process.
 const MAX_FILES: usize = 4096;
 /// Mappings of one process are read anew at most this often, in nanoseconds.
-const REFRESH: u64 = 500 * due::MILLISECOND;
+const REFRESH: u64 = 500 * MILLISECOND;
 
 /// Which processes are profiled.
 #[derive(Clone, Debug, PartialEq, Eq)]

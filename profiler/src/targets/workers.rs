@@ -1,9 +1,9 @@
 //! Workers that may be abandoned: threads for operations that others can make wait for as long as they like.
 //!
 //! A read of a process's memory waits for its page, and a process can keep that page from coming (a FUSE mount whose
-//! server does not answer); a file can lie on a server that is gone. Nothing interrupts such a read, so the agent abandons the thread
-//! that made it, and another takes its place. The number of abandoned threads is bounded: at the bound there is no
-//! worker until one of them returns.
+//! server does not answer); a file can lie on a server that is gone. Nothing interrupts such a read, so the agent
+//! abandons the thread that made it, and another takes its place. The number of abandoned threads is bounded: at the
+//! bound there is no worker until one of them returns.
 
 use std::{
     collections::VecDeque,

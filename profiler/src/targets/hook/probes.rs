@@ -14,14 +14,14 @@ use crate::{
         facility::{Desk, Processes},
         mappings,
     },
-    time::BootNanos,
+    time::{BootNanos, SECOND},
 };
 
 /// How long probes stay on that no process needs, in nanoseconds: an application that starts a worker often starts
 /// another.
-const GRACE: u64 = 2_000_000_000;
+const GRACE: u64 = 2 * SECOND;
 /// How long a refusal is believed that may pass, in nanoseconds.
-const RETRY: u64 = 60_000_000_000;
+const RETRY: u64 = 60 * SECOND;
 /// Files remembered whose probes the kernel or the agent has refused: the one met longest ago goes.
 const MAX_REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 

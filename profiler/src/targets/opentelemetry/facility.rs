@@ -139,6 +139,12 @@ fn forget_interpreter(pid: Pid, interpreter: InterpreterId, desk: &mut Desk<'_>)
     }
 }
 
+/// Whether a process maps a hook that may be used, which leaves local roots.
+fn maps_hook(process: &Known) -> bool {
+    let hook = process.kept::<HookInProcess>();
+    hook.is_some_and(|it| it.file.is_some())
+}
+
 /// How current spans are read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ContextFacility;
@@ -156,14 +162,12 @@ impl Facility for ContextFacility {
             request.wanted.clone_from(&context.wanted);
             request.has_others = !context.others.is_empty();
         }
-        let hook = process.kept::<HookInProcess>();
-        request.has_hook = hook.is_some_and(|it| it.file.is_some());
+        request.has_hook = maps_hook(process);
     }
 
     fn learn(&mut self, process: &mut Known, answer: &mut Answer, _: &mut Desk<'_>) -> Next {
         let pid = process.pid();
-        let hook = process.kept::<HookInProcess>();
-        let has_hook = hook.is_some_and(|it| it.file.is_some());
+        let has_hook = maps_hook(process);
         let context = process.keep::<Context>();
         context.others = std::mem::take(&mut answer.others).into_iter().collect();
         let Some(recipe) = answer.recipe.take() else {

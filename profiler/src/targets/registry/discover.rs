@@ -11,15 +11,12 @@ use std::{
 
 use lru::LruCache;
 
-use super::{
-    Known, Scope, Targets,
-    due::{MILLISECOND, SECOND},
-};
+use super::{Known, Scope, Targets};
 use crate::{
     events::{ProcessChange, ProcessNotice},
     id::Pid,
     targets::{FileId, facility::Why, procfs},
-    time::BootNanos,
+    time::{BootNanos, MILLISECOND, SECOND},
 };
 
 /// A mapping notice may arrive up to this long before the fork or exec notice it belongs to, as they use different

@@ -1,10 +1,8 @@
 //! When to look at the files of a process: soon after something new was mapped, and less and less often
 //! if that happens again and again.
 
-use crate::time::BootNanos;
+use crate::time::{BootNanos, MILLISECOND, SECOND};
 
-pub(super) const MILLISECOND: u64 = 1_000_000;
-pub(super) const SECOND: u64 = 1000 * MILLISECOND;
 /// When to look after an exec, if the kernel does not report mappings, in milliseconds: `libpython` is there
 /// only after the dynamic loader, the hook only after the application has imported it.
 const SCHEDULE: [u64; 8] = [5, 20, 60, 200, 500, 1000, 2000, 5000];
@@ -69,8 +67,8 @@ impl Due {
 
 #[cfg(test)]
 mod tests {
-    use super::{Due, MILLISECOND, QUIET, SECOND};
-    use crate::time::BootNanos;
+    use super::{Due, QUIET};
+    use crate::time::{BootNanos, MILLISECOND, SECOND};
 
     /// Looks in ten seconds at a process that maps something new every millisecond.
     fn looks(due: &mut Due, from: u64) -> usize {

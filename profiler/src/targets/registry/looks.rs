@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use crate::{targets::facility::Why, time::BootNanos};
-
-use super::due::{MILLISECOND, SECOND};
+use crate::{
+    targets::facility::Why,
+    time::{BootNanos, MILLISECOND, SECOND},
+};
 
 /// What does not fit is looked at again at most this often, in nanoseconds, unless the reason is new.
 const AGAIN: u64 = 90 * MILLISECOND;
