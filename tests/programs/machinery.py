@@ -34,17 +34,17 @@ def make_text(words: "tuple[str, ...]" = ("one", "two", "three") * 300) -> None:
         " ".join(words).split()
 
 
-def compress(data: bytes = b"one two three " * 5000) -> None:
+def compress_words(data: bytes = b"one two three " * 5000) -> None:
     """Call a library."""
     zlib.crc32(zlib.compress(data, 1))
 
 
-def digest(data: bytes = bytes(100_000)) -> None:
+def digest_zeros(data: bytes = bytes(100_000)) -> None:
     """Call an extension module, or what it calls."""
     hashlib.sha256(data).digest()
 
 
-def read(file: int = os.open("/dev/zero", os.O_RDONLY)) -> None:
+def read_zeros(file: int = os.open("/dev/zero", os.O_RDONLY)) -> None:
     """Call the kernel."""
     os.read(file, 1 << 20)
 
@@ -52,9 +52,9 @@ def read(file: int = os.open("/dev/zero", os.O_RDONLY)) -> None:
 def main() -> None:
     """Do each of them for a while."""
     workload.wait_for_start()
-    works = [make_objects, divide, make_text, read]
+    works = [make_objects, divide, make_text, read_zeros]
     if zlib is not None:
-        works += [compress, digest]
+        works += [compress_words, digest_zeros]
     for work in works:
         end = time.thread_time() + SECONDS
         while time.thread_time() < end:
