@@ -5,7 +5,7 @@ use crate::wire::record;
 record! {
     /// Settings and facts about the running kernel, read-only once loaded. Offsets come from the
     /// kernel's own BTF, in bytes; the verifier drops the branches that the flags rule out.
-    Config: 80 bytes {
+    Config: 84 bytes {
         /// `task_struct.tgid`.
         task_tgid: u32,
         /// `task_struct.pid`: the thread.
@@ -46,5 +46,7 @@ record! {
         debug: u32,
         /// 1 to count what each stage of a sample takes, in the counters named `stage_`.
         time_stages: u32,
+        /// What one tick of the sampling clock stands for, in nanoseconds of CPU time.
+        tick: u32,
     }
 }

@@ -23,6 +23,12 @@ pub mod kind {
     pub const SPAN_SEEN: u32 = 7;
 }
 
+/// Kinds of time that a sample measures, in [`SampleRecord::measure`].
+pub mod measure {
+    /// CPU time.
+    pub const CPU: u16 = 0;
+}
+
 /// What is known of a span that was seen, in [`SpanSeenRecord::flags`].
 pub mod seen {
     /// Its parent is in another process.
@@ -58,9 +64,9 @@ record! {
         tid: u32,
     }
 
-    /// One hit of the sampling clock. Tail: `python_frames` × [`PythonFrame`], `kernel_frames` × u64,
+    /// A sample: what its thread was doing, and how much time that stands for. Tail: `python_frames` × [`PythonFrame`], `kernel_frames` × u64,
     /// `native_frames` × u64, each leaf first.
-    SampleRecord: 112 bytes {
+    SampleRecord: 120 bytes {
         /// Kind [`kind::SAMPLE`].
         header: Header,
         /// When the process started, in clock ticks since boot, as `/proc/PID/stat` has it.
@@ -77,6 +83,8 @@ record! {
         local_root_id: u64,
         /// The class of the current span, with [`crate::span::state::SPAN_CLASS_UNKNOWN`].
         span_class: u64,
+        /// How much time it stands for, in nanoseconds.
+        nanos: u64,
         /// How the span was found, or why there is none: one of [`crate::span::state`].
         span_state: u32,
         /// How the Python walk ended: an [`crate::outcome::Outcome`] as a number.
@@ -88,7 +96,9 @@ record! {
         /// Native addresses in the tail.
         native_frames: u16,
         /// Python frames in the tail.
-        python_frames: u32,
+        python_frames: u16,
+        /// Of which kind that time is: one of [`measure`].
+        measure: u16,
         /// Where the span was read from: one of [`crate::span::source`].
         span_source: u32,
     }

@@ -25,6 +25,7 @@ static CONFIG: Config = Config {
     wake_at: 0,
     debug: 0,
     time_stages: 0,
+    tick: 0,
 };
 
 macro_rules! getters {
@@ -42,4 +43,5 @@ macro_rules! getters {
 getters! {
     task_tgid task_pid task_comm task_start task_signal signal_live task_thread_pointer task_memory memory_stack task_stack stack_size
     registers_instruction registers_stack registers_frame registers_size has_task_registers unrolled_steps wake_at debug time_stages
+    tick
 }

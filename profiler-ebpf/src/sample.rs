@@ -6,7 +6,7 @@ use aya_ebpf::programs::PerfEventContext;
 use aya_log_ebpf::debug;
 use profiler_common::{
     counter::Counter,
-    event::{Header, PythonFrame, SampleRecord, kind},
+    event::{Header, PythonFrame, SampleRecord, kind, measure},
     limits::{MAX_KERNEL_FRAMES, MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES},
     outcome::Outcome,
     python::Process,
@@ -216,12 +216,14 @@ fn finish<K: Kernel>(process_start: u64, scratch: &mut SampleScratch, span: &spa
         span_id: span.span_id,
         local_root_id: span.local_root_id,
         span_class: span.class,
+        nanos: u64::from(config::tick()),
         span_state: span.state,
         python_outcome: scratch.python_outcome,
         native_outcome: scratch.native.outcome,
         kernel_frames: scratch.kernel_frames as u16,
         native_frames: scratch.native.count as u16,
-        python_frames: python_frames as u32,
+        python_frames: python_frames as u16,
+        measure: measure::CPU,
         span_source: span.source,
     };
     // From these frames the agent learns how to read the next one.

@@ -153,7 +153,7 @@ fn sample_with(number: u32, frames: &[PythonFrame], native: &[u64]) -> Vec<u8> {
         python_outcome: Outcome::Complete as u32,
         native_outcome: Outcome::Complete as u32,
         native_frames: u16::try_from(native.len()).unwrap(),
-        python_frames: u32::try_from(frames.len()).unwrap(),
+        python_frames: u16::try_from(frames.len()).unwrap(),
         ..SampleRecord::zeroed()
     };
     let fixed = bytes_of(&record).iter().copied();

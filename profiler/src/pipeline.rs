@@ -12,7 +12,6 @@ use crate::{
     id::Pid,
     join::{Join, Unseen},
     kernel::Remembered,
-    measure::Measure,
     profile::{self, Aggregator, Coverage, Profile, SpanTable, Window},
     symbolize::{self, NamedSample, Symbolizer},
     targets::{
@@ -45,7 +44,6 @@ pub enum Notice {
 pub struct Pipeline {
     join: Join,
     symbolizer: Symbolizer,
-    tick: Measure,
     aggregator: Aggregator,
     table: SpanTable,
     coverage: Coverage,
@@ -68,7 +66,6 @@ impl Pipeline {
         Self {
             join: Join::new(remembered.spans, health.clone()),
             symbolizer: Symbolizer::new(codes, health.clone()),
-            tick: settings.tick,
             aggregator: Aggregator::new(settings, health.clone()),
             table: SpanTable::new(settings.span_label),
             coverage: Coverage::default(),
@@ -81,7 +78,7 @@ impl Pipeline {
 
     /// Decodes one record; `None` (and a count) if it is malformed.
     pub fn decode(&self, record: &[u8]) -> Option<Event> {
-        match decode(record, self.tick) {
+        match decode(record) {
             Ok(event) => Some(event),
             Err(error) => {
                 let loss = if is_sample(record) {

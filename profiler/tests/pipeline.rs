@@ -164,7 +164,7 @@ fn nothing_is_lost() {
     for case in CASES {
         let bytes = bytes(case);
         let health = Health::default();
-        let samples = records(&bytes).filter_map(|record| events::decode(record, TICK).ok());
+        let samples = records(&bytes).filter_map(|record| events::decode(record).ok());
         let samples = samples.filter(|event| matches!(event, Event::Sample(_)));
         let profiles = run(&bytes, &Projection::whole(SpanLabel::Active), &health);
         let exported: i64 = profiles

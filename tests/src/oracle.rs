@@ -18,7 +18,6 @@ use profiler::{
     health::Health,
     id::{Pid, SpanId, Tid, TraceId},
     join::{Attribution, Join, SpanContext, SpanSample},
-    measure::Measure,
 };
 use tempfile::TempDir;
 
@@ -274,7 +273,7 @@ fn judge(truth: &Truth, kept: &Path) -> BTreeMap<u32, Verdict> {
     let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
     let pids: HashSet<Pid> = truth.stretches.keys().map(|(pid, _)| *pid).collect();
     for record in records(&bytes) {
-        match decode(record, Measure::tick(FREQUENCY)).expect("a record of ours") {
+        match decode(record).expect("a record of ours") {
             Event::Sample(sample) if pids.contains(&sample.process.pid) => {
                 let verdict = verdicts.entry(sample.process.pid.0).or_default();
                 compare(truth, &join.sample(sample, None), verdict);

@@ -5,7 +5,7 @@ use bytemuck::AnyBitPattern;
 use profiler_common::{
     event::{
         CodeRecord, Header, HookProcess, ProcessRecord, ResourceRecord, SampleRecord,
-        SpanEndRecord, SpanSeenRecord, SpanStartRecord, code_flags, kind, process, seen,
+        SpanEndRecord, SpanSeenRecord, SpanStartRecord, code_flags, kind, measure, process, seen,
     },
     outcome::Outcome,
     span::{source, state},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     id::{Pid, ProcessKey, SpanId, Tid, TraceId},
-    measure::Measure,
+    measure::{Kind, Measure},
     time::BootNanos,
 };
 
@@ -56,8 +56,8 @@ pub fn is_sample(bytes: &[u8]) -> bool {
     split::<Header>(bytes).is_ok_and(|(header, _)| header.kind == kind::SAMPLE)
 }
 
-/// Decodes one record. A sample is worth a `tick` of the sampling clock, which the record does not say.
-pub fn decode(bytes: &[u8], tick: Measure) -> Result<Event, DecodeError> {
+/// Decodes one record.
+pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     let (header, _) = split::<Header>(bytes)?;
     // The ring rounds sizes up to 8 bytes; the record knows its own.
     let size = header.size as usize;
@@ -69,7 +69,7 @@ pub fn decode(bytes: &[u8], tick: Measure) -> Result<Event, DecodeError> {
     }
     let bytes = bytes.get(..size).ok_or(DecodeError::Short)?;
     match header.kind {
-        kind::SAMPLE => sample(bytes, tick).map(Event::Sample),
+        kind::SAMPLE => sample(bytes).map(Event::Sample),
         kind::CODE => code(bytes).map(Event::Code),
         kind::SPAN_START => span_start(bytes).map(Event::SpanStart),
         kind::SPAN_SEEN => span_seen(bytes).map(Event::SpanSeen),
@@ -122,7 +122,7 @@ fn outcome(field: &'static str, value: u32) -> Result<Outcome, DecodeError> {
     Outcome::from_number(value).ok_or(DecodeError::Value { field, value })
 }
 
-fn sample(bytes: &[u8], measure: Measure) -> Result<Sample, DecodeError> {
+fn sample(bytes: &[u8]) -> Result<Sample, DecodeError> {
     let (record, tail) = split::<SampleRecord>(bytes)?;
     let python_frame = |frame: profiler_common::event::PythonFrame| PythonFrame {
         code: CodeId {
@@ -131,12 +131,12 @@ fn sample(bytes: &[u8], measure: Measure) -> Result<Sample, DecodeError> {
         },
         instruction: frame.instruction,
     };
-    let (python, tail) = split_many(tail, record.python_frames as usize, python_frame)?;
+    let (python, tail) = split_many(tail, usize::from(record.python_frames), python_frame)?;
     let (kernel, tail) = split_many(tail, usize::from(record.kernel_frames), |it| it)?;
     let (native, _) = split_many(tail, usize::from(record.native_frames), |it| it)?;
     Ok(Sample {
         time: BootNanos(record.header.time),
-        measure,
+        measure: measure(&record)?,
         process: process_key(&record.header, record.process_start),
         tid: Tid(record.header.tid),
         thread_name: ThreadName(record.thread_name),
@@ -148,6 +148,22 @@ fn sample(bytes: &[u8], measure: Measure) -> Result<Sample, DecodeError> {
             python,
             python_outcome: outcome("python outcome", record.python_outcome)?,
         },
+    })
+}
+
+fn measure(record: &SampleRecord) -> Result<Measure, DecodeError> {
+    let kind = match record.measure {
+        measure::CPU => Kind::Cpu,
+        other => {
+            return Err(DecodeError::Value {
+                field: "measure",
+                value: other.into(),
+            });
+        }
+    };
+    Ok(Measure {
+        kind,
+        nanos: record.nanos,
     })
 }
 
@@ -339,13 +355,11 @@ impl Resource {
 #[cfg(test)]
 mod tests {
     use bytemuck::{Zeroable as _, bytes_of};
-    use profiler_common::event::{Header, SampleRecord, SpanStartRecord, kind};
+    use profiler_common::event::{Header, SampleRecord, SpanStartRecord, kind, measure};
     use proptest::prelude::{any, prop, proptest};
 
     use super::{DecodeError, decode};
     use crate::{events::Event, measure::Measure};
-
-    const TICK: Measure = Measure::cpu(10_000_000);
 
     fn span_start(name: &[u8], name_length: u32) -> SpanStartRecord {
         let mut record = SpanStartRecord {
@@ -364,7 +378,7 @@ mod tests {
     }
 
     fn name_of(record: &SpanStartRecord) -> Option<String> {
-        let Ok(Event::SpanStart(start)) = decode(bytes_of(record), TICK) else {
+        let Ok(Event::SpanStart(start)) = decode(bytes_of(record)) else {
             panic!("not a span start");
         };
         start.name.map(String::from)
@@ -392,9 +406,9 @@ mod tests {
     fn refusals_have_names() {
         let mut record = span_start(b"x", 1);
         record.span_id = 0;
-        assert_eq!(decode(bytes_of(&record), TICK), Err(DecodeError::NoSpanId));
+        assert_eq!(decode(bytes_of(&record)), Err(DecodeError::NoSpanId));
         record.header.size = 4096;
-        let refused = decode(bytes_of(&record), TICK);
+        let refused = decode(bytes_of(&record));
         assert_eq!(
             refused,
             Err(DecodeError::Size {
@@ -402,7 +416,7 @@ mod tests {
                 has: size_of_val(&record)
             })
         );
-        assert_eq!(decode(&[], TICK), Err(DecodeError::Short));
+        assert_eq!(decode(&[]), Err(DecodeError::Short));
     }
 
     /// A sample that claims more frames than it carries is refused.
@@ -414,10 +428,38 @@ mod tests {
                 size: u32::try_from(size_of::<SampleRecord>()).unwrap(),
                 ..Header::zeroed()
             },
-            python_frames: u32::MAX,
+            python_frames: u16::MAX,
             ..SampleRecord::zeroed()
         };
-        assert_eq!(decode(bytes_of(&record), TICK), Err(DecodeError::Short));
+        assert_eq!(decode(bytes_of(&record)), Err(DecodeError::Short));
+    }
+
+    /// A sample that measures a kind of time that is not known is refused: its value cannot be summed with others.
+    #[test]
+    fn measures_must_be_known() {
+        let record = SampleRecord {
+            header: Header {
+                kind: kind::SAMPLE,
+                size: u32::try_from(size_of::<SampleRecord>()).unwrap(),
+                ..Header::zeroed()
+            },
+            nanos: 7,
+            measure: 9,
+            ..SampleRecord::zeroed()
+        };
+        let refused = DecodeError::Value {
+            field: "measure",
+            value: 9,
+        };
+        assert_eq!(decode(bytes_of(&record)), Err(refused));
+        let of_cpu = SampleRecord {
+            measure: measure::CPU,
+            ..record
+        };
+        let Ok(Event::Sample(sample)) = decode(bytes_of(&of_cpu)) else {
+            panic!("not a sample");
+        };
+        assert_eq!(sample.measure, Measure::cpu(7));
     }
 
     proptest! {
@@ -430,7 +472,7 @@ mod tests {
             bytes[..4].copy_from_slice(&kind.to_ne_bytes());
             let size = u32::try_from(bytes.len()).unwrap();
             bytes[4..8].copy_from_slice(&size.to_ne_bytes());
-            let _ = decode(&bytes, TICK);
+            let _ = decode(&bytes);
         }
     }
 }

@@ -13,12 +13,12 @@ use profiler_common::{
 };
 
 use super::{
-    Control, ControlError, InterpreterId, SpanProbeSites, SpanProbes,
+    Control, ControlError, InterpreterId, Settings, SpanProbeSites, SpanProbes,
     error::{LoadError, error_chain},
     probes::{self, Attached, NoRoute, Probes, Route},
     sampling::SamplingPrograms,
 };
-use crate::id::Pid;
+use crate::{id::Pid, measure::Measure};
 
 /// Elements of a map looked at when spans are forgotten: as many as the largest may have.
 const MAX_FORGOTTEN: usize = 1_000_000;
@@ -42,6 +42,8 @@ pub struct KernelControl {
     /// What was written last, to tell a new incarnation from the same facts written again.
     written: Table<Pid, Process>,
     next_generation: u32,
+    /// What a tick of the sampling clock stands for.
+    tick: Measure,
     /// Writes the programs' log for as long as they live.
     _log: Option<super::log::BpfLog>,
 }
@@ -51,10 +53,11 @@ impl KernelControl {
         mut ebpf: Ebpf,
         sampling: SamplingPrograms,
         probes: Probes,
-        debug: bool,
+        settings: &Settings,
         calls_crash_children: bool,
     ) -> Result<Self, LoadError> {
-        let log = debug
+        let log = settings
+            .debug
             .then(|| super::log::BpfLog::start(&mut ebpf))
             .flatten();
         Ok(Self {
@@ -68,6 +71,7 @@ impl KernelControl {
             attached: Table::new(),
             probes,
             sampling,
+            tick: settings.tick,
             next_probes: 1,
             calls_crash_children,
             written: Table::new(),
@@ -102,9 +106,9 @@ impl Drop for KernelControl {
 }
 
 impl Control for KernelControl {
-    fn start_sampling(&mut self, period: u64) -> Result<(), ControlError> {
+    fn start_sampling(&mut self) -> Result<(), ControlError> {
         self.sampling
-            .start(&mut self.ebpf, period)
+            .start(&mut self.ebpf, self.tick.nanos)
             .map_err(|error| ControlError::Clock(error_chain(&error)))
     }
 

@@ -23,12 +23,15 @@ use super::{
 };
 use crate::{
     arch::{Architecture as _, Machine},
+    measure::Measure,
     rights::{Finding, Weight, findings},
 };
 
 /// How the kernel side is set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What a tick of the sampling clock stands for.
+    pub tick: Measure,
     /// Bytes of the ring buffer: a power of two, and a multiple of the page size.
     pub ring_size: u32,
     /// How much the maps hold.
@@ -41,19 +44,6 @@ pub struct Settings {
     pub programs: Option<SamplingPrograms>,
     /// Ways to put span probes on files, in the order in which they are tried.
     pub probe_routes: Vec<Route>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            ring_size: default_ring_size(),
-            limits: Limits::default(),
-            debug: false,
-            time_stages: false,
-            programs: None,
-            probe_routes: Route::ALL.to_vec(),
-        }
-    }
 }
 
 /// Bytes of the ring buffer: by the CPUs that fill it, so that it holds what comes between two turns of
@@ -216,7 +206,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, LoadError> {
             ebpf,
             programs,
             probes,
-            settings.debug,
+            settings,
             calls_crash_children(&types),
         )?,
         ring: Ring::new(ring).map_err(LoadError::Ring)?,
@@ -250,6 +240,8 @@ fn kernel_config(settings: &Settings, types: &KernelTypes) -> Result<Config, Loa
         wake_at: settings.ring_size / 4,
         debug: u32::from(settings.debug),
         time_stages: u32::from(settings.time_stages),
+        // A second at most, as it ticks at least once in each.
+        tick: u32::try_from(settings.tick.nanos).unwrap_or(u32::MAX),
     })
 }
 

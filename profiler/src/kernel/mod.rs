@@ -42,8 +42,8 @@ use crate::id::Pid;
 
 /// What the control plane may ask of the kernel side.
 pub trait Control: Send {
-    /// Starts the sampling clock on every CPU. `period` is in nanoseconds of CPU time.
-    fn start_sampling(&mut self, period: u64) -> Result<(), ControlError>;
+    /// Starts the sampling clock on every CPU.
+    fn start_sampling(&mut self) -> Result<(), ControlError>;
 
     /// Makes a layout known under an index below [`profiler_common::limits::MAX_LAYOUTS`].
     fn set_layout(&mut self, index: u32, layout: &PythonLayout) -> Result<(), ControlError>;
@@ -142,7 +142,7 @@ pub enum ControlError {
 pub struct NoKernel;
 
 impl Control for NoKernel {
-    fn start_sampling(&mut self, _period: u64) -> Result<(), ControlError> {
+    fn start_sampling(&mut self) -> Result<(), ControlError> {
         Ok(())
     }
 

@@ -35,7 +35,6 @@ use crate::{
         self, Bell, Control as _, ControlError, Counters, KernelControl, Limits, LoadError, Loaded,
         MappingNotices, Ring, Usage,
     },
-    measure::Measure,
     pipeline::{Notice, Pipeline},
     profile::{self, Coverage, Profile, SpanTable},
     rights::{Finding, Thread, keep_for},
@@ -68,7 +67,6 @@ pub struct Armed {
     lacks: Vec<Finding>,
     /// `None` if the kernel does not tell.
     mappings: Option<MappingNotices>,
-    tick: Measure,
     keeps_probes: bool,
     is_sampling: bool,
 }
@@ -84,13 +82,14 @@ impl Armed {
     /// Starts the sampling clock already, for what must be sampled before the session starts.
     pub fn start_sampling(&mut self) -> Result<(), ControlError> {
         self.is_sampling = true;
-        self.control.start_sampling(self.tick.nanos)
+        self.control.start_sampling()
     }
 }
 
 /// Loads the kernel side.
 pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
     let settings = kernel::Settings {
+        tick: sampling.tick(),
         ring_size: sampling.ring_size,
         limits: sampling.limits,
         debug: sampling.bpf_log,
@@ -120,7 +119,6 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         limits: sampling.limits,
         lacks,
         mappings,
-        tick: sampling.tick(),
         keeps_probes: sampling.keeps_probes,
         is_sampling: false,
     })
@@ -262,7 +260,6 @@ impl Session {
             limits,
             lacks: _,
             mappings,
-            tick,
             keeps_probes,
             is_sampling,
         } = armed;
@@ -293,7 +290,7 @@ impl Session {
         take_first_looks(&mut targets, &looks, &inbox);
         targets.due(BootNanos::now());
         if !is_sampling {
-            targets.start_sampling(tick.nanos)?;
+            targets.start_sampling()?;
         }
         shared.publish(targets.snapshot());
         let (tell_detached, detached) = sync_channel(1);

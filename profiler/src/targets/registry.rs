@@ -105,9 +105,9 @@ impl Targets {
         targets
     }
 
-    /// Starts the sampling clock. `period` is in nanoseconds of CPU time.
-    pub fn start_sampling(&mut self, period: u64) -> Result<(), ControlError> {
-        self.facilities.control.start_sampling(period)
+    /// Starts the sampling clock.
+    pub fn start_sampling(&mut self) -> Result<(), ControlError> {
+        self.facilities.control.start_sampling()
     }
 
     /// Takes over what the data plane says of a process.

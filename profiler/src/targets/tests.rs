@@ -82,7 +82,7 @@ impl Recorder {
 }
 
 impl Control for Recorder {
-    fn start_sampling(&mut self, _period: u64) -> Result<(), ControlError> {
+    fn start_sampling(&mut self) -> Result<(), ControlError> {
         Ok(())
     }
 

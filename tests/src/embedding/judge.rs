@@ -17,7 +17,6 @@ use profiler::{
     health::Health,
     id::{ProcessKey, SpanId},
     join::{Attribution, Join, SpanSample},
-    measure::Measure,
 };
 use profiler_common::outcome::Outcome;
 
@@ -150,7 +149,7 @@ pub fn judge(truths: &BTreeMap<u32, Record>, kept: &Path, period: i64) -> BTreeM
         .map(|(pid, truth)| (*pid, new(truth)))
         .collect();
     for record in records(&bytes) {
-        match decode(record, Measure::cpu(period.unsigned_abs())).expect("a record of ours") {
+        match decode(record).expect("a record of ours") {
             Event::Sample(sample) => {
                 let Some(truth) = truths.get(&sample.process.pid.0) else {
                     continue;
