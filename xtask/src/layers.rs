@@ -42,7 +42,7 @@ const ROOMS: [(&str, Uses); 29] = [
     ("rights", Uses::Only(&[])),
     (
         "kernel",
-        Uses::Only(&["arch", "rights", "id", "time", "health"]),
+        Uses::Only(&["arch", "rights", "id", "time", "health", "measure"]),
     ),
     (
         "events",
