@@ -19,7 +19,7 @@ use crate::{
     targets::{
         FileId, Targets,
         facility::Word,
-        opentelemetry::looks::{Look, Looks},
+        look::looks::{Look, Looks},
     },
     time::{BootNanos, monotonic_now},
 };

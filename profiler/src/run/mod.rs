@@ -40,7 +40,7 @@ use crate::{
     rights::{Finding, Thread, keep_for},
     targets::{
         Scope, Search, Snapshot, Targets, facilities,
-        opentelemetry::looks::{Look, Looks},
+        look::looks::{Look, Looks},
         symbols::{self, FileSymbols, Wanted},
         workers::{Report, Work, Workers},
     },

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Report, Scope, Search, Targets, facilities,
-    opentelemetry::looks::{GivenUpLooks, Look, Looks},
+    look::looks::{GivenUpLooks, Look, Looks},
     procfs,
     report::reports,
 };

@@ -9,6 +9,7 @@ pub mod facilities;
 pub mod facility;
 pub mod hook;
 mod inspect;
+pub mod look;
 pub mod mappings;
 pub mod opentelemetry;
 pub mod owner;

@@ -7,9 +7,8 @@ use profiler::{
     id::Pid,
     targets::{
         elf::Elf,
-        mappings,
-        opentelemetry::memory::Memory,
-        procfs,
+        look::memory::Memory,
+        mappings, procfs,
         python::{
             detect::{Detection, detect},
             place::place,

@@ -12,7 +12,7 @@ const MAP: &str = "ARCHITECTURE.md";
 const FACILITIES: &str = "profiler/src/targets/facilities.rs";
 const REGISTRY: &str = "profiler/src/targets/registry";
 /// What the table of processes may use of a facility: the request for a worker, and its answer.
-const REQUESTS: [&str; 2] = ["opentelemetry::looker", "opentelemetry::looks"];
+const REQUESTS: [&str; 1] = ["opentelemetry::looker"];
 
 /// What is not so.
 pub(super) fn check<'a>(root: &Path, rooms: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {

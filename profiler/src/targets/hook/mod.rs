@@ -3,6 +3,7 @@
 //! An attached probe costs a span more than the rest of the hook together, and adds nothing if the context is
 //! readable. So the probes of a file are on only while some process that maps it needs them.
 
+pub mod attributes;
 pub mod notes;
 mod probes;
 

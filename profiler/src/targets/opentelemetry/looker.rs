@@ -5,8 +5,6 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use profiler_common::{context::SpanRecipe, event::HookProcess, walk::ReadUser as _};
 
 use super::{
-    attributes,
-    memory::Memory,
     others::{OtherRecipe, Others},
     recipe::{self, NoRecipe, NodeTypes},
 };
@@ -16,6 +14,8 @@ use crate::{
     kernel::InterpreterId,
     targets::{
         FileId,
+        hook::attributes,
+        look::memory::Memory,
         python::{
             detect::Facts,
             thread_local::{Place, ThreadLocal, Unresolved, fits, resolve},

@@ -5,11 +5,8 @@
 //! it has imported modules or when its recipe no longer fits; on a thread of its own, because a hostile
 //! process can make a read of its memory block. Must not know samples or the kernel's maps.
 
-mod attributes;
 mod facility;
 pub mod looker;
-pub mod looks;
-pub mod memory;
 pub mod objects;
 pub mod offsets;
 pub mod others;

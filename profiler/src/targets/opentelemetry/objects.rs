@@ -9,7 +9,8 @@ use profiler_common::{
     walk::{Block, ReadUser as _, characters},
 };
 
-use super::{memory::Memory, offsets::ContextOffsets};
+use super::offsets::ContextOffsets;
+use crate::targets::look::memory::Memory;
 use crate::{arch::is_user, events::PythonString};
 
 /// Entries of a dictionary looked at: more than any `sys.modules` has.

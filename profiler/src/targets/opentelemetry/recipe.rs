@@ -6,7 +6,8 @@ use profiler_common::{
     walk::ReadUser as _,
 };
 
-use super::{memory::Memory, objects::Objects};
+use super::objects::Objects;
+use crate::targets::look::memory::Memory;
 use crate::{
     kernel::InterpreterId,
     targets::python::detect::{Facts, Objects as KnownObjects},

@@ -3,7 +3,7 @@
 use super::Targets;
 use crate::{
     id::ProcessKey,
-    targets::{facility::NotLooked, opentelemetry::looks::GivenUpLooks},
+    targets::{facility::NotLooked, look::looks::GivenUpLooks},
     time::BootNanos,
 };
 

@@ -15,9 +15,8 @@ use crate::{
     targets::{
         Mapping,
         elf::{Elf, OpenFile},
-        mappings,
-        opentelemetry::memory::Memory,
-        procfs,
+        look::memory::Memory,
+        mappings, procfs,
         python::place::load_bias,
     },
 };

@@ -15,9 +15,8 @@ use super::{ThreadLocal, is_musl, read_at, resolve};
 use crate::{
     id::Pid,
     targets::{
-        mappings,
-        opentelemetry::memory::Memory,
-        procfs,
+        look::memory::Memory,
+        mappings, procfs,
         python::live::{found, interpreters},
     },
     time::monotonic_now,

@@ -2,11 +2,13 @@
 
 use std::{io, time::Duration};
 
-use super::looker::{Answer, Looker, Request};
 use crate::{
     health::{Health, Loss},
     id::ProcessKey,
-    targets::workers::{GivenUp, Refused, Report, Settings, Work, Workers},
+    targets::{
+        opentelemetry::looker::{Answer, Looker, Request},
+        workers::{GivenUp, Refused, Report, Settings, Work, Workers},
+    },
 };
 
 /// How looks are made. One takes some milliseconds, and 40,000 reads (the most) some 50: what takes ten times that

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::memory::Memory;
+use crate::targets::look::memory::Memory;
 
 /// Bytes of entries that are read at most: what the ABI allows.
 const MAX_SIZE: usize = 2_044;
 
 /// What they say; `None` if they cannot be read.
-pub(super) fn read(memory: &Memory, address: u64) -> Option<BTreeMap<String, String>> {
+pub fn read(memory: &Memory, address: u64) -> Option<BTreeMap<String, String>> {
     let mut size = [0; 4];
     if !memory.fill(address, &mut size) {
         return None;
