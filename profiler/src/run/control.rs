@@ -78,7 +78,7 @@ fn ask(targets: &mut Targets, looks: &Looks) -> usize {
 
 fn take_look(targets: &mut Targets, look: Look) {
     match look {
-        Look::Found(answer) => targets.answer(*answer),
+        Look::Found(seen) => targets.answer(seen),
         Look::Nothing(_) => {}
         Look::Unblocked(process) => targets.unblocked(process),
     }

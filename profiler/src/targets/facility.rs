@@ -13,7 +13,7 @@ use std::{any::Any, collections::HashMap, sync::Arc};
 use super::{
     Mapping,
     elf::{Elf, FileState},
-    opentelemetry::looker::{Answer, Request},
+    look::{Answer, Part},
     registry::Known,
 };
 use crate::{events::Resource, health::Health, id::Pid, kernel::Control, time::BootNanos};
@@ -42,17 +42,18 @@ pub trait Facility: Send {
         Placement::Done
     }
 
-    /// Adds to a request what a worker is to read in a process's memory. Facilities that come first have had their
-    /// turn; `None` as long as no facility wants anything.
-    fn look(&self, _process: &Known, _why: Why, _request: &mut Option<Request>) {}
+    /// What a worker is to read for it in a process's memory, if anything: its part of a look.
+    fn look(&self, _process: &Known, _why: Why) -> Option<Arc<dyn Part>> {
+        None
+    }
 
-    /// Takes over what a look has found, and says when there should be another. Of several answers the latest of
-    /// [`Next`] counts.
-    fn learn(&mut self, _process: &mut Known, _answer: &mut Answer, _desk: &mut Desk<'_>) -> Next {
+    /// Takes over the answer to its part of a look, and says when there should be another. Of what several say the
+    /// latest of [`Next`] counts.
+    fn learn(&mut self, _process: &mut Known, _answer: Answer, _desk: &mut Desk<'_>) -> Next {
         Next::Unchanged
     }
 
-    /// Takes over that a look which was asked for was not made.
+    /// Takes over that a look was not made in which it had a part.
     fn not_looked(&mut self, _process: &mut Known, _why: NotLooked) {}
 
     /// Tells the kernel's maps and the data plane what is known of a process, if that is not what they were told last.

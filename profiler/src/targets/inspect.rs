@@ -84,20 +84,19 @@ fn look_at_all(targets: &mut Targets, looks: &Looks, inbox: &Receiver<Look>) {
     const SUPERVISE: Duration = Duration::from_millis(20);
     let mut waiting = 0_usize;
     for request in targets.take_requests() {
-        let process = request.process;
-        if looks.ask(request) {
+        if looks.ask(request.clone()) {
             waiting += 1;
         } else {
             targets.given_up(&GivenUpLooks {
-                never_begun: vec![process],
+                never_begun: vec![request],
                 ..GivenUpLooks::default()
             });
         }
     }
     while waiting > 0 {
         match inbox.recv_timeout(SUPERVISE) {
-            Ok(Look::Found(answer)) => {
-                targets.answer(*answer);
+            Ok(Look::Found(seen)) => {
+                targets.answer(seen);
                 waiting -= 1;
             }
             Ok(Look::Nothing(_)) => waiting -= 1,

@@ -20,9 +20,8 @@ use self::{facilities::Facilities, files::Files};
 use super::{
     Mapping, Snapshot,
     facility::{Facility, Next, Processes, Why, Word},
-    mappings,
-    opentelemetry::looker::{Answer, Request},
-    procfs,
+    look::{Request, Seen},
+    mappings, procfs,
 };
 use crate::{
     health::{Health, Loss},
@@ -199,14 +198,14 @@ impl Targets {
     }
 
     /// Takes over what a look has found.
-    pub fn answer(&mut self, mut answer: Answer) {
-        let pid = answer.process.pid;
+    pub fn answer(&mut self, mut seen: Seen) {
+        let pid = seen.process.pid;
         let known = self.processes.get(&pid);
-        if known.is_none_or(|known| known.process() != answer.process) {
+        if known.is_none_or(|known| known.process() != seen.process) {
             return;
         }
         self.change(pid, |facilities, known| {
-            match facilities.learn(known, &mut answer) {
+            match facilities.learn(known, &mut seen) {
                 Next::Unchanged => {}
                 Next::Settled => known.looks.settled(),
                 Next::Later => known.looks.later(BootNanos::now()),

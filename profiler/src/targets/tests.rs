@@ -23,10 +23,11 @@ use super::{
     facilities,
     facility::Word,
     hook::notes::{self, Hook, HookFacts, Refused},
-    look::memory::Memory,
-    opentelemetry::looker::Looker,
+    look::{Looker, Request, Seen, memory::Memory},
+    opentelemetry::look::ContextSeen,
     python::detect::{Detection, detect},
     python::live::interpreters,
+    python::look::{PythonLook, PythonSeen},
     python::thread_local::Unresolved,
     report::reports,
 };
@@ -371,8 +372,9 @@ fn code_objects_are_counted() {
         let pid = child.pid();
         let (mut targets, recorder) = targets(only(vec![pid]));
         let requests = targets.take_requests();
-        let layout = requests[0].facts.layout;
-        let has_symbols = !requests[0].facts.stripped;
+        let facts = &requests[0].part::<PythonLook>().unwrap().facts;
+        let layout = facts.layout;
+        let has_symbols = !facts.stripped;
         targets.answer(Looker::default().look(&requests[0]).unwrap());
         let target = targets.snapshot().iter().next().unwrap().clone();
         let (_, minor, _) = target.interpreter.as_ref().unwrap().version;
@@ -427,6 +429,14 @@ fn idle_processes_are_left_alone() {
     assert!(!targets.take_requests().is_empty());
 }
 
+/// What a look finds, but for a recipe.
+fn with_recipe(request: &Request) -> Seen {
+    let mut seen = Looker::default().look(request).unwrap();
+    let context = seen.answer_mut::<ContextSeen>().unwrap();
+    context.recipe = Some(Ok(bytemuck::Zeroable::zeroed()));
+    seen
+}
+
 /// A process beyond those that may be profiled is one loss, however often it is looked at, and so is a recipe that the
 /// kernel has no room for; its process is profiled.
 #[test]
@@ -448,9 +458,7 @@ fn want_of_room_is_counted_once() {
     let request = targets.take_requests().swap_remove(0);
     *recorder.1.lock().unwrap() = Some(Errno::TOOBIG);
     for _ in 0..3 {
-        let mut answer = Looker::default().look(&request).unwrap();
-        answer.recipe = Some(Ok(bytemuck::Zeroable::zeroed()));
-        targets.answer(answer);
+        targets.answer(with_recipe(&request));
     }
     assert_eq!(counted(), [1, 1]);
     let report = report(&targets, request.process.pid);
@@ -466,11 +474,12 @@ fn a_child_does_not_wait_for_its_parents_look() {
         let (parent, child) = (Spawned::python(&python), Spawned::python(&python));
         let (mut targets, _) = targets(only(vec![parent.pid()]));
         let request = targets.take_requests().swap_remove(0);
-        let mut answer = Looker::default().look(&request).unwrap();
-        answer.recipe = Some(Ok(bytemuck::Zeroable::zeroed()));
-        let lacks_something = request.thread_local.is_some();
-        answer.thread_local = request.thread_local.map(|_| Err(Unresolved::Misfit));
-        targets.answer(answer);
+        let mut seen = with_recipe(&request);
+        let thread_local = request.part::<PythonLook>().unwrap().thread_local;
+        let lacks_something = thread_local.is_some();
+        let found = seen.answer_mut::<PythonSeen>().unwrap();
+        found.thread_local = thread_local.map(|_| Err(Unresolved::Misfit));
+        targets.answer(seen);
         let parent = parent.pid();
         targets.notice(notice(child.pid(), ProcessChange::Fork { parent }));
         let asked = targets.take_requests();

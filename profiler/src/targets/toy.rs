@@ -7,7 +7,9 @@ use super::{
     Targets,
     elf::{Elf, Segment},
     facilities::{Settings, all},
-    facility::{Desk, Facility, Facts, Found, Placement},
+    facility::{Desk, Facility, Facts, Found, Next, Placement, Why},
+    look::{Answer, Looker, Part, Reading},
+    opentelemetry::Context,
     python::{live::interpreters, place::load_bias},
     registry::Known,
     tests::{Spawned, all_of, only},
@@ -20,11 +22,23 @@ struct Libc {
     segments: Vec<Segment>,
 }
 
-/// Of a process: where that function is, and what was told of it.
+/// Of a process: where that function is, its first bytes, and what was told of it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Placed {
     address: u64,
+    code: [u8; 4],
     told: u64,
+}
+
+/// What a worker reads: the first bytes of the function at this address.
+struct CodeLook(u64);
+
+impl Part for CodeLook {
+    fn read(&self, reading: &mut Reading<'_>) -> Option<Answer> {
+        let mut code = [0; 4];
+        let is_read = reading.memory.fill(self.0, &mut code);
+        is_read.then(|| -> Answer { Box::new(code) })
+    }
 }
 
 struct Toy;
@@ -49,6 +63,18 @@ impl Facility for Toy {
         Placement::Done
     }
 
+    fn look(&self, process: &Known, _: Why) -> Option<Arc<dyn Part>> {
+        let placed = process.kept::<Placed>()?;
+        Some(Arc::new(CodeLook(placed.address)))
+    }
+
+    fn learn(&mut self, process: &mut Known, answer: Answer, _: &mut Desk<'_>) -> Next {
+        if let Ok(code) = answer.downcast() {
+            process.keep::<Placed>().code = *code;
+        }
+        Next::Unchanged
+    }
+
     fn tell(&mut self, process: &mut Known, _: &mut Desk<'_>) {
         if let Some(placed) = process.kept_mut::<Placed>() {
             placed.told = placed.address;
@@ -56,23 +82,29 @@ impl Facility for Toy {
     }
 }
 
-/// A facility that is added to the table recognises a library, places it in a process and has its turn to tell; what
-/// it keeps is the process's own.
+/// A facility that is added to the table recognises a library, places it in a process, has its part in the look at that
+/// process and its turn to tell; what it keeps is the process's own.
 #[test]
 fn facilities_are_added() {
     let python = interpreters().pop().unwrap();
     let child = Spawned::python(&python);
     let mut facilities = all(Settings::default());
     facilities.push(Box::new(Toy));
-    let targets = Targets::new(
+    let mut targets = Targets::new(
         all_of(only(vec![child.pid()])),
         facilities,
         Box::new(NoKernel),
         Health::default(),
     );
+    let requests = targets.take_requests();
+    assert_eq!(requests.len(), 1);
+    targets.answer(Looker::default().look(&requests[0]).unwrap());
     let known = targets.known().next().unwrap();
     let placed = *known.kept::<Placed>().unwrap();
     let mapping = known.target().mapping(placed.address).unwrap();
     assert!(mapping.path.contains("libc"), "{mapping:?}");
     assert_eq!(placed.told, placed.address);
+    assert_ne!(placed.code, [0; 4]);
+    // The facilities before it have learnt what is theirs from the same look.
+    assert!(known.kept::<Context>().unwrap().recipe.is_some());
 }

@@ -1,5 +1,5 @@
 //! Whether ARCHITECTURE.md is true of the code: the files that it names exist, and it has a row for every room and for
-//! every facility; and whether the table of processes knows no facility.
+//! every facility; and whether the table of processes and the contract know no facility.
 
 use std::fs;
 use std::path::Path;
@@ -10,9 +10,13 @@ use crate::workspace::files_below;
 
 const MAP: &str = "ARCHITECTURE.md";
 const FACILITIES: &str = "profiler/src/targets/facilities.rs";
-const REGISTRY: &str = "profiler/src/targets/registry";
-/// What the table of processes may use of a facility: the request for a worker, and its answer.
-const REQUESTS: [&str; 1] = ["opentelemetry::looker"];
+/// What no facility may be known to: the table of processes, the contract, and the looks.
+const NEUTRAL: [&str; 2] = ["profiler/src/targets/registry", "profiler/src/targets/look"];
+const NEUTRAL_FILES: [&str; 3] = [
+    "profiler/src/targets/registry.rs",
+    "profiler/src/targets/facility.rs",
+    "profiler/src/targets/workers.rs",
+];
 
 /// What is not so.
 pub(super) fn check<'a>(root: &Path, rooms: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
@@ -32,7 +36,11 @@ pub(super) fn check<'a>(root: &Path, rooms: impl Iterator<Item = &'a str>) -> Re
             wrong.push(format!("{MAP} has no row for the facility in {folder}"));
         }
     }
-    for file in files_below(&root.join(REGISTRY), "rs")? {
+    let mut neutral: Vec<_> = NEUTRAL_FILES.iter().map(|file| root.join(file)).collect();
+    for folder in NEUTRAL {
+        neutral.extend(files_below(&root.join(folder), "rs")?);
+    }
+    for file in neutral {
         let text = read(&file)?;
         for facility in known_facilities(&text, &facilities) {
             let file = file.strip_prefix(root).unwrap_or(&file).display();
@@ -85,7 +93,6 @@ fn known_facilities<'a>(text: &str, facilities: &'a [String]) -> Vec<&'a str> {
     let code: Vec<&str> = code
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
-        .filter(|line| !REQUESTS.iter().any(|allowed| line.contains(allowed)))
         .collect();
     let uses = |facility: &String| {
         let path = format!("{facility}::");
@@ -113,13 +120,13 @@ mod tests {
         );
     }
 
-    /// The modules of the table are found, and whether a file uses one: not in comments, nor by its requests.
+    /// The modules of the table are found, and whether a file uses one: not in comments.
     #[test]
     fn facilities_are_found() {
         let table = "use super::{\n    facility::Facility, hook::HookFacility, opentelemetry::ContextFacility,\n};";
         let all = facilities(table);
         assert_eq!(all, ["hook", "opentelemetry"]);
-        let code = "//! See hook::X.\nuse super::opentelemetry::looker::Request;\n";
+        let code = "//! See hook::X.\nuse super::look::Request;\n";
         assert_eq!(known_facilities(code, &all), [""; 0]);
         let code = "use crate::targets::hook::HookFile;\n";
         assert_eq!(known_facilities(code, &all), ["hook"]);

@@ -8,7 +8,7 @@ use crate::targets::look::memory::Memory;
 const MAX_SIZE: usize = 2_044;
 
 /// What they say; `None` if they cannot be read.
-pub fn read(memory: &Memory, address: u64) -> Option<BTreeMap<String, String>> {
+pub(super) fn read(memory: &Memory, address: u64) -> Option<BTreeMap<String, String>> {
     let mut size = [0; 4];
     if !memory.fill(address, &mut size) {
         return None;

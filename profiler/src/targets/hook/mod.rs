@@ -3,21 +3,22 @@
 //! An attached probe costs a span more than the rest of the hook together, and adds nothing if the context is
 //! readable. So the probes of a file are on only while some process that maps it needs them.
 
-pub mod attributes;
+mod attributes;
 pub mod notes;
 mod probes;
+pub mod process_block;
 
 use std::sync::Arc;
 
 use self::{
     notes::{HookFacts, find},
     probes::Probes,
+    process_block::ProcessBlock,
 };
 use super::{
     Mapping,
     elf::{Elf, FileState},
     facility::{Desk, Facility, Facts, Found, Placement, Processes},
-    opentelemetry::looker::ProcessBlock,
     python::place::load_bias,
     registry::Known,
 };

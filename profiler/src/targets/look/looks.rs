@@ -2,13 +2,11 @@
 
 use std::{io, time::Duration};
 
+use super::{Looker, Request, Seen};
 use crate::{
     health::{Health, Loss},
     id::ProcessKey,
-    targets::{
-        opentelemetry::looker::{Answer, Looker, Request},
-        workers::{GivenUp, Refused, Report, Settings, Work, Workers},
-    },
+    targets::workers::{GivenUp, Refused, Report, Settings, Work, Workers},
 };
 
 /// How looks are made. One takes some milliseconds, and 40,000 reads (the most) some 50: what takes ten times that
@@ -21,10 +19,10 @@ pub const SETTINGS: Settings = Settings {
 };
 
 /// What comes of a look.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Look {
     /// Something new was found.
-    Found(Box<Answer>),
+    Found(Seen),
     /// Nothing new was found, in this process.
     Nothing(ProcessKey),
     /// A process that was given up lets itself be read now, or is gone. What was read of it is not told: some of it was
@@ -35,7 +33,7 @@ pub enum Look {
 
 /// Looks at processes, by a thread of their own.
 pub struct Looks {
-    workers: Workers<Request, Option<Answer>>,
+    workers: Workers<Request, Option<Seen>>,
     health: Health,
 }
 
@@ -46,14 +44,14 @@ impl Looks {
         tell: impl Fn(Look) + Send + Sync + 'static,
         health: Health,
     ) -> io::Result<Self> {
-        let begin = move || -> Work<Request, Option<Answer>> {
+        let begin = move || -> Work<Request, Option<Seen>> {
             prepare();
             let mut looker = Looker::default();
             Box::new(move |request| looker.look(request))
         };
-        let deliver = move |report: Report<Request, Option<Answer>>| {
+        let deliver = move |report: Report<Request, Option<Seen>>| {
             tell(match report {
-                Report::InTime(_, Some(answer)) => Look::Found(Box::new(answer)),
+                Report::InTime(_, Some(seen)) => Look::Found(seen),
                 Report::InTime(request, None) => Look::Nothing(request.process),
                 Report::Late(request, _) => Look::Unblocked(request.process),
             });
@@ -73,19 +71,18 @@ impl Looks {
         refused.is_none()
     }
 
-    /// Gives up the look that takes too long: the processes that were not looked at, those that have kept somebody
-    /// waiting first. Each is counted.
+    /// Gives up the look that takes too long, and all that wait if nobody is left to make them. Each is counted.
     pub fn give_up(&self) -> GivenUpLooks {
         let mut looks = GivenUpLooks::default();
         for given_up in self.workers.supervise() {
             match given_up {
                 GivenUp::TooSlow(request) => {
                     self.health.count(Loss::LookBlocked);
-                    looks.blocked.push(request.process);
+                    looks.blocked.push(request);
                 }
                 GivenUp::NoWorker(request) => {
                     self.health.count(Loss::LookNoWorker);
-                    looks.never_begun.push(request.process);
+                    looks.never_begun.push(request);
                 }
             }
         }
@@ -93,11 +90,11 @@ impl Looks {
     }
 }
 
-/// Processes that were not looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Looks that were not made.
+#[derive(Clone, Default)]
 pub struct GivenUpLooks {
-    /// Those that have kept somebody waiting.
-    pub blocked: Vec<ProcessKey>,
+    /// Those whose processes have kept somebody waiting.
+    pub blocked: Vec<Request>,
     /// Those that nobody was left for.
-    pub never_begun: Vec<ProcessKey>,
+    pub never_begun: Vec<Request>,
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use profiler_common::context::SpanRecipe;
 
 use super::{
-    looker::{Answer, Request},
+    look::{ContextLook, ContextSeen},
     others::OtherRecipe,
     recipe::NoRecipe,
 };
@@ -17,6 +17,8 @@ use crate::{
         SpansSeen,
         facility::{Desk, Facility, Next, NotLooked, Why, Word},
         hook::HookInProcess,
+        look::{Answer, Part},
+        python::Python,
         registry::Known,
     },
     time::BootNanos,
@@ -150,31 +152,36 @@ fn maps_hook(process: &Known) -> bool {
 pub struct ContextFacility;
 
 impl Facility for ContextFacility {
-    fn look(&self, process: &Known, why: Why, request: &mut Option<Request>) {
-        let Some(request) = request else {
-            return;
-        };
+    fn look(&self, process: &Known, why: Why) -> Option<Arc<dyn Part>> {
+        let interpreter = process.target().interpreter.as_ref()?;
+        let python = process.kept::<Python>()?;
         let context = process.kept::<Context>();
         let is_misfit = matches!(why, Why::NotYet | Why::Misfit | Why::NewMisfit);
-        // After an exec the looker remembers what is forgotten here.
-        request.again = is_misfit || context.is_none_or(|it| it.recipe.is_none());
-        if let Some(context) = context {
-            request.wanted.clone_from(&context.wanted);
-            request.has_others = !context.others.is_empty();
-        }
-        request.has_hook = maps_hook(process);
+        Some(Arc::new(ContextLook {
+            file: interpreter.file,
+            facts: Arc::clone(python.facts()?),
+            bias: python.bias()?,
+            wanted: context.map_or_else(Vec::new, |it| it.wanted.clone()),
+            // After an exec the looker remembers what is forgotten here.
+            again: is_misfit || context.is_none_or(|it| it.recipe.is_none()),
+            has_hook: maps_hook(process),
+            has_others: context.is_some_and(|it| !it.others.is_empty()),
+        }))
     }
 
-    fn learn(&mut self, process: &mut Known, answer: &mut Answer, _: &mut Desk<'_>) -> Next {
+    fn learn(&mut self, process: &mut Known, answer: Answer, _: &mut Desk<'_>) -> Next {
+        let Ok(seen) = answer.downcast::<ContextSeen>() else {
+            return Next::Unchanged;
+        };
         let pid = process.pid();
         let has_hook = maps_hook(process);
         let context = process.keep::<Context>();
-        context.others = std::mem::take(&mut answer.others).into_iter().collect();
-        let Some(recipe) = answer.recipe.take() else {
+        context.others = seen.others.into_iter().collect();
+        let Some(recipe) = seen.recipe else {
             return Next::Unchanged;
         };
         let classes = recipe.as_ref().map(|recipe| recipe.class_count);
-        let took_us = answer.took.as_micros();
+        let took_us = seen.took.as_micros();
         tracing::debug!(%pid, ?classes, took_us, "looked for the current span");
         let is_not_yet = match &recipe {
             // Its hook will have left local roots once there are more spans.

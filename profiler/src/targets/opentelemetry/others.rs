@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use profiler_common::{context::SpanRecipe, walk::ReadUser as _};
 
 use super::{
-    looker::Request,
+    look::ContextLook,
     recipe::{NoRecipe, NodeTypes, Place},
 };
 use crate::{id::ProcessKey, kernel::InterpreterId};
@@ -19,7 +19,7 @@ const MAX_AT_ONCE: usize = 64;
 pub type OtherRecipe = Arc<Result<SpanRecipe, NoRecipe>>;
 
 /// What the looks at other interpreters have found so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Others {
     /// By interpreter, with how many modules that had imported.
     known: HashMap<(ProcessKey, InterpreterId), (u64, OtherRecipe)>,
@@ -30,7 +30,8 @@ impl Others {
     /// something since, or all of them if that is asked for; one that cannot be looked at now is left out.
     pub(super) fn look(
         &mut self,
-        request: &Request,
+        process: ProcessKey,
+        wanted: &ContextLook,
         place: &Place<'_>,
         types: Option<NodeTypes>,
         interpreters: &[InterpreterId],
@@ -48,10 +49,10 @@ impl Others {
             let Some(count) = place.module_count(interpreter.address) else {
                 continue;
             };
-            let key = (request.process, interpreter);
+            let key = (process, interpreter);
             let before = self.known.get(&key);
             let is_current = |(before, recipe): &&(u64, OtherRecipe)| {
-                *before == count && !request.again && still_fits(recipe, place)
+                *before == count && !wanted.again && still_fits(recipe, place)
             };
             let before = before.filter(is_current);
             if let Some((_, recipe)) = before {
@@ -65,7 +66,7 @@ impl Others {
             let address = interpreter.address;
             // Before the look at what is imported: what is imported meanwhile is noticed.
             let without = place.without_spans(address);
-            let recipe = place.recipe(address, &types, &request.wanted, request.has_hook);
+            let recipe = place.recipe(address, &types, &wanted.wanted, wanted.has_hook);
             let recipe = match (recipe, without) {
                 (Err(NoRecipe::NoOpenTelemetry), Some(without)) => Ok(without),
                 (recipe, _) => recipe,

@@ -2,16 +2,12 @@
 
 use profiler_common::{
     context::{MAX_SPAN_CLASSES, SpanClass, SpanRecipe},
-    limits::MAX_SUBINTERPRETERS,
     walk::ReadUser as _,
 };
 
 use super::objects::Objects;
 use crate::targets::look::memory::Memory;
-use crate::{
-    kernel::InterpreterId,
-    targets::python::detect::{Facts, Objects as KnownObjects},
-};
+use crate::targets::python::detect::{Facts, Objects as KnownObjects};
 
 /// Writable data of an interpreter searched for its types, in bytes.
 const MAX_DATA: u64 = 16 << 20;
@@ -80,71 +76,9 @@ impl Place<'_> {
         })
     }
 
-    /// The interpreters of the process, the newest first; those that lie behind more than are looked at are left out.
-    pub fn interpreters(&self) -> Vec<InterpreterId> {
-        let layout = &self.facts.layout;
-        let runtime = self.facts.runtime.wrapping_add(self.bias);
-        let word = |address: u64| self.memory.read_u64(address).filter(|&it| it != 0);
-        let head = word(runtime.wrapping_add(u64::from(layout.runtime_interpreters)));
-        let next = |&address: &u64| word(address.wrapping_add(u64::from(layout.interpreter_next)));
-        std::iter::successors(head, next)
-            .take(MAX_SUBINTERPRETERS + 1)
-            .filter_map(|address| {
-                let id = address.wrapping_add(u64::from(layout.interpreter_id));
-                let id = self.memory.read_u64(id)?;
-                Some(InterpreterId { address, id })
-            })
-            .collect()
-    }
-
     /// `sys.modules` of an interpreter.
     fn modules(&self, objects: &Objects<'_>, interpreter: u64) -> Option<u64> {
         objects.pointer(interpreter + self.facts.interpreter_modules)
-    }
-
-    /// Where the main interpreter (3.12: the process) counts the code objects it makes.
-    pub fn code_count(&self, main_interpreter: u64) -> Option<u64> {
-        match self.facts.code_counter {
-            Some(of_process) => Some(of_process.wrapping_add(self.bias)),
-            None => self.count_of(main_interpreter, &self.objects()?),
-        }
-    }
-
-    /// An interpreter's own count, if what lies behind it is what should: the cache of functions by
-    /// version. The offset is not published.
-    fn count_of(&self, interpreter: u64, objects: &Objects<'_>) -> Option<u64> {
-        /// Entries of the cache that are looked at: two pointers each, to a function and its code.
-        const ENTRIES: usize = 1024;
-        /// Those that must be there: an interpreter that has started has made hundreds of functions.
-        const ENOUGH: usize = 16;
-        let offset = self.facts.interpreter_code_version;
-        if offset == 0 {
-            return None;
-        }
-        let mut cache = vec![0; 16 * ENTRIES];
-        let place = interpreter + self.facts.interpreter_version_cache;
-        if !self.memory.fill(place, &mut cache) {
-            return None;
-        }
-        let code_type = self.facts.code_type.wrapping_add(self.bias);
-        let mut found = 0;
-        for entry in cache.as_chunks::<16>().0 {
-            let [_, code] = [0, 8].map(|at| {
-                let word = entry.get(at..at + 8).and_then(|it| it.try_into().ok());
-                word.map_or(0, u64::from_le_bytes)
-            });
-            if code == 0 {
-                continue;
-            }
-            if objects.class(code)? != code_type {
-                return None;
-            }
-            found += 1;
-            if found == ENOUGH {
-                return Some(interpreter + offset);
-            }
-        }
-        None
     }
 
     /// How many modules an interpreter has imported so far: a recipe is worth a look when it grows.

@@ -8,8 +8,8 @@ use crate::{
     id::ServiceAttribute,
     targets::{
         facility::{Desk, Facility, Next, Why, Word},
-        hook::HookInProcess,
-        opentelemetry::looker::{Answer, ProcessBlock, Request},
+        hook::{HookInProcess, process_block::ProcessBlock},
+        look::{Answer, Part, Reading},
         registry::Known,
     },
 };
@@ -75,15 +75,27 @@ fn untold(process: &Known) -> Option<ProcessBlock> {
     file.process_block.filter(|_| told < all)
 }
 
+/// The owner's part of a look: what the hook says.
+struct ResourceLook(ProcessBlock);
+
+/// What it says, if it has said anything yet.
+struct ResourceSeen(Option<Resource>);
+
+impl Part for ResourceLook {
+    fn read(&self, reading: &mut Reading<'_>) -> Option<Answer> {
+        let resource = self.0.resource(reading.memory, reading.process.pid);
+        Some(Box::new(ResourceSeen(resource)))
+    }
+}
+
 impl Facility for OwnerFacility {
-    fn look(&self, process: &Known, _: Why, request: &mut Option<Request>) {
-        if let Some(request) = request {
-            request.process_block = untold(process);
-        }
+    fn look(&self, process: &Known, _: Why) -> Option<Arc<dyn Part>> {
+        let block = untold(process).filter(|_| process.is_profiled())?;
+        Some(Arc::new(ResourceLook(block)))
     }
 
-    fn learn(&mut self, process: &mut Known, answer: &mut Answer, _: &mut Desk<'_>) -> Next {
-        if let Some(resource) = answer.resource.take() {
+    fn learn(&mut self, process: &mut Known, answer: Answer, _: &mut Desk<'_>) -> Next {
+        if let Ok(ResourceSeen(Some(resource))) = answer.downcast().map(|it| *it) {
             self.take(process, &resource);
         }
         // The hook writes it some time after it was mapped.

@@ -9,6 +9,7 @@ use profiler_common::{
 
 use super::{
     detect::{Detection, Facts as FileFacts, detect},
+    look::{PythonLook, PythonSeen},
     place::{Placed, place},
     thread_local::{Place, ThreadLocal, is_musl},
 };
@@ -18,7 +19,7 @@ use crate::{
         FileId, Interpreter, Mapping, Target,
         elf::Elf,
         facility::{Desk, Facility, Facts, Found, Next, Placement, Why},
-        opentelemetry::looker::{Answer, Request},
+        look::{Answer, Part},
         registry::Known,
     },
 };
@@ -56,6 +57,11 @@ impl Python {
     /// What the file of its interpreter says, if it is profiled.
     pub fn facts(&self) -> Option<&Arc<FileFacts>> {
         self.placed.as_ref().map(|placed| &placed.facts)
+    }
+
+    /// What was added to that file's addresses.
+    pub fn bias(&self) -> Option<u64> {
+        self.placed.as_ref().map(|placed| placed.at.bias)
     }
 
     /// Whether it can be found out where its interpreter keeps the state that a thread has attached, and that is not
@@ -128,36 +134,34 @@ impl Facility for PythonFacility {
         Placement::Done
     }
 
-    fn look(&self, process: &Known, _: Why, request: &mut Option<Request>) {
-        let target = process.target();
-        let (Some(python), Some(interpreter)) = (process.kept::<Python>(), &target.interpreter)
-        else {
-            return;
-        };
-        let Some(PlacedPython { facts, at, .. }) = &python.placed else {
-            return;
-        };
-        let asked = request.get_or_insert_with(|| {
-            Request::new(target.process, interpreter.file, Arc::clone(facts), at.bias)
-        });
-        if python.lacks_thread_local() {
-            let is_musl = is_musl(&target.mappings);
-            asked.thread_local = facts.thread_local.map(|it| (it, is_musl));
-        }
+    fn look(&self, process: &Known, _: Why) -> Option<Arc<dyn Part>> {
+        let python = process.kept::<Python>()?;
+        let PlacedPython { facts, at, .. } = python.placed.as_ref()?;
+        let thread_local = facts
+            .thread_local
+            .filter(|_| python.lacks_thread_local())
+            .map(|it| (it, is_musl(&process.target().mappings)));
+        Some(Arc::new(PythonLook {
+            facts: Arc::clone(facts),
+            bias: at.bias,
+            thread_local,
+            counted: (python.main_interpreter, python.code_count),
+        }))
     }
 
-    fn learn(&mut self, process: &mut Known, answer: &mut Answer, _: &mut Desk<'_>) -> Next {
+    fn learn(&mut self, process: &mut Known, answer: Answer, _: &mut Desk<'_>) -> Next {
         let pid = process.pid();
-        let Some(python) = process.kept_mut::<Python>() else {
+        let (Some(python), Ok(seen)) = (
+            process.kept_mut::<Python>(),
+            answer.downcast::<PythonSeen>(),
+        ) else {
             return Next::Unchanged;
         };
-        if answer.recipe.is_some() {
-            python.code_count = answer.code_count;
+        if seen.main_interpreter() != 0 {
+            python.main_interpreter = seen.main_interpreter();
+            python.code_count = seen.code_count;
         }
-        if answer.main_interpreter != 0 {
-            python.main_interpreter = answer.main_interpreter;
-        }
-        if let Some(place) = answer.thread_local {
+        if let Some(place) = seen.thread_local {
             let place = place.inspect_err(|reason| {
                 tracing::debug!(%pid, %reason, "looked for the attached thread state");
             });

@@ -8,9 +8,11 @@ pub mod debug_offsets;
 pub mod detect;
 mod facility;
 pub mod flavour;
+pub mod interpreters;
 pub mod layout;
 #[cfg(test)]
 pub(crate) mod live;
+pub mod look;
 pub mod offsets;
 pub mod place;
 pub mod published;

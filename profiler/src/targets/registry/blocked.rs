@@ -3,7 +3,10 @@
 use super::Targets;
 use crate::{
     id::ProcessKey,
-    targets::{facility::NotLooked, look::looks::GivenUpLooks},
+    targets::{
+        facility::NotLooked,
+        look::{Request, looks::GivenUpLooks},
+    },
     time::BootNanos,
 };
 
@@ -11,12 +14,12 @@ impl Targets {
     /// Takes over that processes were not looked at. One that blocks is not looked at again before the worker that was
     /// left to it is back ([`Self::unblocked`]): so it blocks one at a time, whatever it does.
     pub fn given_up(&mut self, looks: &GivenUpLooks) {
-        for &process in &looks.blocked {
-            self.blocked.insert(process);
-            self.note_not_looked(process, NotLooked::Blocked);
+        for request in &looks.blocked {
+            self.blocked.insert(request.process);
+            self.note_not_looked(request, NotLooked::Blocked);
         }
-        for &process in &looks.never_begun {
-            self.note_not_looked(process, NotLooked::NoWorker);
+        for request in &looks.never_begun {
+            self.note_not_looked(request, NotLooked::NoWorker);
         }
     }
 
@@ -29,7 +32,8 @@ impl Targets {
         }
     }
 
-    fn note_not_looked(&mut self, process: ProcessKey, why: NotLooked) {
+    fn note_not_looked(&mut self, request: &Request, why: NotLooked) {
+        let process = request.process;
         let known = self.processes.get_mut(&process.pid);
         let Some(known) = known.filter(|known| known.process() == process) else {
             return;
@@ -37,7 +41,7 @@ impl Targets {
         if why == NotLooked::NoWorker {
             known.looks.later(BootNanos::now());
         }
-        self.facilities.not_looked(known, why);
+        self.facilities.not_looked(known, request, why);
         self.tell(process.pid);
     }
 }

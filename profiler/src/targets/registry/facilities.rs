@@ -12,7 +12,7 @@ use crate::{
         facility::{
             Desk, Facility, Facts, Found, Next, NotLooked, Placement, Processes, Why, Word,
         },
-        opentelemetry::looker::{Answer, Request},
+        look::{Request, Seen},
     },
     time::BootNanos,
 };
@@ -82,21 +82,26 @@ impl Facilities {
     }
 
     pub(super) fn look(&self, known: &Known, why: Why) -> Option<Request> {
-        let mut request = None;
-        for facility in &self.all {
-            facility.look(known, why, &mut request);
-        }
-        request
+        let parts = self.all.iter().map(|facility| facility.look(known, why));
+        Request::new(known.process(), parts.collect())
     }
 
-    pub(super) fn learn(&mut self, known: &mut Known, answer: &mut Answer) -> Next {
+    pub(super) fn learn(&mut self, known: &mut Known, seen: &mut Seen) -> Next {
         let mut next = Next::Unchanged;
-        self.each(|_, facility, desk| next = next.max(facility.learn(known, answer, desk)));
+        self.each(|index, facility, desk| {
+            if let Some(answer) = seen.take(index) {
+                next = next.max(facility.learn(known, answer, desk));
+            }
+        });
         next
     }
 
-    pub(super) fn not_looked(&mut self, known: &mut Known, why: NotLooked) {
-        self.each(|_, facility, _| facility.not_looked(known, why));
+    pub(super) fn not_looked(&mut self, known: &mut Known, request: &Request, why: NotLooked) {
+        self.each(|index, facility, _| {
+            if request.has(index) {
+                facility.not_looked(known, why);
+            }
+        });
     }
 
     pub(super) fn tell(&mut self, known: &mut Known) {

@@ -1,0 +1,132 @@
+//! What the memory of a process tells of its current spans, and what need not be looked at again.
+
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
+
+use profiler_common::context::SpanRecipe;
+
+use super::{
+    others::{OtherRecipe, Others},
+    recipe::{NoRecipe, NodeTypes, Place},
+};
+use crate::{
+    id::ProcessKey,
+    kernel::InterpreterId,
+    targets::{
+        FileId,
+        look::{Answer, Part, Reading},
+        python::{detect::Facts, look::PythonSeen},
+    },
+    time::monotonic_now,
+};
+
+/// Processes and files remembered; when full all are forgotten and looked at anew.
+const MAX_REMEMBERED: usize = 16_384;
+
+/// The context's part of a look.
+#[derive(Clone, Debug)]
+pub struct ContextLook {
+    /// The file of the interpreter.
+    pub file: FileId,
+    /// What that file says.
+    pub facts: Arc<Facts>,
+    /// What was added to the file's addresses.
+    pub bias: u64,
+    /// Classes of spans that were met and not known.
+    pub wanted: Vec<u64>,
+    /// Whether to look although the process has imported nothing since the last look: what was found
+    /// then no longer fits.
+    pub again: bool,
+    /// Whether it maps a hook.
+    pub has_hook: bool,
+    /// Whether the last look has found interpreters beside the main one.
+    pub has_others: bool,
+}
+
+/// What the memory tells.
+#[derive(Clone, Debug)]
+pub struct ContextSeen {
+    /// How to read the current span, or why that cannot be done; `None` if the last answer stands.
+    pub recipe: Option<Result<SpanRecipe, NoRecipe>>,
+    /// The interpreters beside the main one, and how to read their current spans.
+    pub others: Vec<(InterpreterId, OtherRecipe)>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What is remembered of processes from one look to the next.
+#[derive(Clone, Debug, Default)]
+struct Remembered {
+    types: HashMap<FileId, NodeTypes>,
+    /// Modules that a process had imported at the last look.
+    modules: HashMap<ProcessKey, u64>,
+    others: Others,
+}
+
+impl Part for ContextLook {
+    fn read(&self, reading: &mut Reading<'_>) -> Option<Answer> {
+        let start = monotonic_now();
+        let place = Place {
+            memory: reading.memory,
+            facts: &self.facts,
+            bias: self.bias,
+        };
+        let (process, python) = (reading.process, reading.earlier::<PythonSeen>());
+        let interpreters = python.map_or(&[][..], |it| &it.interpreters);
+        let main = python.map_or(0, PythonSeen::main_interpreter);
+        let remembered: &mut Remembered = reading.kept();
+        let has_imported = remembered.has_imported(process, place.module_count(main).unwrap_or(0));
+        let recipe = (has_imported || self.again).then(|| {
+            remembered
+                .types(self.file, &place)
+                .ok_or(NoRecipe::Missing("the types of the context's nodes"))
+                .and_then(|types| place.recipe(main, &types, &self.wanted, self.has_hook))
+        });
+        let others = if interpreters.len() > 1 {
+            let types = remembered.types(self.file, &place);
+            let others = &mut remembered.others;
+            others.look(process, self, &place, types, interpreters)
+        } else {
+            Vec::new()
+        };
+        let is_new = recipe.is_some() || self.has_others || !others.is_empty();
+        is_new.then(|| -> Answer {
+            Box::new(ContextSeen {
+                recipe,
+                others,
+                took: start.elapsed(),
+            })
+        })
+    }
+
+    fn unreadable(&self, error: &io::Error) -> Option<Answer> {
+        Some(Box::new(ContextSeen {
+            recipe: Some(Err(NoRecipe::Memory(error.to_string()))),
+            others: Vec::new(),
+            took: Duration::ZERO,
+        }))
+    }
+}
+
+impl Remembered {
+    /// Whether a process that has imported so many modules had another number of them at the last look.
+    fn has_imported(&mut self, process: ProcessKey, count: u64) -> bool {
+        if self.modules.len() >= MAX_REMEMBERED {
+            self.modules.clear();
+        }
+        self.modules.insert(process, count) != Some(count)
+    }
+
+    fn types(&mut self, file: FileId, place: &Place<'_>) -> Option<NodeTypes> {
+        if let Some(types) = self.types.get(&file)
+            && place.are_node_types(types)
+        {
+            return Some(*types);
+        }
+        let types = place.node_types()?;
+        if self.types.len() >= MAX_REMEMBERED {
+            self.types.clear();
+        }
+        self.types.insert(file, types);
+        Some(types)
+    }
+}

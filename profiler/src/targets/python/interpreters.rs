@@ -1,0 +1,78 @@
+//! The interpreters of a process, in its memory.
+
+use profiler_common::{limits::MAX_SUBINTERPRETERS, walk::ReadUser as _};
+
+use super::detect::Facts;
+use crate::{kernel::InterpreterId, targets::look::memory::Memory};
+
+/// Where the interpreters of a process are read.
+pub struct Interpreters<'a> {
+    /// Its memory.
+    pub memory: &'a Memory,
+    /// Facts of the file.
+    pub facts: &'a Facts,
+    /// What was added to the addresses of the file.
+    pub bias: u64,
+}
+
+impl Interpreters<'_> {
+    /// All of them, the newest first; those that lie behind more than are looked at are left out.
+    pub fn all(&self) -> Vec<InterpreterId> {
+        let layout = &self.facts.layout;
+        let runtime = self.facts.runtime.wrapping_add(self.bias);
+        let word = |address: u64| self.memory.read_u64(address).filter(|&it| it != 0);
+        let head = word(runtime.wrapping_add(u64::from(layout.runtime_interpreters)));
+        let next = |&address: &u64| word(address.wrapping_add(u64::from(layout.interpreter_next)));
+        std::iter::successors(head, next)
+            .take(MAX_SUBINTERPRETERS + 1)
+            .filter_map(|address| {
+                let id = address.wrapping_add(u64::from(layout.interpreter_id));
+                let id = self.memory.read_u64(id)?;
+                Some(InterpreterId { address, id })
+            })
+            .collect()
+    }
+
+    /// Where the main interpreter (3.12: the process) counts the code objects it makes.
+    pub fn code_count(&self, main_interpreter: u64) -> Option<u64> {
+        match self.facts.code_counter {
+            Some(of_process) => Some(of_process.wrapping_add(self.bias)),
+            None => self.count_of(main_interpreter),
+        }
+    }
+
+    /// An interpreter's own count, if what lies behind it is what should: the cache of functions by
+    /// version. The offset is not published.
+    fn count_of(&self, interpreter: u64) -> Option<u64> {
+        /// Entries of the cache that are looked at: two pointers each, to a function and its code.
+        const ENTRIES: usize = 1024;
+        /// Those that must be there: an interpreter that has started has made hundreds of functions.
+        const ENOUGH: usize = 16;
+        let offset = self.facts.interpreter_code_version;
+        if offset == 0 {
+            return None;
+        }
+        let mut cache = vec![0; 16 * ENTRIES];
+        let place = interpreter.wrapping_add(self.facts.interpreter_version_cache);
+        if !self.memory.fill(place, &mut cache) {
+            return None;
+        }
+        let class = u64::from(self.facts.layout.object_type);
+        let code_type = self.facts.code_type.wrapping_add(self.bias);
+        let mut found = 0;
+        for entry in cache.as_chunks::<16>().0 {
+            let code = entry.last_chunk().map_or(0, |it| u64::from_le_bytes(*it));
+            if code == 0 {
+                continue;
+            }
+            if self.memory.read_u64(code.wrapping_add(class))? != code_type {
+                return None;
+            }
+            found += 1;
+            if found == ENOUGH {
+                return Some(interpreter.wrapping_add(offset));
+            }
+        }
+        None
+    }
+}
