@@ -11,6 +11,7 @@ use launcher::pins::{self, Pins};
 use crate::{command, programs};
 
 /// The folders every subcommand works in.
+#[derive(Clone, Debug)]
 pub struct Workspace {
     /// The folder of the root manifest.
     pub root: PathBuf,

@@ -13,6 +13,7 @@
     reason = "that clocks are read in one place is the agent's rule"
 )]
 
+mod against;
 mod agent_cost;
 mod agent_peers;
 mod context_cost;
@@ -72,6 +73,10 @@ struct Arguments {
     /// Another `spanprof`, such as that of an earlier commit: sample-cost measures it in the same rounds
     #[arg(long, value_name = "FILE")]
     beside: Option<PathBuf>,
+    /// Another `spanprof`, such as that of an earlier commit: each benchmark measures both in turn, several times, and
+    /// prints for each figure how much larger it is now
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["beside", "update_docs"])]
+    against: Option<PathBuf>,
 }
 
 /// A benchmark.
@@ -167,12 +172,14 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let workspace = Workspace::locate()?;
     let agent = build::agent(&workspace, "release")?;
-    let bench = Bench {
-        workspace,
+    let bench = |agent: PathBuf| Bench {
+        workspace: workspace.clone(),
         agent,
         beside: arguments.beside.clone(),
         quick: arguments.quick,
     };
+    let before = arguments.against.clone().map(bench);
+    let bench = bench(agent);
     let machine = host::machine();
     println!("{machine}");
     // On until the last benchmark has ended.
@@ -182,6 +189,14 @@ fn run(arguments: &Arguments) -> Result<()> {
             continue;
         }
         let busy = host::CpuTimes::read()?;
+        if let Some(before) = &before {
+            let comparison = against::compare(name, measure, before, &bench, ROUNDS_AGAINST)?;
+            if comparison.is_none() {
+                say("this benchmark does not run the agent: nothing to compare");
+            }
+            say(&busy.until_now()?);
+            continue;
+        }
         let mut report = measure(&bench)?;
         report.notes.push(busy.until_now()?);
         if arguments.quick {
@@ -209,6 +224,9 @@ fn update_docs(root: &Path, report: &Report, machine: &str) -> Result<()> {
     ));
     Ok(())
 }
+
+/// Times that each of two agents is measured.
+const ROUNDS_AGAINST: usize = 3;
 
 type Measure = fn(&Bench) -> Result<Report>;
 

@@ -101,7 +101,7 @@ fn short(value: f64) -> f64 {
 }
 
 /// At least three digits; more are not worth reading.
-fn show(value: f64) -> String {
+pub(crate) fn show(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         size if size >= 100.0 => format!("{value:.0}"),

@@ -11,7 +11,7 @@ use crate::Result;
 pub const FILE: &str = "toolchains.toml";
 
 /// The content of the file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pins {
     /// The toolchain of everything but the BPF crate.
     pub stable: String,
