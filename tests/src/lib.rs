@@ -20,6 +20,7 @@ pub mod profile;
 pub mod proxy;
 pub mod python;
 pub mod rights;
+pub mod sampling;
 pub mod shop;
 pub mod spanprof;
 pub mod stopped;

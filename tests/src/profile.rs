@@ -140,6 +140,13 @@ impl Profile {
         rows.map(|row| row.nanoseconds).sum::<i64>() / self.period
     }
 
+    /// CPU time of such rows, in seconds.
+    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+    pub fn seconds_of(&self, is_meant: impl Fn(&Row) -> bool) -> f64 {
+        let rows = self.rows.iter().filter(|row| is_meant(row));
+        rows.map(|row| row.nanoseconds).sum::<i64>() as f64 / 1e9
+    }
+
     /// All samples.
     pub fn samples(&self) -> i64 {
         self.rows.iter().map(|row| row.nanoseconds).sum::<i64>() / self.period

@@ -15,6 +15,7 @@ use profiler::health::COUNTS;
 use crate::{
     process::{Ended, Running, Signal},
     profile::Profile,
+    sampling::Stolen,
 };
 
 /// Whether there is a binary to test and the right to load its kernel programs; skips if not.
@@ -91,6 +92,7 @@ pub fn run(arguments: &[&str]) -> Ended {
 #[derive(Debug)]
 pub struct Recording {
     running: Running,
+    stolen: Stolen,
     folder: TempDir,
 }
 
@@ -103,6 +105,8 @@ pub struct Recorded {
     pub path: PathBuf,
     /// How the command ended.
     pub ended: Ended,
+    /// Seconds that the host has taken meanwhile.
+    pub stolen: f64,
     /// Keeps the file.
     _folder: TempDir,
 }
@@ -123,8 +127,13 @@ impl Recording {
             .arg(folder.path().join("cpu.pb.gz"))
             .args(arguments);
         let running = Running::start(&mut behind(starter, command));
+        let stolen = Stolen::from_now();
         running.stderr.wait_for("recording");
-        Self { running, folder }
+        Self {
+            running,
+            stolen,
+            folder,
+        }
     }
 
     /// The pid of the command.
@@ -147,6 +156,7 @@ impl Recording {
             profile: Profile::read(&path),
             path,
             ended,
+            stolen: self.stolen.seconds(),
             _folder: self.folder,
         }
     }
