@@ -103,11 +103,11 @@ def main() -> None:
     seconds = float(sys.argv[1])
     server = block(id(NAME))
     workload.wait_for_start()
-    workload.burn(seconds)
+    used = workload.burn(seconds)
     os.kill(server, signal.SIGKILL)
     with tracer.start_as_current_span("let go"):
-        workload.burn(seconds)
-    workload.say(done=True)
+        let_go = workload.burn(seconds)
+    workload.say(used=used + let_go, let_go=let_go)
     sys.stdin.readline()
     os._exit(0)
 

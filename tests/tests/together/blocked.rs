@@ -3,13 +3,14 @@
 use profiler::time::monotonic_now;
 use tests::{
     process::Running,
-    profile::Profile,
     python::{Python, Workload, with_newest},
-    spanprof::{self, Recording},
+    sampling::{at_least, deviation},
+    spanprof::{self, Recorded, Recording},
 };
 
 /// CPU time that a process uses while it blocks, and as much after that.
 const SECONDS: &str = "1.5";
+const FREQUENCY: f64 = 199.0;
 /// How many block.
 const BLOCKED: u8 = 4;
 
@@ -19,11 +20,12 @@ fn blocked(python: &Python) -> Workload {
     Workload::start(command.env("WITHOUT_PACKAGE", "1"))
 }
 
-/// Hundredths of a second of a process, in a span of this name or (empty) in any.
-fn hundredths(profile: &Profile, pid: &str, span: &str) -> i64 {
-    let rows = profile.rows.iter().filter(|row| row.label("pid") == pid);
-    let rows = rows.filter(|row| span.is_empty() || row.label("span_name") == span);
-    rows.map(|row| row.nanoseconds).sum::<i64>() / 10_000_000
+/// Samples of a process, in a span of this name or (empty) in any.
+fn samples(recorded: &Recorded, pid: &str, span: &str) -> f64 {
+    let seconds = recorded.profile.seconds_of(|row| {
+        row.label("pid") == pid && (span.is_empty() || row.label("span_name") == span)
+    });
+    seconds * FREQUENCY
 }
 
 /// Processes that block are given up, and the spans of another one beside them are as it measured them;
@@ -35,32 +37,38 @@ fn who_blocks_is_left_alone() {
         let mut honest = python.start("nested.py", &["4"]);
         let pids: Vec<String> = those.iter().map(Workload::pid).collect();
         let honest_pid = honest.pid();
-        let mut arguments = vec!["--frequency", "199"];
+        let frequency = FREQUENCY.to_string();
+        let mut arguments = vec!["--frequency", &frequency];
         let every_pid = pids.iter().chain([&honest_pid]);
         arguments.extend(every_pid.flat_map(|pid| ["--pid", pid]));
         let recording = Recording::start(&arguments);
         for workload in those.iter_mut().chain([&mut honest]) {
             workload.begin();
         }
-        for workload in &those {
-            workload.facts("done");
-        }
+        let used: Vec<_> = those.iter().map(|it| it.facts("used")).collect();
         let honest = honest.facts("cpu");
         let recorded = recording.stop();
         let measured = |name: &str| honest["cpu"][name].as_f64().unwrap();
         let names = ["root", "child", "grandchild", "second child"];
         let in_spans: f64 = names.iter().map(|name| measured(name)).sum();
         let share = in_spans / (in_spans + measured("none"));
-        let time = |span| hundredths(&recorded.profile, &honest_pid, span);
-        #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
-        let found = names.iter().map(|name| time(name)).sum::<i64>() as f64 / time("") as f64;
+        let of = |span| samples(&recorded, &honest_pid, span);
+        let all = of("");
+        let found = names.iter().map(|name| of(name)).sum::<f64>() / all;
         eprintln!("the honest process: {found:.3} in spans, {share:.3} measured");
-        assert!((found / share - 1.0).abs() < 0.05, "{found} for {share}");
-        for pid in &pids {
-            let time = |span| hundredths(&recorded.profile, pid, span);
-            // All of it is sampled, and what follows the wait is in its span.
-            assert!(time("") > 225, "{pid}: {}", time(""));
-            assert!(time("let go") > 90, "{pid}: {}", time("let go"));
+        let difference = (found - share).abs();
+        // A little is what the workload does besides.
+        let allowed = deviation(share, all) + 0.01;
+        assert!(difference < allowed, "{found} for {share} of {all}");
+        for (pid, used) in pids.iter().zip(used) {
+            let used = |key: &str| used[key].as_f64().unwrap();
+            let of = |span| samples(&recorded, pid, span);
+            let least = |seconds| at_least(seconds, FREQUENCY, recorded.stolen);
+            // All of it is sampled, and what follows the wait is in its span, as soon as the agent has read again.
+            let (all, after) = (of(""), of("let go"));
+            eprintln!("{pid}: {all:.0} samples, {after:.0} of them after it has let go");
+            assert!(all > least(used("used")), "{pid}: {all}");
+            assert!(after > least(used("let_go") - 0.5), "{pid}: {after}");
         }
         // On a machine that is busy another one may be given up, too, and is looked at once more.
         let blocked = recorded.count_of("process_inspections_dropped", "memory_blocked");
@@ -79,7 +87,8 @@ fn doctor_does_not_wait() {
         let arguments = ["doctor", "--no-sample", "--pid", &workload.pid()];
         let doctor = Running::start(&mut spanprof::command(&arguments));
         doctor.stdout.wait_for("profiling works here");
-        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+        // It waits for ever, or not at all: a minute is for a machine that has much to do.
+        assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
         let words = "its memory cannot be read within 0.5 s";
         assert!(
             doctor.stdout.so_far().contains(words),

@@ -6,12 +6,16 @@ use profiler::{
     profile::{Aggregator, NativeFrames, Settings, SpanLabel, Window},
     time::UnixNanos,
 };
+use serde_json::Value;
 use tests::{
     made_up::{TICK, sample},
     peers::pprof,
     python::with_newest,
+    sampling::deviation,
     spanprof::Recording,
 };
+
+const FREQUENCY: f64 = 499.0;
 
 /// What `-top` says a function used itself.
 fn flat<'a>(top: &'a str, function: &str) -> Option<&'a str> {
@@ -63,13 +67,15 @@ fn accounted(top: &str) -> f64 {
     number.split("ms").next().unwrap().parse().unwrap()
 }
 
-/// For a recorded program, Go shows the CPU time of a span that the program itself has measured.
+/// For a recorded program, Go shows the CPU time of a span that is in the file, and of all of it the share that the
+/// program itself has measured.
 #[test]
 fn go_reads_what_was_recorded() {
     with_newest(|python| {
         let mut workload = python.start("nested.py", &["4"]);
         let pid = workload.pid();
-        let recording = Recording::start(&["--frequency", "499", "--pid", &pid]);
+        let frequency = FREQUENCY.to_string();
+        let recording = Recording::start(&["--frequency", &frequency, "--pid", &pid]);
         workload.begin();
         let facts = workload.facts("cpu");
         let recorded = recording.stop();
@@ -82,13 +88,28 @@ fn go_reads_what_was_recorded() {
         for text in ["span_name", "active_span_name", "second child", &pid] {
             assert!(tags.contains(text), "no {text}: {tags}");
         }
+        let measured = facts["cpu"].as_object().unwrap();
+        let all: f64 = measured.values().filter_map(Value::as_f64).sum();
+        let recorded_all = recorded.profile.seconds_of(|_| true);
         for name in ["root", "grandchild"] {
             let focus = format!("-tagfocus=active_span_name=^{name}$");
-            let top = pprof(&["-top", "-unit=ms", &focus], &recorded.path).unwrap();
+            // All functions, however little time they have.
+            let arguments = ["-top", "-unit=ms", "-nodefraction=0", &focus];
+            let top = pprof(&arguments, &recorded.path).unwrap();
             assert!(top.contains("burn"), "{top}");
-            let measured = facts["cpu"][name].as_f64().unwrap() * 1000.0;
-            let difference = (accounted(&top) - measured).abs() / measured;
-            assert!(difference < 0.1, "{name}: measured {measured} ms: {top}");
+            let shown = accounted(&top) / 1000.0;
+            let of_span = recorded
+                .profile
+                .seconds_of(|row| row.label("active_span_name") == name);
+            // Go rounds to hundredths of a millisecond.
+            assert!(
+                (shown - of_span).abs() < 0.001,
+                "{name}: {of_span} s: {top}"
+            );
+            let expected = measured[name].as_f64().unwrap() / all;
+            let difference = (shown / recorded_all - expected).abs();
+            let allowed = deviation(expected, recorded_all * FREQUENCY) + 0.01;
+            assert!(difference < allowed, "{name}: {expected} of all: {top}");
         }
     });
 }
