@@ -1,4 +1,4 @@
-"""Celery with the real instrumentation: `worker` preforks, `send N` gives it work.
+"""Celery with the real instrumentation: `worker` preforks, `send FROM TO` gives it tasks of these numbers.
 
 The broker is a folder, named by BROKER_FOLDER: no server is needed.
 """
@@ -51,7 +51,7 @@ def compute(number: int) -> None:
 def main() -> None:
     """Run a worker, or give it work."""
     if sys.argv[1] == "send":
-        for number in range(int(sys.argv[2])):
+        for number in range(*map(int, sys.argv[2:])):
             compute.delay(number)
             for message in os.listdir(outbox):
                 os.rename(os.path.join(outbox, message), os.path.join(folder, message))

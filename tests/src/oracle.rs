@@ -21,7 +21,10 @@ use profiler::{
 };
 use tempfile::TempDir;
 
-use crate::spanprof::{Recorded, Recording};
+use crate::{
+    sampling::{at_least, at_most},
+    spanprof::{Recorded, Recording},
+};
 
 /// Spans remembered by the join, as in the agent.
 const MAX_SPANS: usize = 65_536;
@@ -93,7 +96,11 @@ impl Watching {
     pub fn judge_each(self) -> (BTreeMap<u32, Verdict>, Recorded) {
         let recorded = self.recording.stop();
         let truth = Truth::read(&self.oracle.stamps());
-        (judge(&truth, &self.oracle.kept()), recorded)
+        let mut verdicts = judge(&truth, &self.oracle.kept());
+        for verdict in verdicts.values_mut() {
+            verdict.stolen = recorded.stolen;
+        }
+        (verdicts, recorded)
     }
 }
 
@@ -110,10 +117,18 @@ pub struct Verdict {
     pub wrong: u64,
     /// Samples outside of the stretches, whose label can be checked against the life of its span alone.
     pub between: u64,
+    /// Seconds that the host has taken during the recording.
+    pub stolen: f64,
     /// The first of the wrong samples.
     pub shown: Vec<String>,
 }
 
+/// The most samples that so many seconds of CPU time have.
+pub fn most_samples(seconds: f64) -> f64 {
+    at_most(seconds, f64::from(FREQUENCY))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "some thousand samples")]
 impl Verdict {
     /// All samples in stretches.
     pub fn judged(&self) -> u64 {
@@ -125,10 +140,25 @@ impl Verdict {
         self.missed.values().sum()
     }
 
-    /// No sample is wrong, less than 2 % of those in spans have no label, and there are enough.
-    pub fn assert_right(&self, at_least: u64) {
+    /// Whether there are as many samples in stretches as this much CPU time has.
+    pub fn has(&self, seconds: f64) -> bool {
+        self.judged() as f64 > self.least(seconds)
+    }
+
+    /// Whether so many of them have a label.
+    pub fn has_labelled(&self, seconds: f64) -> bool {
+        self.labelled as f64 > self.least(seconds)
+    }
+
+    fn least(&self, seconds: f64) -> f64 {
+        at_least(seconds, f64::from(FREQUENCY), self.stolen)
+    }
+
+    /// No sample is wrong, less than 2 % of those in spans have no label, and there are enough for so many seconds of
+    /// CPU time.
+    pub fn assert_right(&self, seconds: f64) {
         assert!(self.wrong == 0, "{self}");
-        assert!(self.judged() >= at_least, "too few samples: {self}");
+        assert!(self.has(seconds), "too few for {seconds} s: {self}");
         let in_spans = self.labelled + self.missed_in_all();
         assert!(self.missed_in_all() * 50 < in_spans, "{self}");
     }
@@ -141,6 +171,7 @@ impl Verdict {
             missed,
             wrong,
             between,
+            stolen,
             shown,
         } = other;
         self.right += right;
@@ -150,6 +181,7 @@ impl Verdict {
         }
         self.wrong += wrong;
         self.between += between;
+        self.stolen = self.stolen.max(stolen);
         self.shown.extend(shown);
     }
 

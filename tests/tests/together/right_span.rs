@@ -1,12 +1,12 @@
 //! Each sample carries the span that `trace.get_current_span()` would have returned at that instant in
 //! that task, or none: judged sample by sample by what the workload itself recorded.
 
-use std::{collections::BTreeMap, fs, ops::RangeInclusive, process::Command, thread};
+use std::{collections::BTreeMap, fs, process::Command, thread};
 
 use serde_json::Value;
 use tests::{
     http, on_every_python,
-    oracle::{Oracle, Verdict},
+    oracle::{Oracle, Verdict, most_samples},
     process::Running,
     python::{Python, Workload, releases, with_newest},
     spanprof::Recorded,
@@ -25,27 +25,37 @@ on_every_python!(
 /// Requests that a service gets at a time, and in all.
 const CUSTOMERS: usize = 12;
 const REQUESTS: usize = 240;
+/// Tasks that workers get before the recording begins, and all of them.
+const FIRST_TASKS: usize = 40;
 const TASKS: usize = 100;
+
+/// Seconds of CPU time in the stretches of the programs, as their threads measure it; of the services, while they are
+/// recorded.
+const ASYNCIO: f64 = 2.1;
+const THREADS: f64 = 2.4;
+const GEVENT: f64 = 1.3;
+const FASTAPI: f64 = 1.2;
+const CELERY: f64 = 1.2;
 
 // With the package and without it, at the same time and in one recording.
 
 fn asyncio(python: &Python) {
-    judge(both(|| python.program("oracle_asyncio.py", &[])), 1500);
+    judge(both(|| python.program("oracle_asyncio.py", &[])), ASYNCIO);
 }
 
 fn uvloop(python: &Python) {
     judge(
         both(|| python.program("oracle_asyncio.py", &["uvloop"])),
-        1500,
+        ASYNCIO,
     );
 }
 
 fn threads(python: &Python) {
-    judge(both(|| python.program("oracle_threads.py", &[])), 1500);
+    judge(both(|| python.program("oracle_threads.py", &[])), THREADS);
 }
 
 fn gevent(python: &Python) {
-    judge(both(|| python.program("oracle_gevent.py", &[])), 500);
+    judge(both(|| python.program("oracle_gevent.py", &[])), GEVENT);
 }
 
 fn fastapi(python: &Python) {
@@ -66,7 +76,7 @@ fn releases_of_opentelemetry() {
     for python in releases() {
         let programs = ["oracle_threads.py", "oracle_asyncio.py"];
         let commands = programs.map(|program| without_package(python.program(program, &[])));
-        judge(commands.into(), 1500);
+        judge(commands.into(), ASYNCIO);
     }
 }
 
@@ -76,7 +86,7 @@ fn derived_runtime_context() {
     with_newest(|python| {
         let mut command = without_package(python.program("oracle_threads.py", &[]));
         command.env("OTEL_PYTHON_CONTEXT", "derived_context");
-        judge(vec![command], 1500);
+        judge(vec![command], THREADS);
     });
 }
 
@@ -92,7 +102,8 @@ fn foreign_runtime_context_without_package() {
         assert_eq!(verdict.labelled, 0, "{verdict}");
         let counted = recorded.count_of("samples_unattributed", "context_hidden");
         let judged = i64::try_from(verdict.judged()).unwrap();
-        assert!(judged > 1500 && counted >= judged, "{counted} of {judged}");
+        assert!(verdict.has(THREADS), "{verdict}");
+        assert!(counted >= judged, "{counted} of {judged}");
     });
 }
 
@@ -105,7 +116,7 @@ fn foreign_runtime_context() {
             command.env("OTEL_PYTHON_CONTEXT", "foreign_context");
             let (verdict, _) = run_one(command);
             assert_eq!(verdict.wrong, 0, "{program}: {verdict}");
-            assert!(verdict.judged() > 1500, "{program}: {verdict}");
+            assert!(verdict.has(ASYNCIO), "{program}: {verdict}");
         }
     });
 }
@@ -113,32 +124,39 @@ fn foreign_runtime_context() {
 /// Worlds that are broken or change under the profiler: no sample is wrong, those of the broken part are
 /// counted under the reason, and those of the whole parts, before and after, have their labels.
 fn broken_worlds(python: &Python) {
-    // The reason, and how many samples may lack their label. The broken part of a case takes some
-    // 400 samples; what cannot be read has to lack some.
-    let cases: [(&str, &str, RangeInclusive<u64>); 7] = [
+    // The reason, and how many samples have to lack their label. But for the first case, all of the broken part may:
+    // 0.4 s of CPU time.
+    let cases: [(&str, &str, u64); 7] = [
         // The first sample in no span reveals it, and the agent finds the new place within 100 ms.
-        ("reloaded", "context_unexpected", 0..=0),
+        ("reloaded", "context_unexpected", 0),
         // The agent sees no span of a library that is new, until it checks again what the process has imported.
-        ("upgraded", "", 0..=450),
-        ("subclassed", "span_class_unknown", 0..=450),
-        ("slotted", "span_class_unknown", 0..=450),
-        ("liar", "span_class_unknown", 100..=450),
-        ("unreadable", "context_not_in_memory", 100..=450),
-        ("cyclic", "context_unexpected", 100..=450),
+        ("upgraded", "", 0),
+        ("subclassed", "span_class_unknown", 0),
+        ("slotted", "span_class_unknown", 0),
+        ("liar", "span_class_unknown", 100),
+        ("unreadable", "context_not_in_memory", 100),
+        ("cyclic", "context_unexpected", 100),
     ];
     let commands = cases
         .each_ref()
         .map(|(case, _, _)| without_package(python.program("oracle_broken.py", &[case])));
     let (verdicts, recorded) = run(commands.into());
     let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
-    for (verdict, (case, reason, expected)) in verdicts.into_iter().zip(cases) {
+    for (verdict, (case, reason, least)) in verdicts.into_iter().zip(cases) {
         assert_eq!(verdict.wrong, 0, "{case}: {verdict}");
         let found: u64 = verdict.missed_in_all();
-        assert!(expected.contains(&found), "{case}: {verdict}");
+        assert!(found >= least, "{case}: {verdict}");
+        let most = match case {
+            "reloaded" => 0.0,
+            _ => most_samples(0.4),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "some hundred samples")]
+        let is_of_broken = found as f64 <= most;
+        assert!(is_of_broken, "{case}: {verdict}");
         *lost.entry(reason).or_default() += found;
         // Of the whole parts nothing is missed, and the broken part was sampled, too.
-        assert!(verdict.labelled > 400, "{case}: {verdict}");
-        assert!(verdict.judged() > 800, "{case}: {verdict}");
+        assert!(verdict.has_labelled(0.6), "{case}: {verdict}");
+        assert!(verdict.has(1.0), "{case}: {verdict}");
     }
     for (reason, found) in lost.into_iter().filter(|(it, _)| !it.is_empty()) {
         let counted = recorded.count_of("samples_unattributed", reason);
@@ -155,9 +173,9 @@ fn without_package(mut command: Command) -> Command {
 }
 
 /// Runs workloads to their end; all of their samples are right, and there are enough of each.
-fn judge(commands: Vec<Command>, at_least: u64) {
+fn judge(commands: Vec<Command>, seconds: f64) {
     for verdict in run(commands).0 {
-        verdict.assert_right(at_least);
+        verdict.assert_right(seconds);
     }
 }
 
@@ -215,7 +233,7 @@ fn serve(commands: Vec<Command>) {
         }
     });
     for verdict in in_order(&workloads, watching.judge_each().0) {
-        verdict.assert_right(500);
+        verdict.assert_right(FASTAPI);
     }
 }
 
@@ -256,16 +274,24 @@ fn prefork(program: impl Fn(&[&str]) -> Command) {
     for worker in &workers {
         worker.stdout.wait_for("worker ");
     }
-    let tasks = TASKS.to_string();
-    let senders = folders.map(|folder| Running::start(&mut command(folder, &["send", &tasks])));
-    // Children that are forked, and spans that are opened, before and during the recording.
+    let senders = |from: usize, to: usize| {
+        let range = [from.to_string(), to.to_string()];
+        folders.map(|folder| command(folder, &["send", &range[0], &range[1]]))
+    };
+    let send = |senders: [Command; 2]| {
+        for sender in senders.map(|mut sender| Running::start(&mut sender)) {
+            assert!(sender.wait().status.success());
+        }
+    };
+    // Children that are forked, and spans that are opened, before and during the recording: most of the tasks are sent
+    // when it has begun, however long that took.
+    let (before, meanwhile) = (senders(0, FIRST_TASKS), senders(FIRST_TASKS, TASKS));
+    send(before);
     for worker in &workers {
         worker.stdout.wait_for("done 5.");
     }
     let watching = oracle.watch(&[]);
-    for sender in senders {
-        assert!(sender.wait().status.success());
-    }
+    send(meanwhile);
     for worker in &workers {
         for number in 0..TASKS {
             worker.stdout.wait_for(&format!("done {number}."));
@@ -282,7 +308,7 @@ fn prefork(program: impl Fn(&[&str]) -> Command) {
             both.add(verdicts.remove(&child.parse().unwrap()).unwrap_or_default());
         }
         shown(&both);
-        both.assert_right(500);
+        both.assert_right(CELERY);
     }
 }
 
