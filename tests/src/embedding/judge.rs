@@ -53,8 +53,10 @@ pub struct Verdict {
     pub native: Tally,
     /// Those outside of the stretches: only what is wrong at any time is wrong here.
     pub between: Tally,
-    /// CPU time of the stretches, in periods of the sampling clock.
-    periods: u64,
+    /// CPU time of the stretches, in nanoseconds.
+    cpu: u64,
+    /// The period of the sampling clock, in nanoseconds.
+    period: u64,
     /// The first of the wrong samples.
     pub shown: Vec<String>,
 }
@@ -95,7 +97,13 @@ impl Verdict {
     /// virtual machine did not run for a time.
     #[expect(clippy::cast_precision_loss, reason = "some thousand samples")]
     pub fn sampled(&self) -> f64 {
-        self.judged() as f64 / self.periods as f64
+        self.judged() as f64 * self.period as f64 / self.cpu as f64
+    }
+
+    /// CPU time of the stretches, in seconds.
+    #[expect(clippy::cast_precision_loss, reason = "some seconds")]
+    pub fn cpu(&self) -> f64 {
+        self.cpu as f64 / 1e9
     }
 
     /// Those that are wrong.
@@ -141,7 +149,8 @@ pub fn judge(truths: &BTreeMap<u32, Record>, kept: &Path, period: i64) -> BTreeM
     let mut join = Join::new(MAX_SPANS, Health::default());
     let mut names = Names::default();
     let new = |truth: &Record| Verdict {
-        periods: truth.cpu() / period.unsigned_abs(),
+        cpu: truth.cpu(),
+        period: period.unsigned_abs(),
         ..Verdict::default()
     };
     let mut verdicts: BTreeMap<u32, Verdict> = truths

@@ -11,14 +11,15 @@ use tests::{
     matrix,
     profile::Row,
     python::Workload,
+    sampling::at_least,
     spanprof::Recording,
 };
 
-const FREQUENCY: &str = "999";
+const FREQUENCY: f64 = 999.0;
 /// CPU time that a program uses: in a usual run, and in one of the full count.
 const SECONDS: (f64, f64) = (0.2, 2.0);
-/// The fewest samples of a program, in either.
-const AT_LEAST: (u64, u64) = (100, 1_000);
+/// The least share of it in which the program has recorded what it does.
+const RECORDED: f64 = 0.6;
 
 /// The Python functions that burn.
 const BURNERS: [&str; 7] = [
@@ -99,13 +100,14 @@ fn no_sample_is_wrong(name: &str, linked: Linked) {
     }
     let is_full = env::var_os("SPANPROF_FULL_COUNT").is_some();
     let seconds = if is_full { SECONDS.1 } else { SECONDS.0 };
-    let at_least = if is_full { AT_LEAST.1 } else { AT_LEAST.0 };
     let mut failed = Vec::new();
-    for (program, verdict) in run(&host, &programs, seconds) {
+    let (verdicts, stolen) = run(&host, &programs, seconds);
+    for (program, verdict) in verdicts {
         tell(&format!("{name} {linked:?} {program}: {verdict}"));
         let is_right = verdict.wrong() <= forgiven(cell.minor)
-            && verdict.judged() >= at_least
-            && verdict.sampled() > 0.7
+            && verdict.cpu() >= RECORDED * seconds
+            && verdict.sampled() * verdict.cpu() * FREQUENCY
+                >= at_least(verdict.cpu(), FREQUENCY, stolen)
             && (cell.minor < FIRST_WITH_ALL
                 || verdict.attached.lacks() <= lacking(verdict.attached.all(), is_full));
         if !is_right {
@@ -137,15 +139,20 @@ fn lacking(samples: u64, is_full: bool) -> u64 {
     if is_full { usual } else { usual.max(4) }
 }
 
-/// Runs programs at the same time; a verdict for each.
-fn run<'a>(host: &Host, programs: &[(&'a str, f64)], seconds: f64) -> Vec<(&'a str, Verdict)> {
+/// Runs programs at the same time; a verdict for each, and the seconds that the host has taken meanwhile.
+fn run<'a>(
+    host: &Host,
+    programs: &[(&'a str, f64)],
+    seconds: f64,
+) -> (Vec<(&'a str, Verdict)>, f64) {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("records");
     let mut workloads: Vec<Workload> = programs
         .iter()
         .map(|(name, more)| host.start(name, seconds * more))
         .collect();
-    let mut arguments = vec!["--frequency", FREQUENCY];
+    let frequency = FREQUENCY.to_string();
+    let mut arguments = vec!["--frequency", &frequency];
     arguments.extend(["--keep-records", kept.to_str().unwrap()]);
     let pids: Vec<String> = workloads.iter().map(Workload::pid).collect();
     arguments.extend(pids.iter().flat_map(|pid| ["--pid", pid]));
@@ -168,7 +175,7 @@ fn run<'a>(host: &Host, programs: &[(&'a str, f64)], seconds: f64) -> Vec<(&'a s
     let verdicts = by_pid
         .into_iter()
         .map(|(pid, name)| (name, verdicts.remove(&pid).unwrap_or_default()));
-    verdicts.collect()
+    (verdicts.collect(), recorded.stolen)
 }
 
 /// The stack and the span of a row belong to one thread: a function that burns CPU has the span of its name, or none.
