@@ -7,9 +7,10 @@ use tests::{peers, pretend_pyroscope::PretendPyroscope};
 const PROGRAM: &str = "
 import sys, time, pyroscope
 pyroscope.configure(application_name='sdk', server_address=sys.argv[1], sample_rate=100)
-end = time.monotonic() + 12
+# Long enough for the SDK to push by itself, and as busy as the test wants it.
+end, enough = time.monotonic() + 12, time.thread_time() + 3
 with pyroscope.tag_wrapper({'span_id': '00f067aa0ba902b7'}):
-    while time.monotonic() < end:
+    while time.monotonic() < end or time.thread_time() < enough:
         sum(range(1000))
 pyroscope.shutdown()
 ";

@@ -64,7 +64,8 @@ fn kept(profile: &Profile) -> BTreeMap<&'static str, bool> {
         of_mapping.any(|it| !it.name.starts_with(mapping))
     };
     BTreeMap::from([
-        ("spans", in_span.unwrap_or(0) * 10 > all * 9),
+        // All of it but what the first samples are for, or nothing.
+        ("spans", in_span.unwrap_or(0) * 10 > all * 7),
         ("kernel", has_named("[kernel]")),
         ("library", frames().any(|it| it.name == "spin_in_library")),
     ])
@@ -186,15 +187,12 @@ fn threads_of_the_agent() {
             };
             assert_eq!(may & !most, 0, "{thread:#?}");
         }
-        for name in [
-            "spanprof",
-            "looker",
-            "symbols",
-            "data",
-            "control",
-            "spanprof-encode",
-        ] {
+        for name in ["spanprof", "data", "control", "spanprof-encode"] {
             assert_eq!(seen.get(name), Some(&1), "{seen:?}");
+        }
+        // On a machine that is busy one may have been given up, and another has taken its place.
+        for name in ["looker", "symbols"] {
+            assert!(seen[name] >= 1, "{seen:?}");
         }
         assert!(seen["spanprof-io"] >= 2, "{seen:?}");
         let (_, ended) = agent.stop();

@@ -17,7 +17,8 @@ use super::{super::client::ask, profile, push, push_all, series};
 /// Pushes are answered when they are due, and wait side by side.
 #[test]
 fn answers_when_due() {
-    const WAIT: Duration = Duration::from_millis(300);
+    // Longer than a thread of a busy machine waits for its turn.
+    const WAIT: Duration = Duration::from_secs(1);
     let server = PretendPyroscope::with(Storage::V2);
     server.answer_after(WAIT);
     let start = monotonic_now();
@@ -39,7 +40,6 @@ fn answers_when_due() {
 #[test]
 fn keeps_connections() {
     let server = PretendPyroscope::start();
-    server.close_idle_after(Duration::from_millis(200));
     let mut open: Vec<_> = (0..3)
         .map(|_| BufReader::new(TcpStream::connect(server.address()).unwrap()))
         .collect();
@@ -56,8 +56,10 @@ fn keeps_connections() {
     }
     assert_eq!((server.connections(), server.most_connections()), (3, 3));
     assert_eq!(server.requests(), 6);
+    server.close_idle_after(Duration::from_millis(200));
+    let mut idle = TcpStream::connect(server.address()).unwrap();
     let mut rest = Vec::new();
-    assert_eq!(open[0].read_to_end(&mut rest).unwrap(), 0);
+    assert_eq!(idle.read_to_end(&mut rest).unwrap(), 0);
 }
 
 /// Grafana asks in protobuf.
@@ -135,6 +137,6 @@ fn is_quick_with_very_many() {
         assert_eq!(server.kept_total("many"), 10 * PUSHES * EACH);
         let took = start.elapsed();
         eprintln!("{} profiles, {storage:?}: {took:?}", PUSHES * EACH);
-        assert!(took < Duration::from_secs(30), "{took:?}");
+        assert!(took < Duration::from_secs(60), "{took:?}");
     }
 }
