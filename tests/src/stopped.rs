@@ -8,6 +8,8 @@
 
 use std::{fs, ptr};
 
+use crate::process::eventually;
+
 /// A thread that stands still until this is dropped. Only the thread that has made it may drop it.
 #[derive(Debug)]
 pub struct Stopped(i32);
@@ -15,7 +17,8 @@ pub struct Stopped(i32);
 impl Stopped {
     /// Stops a thread of a process by its name.
     pub fn thread(pid: u32, name: &str) -> Self {
-        let tid = tid_of(pid, name).expect("a thread of that name");
+        // A thread names itself, some time after it was started.
+        let tid = eventually(name, || tid_of(pid, name));
         let no = ptr::null_mut::<libc::c_void>();
         // SAFETY: requests of ptrace that pass no memory; the thread belongs to a child of this process.
         unsafe {
