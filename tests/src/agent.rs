@@ -11,14 +11,20 @@ use prost::Message as _;
 use crate::{
     pretend_pyroscope::{PretendPyroscope, StoredSample},
     process::{Ended, Running, Signal, eventually},
+    sampling::{self, Stolen},
     spanprof,
 };
+
+/// Samples a second and processor, of an agent with short windows.
+const FREQUENCY: f64 = 199.0;
 
 /// A running agent, and the server it pushes to.
 #[derive(Debug)]
 pub struct Agent {
     /// The server.
     pub server: PretendPyroscope,
+    /// From when on it takes samples.
+    pub since: Stolen,
     running: Running,
 }
 
@@ -31,7 +37,8 @@ impl Agent {
     /// The same with a server that misbehaves.
     pub fn with(server: PretendPyroscope, arguments: &[&str]) -> Self {
         let url = server.url();
-        let mut command = command(&["--frequency", "199", "--pyroscope-url", &url]);
+        let frequency = FREQUENCY.to_string();
+        let mut command = command(&["--frequency", &frequency, "--pyroscope-url", &url]);
         command.args(["--upload-interval", "1s"]).args(arguments);
         Self::run(server, &mut command)
     }
@@ -40,7 +47,11 @@ impl Agent {
     pub fn run(server: PretendPyroscope, command: &mut Command) -> Self {
         let running = Running::start(command);
         running.stderr.wait_for("profiling");
-        Self { server, running }
+        Self {
+            server,
+            since: Stolen::from_now(),
+            running,
+        }
     }
 
     /// Its pid.
@@ -147,6 +158,22 @@ pub fn time_in(samples: &[StoredSample], function: &str) -> i64 {
         .filter(is_in)
         .map(|sample| sample.value)
         .sum()
+}
+
+/// The least time that an agent with short windows samples of so many seconds of CPU time, in seconds.
+pub fn at_least(seconds: f64, since: Stolen) -> f64 {
+    sampling::at_least(seconds, FREQUENCY, since.seconds()) / FREQUENCY
+}
+
+/// The most time that it samples of them.
+pub fn at_most(seconds: f64) -> f64 {
+    sampling::at_most(seconds, FREQUENCY) / FREQUENCY
+}
+
+/// Nanoseconds as seconds.
+#[expect(clippy::cast_precision_loss, reason = "seconds")]
+pub fn seconds(nanoseconds: i64) -> f64 {
+    nanoseconds as f64 / 1e9
 }
 
 /// A count of the table that the agent has printed last, all reasons together.

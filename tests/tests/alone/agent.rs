@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs};
 
 use tests::{
-    agent::{self, Agent, counted, samples, time_in},
+    agent::{self, Agent, at_least, at_most, counted, samples, seconds, time_in},
     pretend_pyroscope::PretendPyroscope,
     process::{Running, Signal},
     python::{Python, Workload, program, with_newest},
@@ -25,6 +25,7 @@ fn spans_reach_pyroscope() {
         let mut workload = start(python, &[]);
         workload.begin();
         let cpu = workload.facts("cpu");
+        let since = agent.since;
         let (server, ended) = agent.stop();
         assert!(ended.status.success(), "{ended:#?}");
         let samples = samples(&server, "nested");
@@ -48,15 +49,15 @@ fn spans_reach_pyroscope() {
         let unknown = server.select_merge_span_profile("nested", &["0000000000000001"]);
         assert!(unknown.is_empty());
         assert!(samples.iter().all(|it| it.trace_id.is_none()));
-        // What the app has counted in its requests, at 199 samples a second.
+        // What the app has counted in its requests, and a little that they do besides.
         let told = cpu["cpu"].as_object().into_iter().flatten();
         let told: f64 = told
             .filter(|(name, _)| name.as_str() != "none")
             .filter_map(|(_, seconds)| seconds.as_f64())
             .sum();
-        #[expect(clippy::cast_precision_loss, reason = "seconds")]
-        let seconds = time_in(&samples, "request") as f64 / 1e9;
-        assert!((seconds / told - 1.0).abs() < 0.25, "{seconds} of {told}");
+        let found = seconds(time_in(&samples, "request"));
+        let right = at_least(told, since)..at_most(1.05 * told);
+        assert!(right.contains(&found), "{found} of {told}: {right:?}");
         for profile in server.profiles() {
             assert_eq!(profile.label("region"), Some("eu"));
             assert_eq!(profile.label("trace_id"), None);
@@ -72,7 +73,8 @@ fn span_names_on_request() {
         let agent = Agent::start(&["--span-name-label", "off"]);
         let mut workload = python.start("labelled.py", &["nameless", "1"]);
         workload.begin();
-        workload.facts("used");
+        let used = workload.facts("used")["used"].as_f64().unwrap();
+        let since = agent.since;
         let (server, _) = agent.stop();
         let profiles = server.profiles().into_iter();
         let series: BTreeSet<_> = profiles
@@ -92,10 +94,10 @@ fn span_names_on_request() {
             .filter_map(|it| it.span_id.as_deref())
             .collect();
         let functions = server.select_merge_span_profile("nameless", &ids);
-        assert!(
-            functions.values().sum::<i64>() > 500_000_000,
-            "{functions:?}"
-        );
+        let found = seconds(functions.values().sum());
+        // But for the first samples.
+        let least = at_least(used - 0.2, since);
+        assert!(found > least, "{found} of {used}: {functions:?}");
         assert_eq!(server.refusals(), []);
     });
 }
@@ -189,21 +191,25 @@ fn config_file() {
 #[test]
 fn signals() {
     with_newest(|python| {
-        // A window that ends only with the agent.
+        // A window that hardly ends before the agent: the first one may be as short as a tenth.
         let server = PretendPyroscope::start();
         let url = server.url();
         let arguments = ["--pyroscope-url", &url, "--upload-interval", "30s"];
         let agent = Agent::run(server, &mut agent::command(&arguments));
         let mut workload = start(python, &[]);
+        // It works until the test ends, so that there always is something that was not sent.
+        let mut busy = python.start("labelled.py", &["busy", "1000"]);
         workload.begin();
+        busy.begin();
         workload.facts("cpu");
         agent.signal(Signal::USR1);
         agent.wait_for("samples_taken");
         assert!(counted(&agent.said(), "samples_taken") > 0);
-        assert!(agent.server.pushes().is_empty());
+        let sent = agent.server.total("busy");
         let (server, ended) = agent.stop();
         assert!(ended.status.success(), "{ended:#?}");
-        assert!(time_in(&samples(&server, "nested"), "request") > 500_000_000);
+        assert!(server.total("busy") > sent, "{ended:#?}");
+        assert!(time_in(&samples(&server, "nested"), "request") > 300_000_000);
     });
 }
 
@@ -211,11 +217,12 @@ fn signals() {
 /// configuration.
 #[test]
 fn new_process() {
+    const SECONDS: f64 = 2.0;
+    const MOST_MISSED: f64 = 0.5;
     const PROGRAM: &str = "
 import time
 def early():
-    end = time.monotonic() + 1
-    while time.monotonic() < end:
+    while time.thread_time() < 2:
         pass
 early()
 ";
@@ -227,10 +234,12 @@ early()
             .env("OTEL_SERVICE_NAME", "new");
         let ended = Running::start(&mut command).wait();
         assert!(ended.status.success(), "{ended:#?}");
+        let since = agent.since;
         let (server, _) = agent.stop();
-        // Half of its second at least, wherever its first samples went.
-        let early = time_in(&samples(&server, "new"), "early");
-        assert!(early > 500_000_000, "{early}");
+        // The start of the interpreter is part of its time, too.
+        let early = seconds(time_in(&samples(&server, "new"), "early"));
+        let least = at_least(SECONDS - MOST_MISSED, since);
+        assert!(early > least, "{early} of {SECONDS}");
     });
 }
 
@@ -303,7 +312,8 @@ fn bpf_log() {
             "always",
         ]);
         let agent = Agent::run(server, &mut command);
-        let mut workload = start(python, &[]);
+        // It works until the test ends, however long it takes to put the probes on.
+        let mut workload = python.start("nested.py", &["1000"]);
         workload.begin();
         agent.wait_for("sample tgid ");
         agent.wait_for("span_start tgid ");

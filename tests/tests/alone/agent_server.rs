@@ -50,7 +50,8 @@ fn gets_everything_in_the_end() {
             .map(|it| it.value)
             .sum();
         let taken = counted(&ended.stderr, "samples_taken");
-        let others = counted_of(&ended.stderr, "samples_lost", "process_unknown");
+        // Each is counted, also one for which there was no room on a machine that was busy.
+        let others = counted(&ended.stderr, "samples_lost");
         let period = 1_000_000_000 / 199;
         // An answer that was lost may have made the server store a profile twice, which is counted.
         let twice = counted_of(&ended.stderr, "profiles_retried", "answer_lost");
@@ -112,7 +113,7 @@ fn no_server() {
         let start = monotonic_now();
         agent.signal(Signal::TERM);
         let ended = agent.wait();
-        assert!(start.elapsed() < Duration::from_secs(30), "{ended:#?}");
+        assert!(start.elapsed() < Duration::from_secs(60), "{ended:#?}");
         assert!(ended.status.success(), "{ended:#?}");
         let lost: i64 = ["agent_ended", "queue_full"]
             .iter()
@@ -141,7 +142,7 @@ fn server_that_hangs() {
         assert!(taken(&agent) > before);
         let start = monotonic_now();
         let (_, ended) = agent.stop();
-        assert!(start.elapsed() < Duration::from_secs(30), "{ended:#?}");
+        assert!(start.elapsed() < Duration::from_secs(60), "{ended:#?}");
         assert!(ended.status.success(), "{ended:#?}");
     });
 }

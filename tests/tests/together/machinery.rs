@@ -36,7 +36,7 @@ pub(crate) fn is_part_of_python(cell: &Cell) {
     ];
     let recording = Recording::start(&[&arguments[..], &[svg.to_str().unwrap()]].concat());
     workload.begin();
-    workload.facts("done");
+    workload.facts("used");
     let recorded = recording.stop();
     let above = above(&recorded.profile.rows);
     let svg = fs::read_to_string(&svg).unwrap();
