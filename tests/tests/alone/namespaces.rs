@@ -36,14 +36,15 @@ fn is_in_span(recorded: &Recorded, function: &str, span: &str, container: Option
         if container.is_some_and(|id| row.label("container_id") != id) {
             continue;
         }
-        all += 1;
+        let samples = row.nanoseconds / recorded.profile.period;
+        all += samples;
         let found = row.label("active_span_name");
         assert!(found == span || found.is_empty(), "{function}: {found}");
-        right += i32::from(found == span);
+        right += samples * i64::from(found == span);
     }
     assert!(
         right > 0 && right * 2 > all,
-        "{right} of {all} rows of {function}"
+        "{right} of {all} samples of {function}"
     );
 }
 
