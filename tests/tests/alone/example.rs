@@ -6,6 +6,7 @@ use serde_json::json;
 use tests::{
     example::{Clicked, Example, Programs},
     grafana::{FlameGraph, Provisioned, WIDEST},
+    process::eventually,
     python::program,
     spanprof,
     traces::Span,
@@ -71,17 +72,25 @@ fn from_a_trace_to_the_flame_graph_of_a_span() {
     );
     assert!(is_within(&of_warehouse), "{of_warehouse:?}");
 
-    // A trace goes through both services, and Grafana's link is on the local root of each.
+    // A trace goes through both services, and Grafana's link is on the local root of each. Each service exports for
+    // itself, some seconds after the end of a span.
+    let linked = || {
+        let mut spans = example.tempo.spans();
+        spans.retain(|it| it.trace_id == of_shop.span.trace_id);
+        spans.retain(|it| it.attributes.contains_key("pyroscope.profile.id"));
+        let services = spans.into_iter();
+        let mut services: Vec<String> = services
+            .map(|it| it.attributes["service.name"].clone())
+            .collect();
+        services.sort_unstable();
+        services
+    };
+    let expected = ["shop", "warehouse", "warehouse", "warehouse"];
+    eventually("all spans of the trace", || {
+        (linked().len() >= expected.len()).then_some(())
+    });
+    assert_eq!(linked(), expected);
     let spans = example.tempo.spans();
-    let of_trace = spans
-        .iter()
-        .filter(|it| it.trace_id == of_shop.span.trace_id);
-    let linked = of_trace.filter(|it| it.attributes.contains_key("pyroscope.profile.id"));
-    let mut services: Vec<&str> = linked
-        .map(|it| it.attributes["service.name"].as_str())
-        .collect();
-    services.sort_unstable();
-    assert_eq!(services, ["shop", "warehouse", "warehouse", "warehouse"]);
 
     // A span that has no link, and one that Pyroscope does not know.
     let inner = spans
