@@ -14,7 +14,7 @@ use tests::{
     process::eventually,
 };
 
-use super::{Account, HANG, PERIOD, exporter, one, profile, settings, settle};
+use super::{Account, HANG, PERIOD, exporter, one, profile, settings, settle, submit};
 
 /// A query for a span returns only the span's CPU, and nothing for an unknown span; ids are no series labels.
 #[test]
@@ -34,7 +34,7 @@ fn round_trip() {
     let (first, second) = (0x00f0_67aa_0ba9_02b7, 0xabc);
     let spans = [first, first, first, second, second, 0, 0, 0, 0, 0];
     exporter.submit(vec![profile(spans.map(|span| ("work", span)))]);
-    exporter.drain(Duration::from_secs(10));
+    exporter.drain(HANG);
     let query = |span| server.select_merge_span_profile("shop", &[span]);
     assert_eq!(Account::of(&health), Account::stored(1));
     assert_eq!(query("00f067aa0ba902b7")["work"], 3 * PERIOD);
@@ -89,9 +89,10 @@ fn honours_retry_after() {
 fn lost_answers_are_counted() {
     let server = PretendPyroscope::start();
     let mut settings = settings(&server);
-    settings.server.timeout = Duration::from_millis(300);
+    // Long enough for every answer but the one that does not come.
+    settings.server.timeout = Duration::from_secs(2);
     let (exporter, health, _runtime) = exporter(settings);
-    let hang = Misbehaviour::Hang(Duration::from_secs(2));
+    let hang = Misbehaviour::Hang(HANG);
     server.script([
         Misbehaviour::Garbage,
         hang,
@@ -111,6 +112,8 @@ fn slow_words() {
     let slow = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut settings = settings(&server);
     settings.server.url = format!("http://{}", slow.local_addr().unwrap());
+    // The body takes 500 s: who waited for it would wait for longer than this test does.
+    settings.server.timeout = 2 * HANG;
     thread::spawn(move || {
         let (mut stream, _) = slow.accept().unwrap();
         let mut request = vec![0; 65_536];
@@ -126,7 +129,7 @@ fn slow_words() {
     let start = monotonic_now();
     exporter.submit(vec![one()]);
     settle(&exporter);
-    assert!(start.elapsed() < Duration::from_secs(5), "held up");
+    assert!(start.elapsed() < HANG, "held up");
     assert_eq!(Account::of(&health), Account::stored(1));
 }
 
@@ -195,8 +198,7 @@ fn bounded_queue_and_drain() {
     });
     let start = monotonic_now();
     for _ in 0..10 {
-        exporter.submit((0..5).map(|_| one()).collect());
-        thread::sleep(Duration::from_millis(20));
+        submit(&exporter, &health, (0..5).map(|_| one()).collect());
     }
     eventually("a full queue", || {
         (health.get(Loss::QueueFull) > 30).then_some(())
@@ -222,7 +224,7 @@ fn large_profiles_are_split() {
     let server = PretendPyroscope::start();
     let (exporter, health, _runtime) = exporter(settings(&server));
     exporter.submit(vec![large()]);
-    exporter.drain(Duration::from_secs(30));
+    exporter.drain(HANG);
     assert_eq!(server.refusals(), []);
     assert!(server.pushes().len() >= 2);
     assert_eq!(server.total("shop"), 20_000 * PERIOD);
@@ -241,7 +243,7 @@ fn nothing_is_lost_to_its_twin() {
         let names: Vec<String> = (0..ROWS).map(|n| format!("function {n}")).collect();
         let rows = names.iter().map(|name| (name.as_str(), 1));
         exporter.submit(vec![profile(rows)]);
-        exporter.drain(Duration::from_secs(60));
+        exporter.drain(HANG);
         server.compact();
         assert!(server.pushes().len() >= 4, "{storage:?}");
         assert_eq!(server.total("shop"), ROWS * PERIOD, "{storage:?}");
@@ -261,7 +263,7 @@ fn parts_wait_for_their_turn() {
     settings.pace.burst_bytes = usize::MAX;
     let (exporter, health, _runtime) = exporter(settings);
     exporter.submit(vec![large()]);
-    exporter.drain(Duration::from_secs(30));
+    exporter.drain(HANG);
     let refusals = server.refusals();
     assert!(!refusals.is_empty());
     assert!(refusals.iter().all(|it| it.status == 429), "{refusals:?}");
@@ -281,7 +283,7 @@ fn agents_never_share_a_series() {
             settings.server.series.host_name = Some(host.to_owned());
             let (exporter, health, _runtime) = exporter(settings);
             exporter.submit(vec![profile.clone()]);
-            exporter.drain(Duration::from_secs(30));
+            exporter.drain(HANG);
             assert_eq!(Account::of(&health), Account::stored(1), "{storage:?}");
         }
         server.compact();

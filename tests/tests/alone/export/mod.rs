@@ -84,6 +84,19 @@ fn exporter(settings: Settings) -> (Exporter, Health, Runtime) {
     (exporter, health, runtime)
 }
 
+/// Submits a window, and waits until each destination has taken it: on a machine that is busy, those that come faster
+/// are dropped.
+fn submit(exporter: &Exporter, health: &Health, window: Vec<Profile>) {
+    let number = u64::try_from(window.len()).unwrap();
+    let before = health.get(Loss::ProfileEncoded);
+    exporter.submit(window);
+    let start: Instant = monotonic_now();
+    while health.get(Loss::ProfileEncoded) < before + number {
+        assert!(start.elapsed() < HANG, "still encoding");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// The fate of all encoded profiles, if none waits: each was stored, or its loss has a name.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Account {

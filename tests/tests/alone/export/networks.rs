@@ -9,7 +9,6 @@ use profiler::{
         transport::ClientFiles,
     },
     health::Loss,
-    time::monotonic_now,
 };
 use tempfile::TempDir;
 use tests::{
@@ -18,7 +17,7 @@ use tests::{
     tls::TlsServer,
 };
 
-use super::{Account, exporter, one, settings, settle};
+use super::{Account, HANG, exporter, one, settings, settle, submit};
 
 /// Certificates on a disk.
 struct Files(TempDir);
@@ -65,7 +64,7 @@ fn own_authority() {
             exporter.submit(vec![one()]);
             settle(&exporter);
         }
-        exporter.drain(Duration::from_secs(10));
+        exporter.drain(HANG);
         assert_eq!(Account::of(&health), Account::stored(5));
     }
     let names: Vec<_> = tls
@@ -166,6 +165,7 @@ fn new_authority() {
 /// and nothing is lost. A file that is empty for a moment, or gone, does no harm.
 #[test]
 fn token_is_replaced() {
+    const SUBMITTED: u64 = 300;
     let files = Files::new();
     let server = PretendPyroscope::start();
     server.require_authorization("Bearer first");
@@ -175,11 +175,8 @@ fn token_is_replaced() {
         token_file: token_file.clone(),
     });
     let (exporter, health, _runtime) = exporter(settings);
-    let start = monotonic_now();
-    let mut submitted = 0;
-    while start.elapsed() < Duration::from_secs(4) {
-        exporter.submit(vec![one()]);
-        submitted += 1;
+    for submitted in 1..=SUBMITTED {
+        submit(&exporter, &health, vec![one()]);
         thread::sleep(Duration::from_millis(10));
         match submitted {
             100 => server.require_authorization("Bearer second"),
@@ -195,9 +192,9 @@ fn token_is_replaced() {
         !server.refusals().is_empty(),
         "the server has refused the old one"
     );
-    assert_eq!(Account::of(&health), Account::stored(submitted));
+    assert_eq!(Account::of(&health), Account::stored(SUBMITTED));
     let kept = u64::try_from(server.kept().len()).unwrap();
-    assert_eq!(kept, submitted);
+    assert_eq!(kept, SUBMITTED);
 }
 
 /// Files without the right content are refused at the start; the error names them.

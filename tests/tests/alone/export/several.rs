@@ -1,6 +1,6 @@
 //! Several destinations of one exporter, which read the same windows.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use profiler::{
     export::{Exporter, FileSink, pyroscope},
@@ -13,7 +13,7 @@ use profiler::{
 };
 use tests::{made_up::sample, pretend_pyroscope::PretendPyroscope, profile};
 
-use super::{Account, PERIOD, settings, settle, summed};
+use super::{Account, HANG, PERIOD, settings, settle, summed};
 
 /// Each function in two threads, half of the samples in a child of the request.
 fn window() -> Vec<Profile> {
@@ -64,7 +64,7 @@ fn server_and_files() {
     .unwrap();
     exporter.submit(window());
     settle(&exporter);
-    exporter.drain(Duration::from_secs(10));
+    exporter.drain(HANG);
 
     assert_eq!(Account::of(&health), Account::stored(1));
     let written = profile::Profile::read(&path("window.pb.gz"));
