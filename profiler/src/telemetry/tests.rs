@@ -140,7 +140,8 @@ fn limits() {
     // Closed, or reset.
     let _ = idle[0].read_to_string(&mut first);
     assert_eq!(first, "");
+    // Sooner than a request may take.
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
     drop(idle);
 }

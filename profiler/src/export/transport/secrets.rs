@@ -132,7 +132,7 @@ mod tests {
             let (sender, receiver) = mpsc::channel();
             let of = path.clone();
             thread::spawn(move || sender.send(secret(&of)));
-            let read = receiver.recv_timeout(Duration::from_secs(5));
+            let read = receiver.recv_timeout(Duration::from_secs(60));
             let error = read.expect("it waits").unwrap_err();
             let text = format!("{:#}", anyhow::Error::new(error));
             assert!(text.contains(words), "{text}");
