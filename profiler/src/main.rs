@@ -1,12 +1,12 @@
 //! The binary `spanprof`: parse, run, one exit code.
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::CommandFactory as _;
 use profiler::{
     agent,
     cli::{Cli, Command},
-    config::{AgentConfig, DoctorConfig, RecordConfig},
+    config::{AgentConfig, ConfigError, DoctorConfig, RecordConfig, command_line},
     doctor,
     output::{complain, out},
     record, telemetry, version,
@@ -15,14 +15,16 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let command = Cli::command().long_version(version::long());
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    match run(cli) {
-        Ok(code) => code,
-        Err(error) => {
-            complain(&format!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let done = match command_line(command, &words) {
+        Ok(cli) => run(cli),
+        Err(ConfigError::Usage(error)) => error.exit(),
+        Err(error) => Err(error.into()),
+    };
+    done.unwrap_or_else(|error| {
+        complain(&format!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 /// Settings that make no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The command line, or a variable of the environment, is wrong: clap says how.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
     /// The file cannot be read.
     #[error("cannot read {path}: {error}", path = path.display())]
     Unreadable {
@@ -37,25 +40,7 @@ pub enum ConfigError {
     /// Half of a client certificate.
     #[error("--client-certificate-file and --client-key-file go together: one of them is missing")]
     HalfCertificate,
-    /// A value of the file that makes no sense.
-    #[error("{name}: {reason}")]
-    Value {
-        /// The setting.
-        name: &'static str,
-        /// What it may be.
-        reason: String,
-    },
     /// A list of labels that says none, and names some.
     #[error("--service-labels: none goes with nothing else")]
     NoneAndMore,
-    /// A value out of its range.
-    #[error("{name} must be {range}, not {value}")]
-    Range {
-        /// The setting.
-        name: &'static str,
-        /// What it may be.
-        range: &'static str,
-        /// What it is.
-        value: String,
-    },
 }

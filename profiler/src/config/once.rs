@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{Sampling, native_frames};
+use super::Sampling;
 use crate::{
     cli::{DoctorArguments, RecordArguments},
     id::Pid,
@@ -66,9 +66,9 @@ impl RecordConfig {
         Self {
             subject,
             duration,
-            sampling: Sampling::from_arguments(&arguments.sampling),
+            sampling: Sampling::from(&arguments.sampling),
             outputs: arguments.outputs,
-            native: native_frames(arguments.native, None),
+            native: arguments.native.into(),
             min_coverage: arguments.min_coverage,
             keep_records: arguments.keep_records,
         }
@@ -94,7 +94,7 @@ impl DoctorConfig {
         Self {
             pids: arguments.pids.iter().copied().map(Pid).collect(),
             sample: (!arguments.no_sample).then_some(arguments.sample),
-            sampling: Sampling::from_arguments(&arguments.sampling),
+            sampling: Sampling::from(&arguments.sampling),
             json: arguments.json,
         }
     }

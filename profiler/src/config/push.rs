@@ -1,17 +1,12 @@
 //! How pushes go, and with which credentials.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use super::{ConfigError, File};
+use super::ConfigError;
 use crate::{
-    cli::{PushArguments, parse_bytes, parse_duration},
+    cli::{AccessArguments, PushArguments},
     export::{Credentials, PaceLimits, transport::ClientFiles},
 };
-
-/// How long a request may take.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of profiles that may wait.
-const DEFAULT_QUEUE: usize = 64 * 1024 * 1024;
 
 /// Where pushes wait, and how fast they go.
 #[derive(Clone, Copy, Debug)]
@@ -24,75 +19,30 @@ pub struct Push {
     pub timeout: Duration,
 }
 
-impl Push {
-    pub(super) fn merge(arguments: &PushArguments, file: &File) -> Result<Self, ConfigError> {
-        let default = PaceLimits::default();
-        let bytes = |name, flag: Option<u64>, file: &Option<String>, default: usize| {
-            let wrong = |reason| ConfigError::Value { name, reason };
-            let file = file.as_deref().map(parse_bytes).transpose();
-            let bytes = match flag {
-                Some(bytes) => Some(bytes),
-                None => file.map_err(wrong)?,
-            };
-            Ok(bytes.map_or(default, |bytes| {
-                usize::try_from(bytes).unwrap_or(usize::MAX)
-            }))
-        };
-        let requests = arguments.push_requests.or(file.push_requests);
-        let requests = requests.map_or(default.requests, |number| {
-            usize::try_from(number).unwrap_or(usize::MAX)
-        });
-        if !(1..=64).contains(&requests) {
-            return Err(ConfigError::Range {
-                name: "push_requests",
-                range: "from 1 to 64",
-                value: requests.to_string(),
-            });
-        }
-        Ok(Self {
-            queue_bytes: bytes(
-                "push_queue",
-                arguments.push_queue,
-                &file.push_queue,
-                DEFAULT_QUEUE,
-            )?,
+impl From<PushArguments> for Push {
+    fn from(arguments: PushArguments) -> Self {
+        Self {
+            queue_bytes: arguments.push_queue,
             pace: PaceLimits {
-                request_bytes: bytes(
-                    "push_request_size",
-                    arguments.push_request_size,
-                    &file.push_request_size,
-                    default.request_bytes,
-                )?,
-                bytes_a_second: bytes(
-                    "push_rate",
-                    arguments.push_rate,
-                    &file.push_rate,
-                    default.bytes_a_second,
-                )?,
-                requests,
-                ..default
+                request_bytes: arguments.push_request_size,
+                bytes_a_second: arguments.push_rate,
+                requests: arguments.push_requests.into(),
+                ..PaceLimits::default()
             },
-            timeout: match (arguments.push_timeout, &file.push_timeout) {
-                (Some(timeout), _) => timeout,
-                (None, Some(text)) => {
-                    parse_duration(text).map_err(|reason| ConfigError::Value {
-                        name: "push_timeout",
-                        reason,
-                    })?
-                }
-                (None, None) => DEFAULT_TIMEOUT,
-            },
-        })
+            timeout: arguments.push_timeout,
+        }
     }
 }
 
 /// The agent's credentials; files that cannot be read are refused when they are used.
-pub(super) fn credentials(
-    user: Option<String>,
-    password_file: Option<PathBuf>,
-    token_file: Option<PathBuf>,
-) -> Result<Option<Credentials>, ConfigError> {
-    match (user, password_file, token_file) {
+pub(super) fn credentials(access: &AccessArguments) -> Result<Option<Credentials>, ConfigError> {
+    let AccessArguments {
+        basic_auth_user: user,
+        basic_auth_password_file: password_file,
+        bearer_token_file: token_file,
+        ..
+    } = access;
+    match (user.clone(), password_file.clone(), token_file.clone()) {
         (None, None, None) => Ok(None),
         (None, None, Some(token_file)) => Ok(Some(Credentials::Bearer { token_file })),
         (Some(user), Some(password_file), None) => Ok(Some(Credentials::Basic {
@@ -104,13 +54,44 @@ pub(super) fn credentials(
     }
 }
 
-pub(super) fn client_files(
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-) -> Result<Option<ClientFiles>, ConfigError> {
-    match (certificate, key) {
+pub(super) fn client_files(access: &AccessArguments) -> Result<Option<ClientFiles>, ConfigError> {
+    match (&access.client_certificate_file, &access.client_key_file) {
         (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some(ClientFiles { certificate, key })),
+        (Some(certificate), Some(key)) => Ok(Some(ClientFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        })),
         _ => Err(ConfigError::HalfCertificate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::Push;
+    use crate::{
+        cli::{Cli, Command},
+        config::Sampling,
+        export::PaceLimits,
+        kernel::Limits,
+        profile::{NativeFrames, SpanLabel},
+    };
+
+    /// The defaults of the options are those of the rooms which they are for.
+    #[test]
+    fn defaults_of_the_rooms() {
+        let cli = Cli::try_parse_from(["spanprof", "agent"]).unwrap();
+        let Command::Agent(arguments) = cli.command else {
+            panic!("not agent")
+        };
+        let sampling = Sampling::from(&arguments.sampling);
+        assert_eq!(sampling.limits, Limits::default());
+        assert_eq!(sampling.span_label, SpanLabel::default());
+        assert_eq!(
+            NativeFrames::from(arguments.native),
+            NativeFrames::default()
+        );
+        assert_eq!(Push::from(arguments.push).pace, PaceLimits::default());
     }
 }

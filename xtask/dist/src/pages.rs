@@ -11,11 +11,12 @@ use clap_complete::Shell;
 use crate::{folders, release::Release};
 
 // The room uses no other room, so it compiles without the agent.
-#[path = "../../../profiler/src/cli.rs"]
+#[path = "../../../profiler/src/cli/mod.rs"]
 #[allow(
     dead_code,
     clippy::struct_field_names,
     unreachable_pub,
+    unused_imports,
     reason = "the agent, a library, uses the parsed values"
 )]
 mod cli;
