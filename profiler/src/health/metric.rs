@@ -2,7 +2,7 @@
 
 use profiler_common::counter::Counter;
 
-use super::Loss;
+use super::{loss::Loss, table::table};
 
 /// A number that the agent reports, in one row or in several that an attribute tells apart.
 #[derive(Clone, Copy, Debug)]
@@ -60,3 +60,36 @@ impl Metric {
         }
     }
 }
+
+macro_rules! counts {
+    ($(
+        $name:literal, $unit:literal, by $attribute:literal: $words:literal {
+            $(kernel $counter:ident $($kernel_value:literal: $kernel_words:literal)?;)*
+            $(agent $loss:ident $($value:literal: $row_words:literal)?;)*
+        }
+    )*) => {
+        /// All that is counted.
+        pub static COUNTS: &[Metric] = &[$(
+            Metric {
+                name: $name,
+                unit: $unit,
+                words: $words,
+                attribute: $attribute,
+                rows: &[
+                    $(Row {
+                        value: concat!($($kernel_value)?),
+                        words: concat!($($kernel_words)?),
+                        source: Source::Kernel(Counter::$counter),
+                    },)*
+                    $(Row {
+                        value: concat!($($value)?),
+                        words: concat!($($row_words)?),
+                        source: Source::Agent(Loss::$loss),
+                    },)*
+                ],
+            },
+        )*];
+    };
+}
+
+table!(counts);

@@ -1,6 +1,7 @@
 //! Every count and every loss, from every room: one [`table`] of names, units and words, and the counts.
 
 mod figure;
+mod loss;
 mod metric;
 mod table;
 #[cfg(test)]
@@ -19,8 +20,8 @@ use profiler_common::counter::Counter;
 
 pub use self::{
     figure::{FIGURES, Figure, Gauge, Kind, Phase, What},
-    metric::{Metric, Row, Source},
-    table::{COUNTS, Loss},
+    loss::Loss,
+    metric::{COUNTS, Metric, Row, Source},
 };
 
 use crate::time::monotonic_now;

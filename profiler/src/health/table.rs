@@ -3,55 +3,9 @@
 //! A loss is named by what is lost, and its cause is the attribute `reason`: a cause that is split later adds
 //! a value and renames nothing.
 
-use profiler_common::counter::Counter;
-
-use super::metric::{Metric, Row, Source};
-
-macro_rules! counts {
-    ($(
-        $name:literal, $unit:literal, by $attribute:literal: $words:literal {
-            $(kernel $counter:ident $($kernel_value:literal: $kernel_words:literal)?;)*
-            $(agent $loss:ident $($value:literal: $row_words:literal)?;)*
-        }
-    )*) => {
-        /// What the agent counts itself: mostly what it could not keep, or kept with less than it should have.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(usize)]
-        pub enum Loss { $($(
-            #[doc = concat!($words $(, " ", $row_words)?)]
-            $loss,
-        )*)* }
-
-        impl Loss {
-            /// All of them, in the order of the table.
-            pub const ALL: &'static [Self] = &[$($(Self::$loss,)*)*];
-        }
-
-        /// All that is counted.
-        pub static COUNTS: &[Metric] = &[$(
-            Metric {
-                name: $name,
-                unit: $unit,
-                words: $words,
-                attribute: $attribute,
-                rows: &[
-                    $(Row {
-                        value: concat!($($kernel_value)?),
-                        words: concat!($($kernel_words)?),
-                        source: Source::Kernel(Counter::$counter),
-                    },)*
-                    $(Row {
-                        value: concat!($($value)?),
-                        words: concat!($($row_words)?),
-                        source: Source::Agent(Loss::$loss),
-                    },)*
-                ],
-            },
-        )*];
-    };
-}
-
-counts! {
+/// Gives the table to a macro: `loss.rs` makes names of it, `metric.rs` what is reported.
+macro_rules! table {
+    ($render:ident) => { $render! {
     "samples_taken", "{sample}", by "reason":
     "Samples that the kernel program has taken of profiled processes." {
         kernel SampleTaken;
@@ -275,4 +229,7 @@ counts! {
         kernel StageRing "ring": "Copying the record to the ring buffer.";
         kernel StageClock "clock": "Reading the clock once: each stage has that much for being timed.";
     }
+    } };
 }
+
+pub(super) use table;

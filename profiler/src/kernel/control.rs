@@ -4,7 +4,7 @@ use std::{collections::HashMap as Table, io::ErrorKind, os::fd::BorrowedFd};
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError},
+    maps::{Array, HashMap, MapData, MapError},
 };
 use profiler_common::{
     context::{InterpreterKey, SpanRecipe},
@@ -16,6 +16,7 @@ use super::{
     Control, ControlError, InterpreterId, Settings, SpanProbeSites, SpanProbes,
     error::{LoadError, error_chain},
     probes::{self, Attached, NoRoute, Probes, Route},
+    program::take,
     sampling::SamplingPrograms,
 };
 use crate::{id::Pid, measure::Measure};
@@ -84,16 +85,6 @@ impl KernelControl {
     pub fn find_probe_route(&mut self) -> Result<Route, NoRoute> {
         self.probes.find_route(&mut self.ebpf)
     }
-}
-
-/// Takes over a map of the programs.
-fn take<T>(
-    ebpf: &mut Ebpf,
-    map: &'static str,
-    into: impl FnOnce(Map) -> Result<T, MapError>,
-) -> Result<T, LoadError> {
-    let taken = ebpf.take_map(map).ok_or(LoadError::Missing(map))?;
-    into(taken).map_err(|error| LoadError::Map { map, error })
 }
 
 impl Drop for KernelControl {

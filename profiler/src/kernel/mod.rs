@@ -15,6 +15,7 @@ mod probes;
 mod program;
 mod ring;
 mod sampling;
+mod settings;
 mod support;
 mod usage;
 
@@ -30,11 +31,12 @@ pub use self::{
     control::KernelControl,
     counters::Counters,
     error::LoadError,
-    load::{Limits, Loaded, OBJECT, Remembered, Settings, default_ring_size, load},
+    load::{Loaded, OBJECT, load},
     mapped::{Mapped, MappingNotices},
     probes::{NoRoute, Route},
     ring::{Bell, Ring},
     sampling::SamplingPrograms,
+    settings::{Limits, Remembered, Settings, default_ring_size},
     support::{Support, ask},
     usage::{MapUse, ProgramUse, Usage},
 };

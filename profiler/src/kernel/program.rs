@@ -1,6 +1,10 @@
-//! One program of the object, handed to the verifier.
+//! Parts of the loaded object: a program that is handed to the verifier, a map that is taken over.
 
-use aya::{Ebpf, programs::ProgramError};
+use aya::{
+    Ebpf,
+    maps::{Map, MapError},
+    programs::ProgramError,
+};
 
 use super::error::LoadError;
 use crate::time::monotonic_now;
@@ -31,4 +35,14 @@ where
         "the kernel has taken a program"
     );
     Ok(program)
+}
+
+/// Takes over a map of the programs.
+pub(super) fn take<T>(
+    ebpf: &mut Ebpf,
+    map: &'static str,
+    into: impl FnOnce(Map) -> Result<T, MapError>,
+) -> Result<T, LoadError> {
+    let taken = ebpf.take_map(map).ok_or(LoadError::Missing(map))?;
+    into(taken).map_err(|error| LoadError::Map { map, error })
 }

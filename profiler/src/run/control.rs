@@ -2,7 +2,7 @@
 //! plane what may make them wait.
 
 use std::{
-    iter::once,
+    ops::ControlFlow,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -11,10 +11,13 @@ use std::{
     time::Duration,
 };
 
-use super::{ControlMessage, Shared, SymbolWorkers};
+use super::{
+    shared::{ControlMessage, Shared},
+    workers::SymbolWorkers,
+};
 use crate::{
-    health::{Gauge, Health, Loss},
-    kernel::MappingNotices,
+    health::{Gauge, Loss},
+    kernel::{ControlError, MappingNotices},
     pipeline::Notice,
     targets::{
         FileId, Targets,
@@ -40,122 +43,177 @@ const FIRST_LOOKS: Duration = Duration::from_millis(2_500);
 /// How often somebody is watched over who reads what may make them wait.
 const SUPERVISE: Duration = Duration::from_millis(200);
 
-/// Has every process looked at once, as long as that takes no longer than somebody would wait.
-pub(super) fn take_first_looks(
-    targets: &mut Targets,
-    looks: &Looks,
-    inbox: &Receiver<ControlMessage>,
-) {
-    let start = monotonic_now();
-    let mut waiting = ask(targets, looks);
-    while waiting > 0 {
-        let left = FIRST_LOOKS.saturating_sub(start.elapsed());
-        if left.is_zero() {
-            return;
+/// What the thread owns.
+pub(super) struct ControlPlane {
+    pub(super) targets: Targets,
+    /// `None` if the kernel does not tell of mapped libraries.
+    pub(super) mappings: Option<MappingNotices>,
+    pub(super) inbox: Receiver<ControlMessage>,
+    pub(super) looks: Looks,
+    pub(super) readers: Arc<SymbolWorkers>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl ControlPlane {
+    /// Looks at the processes that there are, and starts the sampling clock unless it runs already.
+    pub(super) fn begin(&mut self, is_sampling: bool) -> Result<(), ControlError> {
+        self.look_first();
+        self.targets.due(BootNanos::now());
+        if !is_sampling {
+            self.targets.start_sampling()?;
         }
-        // Nothing else is sent before there are threads that send it.
-        match inbox.recv_timeout(left.min(SUPERVISE)) {
-            Ok(ControlMessage::Look(look)) => {
-                waiting -= usize::from(!matches!(look, Look::Unblocked(_)));
-                take_look(targets, look);
+        self.shared.publish(self.targets.snapshot());
+        Ok(())
+    }
+
+    /// Has every process looked at once, as long as that takes no longer than somebody would wait.
+    fn look_first(&mut self) {
+        let start = monotonic_now();
+        let mut waiting = self.ask();
+        while waiting > 0 {
+            let left = FIRST_LOOKS.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return;
             }
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        let given_up = looks.give_up();
-        waiting = waiting.saturating_sub(given_up.blocked.len() + given_up.never_begun.len());
-        targets.given_up(&given_up);
-    }
-}
-
-/// Hands on what somebody must look at; how many those are.
-fn ask(targets: &mut Targets, looks: &Looks) -> usize {
-    let requests = targets.take_requests().into_iter();
-    requests
-        .filter(|request| looks.ask(request.clone()))
-        .count()
-}
-
-fn take_look(targets: &mut Targets, look: Look) {
-    match look {
-        Look::Found(seen) => targets.answer(seen),
-        Look::Nothing(_) => {}
-        Look::Unblocked(process) => targets.unblocked(process),
-    }
-}
-
-pub(super) fn run_control(
-    mut targets: Targets,
-    mut mappings: Option<MappingNotices>,
-    inbox: &Receiver<ControlMessage>,
-    looks: &Looks,
-    readers: &SymbolWorkers,
-    shared: &Shared,
-) {
-    let mut happened = monotonic_now();
-    loop {
-        shared.health.turns(Gauge::ControlTurned);
-        if let Some(notices) = &mut mappings
-            && take_mappings(notices, &mut targets, &shared.health)
-        {
-            happened = monotonic_now();
-        }
-        let now = BootNanos::now();
-        if now >= targets.scan_due() {
-            targets.scan();
-        }
-        targets.sampled(std::mem::take(&mut *shared.sampled()));
-        let due = targets.due(now);
-        if let Some(snapshot) = targets.changes() {
-            shared.publish(snapshot);
-        }
-        ask(&mut targets, looks);
-        targets.given_up(&looks.give_up());
-        // The files that it gives up are late, and count as that where they are met.
-        readers.supervise();
-        let due = due.map_or(targets.scan_due(), |due| due.min(targets.scan_due()));
-        let wait = Duration::from_nanos(due.0.saturating_sub(BootNanos::now().0));
-        let mut wait = wait.min(SUPERVISE);
-        if mappings.is_some() {
-            wait = wait.min(if happened.elapsed() < IDLE_AFTER {
-                TAKE_MAPPINGS
-            } else {
-                TAKE_MAPPINGS_IDLE
-            });
-        }
-        match inbox.recv_timeout(wait) {
-            Ok(message) => {
-                happened = monotonic_now();
-                // What was mapped before something happened must be known when that is handled.
-                if let Some(notices) = &mut mappings {
-                    take_mappings(notices, &mut targets, &shared.health);
+            // Nothing else is sent before there are threads that send it.
+            match self.inbox.recv_timeout(left.min(SUPERVISE)) {
+                Ok(ControlMessage::Look(look)) => {
+                    waiting -= usize::from(!matches!(look, Look::Unblocked(_)));
+                    self.take_look(look);
                 }
-                // What waits is handled before the next snapshot is published: not for ever, if it comes as fast.
-                let waiting = once(message).chain(inbox.try_iter());
-                for message in waiting.take(MESSAGES_AT_ONCE) {
-                    shared.health.turns(Gauge::ControlTurned);
-                    match message {
-                        ControlMessage::Stop => return,
-                        ControlMessage::Notice(Notice::Process(notice)) => targets.notice(notice),
-                        ControlMessage::Notice(Notice::Resource(resource)) => {
-                            targets.hear(resource.pid, &Word::Resource(&resource));
-                        }
-                        ControlMessage::Notice(Notice::StaleMappings(pid)) => {
-                            targets.refresh_mappings(pid);
-                        }
-                        ControlMessage::Notice(Notice::StaleRecipe(pid, class)) => {
-                            targets.hear(pid, &Word::StaleRecipe(class));
-                        }
-                        ControlMessage::Notice(Notice::UnknownInterpreter(pid)) => {
-                            targets.hear(pid, &Word::UnknownInterpreter);
-                        }
-                        ControlMessage::Look(look) => take_look(&mut targets, look),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let given_up = self.looks.give_up();
+            waiting = waiting.saturating_sub(given_up.blocked.len() + given_up.never_begun.len());
+            self.targets.given_up(&given_up);
+        }
+    }
+
+    /// Goes on until it is told to stop.
+    pub(super) fn run(&mut self) {
+        let mut happened = monotonic_now();
+        loop {
+            self.shared.health.turns(Gauge::ControlTurned);
+            if self.take_mappings() {
+                happened = monotonic_now();
+            }
+            let due = self.work();
+            let wait = Duration::from_nanos(due.0.saturating_sub(BootNanos::now().0));
+            let wait = wait.min(self.longest_wait(happened.elapsed()));
+            match self.inbox.recv_timeout(wait) {
+                Ok(message) => {
+                    happened = monotonic_now();
+                    if self.take_messages(message).is_break() {
+                        return;
                     }
                 }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+
+    /// Lets go of all but those who read files: with the targets, the kernel programs are detached.
+    pub(super) fn end(self) -> Arc<SymbolWorkers> {
+        self.readers
+    }
+
+    /// Does what is due; when the next is.
+    fn work(&mut self) -> BootNanos {
+        let now = BootNanos::now();
+        if now >= self.targets.scan_due() {
+            self.targets.scan();
+        }
+        self.targets
+            .sampled(std::mem::take(&mut *self.shared.sampled()));
+        let due = self.targets.due(now);
+        if let Some(snapshot) = self.targets.changes() {
+            self.shared.publish(snapshot);
+        }
+        self.ask();
+        self.targets.given_up(&self.looks.give_up());
+        // The files that it gives up are late, and count as that where they are met.
+        self.readers.supervise();
+        let scan = self.targets.scan_due();
+        due.map_or(scan, |due| due.min(scan))
+    }
+
+    /// The longest that it waits for a message, if nothing has happened for so long.
+    fn longest_wait(&self, idle: Duration) -> Duration {
+        SUPERVISE.min(match self.mappings {
+            None => SUPERVISE,
+            Some(_) if idle < IDLE_AFTER => TAKE_MAPPINGS,
+            Some(_) => TAKE_MAPPINGS_IDLE,
+        })
+    }
+
+    /// Handles a message and those that wait behind it, until one says to stop.
+    fn take_messages(&mut self, first: ControlMessage) -> ControlFlow<()> {
+        // What was mapped before something happened must be known when that is handled.
+        self.take_mappings();
+        let mut next = Some(first);
+        // What waits is handled before the next snapshot is published: not for ever, if it comes as fast.
+        for _ in 0..MESSAGES_AT_ONCE {
+            let Some(message) = next.take().or_else(|| self.inbox.try_recv().ok()) else {
+                break;
+            };
+            self.shared.health.turns(Gauge::ControlTurned);
+            match message {
+                ControlMessage::Stop => return ControlFlow::Break(()),
+                ControlMessage::Notice(notice) => self.take_notice(notice),
+                ControlMessage::Look(look) => self.take_look(look),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn take_notice(&mut self, notice: Notice) {
+        let targets = &mut self.targets;
+        match notice {
+            Notice::Process(notice) => targets.notice(notice),
+            Notice::Resource(resource) => targets.hear(resource.pid, &Word::Resource(&resource)),
+            Notice::StaleMappings(pid) => targets.refresh_mappings(pid),
+            Notice::StaleRecipe(pid, class) => targets.hear(pid, &Word::StaleRecipe(class)),
+            Notice::UnknownInterpreter(pid) => targets.hear(pid, &Word::UnknownInterpreter),
+        }
+    }
+
+    /// Hands on what somebody must look at; how many those are.
+    fn ask(&mut self) -> usize {
+        let requests = self.targets.take_requests().into_iter();
+        requests
+            .filter(|request| self.looks.ask(request.clone()))
+            .count()
+    }
+
+    fn take_look(&mut self, look: Look) {
+        match look {
+            Look::Found(seen) => self.targets.answer(seen),
+            Look::Nothing(_) => {}
+            Look::Unblocked(process) => self.targets.unblocked(process),
+        }
+    }
+
+    /// Hands on what was mapped; whether anything was.
+    fn take_mappings(&mut self) -> bool {
+        let Some(notices) = &mut self.mappings else {
+            return false;
+        };
+        let mut any = false;
+        let lost = notices.drain(|mapped| {
+            any = true;
+            let file = FileId {
+                device: mapped.device,
+                inode: mapped.inode,
+            };
+            self.targets.mapped(mapped.pid, file);
+        });
+        if lost > 0 {
+            self.shared.health.add(Loss::MappingNoticeLost, lost);
+            self.targets.note_loss();
+        }
+        any || lost > 0
     }
 }
 
@@ -165,22 +223,4 @@ pub(super) fn watch_over_last(readers: &Arc<SymbolWorkers>) {
         readers.supervise();
         thread::sleep(WATCH_OVER_LAST);
     }
-}
-
-/// Hands on what was mapped; whether anything was.
-fn take_mappings(notices: &mut MappingNotices, targets: &mut Targets, health: &Health) -> bool {
-    let mut any = false;
-    let lost = notices.drain(|mapped| {
-        any = true;
-        let file = FileId {
-            device: mapped.device,
-            inode: mapped.inode,
-        };
-        targets.mapped(mapped.pid, file);
-    });
-    if lost > 0 {
-        health.add(Loss::MappingNoticeLost, lost);
-        targets.note_loss();
-    }
-    any || lost > 0
 }

@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use super::{ControlMessage, Finished, OnWindow, Shared, SymbolWorkers};
+use super::{
+    settings::{Finished, OnWindow},
+    shared::{ControlMessage, Shared},
+    workers::SymbolWorkers,
+};
 use crate::{
     events::Event,
     health::{Gauge, Health, Loss},

@@ -3,16 +3,16 @@
 //! Which rights a kernel demands has changed with versions and fixes, and will again. So the agent tries each way, in
 //! order, and if none works it reports the reasons of all.
 
+mod file;
+mod reason;
+mod route;
 mod tracefs;
 
 use std::{
     collections::HashMap,
     error::Error,
-    fmt,
-    io::{self, Write as _},
-    iter,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
-    path::PathBuf,
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
 };
 
 use aya::{
@@ -23,124 +23,20 @@ use aya::{
     },
     sys::{UProbeMultiFeature, is_uprobe_multi_supported},
 };
-use rustix::{
-    fs::{MemfdFlags, memfd_create},
-    io::Errno,
-};
 
-use self::tracefs::TraceProbe;
-pub(super) use self::tracefs::events_of_tracefs;
+pub(super) use self::{file::file_of_nops, tracefs::events_of_tracefs};
+use self::{
+    file::path_of,
+    reason::{Reason, shortened},
+    tracefs::TraceProbe,
+};
+pub use self::{reason::NoRoute, route::Route};
 use super::{
     SpanProbeSites,
     error::{LoadError, error_chain},
     program::load_program,
 };
 use crate::arch::{Architecture as _, Machine};
-
-/// A way to put a program on instructions of a file, for all processes that map it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Route {
-    /// Links of the kind `uprobe_multi`, from Linux 6.6 on: `CAP_BPF` and `CAP_PERFMON`.
-    Multi,
-    /// Events of perf's kind `uprobe`: `CAP_PERFMON`, and since CVE-2025-38466 `CAP_SYS_ADMIN`.
-    Perf,
-    /// Events that are made through tracefs: it must be mounted, and open for writing.
-    Tracefs,
-}
-
-impl Route {
-    /// Every one, in the order in which they are tried.
-    pub const ALL: [Self; 3] = [Self::Multi, Self::Perf, Self::Tracefs];
-
-    /// The programs that go on starts and on ends.
-    fn programs(self) -> Programs {
-        match self {
-            Self::Multi => Programs {
-                start: "span_start_multi",
-                end: "span_end_multi",
-            },
-            Self::Perf | Self::Tracefs => Programs {
-                start: "span_start",
-                end: "span_end",
-            },
-        }
-    }
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Multi => "uprobe_multi links",
-            Self::Perf => "perf uprobes",
-            Self::Tracefs => "tracefs uprobes",
-        })
-    }
-}
-
-/// Names of the programs of a route.
-#[derive(Clone, Copy, Debug)]
-struct Programs {
-    start: &'static str,
-    end: &'static str,
-}
-
-/// Why no route puts probes on a file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", told(.0))]
-pub struct NoRoute(Vec<(Route, Reason)>);
-
-impl NoRoute {
-    /// Nothing but this route was tried.
-    pub(crate) fn by(route: Route, error: &io::Error) -> Self {
-        Self(vec![(route, Reason::of(route, error))])
-    }
-
-    /// Whether one of the routes may work a moment later.
-    pub fn may_pass(&self) -> bool {
-        self.0.iter().any(|(_, reason)| reason.may_pass)
-    }
-}
-
-fn told(refused: &[(Route, Reason)]) -> String {
-    let each = refused
-        .iter()
-        .map(|(route, reason)| format!("{route}: {reason}"));
-    each.collect::<Vec<_>>().join("; ")
-}
-
-/// Why a route does not work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Reason {
-    words: String,
-    /// Whether it is want of something, such as memory or descriptors, and not a matter of rights or of the kernel.
-    may_pass: bool,
-}
-
-impl Reason {
-    /// What has kept a route from working, and what would help.
-    fn of(route: Route, error: &(dyn Error + 'static)) -> Self {
-        let number = os_error(error);
-        let lasts = [
-            Errno::ACCESS,
-            Errno::PERM,
-            Errno::INVAL,
-            Errno::OPNOTSUPP,
-            // What the verifier says of a program that is too much for it.
-            Errno::TOOBIG,
-        ];
-        Self {
-            words: in_words(route, &error_chain(error), number),
-            // What has no number the agent says itself, and will again.
-            may_pass: number.is_some_and(|number| !lasts.contains(&number)),
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.words)
-    }
-}
 
 /// The span programs.
 #[derive(Debug)]
@@ -382,93 +278,4 @@ fn link(
     let id = probe.attach(sites.iter().copied(), path, UProbeScope::AllProcesses)?;
     attached.0.push(Link::Program { program, id });
     Ok(())
-}
-
-/// The verifier's words are as long as the program that it has followed; what it refuses stands at their end.
-fn shortened(words: &str) -> String {
-    const MOST: usize = 300;
-    let count = words.chars().count();
-    if count <= 2 * MOST {
-        return words.to_owned();
-    }
-    let (start, end) = (words.chars().take(MOST), words.chars().skip(count - MOST));
-    start.chain(" … ".chars()).chain(end).collect()
-}
-
-/// What was said, and what would help.
-fn in_words(route: Route, said: &str, number: Option<Errno>) -> String {
-    let is_refused = matches!(number, Some(Errno::ACCESS | Errno::PERM));
-    match route {
-        Route::Perf if is_refused => {
-            format!(
-                "{said}: kernels mended for CVE-2025-38466 (since July 2025) want CAP_SYS_ADMIN for them"
-            )
-        }
-        Route::Tracefs if is_refused => {
-            format!("{said}: they want tracefs mounted writable, and CAP_DAC_OVERRIDE or its owner")
-        }
-        _ => said.to_owned(),
-    }
-}
-
-/// The number of the system's error behind an error.
-fn os_error(error: &(dyn Error + 'static)) -> Option<Errno> {
-    let chain = iter::successors(Some(error), |error| (*error).source());
-    chain
-        .filter_map(|error| error.downcast_ref::<io::Error>())
-        .find_map(Errno::from_io_error)
-}
-
-/// A path that leads to this very file as long as the descriptor is open: the kernel's ways to put on probes take
-/// nothing but paths, and follow them.
-fn path_of(file: BorrowedFd<'_>) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
-}
-
-/// Nops in a file that probes are tried on: more than one for each program.
-const NOPS: usize = 1024;
-
-/// A file in memory that is all nops, and a path to it.
-pub(super) fn file_of_nops() -> io::Result<(OwnedFd, PathBuf)> {
-    let name = "spanprof-probe";
-    // Where files in memory that may be executed are forbidden, others are not; older kernels do not know them.
-    let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)
-        .or_else(|_unknown| memfd_create(name, MemfdFlags::CLOEXEC))?;
-    let path = path_of(fd.as_fd());
-    let mut file = std::fs::File::from(fd);
-    file.write_all(&Machine::NOP.repeat(NOPS))?;
-    Ok((file.into(), path))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use rustix::io::Errno;
-
-    use super::{NoRoute, Route, shortened};
-
-    /// Want of descriptors passes, want of a right does not, and one route that may work is enough.
-    #[test]
-    fn what_may_pass() {
-        let by = |errno: Errno| NoRoute::by(Route::Multi, &io::Error::from(errno));
-        assert!(by(Errno::MFILE).may_pass());
-        assert!(by(Errno::NOMEM).may_pass());
-        for lasts in [Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::OPNOTSUPP] {
-            assert!(!by(lasts).may_pass(), "{lasts}");
-        }
-        assert!(!NoRoute::by(Route::Tracefs, &io::Error::other("not mounted")).may_pass());
-        let both = [by(Errno::PERM).0, by(Errno::MFILE).0].concat();
-        assert!(NoRoute(both).may_pass());
-    }
-
-    /// Of a long story both ends are kept, whatever it is written in.
-    #[test]
-    fn long_words_are_shortened() {
-        assert_eq!(shortened("short"), "short");
-        let long = format!("é{}ü", "x".repeat(100_000));
-        let short = shortened(&long);
-        assert_eq!(short.chars().count(), 603);
-        assert!(short.starts_with('é') && short.ends_with('ü'));
-    }
 }

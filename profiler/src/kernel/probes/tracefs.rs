@@ -11,7 +11,7 @@ use std::{
 
 use perf_event::{Builder, Counter, events::Tracepoint};
 
-use super::path_of;
+use super::file::path_of;
 use crate::kernel::cpus;
 
 /// Where tracefs is mounted: on its own, or below debugfs.

@@ -1,0 +1,40 @@
+//! The workers that read what may make them wait: files, and the memory of processes.
+
+use std::{io, sync::mpsc::SyncSender};
+
+use super::shared::ControlMessage;
+use crate::{
+    health::Health,
+    rights::{Thread, keep_for},
+    targets::{
+        look::looks::Looks,
+        symbols::{self, FileSymbols, Wanted},
+        workers::{Report, Work, Workers},
+    },
+};
+
+/// Who reads the symbols of files.
+pub(super) type SymbolWorkers = Workers<Wanted, FileSymbols>;
+
+/// Starts the first of those who read the symbols of files.
+pub(super) fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> io::Result<SymbolWorkers> {
+    let begin = || -> Work<Wanted, FileSymbols> {
+        keep_for(Thread::Looker);
+        Box::new(symbols::read)
+    };
+    Workers::start(symbols::WORKERS, begin, move |report| {
+        // It is of a file, not of a moment: what comes late is as right as what comes in time.
+        let (Report::InTime(wanted, symbols) | Report::Late(wanted, symbols)) = report;
+        // Nobody takes it any more where the session is over.
+        let _ = read.send((wanted, symbols));
+    })
+}
+
+/// Starts the workers that look at processes; the control plane hears what they find.
+pub(super) fn start_looks(found: SyncSender<ControlMessage>, health: &Health) -> io::Result<Looks> {
+    let tell = move |look| {
+        // The control plane is gone if the session is over.
+        let _ = found.send(ControlMessage::Look(look));
+    };
+    Looks::start(|| keep_for(Thread::Looker), tell, health.clone())
+}
