@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use cargo_metadata::{Artifact, Message};
 
 use crate::command;
 use crate::workspace::Workspace;
@@ -51,7 +51,7 @@ pub fn agent(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
         profile,
     ]);
     let agent = artifacts(&mut cargo)?.into_iter().next_back();
-    Ok(agent.context("cargo built no spanprof")?.program)
+    Ok(agent.context("cargo built no spanprof")?.1)
 }
 
 /// Builds a benchmark of a package in the release profile and returns the path of its program.
@@ -61,52 +61,27 @@ pub fn agent(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
 pub fn benchmark(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
     let mut cargo = workspace.cargo_with_programs()?;
     cargo.args(["bench", "--no-run", "--package", package, "--bench", name]);
-    let is_it = |artifact: &Artifact| {
-        let target = |key: &str| artifact.message.pointer(key).and_then(Value::as_str);
-        target("/target/kind/0") == Some("bench") && target("/target/name") == Some(name)
-    };
+    let is_it = |artifact: &Artifact| artifact.target.is_bench() && artifact.target.name == name;
     // Cargo builds the package's other programs along with it.
-    let found = artifacts(&mut cargo)?.into_iter().find(is_it);
+    let mut built = artifacts(&mut cargo)?.into_iter();
+    let found = built.find(|(artifact, _)| is_it(artifact));
     Ok(found
         .with_context(|| format!("cargo built no benchmark {name}"))?
-        .program)
+        .1)
 }
 
-/// A program that cargo has built.
-pub(crate) struct Artifact {
-    /// Cargo's message about it (<https://doc.rust-lang.org/cargo/reference/external-tools.html>).
-    pub(crate) message: Value,
-    /// Its path.
-    pub(crate) program: PathBuf,
-}
-
-/// Runs a cargo command that builds and shows its progress; returns the programs that cargo reports as built.
-pub(crate) fn artifacts(cargo: &mut Command) -> Result<Vec<Artifact>> {
+/// Runs a cargo command that builds and shows its progress; returns the programs that cargo reports as built, with
+/// their paths.
+pub(crate) fn artifacts(cargo: &mut Command) -> Result<Vec<(Artifact, PathBuf)>> {
     let messages = command::output(cargo.args(["--message-format", "json-render-diagnostics"]))?;
-    Ok(messages.lines().filter_map(artifact).collect())
-}
-
-/// The program that a line of cargo's messages announces, if it does.
-fn artifact(message: &str) -> Option<Artifact> {
-    let message: Value = serde_json::from_str(message).ok()?;
-    let program = PathBuf::from(message.get("executable")?.as_str()?);
-    Some(Artifact { message, program })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::artifact;
-
-    /// Cargo's messages about programs are read; those about other artefacts are ignored.
-    #[test]
-    fn programs_are_found() {
-        let message =
-            r#"{"reason":"compiler-artifact","profile":{"test":true},"executable":"/t/x-1"}"#;
-        assert_eq!(artifact(message).unwrap().program, PathBuf::from("/t/x-1"));
-        let message = r#"{"reason":"compiler-artifact","executable":null}"#;
-        assert!(artifact(message).is_none());
-        assert!(artifact("   Compiling tests").is_none());
+    let mut programs = Vec::new();
+    for message in Message::parse_stream(messages.as_bytes()) {
+        let message = message.context("failed to read what cargo wrote")?;
+        if let Message::CompilerArtifact(artifact) = message
+            && let Some(program) = artifact.executable.clone()
+        {
+            programs.push((artifact, program.into_std_path_buf()));
+        }
     }
+    Ok(programs)
 }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Error, Result};
+use cargo_metadata::MetadataCommand;
 use launcher::pins::{self, Pins};
 
-use crate::{command, programs};
+use crate::programs;
 
 /// The folders every subcommand works in.
 #[derive(Clone, Debug)]
@@ -24,23 +25,15 @@ pub struct Workspace {
 impl Workspace {
     /// Asks cargo: the user may have moved the target folder by environment or by configuration.
     pub fn locate() -> Result<Self> {
-        let metadata = command::output(
-            Command::new(cargo_program())
-                .args(["metadata", "--format-version", "1", "--no-deps"])
-                .current_dir(pins::root().map_err(Error::msg)?),
-        )?;
-        let metadata: serde_json::Value =
-            serde_json::from_str(&metadata).context("failed to read what cargo metadata wrote")?;
-        let folder = |key: &str| {
-            metadata
-                .get(key)
-                .and_then(serde_json::Value::as_str)
-                .map(PathBuf::from)
-                .with_context(|| format!("cargo metadata names no {key}"))
-        };
-        let root = folder("workspace_root")?;
+        let metadata = MetadataCommand::new()
+            .cargo_path(cargo_program())
+            .current_dir(pins::root().map_err(Error::msg)?)
+            .no_deps()
+            .exec()
+            .context("failed to ask cargo for its folders")?;
+        let root = metadata.workspace_root.into_std_path_buf();
         Ok(Self {
-            target: folder("target_directory")?,
+            target: metadata.target_directory.into_std_path_buf(),
             pins: Pins::read(&root).map_err(Error::msg)?,
             root,
         })

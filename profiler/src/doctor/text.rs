@@ -1,13 +1,11 @@
 //! What was found, for people.
 
-use std::fmt::Write as _;
-
 use super::{
     Found,
-    host::{State, host_works},
+    host::{Check, State, host_works},
 };
 use crate::{
-    profile::Coverage,
+    profile::{Coverage, columns, pad},
     targets::{
         Report,
         python::{detect::OffsetsSource, flavour::Flavour},
@@ -16,132 +14,149 @@ use crate::{
 
 /// All of it.
 pub(super) fn of(found: &Found) -> String {
-    let Found {
-        works,
-        checks,
-        reports,
-        refused,
-        coverage,
-    } = found;
-    let coverage = coverage.as_ref();
     let mut text = String::new();
-    // Writing to a string cannot fail.
-    for check in checks {
-        let mark = match check.state {
-            State::Good => "ok",
-            State::Less => "--",
-            State::Bad => "NO",
-        };
-        let remedy = check.remedy.iter().map(|it| format!("; {it}"));
-        let says = [check.says.clone()].into_iter().chain(remedy);
-        let says = says.collect::<String>();
-        let _ = writeln!(text, "{mark}  {:<22} {says}", check.name);
+    for check in &found.checks {
+        line(&mut text, &of_check(check));
     }
     text.push('\n');
-    if reports.is_empty() {
-        text.push_str(
-            "no CPython process was found (as an ordinary user only your own are seen)\n",
+    if found.reports.is_empty() {
+        line(
+            &mut text,
+            "no CPython process was found (as an ordinary user only your own are seen)",
         );
     } else {
-        text.push_str(&process_table(reports, coverage));
+        text.push_str(&process_table(&found.reports, found.coverage.as_ref()));
     }
-    for report in reports {
-        if let Some(reason) = &report.no_context {
-            let _ = writeln!(
-                text,
-                "process {}: its current span is not read from its context: {reason}",
-                report.pid
-            );
-        }
+    let reports = found.reports.iter();
+    let context = reports.clone().filter_map(lacks_context);
+    let other = reports.clone().flat_map(lacks_frames_or_interpreters);
+    let twice = reports.filter_map(is_profiled_twice);
+    for note in context.chain(other).chain(twice) {
+        line(&mut text, &note);
     }
-    for report in reports {
-        if let Some(reason) = report.no_thread_states {
-            let _ = writeln!(
-                text,
-                "process {}: its samples have native frames only: {reason}",
-                report.pid
-            );
-        }
-        let (count, reasons) = &report.other_interpreters;
-        for reason in reasons {
-            let _ = writeln!(
-                text,
-                "process {}: the current span is not read in some of its {count} other interpreters: {reason}",
-                report.pid
-            );
-        }
-    }
-    for report in reports.iter().filter(|it| it.pyroscope_sdk == "running") {
-        let _ = writeln!(
-            text,
-            "process {}: pyroscope-io runs in it, too: under the service_name {} a Pyroscope would add up both \
-             (docs/grafana.md)",
-            report.pid, report.service.name
+    for (pid, refusal) in &found.refused {
+        line(
+            &mut text,
+            &format!("process {pid} cannot be profiled: {refusal}"),
         );
     }
-    for (pid, refusal) in refused {
-        let _ = writeln!(text, "process {pid} cannot be profiled: {refusal}");
-    }
-    let has_all = checks.iter().all(|check| check.state == State::Good);
-    text.push_str(match (*works, host_works(checks)) {
-        (true, _) if has_all => "\nprofiling works here\n",
-        (true, _) => {
-            "\nprofiling works here, with less than it could have: see the lines marked --\n"
-        }
-        (false, true) => "\nprofiling works here, but not of every process asked for\n",
-        (false, false) => "\nprofiling would NOT work here: see the lines marked NO\n",
-    });
+    text.push('\n');
+    line(&mut text, verdict(found));
     text
 }
 
+fn line(text: &mut String, words: &str) {
+    text.push_str(words);
+    text.push('\n');
+}
+
+fn of_check(check: &Check) -> String {
+    let mark = match check.state {
+        State::Good => "ok",
+        State::Less => "--",
+        State::Bad => "NO",
+    };
+    let mut text = format!("{mark}  {:<22} {}", check.name, check.says);
+    if let Some(remedy) = &check.remedy {
+        text.push_str("; ");
+        text.push_str(remedy);
+    }
+    text
+}
+
+fn lacks_context(report: &Report) -> Option<String> {
+    let reason = report.no_context.as_ref()?;
+    Some(format!(
+        "process {}: its current span is not read from its context: {reason}",
+        report.pid
+    ))
+}
+
+fn lacks_frames_or_interpreters(report: &Report) -> impl Iterator<Item = String> {
+    let pid = report.pid;
+    let frames = report
+        .no_thread_states
+        .map(|reason| format!("process {pid}: its samples have native frames only: {reason}"));
+    let (count, reasons) = &report.other_interpreters;
+    let interpreters = reasons.iter().map(move |reason| {
+        format!(
+            "process {pid}: the current span is not read in some of its {count} other interpreters: {reason}"
+        )
+    });
+    frames.into_iter().chain(interpreters)
+}
+
+fn is_profiled_twice(report: &Report) -> Option<String> {
+    (report.pyroscope_sdk == "running").then(|| {
+        format!(
+            "process {}: pyroscope-io runs in it, too: under the service_name {} a Pyroscope would add up both \
+             (docs/grafana.md)",
+            report.pid, report.service.name
+        )
+    })
+}
+
+/// Whether profiling works here.
+fn verdict(found: &Found) -> &'static str {
+    let has_all = found.checks.iter().all(|it| it.state == State::Good);
+    match (found.works, host_works(&found.checks)) {
+        (true, _) if has_all => "profiling works here",
+        (true, _) => "profiling works here, with less than it could have: see the lines marked --",
+        (false, true) => "profiling works here, but not of every process asked for",
+        (false, false) => "profiling would NOT work here: see the lines marked NO",
+    }
+}
+
+/// A table of processes, with columns as wide as their widest cells.
 fn process_table(reports: &[Report], coverage: Option<&Coverage>) -> String {
-    let in_spans = |report: &Report| match coverage.map(|it| it.process(report.pid)) {
+    let rows = reports.iter().map(|report| row(report, coverage));
+    let rows: Vec<_> = std::iter::once(HEADINGS.map(str::to_owned))
+        .chain(rows)
+        .collect();
+    let mut widths = [0; HEADINGS.len()];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = columns(cell).max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(it, to)| pad(it, to)).collect();
+        line(&mut text, cells.join("  ").trim_end());
+    }
+    text
+}
+
+const HEADINGS: [&str; 9] = [
+    "PID",
+    "PYTHON",
+    "SUPPORTED",
+    "HOOK",
+    "SPANS",
+    "SAMPLES IN SPANS",
+    "SERVICE",
+    "BUILD",
+    "FILE",
+];
+
+/// What stands below the headings.
+fn row(report: &Report, coverage: Option<&Coverage>) -> [String; HEADINGS.len()] {
+    let in_spans = match coverage.map(|it| it.process(report.pid)) {
         None => "?".to_owned(),
         Some(None) => "idle".to_owned(),
         Some(Some(tally)) => format!("{} of {}", tally.share_in_spans(), tally.samples()),
     };
-    let header = [
-        "PID",
-        "PYTHON",
-        "SUPPORTED",
-        "HOOK",
-        "SPANS",
-        "SAMPLES IN SPANS",
-        "SERVICE",
-        "BUILD",
-        "FILE",
-    ];
-    let mut rows = vec![header.map(str::to_owned)];
-    rows.extend(reports.iter().map(|report| {
-        [
-            report.pid.to_string(),
-            python(report),
-            supported(report),
-            report.hook.clone(),
-            report.span_source.to_owned(),
-            in_spans(report),
-            report.service.name.clone(),
-            build(report),
-            report.path.clone(),
-        ]
-    }));
-    let widths: [usize; 9] = std::array::from_fn(|column| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
-    });
-    let mut text = String::new();
-    for row in &rows {
-        let line: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        let _ = writeln!(text, "{}", line.join("  ").trim_end());
-    }
-    text
+    [
+        report.pid.to_string(),
+        python(report),
+        supported(report),
+        report.hook.clone(),
+        report.span_source.to_owned(),
+        in_spans,
+        report.service.name.clone(),
+        build(report),
+        report.path.clone(),
+    ]
 }
 
 /// A version as it is written.

@@ -2,9 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsString,
-    fs::{self, File},
+    fs::Permissions,
     io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -131,32 +131,24 @@ pub(super) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// A file in the same folder is renamed over the old one: only within a file system is that atomic.
+/// A file in the same folder is renamed over the old one: only within a file system is that atomic. It follows no
+/// link: an agent that runs as root may write to a shared folder.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary(path);
-    // `create_new` follows no link: an agent that runs as root may write to a shared folder.
-    let written = File::create_new(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = &written
-        && error.kind() != io::ErrorKind::AlreadyExists
-    {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn temporary(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", uuid::Uuid::new_v4().simple()));
-    path.with_file_name(name)
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let file = tempfile::Builder::new()
+        .prefix(".spanprof-")
+        // As of any file that is created: the process's mask takes away what others may not.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    file.as_file().write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Read as _, path::Path};
+    use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path};
 
     use flate2::read::GzDecoder;
     use prost::Message as _;
@@ -210,6 +202,10 @@ mod tests {
         );
         assert!(fs::read_to_string(path("a.svg")).unwrap().contains("<svg"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        // Whoever may read a new file of this process may read those, too.
+        fs::write(path("new"), "").unwrap();
+        let mode = |name: &str| fs::metadata(path(name)).unwrap().permissions().mode();
+        assert_eq!(mode("a.folded"), mode("new"));
     }
 
     /// No samples, or a missing folder: a file all the same, or an error that names the path.

@@ -2,11 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt::Write as _,
     sync::Arc,
 };
 
-use super::text::{columns, fit, share, words};
+use super::text::{columns, fit, pad, share, words};
 use crate::{
     id::{Pid, Service},
     join::{Attribution, Reason},
@@ -105,6 +104,18 @@ impl Tally {
             .collect();
         reasons.join(", ")
     }
+
+    /// Its line of the table.
+    fn line(&self, pid: &str, name: &str, names: usize) -> String {
+        let unattributed = self.unattributed.values().copied().sum();
+        let mut last = self.share(unattributed);
+        if unattributed.samples > 0 {
+            last = format!("{last} ({})", self.reasons());
+        }
+        let samples = self.samples().to_string();
+        let (spans, none) = (self.share(self.in_spans), self.share(self.in_no_span));
+        line(pid, name, names, [&samples, &spans, &none, &last])
+    }
 }
 
 impl Coverage {
@@ -148,43 +159,30 @@ impl Coverage {
         let names = rows.iter().map(|(_, (service, _))| columns(&service.name));
         let names = names.max().unwrap_or(0).max(7);
         let names = names.min(width.saturating_sub(FIGURES).max(16));
-        let mut text = String::new();
-        let mut line = |pid: &str, name: &str, [samples, spans, none, unattributed]: [&str; 4]| {
-            let name = fit(name, names);
-            let padding = " ".repeat(names.saturating_sub(columns(&name)));
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                text,
-                "{pid:>7}  {name}{padding}  {samples:>8}  {spans:>8}  {none:>8}  {unattributed}"
-            );
-        };
         let headings = ["SAMPLES", "IN SPANS", "NO SPAN", "UNATTRIBUTED"];
-        line("PID", "SERVICE", headings);
-        let mut show = |pid: &str, name: &str, tally: &Tally| {
-            let samples = tally.samples().to_string();
-            let unattributed = tally.unattributed.values().copied().sum();
-            let mut last = tally.share(unattributed);
-            if unattributed.samples > 0 {
-                last = format!("{last} ({})", tally.reasons());
-            }
-            let spans = tally.share(tally.in_spans);
-            let none = tally.share(tally.in_no_span);
-            line(pid, name, [&samples, &spans, &none, &last]);
-        };
-        for (pid, (service, tally)) in rows.iter().take(MAX_SHOWN) {
-            // A control character could move the cursor of the terminal.
-            let name = service.name.replace(char::is_control, "\u{fffd}");
-            show(&pid.to_string(), &name, tally);
-        }
+        let mut text = line("PID", "SERVICE", names, headings);
         let mut rest = self.others.clone();
-        for (_, (_, tally)) in rows.iter().skip(MAX_SHOWN) {
-            rest.merge(tally);
+        for (index, (pid, (service, tally))) in rows.into_iter().enumerate() {
+            if index < MAX_SHOWN {
+                // A control character could move the cursor of the terminal.
+                let name = service.name.replace(char::is_control, "\u{fffd}");
+                text.push_str(&tally.line(&pid.to_string(), &name, names));
+            } else {
+                rest.merge(tally);
+            }
         }
         if rest.samples() > 0 {
-            show("others", "", &rest);
+            text.push_str(&rest.line("others", "", names));
         }
         text
     }
+}
+
+/// A line of the table, with names so many columns wide.
+fn line(pid: &str, name: &str, names: usize, figures: [&str; 4]) -> String {
+    let [samples, spans, none, unattributed] = figures;
+    let name = pad(&fit(name, names), names);
+    format!("{pid:>7}  {name}  {samples:>8}  {spans:>8}  {none:>8}  {unattributed}\n")
 }
 
 #[cfg(test)]

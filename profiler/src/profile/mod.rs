@@ -29,6 +29,7 @@ pub use coverage::{Coverage, Tally};
 pub use labels::{Key, Labels, Origin, SpanLabel, SpanLabels, Thread};
 pub use projection::{Label, Projected, ProjectedRow, Projection};
 pub use span_table::SpanTable;
+pub(crate) use text::{columns, pad};
 pub use view::NativeFrames;
 pub use window::{Window, Windows};
 

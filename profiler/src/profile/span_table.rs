@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt::Write as _, sync::Arc};
 
 use super::{
     SpanLabel,
-    text::{columns, fit, share, words},
+    text::{columns, fit, pad, share, words},
 };
 use crate::{
     join::{Attribution, Reason},
@@ -162,10 +162,9 @@ impl SpanTable {
         let names = names.min(room - functions);
         let mut text = String::new();
         let mut line = |name: &str, spans: &str, seconds: &str, share: &str, function: &str| {
-            let name = fit(name, names);
-            let padding = " ".repeat(names.saturating_sub(columns(&name)));
+            let name = pad(&fit(name, names), names);
             let function = fit(function, functions);
-            let line = format!("{name}{padding}  {spans:>7}  {seconds:>9}  {share:>6}  {function}");
+            let line = format!("{name}  {spans:>7}  {seconds:>9}  {share:>6}  {function}");
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{}", line.trim_end());
         };

@@ -1,5 +1,7 @@
 //! Pieces of text that tables have in common.
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 use crate::{
     events::ContextFailure,
     join::{Reason, Unseen},
@@ -29,24 +31,15 @@ pub(super) fn share(part: u64, total: u64) -> String {
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
-/// Columns a text takes in a terminal, roughly: East Asian wide characters and emoji take two.
-pub(super) fn columns(text: &str) -> usize {
-    text.chars().map(character_columns).sum()
+/// Columns a text takes in a terminal: East Asian wide characters and emoji take two.
+pub(crate) fn columns(text: &str) -> usize {
+    text.width()
 }
 
-fn character_columns(character: char) -> usize {
-    match u32::from(character) {
-        0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0,
-        0x1100..=0x115f
-        | 0x2e80..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0x1_f300..=0x1_faff
-        | 0x2_0000..=0x3_fffd => 2,
-        _ => 1,
-    }
+/// The text, with spaces behind it up to a width.
+pub(crate) fn pad(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(columns(text));
+    format!("{text}{}", " ".repeat(missing))
 }
 
 /// The start of a text that fits, marked if it was cut.
@@ -56,7 +49,7 @@ pub(super) fn fit(text: &str, width: usize) -> String {
     }
     let mut used = 1;
     let head = text.chars().take_while(|&character| {
-        used += character_columns(character);
+        used += character.width().unwrap_or(0);
         used <= width
     });
     head.chain(['…']).collect()

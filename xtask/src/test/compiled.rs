@@ -1,13 +1,12 @@
 //! The test programs and the agent they test, all made by one build.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
 use super::Arguments;
-use crate::build::{self, Artifact, QUICK};
+use crate::build::{self, QUICK};
 use crate::command::say;
 use crate::summary::{self, Summary};
 use crate::workspace::Workspace;
@@ -54,15 +53,11 @@ impl Compiled {
         }
         let mut agent = None;
         let (mut units, mut of_end_to_end) = (Vec::new(), Vec::new());
-        for artifact in build::artifacts(&mut cargo)? {
-            let Artifact { message, program } = artifact;
-            let text = |pointer: &str| message.pointer(pointer).and_then(Value::as_str);
-            let target = text("/target/name").unwrap_or_default();
-            let manifest = text("/manifest_path").map(Path::new);
-            let folder = manifest
-                .and_then(Path::parent)
-                .context("an artifact of no crate")?;
-            if message.pointer("/profile/test") != Some(&Value::Bool(true)) {
+        for (artifact, program) in build::artifacts(&mut cargo)? {
+            let target = artifact.target.name;
+            let folder = artifact.manifest_path.parent();
+            let folder = folder.context("an artifact of no crate")?.as_std_path();
+            if !artifact.profile.test {
                 agent = agent.or_else(|| (target == "spanprof").then_some(program));
                 continue;
             }
