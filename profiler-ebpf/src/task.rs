@@ -36,7 +36,7 @@ fn current() -> u64 {
 }
 
 /// The current thread. Newer kernels know the type of its task, and let a program load the fields without a
-/// helper, which costs a tenth.
+/// helper, which costs less.
 pub(crate) struct Thread<K> {
     task: *const u8,
     kernel: PhantomData<K>,

@@ -1,6 +1,8 @@
 //! What a sample is worth: the kind of time that it measures, and how many nanoseconds of it. Whatever
 //! follows from the kind is in one table, [`Kind::terms`].
 
+use std::time::Duration;
+
 /// A kind of time, and how much of it: what a sample stands for, or the samples of a row together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Measure {
@@ -22,7 +24,8 @@ impl Measure {
     /// What one tick of the sampling clock stands for, which ticks `frequency` times in each second of CPU
     /// time: the time from one tick to the next.
     pub fn tick(frequency: u32) -> Self {
-        Self::cpu(1_000_000_000 / u64::from(frequency.max(1)))
+        let tick = Duration::from_secs(1) / frequency.max(1);
+        Self::cpu(u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! No threads, files, sockets or clocks: `run` feeds it from the ring, tests from recorded bytes.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use crate::{
     events::{
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long a process that is gone keeps its names: its last samples may still be on the way.
-const LINGER_NANOS: u64 = 5_000_000_000;
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What the control plane must hear of.
 #[derive(Clone, Debug, PartialEq)]
@@ -219,8 +219,7 @@ impl Pipeline {
             }
         }
         self.lingering.retain(|(since, target)| {
-            now.0.saturating_sub(since.0) < LINGER_NANOS
-                && snapshot.target(target.process).is_none()
+            now.since(*since) < LINGER && snapshot.target(target.process).is_none()
         });
         let gone = self.lingering.iter().map(|(_, target)| Arc::clone(target));
         // Those that live come last: a pid in use again is theirs.

@@ -100,9 +100,7 @@ fn whole_nanos(time: Duration) -> u64 {
 fn nanos(seconds: i64, nanoseconds: i64) -> u64 {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     let nanoseconds = u64::try_from(nanoseconds).unwrap_or(0);
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanoseconds)
+    seconds.saturating_mul(SECOND).saturating_add(nanoseconds)
 }
 
 #[cfg(test)]

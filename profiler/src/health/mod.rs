@@ -24,10 +24,7 @@ pub use self::{
     metric::{COUNTS, Metric, Row, Source},
 };
 
-use crate::time::monotonic_now;
-
-/// Nanoseconds of a second.
-const NANOS: u64 = 1_000_000_000;
+use crate::time::{SECOND, monotonic_now};
 
 /// The counts, shared by all rooms.
 #[derive(Clone, Debug, Default)]
@@ -182,7 +179,7 @@ impl Health {
                 continue;
             }
             let count = if metric.unit == Metric::SECONDS {
-                format!("{}.{:09}", count / NANOS, count % NANOS)
+                format!("{}.{:09}", count / SECOND, count % SECOND)
             } else {
                 count.to_string()
             };

@@ -4,6 +4,7 @@ use std::{
     collections::{HashSet, VecDeque},
     num::NonZeroUsize,
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 
 /// How long a span that has ended can still be asked for. Records come in the order in which they
 /// were reserved, which differs from the order of their times by a hair between CPUs.
-const GRACE_NANOS: u64 = 1_000_000_000;
+const GRACE: Duration = Duration::from_secs(1);
 /// Distinct names shared between spans; beyond, a name is kept by its span alone.
 const MAX_NAMES: usize = 16_384;
 
@@ -149,7 +150,7 @@ impl Spans {
 
     fn forget_ended(&mut self, now: BootNanos) {
         while let Some(&(time, pid, span)) = self.ended.front()
-            && now.0.saturating_sub(time.0) > GRACE_NANOS
+            && now.since(time) > GRACE
         {
             self.ended.pop_front();
             self.live.pop(pid, span);

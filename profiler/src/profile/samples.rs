@@ -12,7 +12,7 @@ use crate::{
         Aggregator, Key, NativeFrames, Profile, Projected, Projection, Settings, SpanLabel, Window,
     },
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
-    time::{BootNanos, UnixNanos},
+    time::{BootNanos, SECOND, UnixNanos},
 };
 
 /// What a sample is worth.
@@ -96,7 +96,7 @@ pub(crate) fn profiles(
         aggregator.add(sample);
     }
     aggregator.finish(Window {
-        start: UnixNanos(1_000_000_000),
+        start: UnixNanos(SECOND),
         duration_nanos: 10_000_000_000,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::time::UnixNanos;
+use crate::time::{MILLISECOND, SECOND, UnixNanos};
 
 /// The time a profile covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,12 @@ impl Window {
 }
 
 /// How far a window may be moved. Servers take profiles of the next ten minutes, not of later ones.
-const MOST_MOVED: u64 = 300 * 1_000_000_000;
+const MOST_MOVED: u64 = 300 * SECOND;
 /// How far in the past servers take profiles, an hour, and a little more.
-const REMEMBERED: u64 = 3_700 * 1_000_000_000;
+const REMEMBERED: u64 = 3_700 * SECOND;
 /// Time after a window's start in which no other window may start: one whole millisecond, the finest time that every
 /// server keeps apart, for each of the parts that a window may be split into.
-const RESERVED: u64 = 100 * 1_000_000;
+const RESERVED: u64 = 100 * MILLISECOND;
 
 /// Stamps windows.
 ///
@@ -78,9 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{REMEMBERED, RESERVED, Window, Windows};
-    use crate::time::UnixNanos;
-
-    const SECOND: u64 = 1_000_000_000;
+    use crate::time::{MILLISECOND, SECOND, UnixNanos};
 
     fn window(start: u64) -> Window {
         Window {
@@ -120,7 +118,7 @@ mod tests {
             for step in steps {
                 // Most steps are those of a clock that is never set.
                 let step = if step % 3 == 0 { step } else { 15_000 };
-                clock = clock.saturating_add_signed(step * 1_000_000);
+                clock = clock.saturating_add_signed(step * MILLISECOND.cast_signed());
                 let start = windows.stamp(window(clock)).start.0;
                 prop_assert!(start >= clock && start - clock < 590 * SECOND);
                 for other in &stamped {

@@ -15,9 +15,6 @@ use crate::{
     version,
 };
 
-/// Nanoseconds of a second.
-const NANOS: f64 = 1e9;
-
 /// Makes an instrument of every row of the table.
 pub(super) fn register(provider: &SdkMeterProvider, state: &Arc<State>) {
     let meter = provider.meter("spanprof");
@@ -78,7 +75,7 @@ fn count(meter: &Meter, metric: &'static Metric, state: Arc<State>) {
             .with_description(metric.words)
             .with_callback(move |observer| {
                 for (row, attributes) in &rows {
-                    observer.observe(as_float(state.health.row(row)) / NANOS, attributes);
+                    observer.observe(seconds(state.health.row(row)), attributes);
                 }
             })
             .build();
@@ -96,7 +93,8 @@ fn count(meter: &Meter, metric: &'static Metric, state: Arc<State>) {
         .build();
 }
 
-/// The rows of a figure, as they are now; none of what cannot be found out.
+/// The rows of a figure, as they are now; none of what cannot be found out. It is long because it is a table: an arm
+/// for each figure.
 fn rows(figure: &Figure, state: &State) -> Vec<(f64, Vec<KeyValue>)> {
     let health = &state.health;
     let one = |value: f64| vec![(value, Vec::new())];
@@ -106,7 +104,7 @@ fn rows(figure: &Figure, state: &State) -> Vec<(f64, Vec<KeyValue>)> {
         What::Processes => gauge(Gauge::Processes),
         What::RingUsed => gauge(Gauge::RingUsed),
         What::RingCapacity => gauge(Gauge::RingCapacity),
-        What::WindowLag => one(as_float(health.gauge(Gauge::WindowLag)) / NANOS),
+        What::WindowLag => one(seconds(health.gauge(Gauge::WindowLag))),
         What::ProfilesWaiting => gauge(Gauge::ProfilesWaiting),
         What::QueueUsed => gauge(Gauge::QueueUsed),
         What::QueueCapacity => gauge(Gauge::QueueCapacity),
@@ -159,6 +157,11 @@ fn rows(figure: &Figure, state: &State) -> Vec<(f64, Vec<KeyValue>)> {
             ],
         )],
     }
+}
+
+/// Nanoseconds in seconds.
+fn seconds(nanos: u64) -> f64 {
+    Duration::from_nanos(nanos).as_secs_f64()
 }
 
 #[expect(

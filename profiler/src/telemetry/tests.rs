@@ -104,7 +104,7 @@ fn verdicts() {
 
 /// If no agent listens, the error says so and what to do.
 #[test]
-fn nobody_listens() {
+fn no_agent_listens() {
     let free = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()

@@ -221,7 +221,7 @@ fn unheard(arguments: &str) -> Ended {
 
 /// If the reader of its output is gone, no command panics, and a recording is written nevertheless.
 #[test]
-fn nobody_listens() {
+fn output_without_a_reader() {
     with_newest(|python| {
         // It works until the test ends.
         let mut workload = python.start("nested.py", &["1000"]);

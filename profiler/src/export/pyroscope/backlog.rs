@@ -14,8 +14,8 @@ const EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Backlog {
     told: Option<BootNanos>,
     failure: Option<String>,
-    /// Whether something was stored after the failure.
-    is_mended: bool,
+    /// Whether something was stored after that failure.
+    has_stored_since: bool,
 }
 
 /// Something to log.
@@ -31,12 +31,12 @@ impl Backlog {
     /// Something has failed.
     pub(super) fn failed(&mut self, reason: &str) {
         self.failure = Some(reason.to_owned());
-        self.is_mended = false;
+        self.has_stored_since = false;
     }
 
     /// Something was stored.
     pub(super) fn stored(&mut self) {
-        self.is_mended = true;
+        self.has_stored_since = true;
     }
 
     /// Whether nothing is to be logged now, whatever waits.
@@ -85,7 +85,7 @@ impl Backlog {
         let bytes = mebibytes(bytes);
         let room = mebibytes(room);
         let reason = match &self.failure {
-            Some(reason) if self.is_mended => {
+            Some(reason) if self.has_stored_since => {
                 format!("; pushes succeed again, the last that failed: {reason}")
             }
             Some(reason) => format!("; the last push failed: {reason}"),
@@ -114,10 +114,13 @@ mod tests {
     use std::time::Duration;
 
     use super::{Backlog, Line};
-    use crate::{export::pyroscope::queue::Summary, time::BootNanos};
+    use crate::{
+        export::pyroscope::queue::Summary,
+        time::{BootNanos, SECOND},
+    };
 
     fn at(seconds: u64) -> BootNanos {
-        BootNanos(seconds * 1_000_000_000)
+        BootNanos(seconds * SECOND)
     }
 
     /// A failure is logged at once, then once a minute how much waits; when nothing waits any more, that is logged

@@ -19,7 +19,7 @@ struct Kernel {
     /// Has the patch of Debian and Ubuntu: from level 3 on perf events want `CAP_SYS_ADMIN`.
     is_debian: bool,
     /// Has the fix for CVE-2025-38466: uprobes by perf want it.
-    is_mended: bool,
+    has_uprobes_fix: bool,
 }
 
 /// As measured: Debian's 5.10.223, 6.1.192 and 6.12.117, and a mainline 6.18.44; and one in between.
@@ -27,27 +27,27 @@ const KERNELS: [Kernel; 5] = [
     Kernel {
         version: (5, 10),
         is_debian: true,
-        is_mended: false,
+        has_uprobes_fix: false,
     },
     Kernel {
         version: (5, 15),
         is_debian: false,
-        is_mended: true,
+        has_uprobes_fix: true,
     },
     Kernel {
         version: (6, 1),
         is_debian: true,
-        is_mended: true,
+        has_uprobes_fix: true,
     },
     Kernel {
         version: (6, 12),
         is_debian: true,
-        is_mended: true,
+        has_uprobes_fix: true,
     },
     Kernel {
         version: (6, 18),
         is_debian: false,
-        is_mended: true,
+        has_uprobes_fix: true,
     },
 ];
 
@@ -66,7 +66,7 @@ fn facts(kernel: Kernel, level: i32, capabilities: CapabilitySet) -> Facts {
         is_confidential: false,
         memory_is_unlimited: false,
         perf_events,
-        perf_uprobes: perf_events && (admin || !kernel.is_mended),
+        perf_uprobes: perf_events && (admin || !kernel.has_uprobes_fix),
         tracefs_uprobes: false,
     }
 }
@@ -110,7 +110,7 @@ fn one_by_one() {
                 if level >= 3 && (kernel.is_debian || !is_tried) {
                     right.push("!perf_event_paranoid");
                 }
-                let is_closed = kernel.is_mended || kernel.is_debian && level >= 3;
+                let is_closed = kernel.has_uprobes_fix || kernel.is_debian && level >= 3;
                 if kernel.version < (6, 6) && is_closed && is_tried {
                     right.push("uprobes");
                 }
