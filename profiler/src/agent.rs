@@ -52,18 +52,7 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     health.set(Gauge::RingCapacity, config.sampling.ring_size.into());
     let usage = std::mem::take(&mut armed.usage);
     let telemetry = Telemetry::start(&config.telemetry, &health, usage, runtime.handle())?;
-    let sink = exporter.sink();
-    let settings = SessionSettings {
-        scope: Scope::Host,
-        told_apart: config.service_labels.clone(),
-        profile: SessionSettings::profile(&config.sampling),
-        windows: Some((
-            config.upload_interval,
-            Box::new(move |profiles| sink.submit(profiles)),
-        )),
-        records: None,
-    };
-    let session = Session::start(armed, settings, &health)?;
+    let session = Session::start(armed, session_settings(config, &exporter), &health)?;
     keep_for(Thread::Waiting);
     notify::ready();
     runtime.spawn(notify::keep_informed(health.clone()));
@@ -84,6 +73,21 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     }
     tracing::info!("{}", counted(&health));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Of the whole host, with every window handed to the exporter.
+fn session_settings(config: &AgentConfig, exporter: &Exporter) -> SessionSettings {
+    let sink = exporter.sink();
+    SessionSettings {
+        scope: Scope::Host,
+        told_apart: config.service_labels.clone(),
+        profile: SessionSettings::profile(&config.sampling),
+        windows: Some((
+            config.upload_interval,
+            Box::new(move |profiles| sink.submit(profiles)),
+        )),
+        records: None,
+    }
 }
 
 /// Reports until it is told to stop.

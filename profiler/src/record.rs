@@ -39,12 +39,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Records, writes the files and prints the table of spans.
 pub fn record(config: &RecordConfig) -> Result<ExitCode> {
     let outputs = outputs(config)?;
-    let records = match &config.keep_records {
-        Some(path) => {
-            Some(File::create(path).with_context(|| format!("cannot create {}", path.display()))?)
-        }
-        None => None,
-    };
+    let records = config.keep_records.as_deref().map(create).transpose()?;
     let runtime = runtime::start()?;
     let interrupted = signals::on_interrupt(runtime.handle())?;
     let health = Health::default();
@@ -77,6 +72,10 @@ pub fn record(config: &RecordConfig) -> Result<ExitCode> {
         _ if covers => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("cannot create {}", path.display()))
 }
 
 /// Whether as many samples are in spans as were asked for; says so where not.

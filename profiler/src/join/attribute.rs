@@ -3,7 +3,7 @@
 use super::{Attribution, NamedSpan, Reason, SpanContext, Surroundings, spans::Spans};
 use crate::{
     events::{ContextFailure, Sample, SpanStamp},
-    id::{Pid, SpanId},
+    id::{Pid, SpanId, TraceId},
 };
 
 /// Resolves what the kernel program stamped the sample with.
@@ -12,6 +12,7 @@ pub(super) fn attribute(
     surroundings: Surroundings,
     spans: &mut Spans,
 ) -> Attribution {
+    let pid = sample.process.pid;
     let reason = match sample.span {
         SpanStamp::None => return Attribution::NoSpan,
         SpanStamp::EmptyStack => match surroundings.unseen {
@@ -20,21 +21,8 @@ pub(super) fn attribute(
         },
         // The interpreter's own answer is right in an event loop too.
         SpanStamp::Current { span, trace } => {
-            let pid = sample.process.pid;
             let local_root = spans.local_root(pid, span);
-            let active = named(pid, span, spans);
-            let local_root = local_root.map(|root| {
-                if root == span {
-                    active.clone()
-                } else {
-                    named(pid, root, spans)
-                }
-            });
-            return Attribution::Span(SpanContext {
-                trace,
-                local_root,
-                active,
-            });
+            return in_span(pid, trace, span, local_root, spans);
         }
         // Which class it is matters to the control plane only.
         SpanStamp::Context(ContextFailure::ClassUnknown(_)) => {
@@ -46,19 +34,35 @@ pub(super) fn attribute(
             span,
             local_root,
             trace,
-        } => {
-            let pid = sample.process.pid;
-            return Attribution::Span(SpanContext {
-                trace,
-                local_root: Some(named(pid, local_root, spans)),
-                active: named(pid, span, spans),
-            });
-        }
+        } => return in_span(pid, trace, span, Some(local_root), spans),
         SpanStamp::NotNested => Reason::NotNested,
         SpanStamp::Ended => Reason::Ended,
         SpanStamp::TooDeep => Reason::TooDeep,
     };
     Attribution::Unattributed(reason)
+}
+
+/// In a span that is known, with the names of it and of its local root.
+fn in_span(
+    pid: Pid,
+    trace: Option<TraceId>,
+    span: SpanId,
+    local_root: Option<SpanId>,
+    spans: &mut Spans,
+) -> Attribution {
+    let active = named(pid, span, spans);
+    let local_root = local_root.map(|root| {
+        if root == span {
+            active.clone()
+        } else {
+            named(pid, root, spans)
+        }
+    });
+    Attribution::Span(SpanContext {
+        trace,
+        local_root,
+        active,
+    })
 }
 
 fn named(pid: Pid, id: SpanId, spans: &mut Spans) -> NamedSpan {

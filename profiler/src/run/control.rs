@@ -63,6 +63,9 @@ impl ControlPlane {
             self.targets.start_sampling()?;
         }
         self.shared.publish(self.targets.snapshot());
+        // From now on a thread that does not turn is missed.
+        self.shared.health.turns(Gauge::DataTurned);
+        self.shared.health.turns(Gauge::ControlTurned);
         Ok(())
     }
 

@@ -148,21 +148,7 @@ impl DataPlane {
     /// Drains the ring, and works off what was drained the turn before.
     fn turn(&mut self) {
         self.shared.health.turns(Gauge::DataTurned);
-        let mut fresh = Vec::new();
-        let mut used = 0;
-        let (pipeline, notices, health) = (&self.pipeline, &self.notices, &self.shared.health);
-        let records = &mut self.records;
-        self.ring.drain(BATCH, |record| {
-            keep(records, record);
-            used += record.len().next_multiple_of(RECORD_HEADER) + RECORD_HEADER;
-            let Some(event) = pipeline.decode(record) else {
-                return;
-            };
-            if let Some(notice) = Pipeline::notice(&event) {
-                send(notices, notice, health);
-            }
-            fresh.push(event);
-        });
+        let (fresh, used) = self.drain();
         self.take_symbols();
         self.pipeline
             .set_snapshot(&self.shared.snapshot(), BootNanos::now());
@@ -178,6 +164,32 @@ impl DataPlane {
                 &self.shared.health,
             );
         }
+        self.count(used);
+        self.end_window_if_due();
+    }
+
+    /// Takes what is on the ring, and tells the control plane what it must know; how many bytes that were.
+    fn drain(&mut self) -> (Vec<Event>, usize) {
+        let mut fresh = Vec::new();
+        let mut used = 0;
+        let (pipeline, notices, health) = (&self.pipeline, &self.notices, &self.shared.health);
+        let records = &mut self.records;
+        self.ring.drain(BATCH, |record| {
+            keep(records, record);
+            used += record.len().next_multiple_of(RECORD_HEADER) + RECORD_HEADER;
+            let Some(event) = pipeline.decode(record) else {
+                return;
+            };
+            if let Some(notice) = Pipeline::notice(&event) {
+                send(notices, notice, health);
+            }
+            fresh.push(event);
+        });
+        (fresh, used)
+    }
+
+    /// Leaves the numbers of this turn for those that read them.
+    fn count(&mut self, used: usize) {
         let now = BootNanos::now();
         let peak = u64::try_from(self.peak.take(used, now)).unwrap_or(u64::MAX);
         self.shared.health.set(Gauge::RingUsed, peak);
@@ -185,7 +197,6 @@ impl DataPlane {
             self.counted = now;
             self.counters.publish(&self.shared.health);
         }
-        self.end_window_if_due();
     }
 
     /// Takes over what was read of files, and the samples that have waited for it.

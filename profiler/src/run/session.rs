@@ -21,7 +21,7 @@ use super::{
     workers::{start_looks, symbol_workers},
 };
 use crate::{
-    health::{Gauge, Health, Phase},
+    health::{Health, Phase},
     kernel::{Bell, Counters, Limits},
     pipeline::Pipeline,
     rights::{Thread, keep_for},
@@ -75,9 +75,6 @@ impl Session {
             readers,
             symbols,
         };
-        // From now on a thread that does not turn is missed.
-        health.turns(Gauge::DataTurned);
-        health.turns(Gauge::ControlTurned);
         let (tell_detached, detached) = sync_channel(1);
         let session = Self {
             control: spawn_control(control, tell_detached)?,

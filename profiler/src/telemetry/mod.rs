@@ -90,21 +90,7 @@ impl Telemetry {
             });
         }
         let registry = Registry::new();
-        let exporter = opentelemetry_prometheus::exporter()
-            .with_registry(registry.clone())
-            .scope_info_enabled(false)
-            .without_target_info();
-        let exporter = exporter
-            .build()
-            .map_err(|error| Error::Metrics(error.to_string()))?;
-        let mut provider = SdkMeterProvider::builder().with_resource(resource());
-        if settings.listen.is_some() {
-            provider = provider.with_reader(exporter);
-        }
-        if let Some(otlp) = &settings.otlp {
-            provider = provider.with_reader(otlp::reader(otlp, runtime)?);
-        }
-        let provider = provider.build();
+        let provider = provider(settings, &registry, runtime)?;
         let state = Arc::new(State {
             health: health.clone(),
             usage,
@@ -142,6 +128,28 @@ impl Telemetry {
             told => tracing::debug!("the last metrics were not pushed: {told:?}"),
         }
     }
+}
+
+/// What collects the metrics, for those that the settings name: `/metrics` by the registry, and the push.
+fn provider(
+    settings: &Settings,
+    registry: &Registry,
+    runtime: &Handle,
+) -> Result<SdkMeterProvider, Error> {
+    let mut provider = SdkMeterProvider::builder().with_resource(resource());
+    if settings.listen.is_some() {
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .without_target_info()
+            .build()
+            .map_err(|error| Error::Metrics(error.to_string()))?;
+        provider = provider.with_reader(exporter);
+    }
+    if let Some(otlp) = &settings.otlp {
+        provider = provider.with_reader(otlp::reader(otlp, runtime)?);
+    }
+    Ok(provider.build())
 }
 
 /// The agent's resource: what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say, else spanprof.

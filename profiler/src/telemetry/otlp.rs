@@ -65,16 +65,7 @@ pub(super) fn reader(
     runtime: &Handle,
 ) -> Result<PeriodicReader<MetricExporter>, Error> {
     let failed = |error: &dyn fmt::Display| Error::Otlp(error.to_string());
-    let ca_file = [
-        "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
-        "OTEL_EXPORTER_OTLP_CERTIFICATE",
-    ]
-    .into_iter()
-    .find_map(std::env::var_os);
-    let tls = Tls {
-        ca_file: ca_file.map(Into::into),
-        client: None,
-    };
+    let tls = certificates();
     let timeout = timeout(|name| std::env::var(name).ok());
     let client = {
         // The client's timers are the runtime's.
@@ -104,6 +95,20 @@ pub(super) fn reader(
         reader.join()
     });
     made.map_err(|_panic| Error::Otlp("the thread that pushes did not start".to_owned()))
+}
+
+/// The certificates to trust, by the usual variables.
+fn certificates() -> Tls {
+    let ca_file = [
+        "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    ]
+    .into_iter()
+    .find_map(std::env::var_os);
+    Tls {
+        ca_file: ca_file.map(Into::into),
+        client: None,
+    }
 }
 
 /// The address that is posted to.

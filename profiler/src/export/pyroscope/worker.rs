@@ -1,5 +1,5 @@
 //! The task that sends: what comes in waits in the queue, goes out at the current pace, and comes back if the server
-//! does not have it.
+//! does not have it. It is long because all that changes the state of a push is in one place, in the order of its life.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -245,11 +245,14 @@ impl Worker {
         let Some(batch) = self.batches.remove(&id) else {
             return;
         };
-        let now = BootNanos::now();
-        let chance = fastrand::f64();
         self.backlog_in_flight -= usize::from(batch.is_backlog);
-        let items = batch.items;
         self.health.count(outcome.counts_as());
+        self.settle(batch.items, outcome, BootNanos::now());
+    }
+
+    /// What becomes of profiles, and of the pace, by what came of their request.
+    fn settle(&mut self, items: Vec<Item>, outcome: Outcome, now: BootNanos) {
+        let chance = fastrand::f64();
         match outcome {
             Outcome::Stored => self.stored(items, now),
             Outcome::Refused { reason } => self.refused(items, &reason, now),

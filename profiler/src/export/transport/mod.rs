@@ -2,6 +2,7 @@
 //! content.
 
 mod client;
+mod delivery;
 mod proxy;
 mod secrets;
 mod tls;
@@ -9,7 +10,10 @@ mod watched;
 
 use std::{fmt, path::PathBuf};
 
-pub use self::client::{Delivery, Transport, chain, plain_client};
+pub use self::{
+    client::{Transport, plain_client},
+    delivery::{Delivery, chain},
+};
 
 /// How the agent identifies itself to a server. Secrets are in files, which are read again when they change.
 #[derive(Clone, PartialEq, Eq)]
