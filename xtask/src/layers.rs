@@ -1,5 +1,7 @@
-//! Checks which rooms of the agent (`profiler/src`) use which others, against the table below.
+//! Checks which rooms of the agent (`profiler/src`) use which others, against the table below, and that no files import
+//! one another.
 
+mod circles;
 mod map;
 
 use std::collections::BTreeSet;
@@ -13,7 +15,8 @@ use crate::workspace::{Workspace, files_below};
 
 /// Check that each room of the agent uses only the rooms that it may use
 ///
-/// Reads the paths that begin with `crate::` in `profiler/src`, except in test modules.
+/// Reads the paths that begin with `crate::` in `profiler/src`, except in test modules. Also finds files that import one
+/// another, and checks that ARCHITECTURE.md is true.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {}
 
@@ -135,6 +138,7 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let folder = workspace.root.join("profiler/src");
     let mut violations = Vec::new();
+    let mut files = Vec::new();
     for file in files_below(&folder, "rs")? {
         let text = fs::read_to_string(&file)
             .with_context(|| format!("failed to read {}", file.display()))?;
@@ -144,12 +148,17 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
                 .into_iter()
                 .map(|violation| format!("profiler/src/{}: {violation}", inside.display())),
         );
+        files.push((inside.display().to_string(), text));
     }
     if !violations.is_empty() {
         bail!(
             "the table of xtask/src/layers.rs forbids\n  {}",
             violations.join("\n  ")
         );
+    }
+    let circles = circles::of_tree(&files);
+    if !circles.is_empty() {
+        bail!("circles in profiler/src:\n  {}", circles.join("\n  "));
     }
     // The program and the crate's root put nothing together that `run` and the commands do not.
     let rooms = ROOMS.iter().map(|(name, _)| *name);
@@ -171,7 +180,7 @@ fn check_file(path: &Path, text: &str) -> Vec<String> {
     let Some((_, uses)) = ROOMS.iter().find(|(name, _)| *name == room) else {
         return vec![format!("the room `{room}` is not in the table")];
     };
-    used_rooms(text)
+    used_rooms(&code(text))
         .into_iter()
         // A name that is not a room is an item of the crate's root.
         .filter(|used| *used != room && ROOMS.iter().any(|(name, _)| name == used))
@@ -190,20 +199,44 @@ fn room_of(path: &Path) -> Option<&str> {
     Some(first.strip_suffix(".rs").unwrap_or(first))
 }
 
-/// The first names behind every `crate::` outside comments and the test module.
-fn used_rooms(text: &str) -> BTreeSet<&str> {
-    // By convention the test module comes last in a file.
-    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
+/// A text without comments, and without what is compiled for tests alone.
+fn code(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == "#[cfg(test)]" {
+            skip_item(&mut lines);
+        } else {
+            kept.push_str(line.split("//").next().unwrap_or(line));
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// Goes behind an item as rustfmt lays it out: one line, or until a line ends it that begins in the same column.
+fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>) {
+    let Some(first) = lines.find(|line| !line.trim_start().starts_with("#[")) else {
+        return;
+    };
+    if !first.ends_with(['{', '(']) {
+        return;
+    }
+    let column = |line: &str| line.len() - line.trim_start().len();
+    lines.find(|line| column(line) == column(first) && line.trim_start().starts_with(['}', ')']));
+}
+
+/// The first names behind every `crate::` of a text without comments.
+fn used_rooms(code: &str) -> BTreeSet<&str> {
     let mut used = BTreeSet::new();
     let mut rest = code;
     while let Some(position) = rest.find("crate::") {
         let (before, after) = rest.split_at(position);
-        let line = before.rsplit('\n').next().unwrap_or(before);
         let after = after.trim_start_matches("crate::");
         rest = after;
-        // `$crate::`, `other_crate::` and comments do not count.
+        // `$crate::` and `other_crate::` do not count.
         let is_path = !before.ends_with(|last: char| last.is_alphanumeric() || "_$".contains(last));
-        if is_path && !line.contains("//") {
+        if is_path {
             names(after, &mut used);
         }
     }
@@ -282,6 +315,9 @@ mod tests {
         let text = "//! See [`crate::export`].\nuse crate::id::Pid; // not crate::run\n\
             #[cfg(test)]\nmod tests {\n    use crate::run::start;\n}\n";
         assert_eq!(violations("join.rs", text), [""; 0]);
+        // What comes after a test module in another file is checked.
+        let text = "#[cfg(test)]\nmod tests;\n\nuse crate::run::start;\n";
+        assert_eq!(violations("join.rs", text), ["`join` must not use `run`"]);
     }
 
     /// No room of the pipe may use the rooms that put it together, and the command line may use no room.
