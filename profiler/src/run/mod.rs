@@ -2,8 +2,9 @@
 //! knows all others.
 //!
 //! *data* ([`data`]) drains the ring and runs the pipeline; it never waits for anything but the ring, and reads no
-//! file. *control* ([`control`]) runs the targets; procfs and ELF files are read there. *looker* reads the memory of
-//! processes, which those could make wait for ever. *symbols* reads the symbols of files.
+//! file. *control* ([`control`]) runs the targets; the procfs is read there. *looker* reads the memory of
+//! processes, and *errands* their files and command lines: those could make it wait for ever. *symbols* reads the symbols
+//! of files.
 
 mod armed;
 mod control;

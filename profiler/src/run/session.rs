@@ -18,7 +18,7 @@ use super::{
     data::{DataPlane, Sources},
     settings::{Finished, SessionSettings},
     shared::{ControlMessage, Shared},
-    workers::{start_looks, symbol_workers},
+    workers::{start_errands, start_looks, symbol_workers},
 };
 use crate::{
     health::{Health, Phase},
@@ -58,8 +58,15 @@ impl Session {
         let (notices, inbox) = sync_channel(MAX_NOTICES);
         let (read, symbols) = sync_channel(MAX_SYMBOLS);
         let readers = Arc::new(symbol_workers(read)?);
+        let kernel = Box::new(armed.control);
         let mut control = ControlPlane {
-            targets: Targets::new(search, facilities, Box::new(armed.control), health.clone()),
+            targets: Targets::new(
+                search,
+                facilities,
+                kernel,
+                health.clone(),
+                start_errands(health)?,
+            ),
             mappings: armed.mappings,
             inbox,
             looks: start_looks(notices.clone(), health)?,

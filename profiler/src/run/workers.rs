@@ -7,6 +7,7 @@ use crate::{
     health::Health,
     rights::{Thread, keep_for},
     targets::{
+        errands::Errands,
         look::looks::Looks,
         symbols::{self, FileSymbols, Wanted},
         workers::{Report, Work, Workers},
@@ -28,6 +29,11 @@ pub(super) fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> io::Res
         // Nobody takes it any more where the session is over.
         let _ = read.send((wanted, symbols));
     })
+}
+
+/// Starts the workers that read files and command lines.
+pub(super) fn start_errands(health: &Health) -> io::Result<Errands> {
+    Errands::start(|| keep_for(Thread::Looker), health.clone())
 }
 
 /// Starts the workers that look at processes; the control plane hears what they find.

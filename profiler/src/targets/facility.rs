@@ -13,23 +13,33 @@ use std::{any::Any, collections::HashMap, sync::Arc};
 use super::{
     Mapping,
     elf::{Elf, FileState},
+    errands::{Brought, Errands, Sender},
     look::{Answer, Part},
     registry::Known,
 };
-use crate::{events::Resource, health::Health, id::Pid, kernel::Control, time::BootNanos};
+use crate::{
+    events::Resource,
+    health::Health,
+    id::{Pid, ProcessKey},
+    kernel::Control,
+    time::BootNanos,
+};
 
 /// What one file says to one facility.
 pub type Facts = Arc<dyn Any + Send + Sync>;
+
+/// The facts of one ELF file, or `None` if it holds nothing of a facility's kind. Asked once per state of a file.
+pub type Recognise = fn(&Elf<'_>) -> Option<Facts>;
 
 /// The processes that are known, by pid.
 pub type Processes = HashMap<Pid, Known>;
 
 /// One kind of thing that is learnt from files and processes. All is called on the control thread: what can block is
-/// for [`Self::look`]. Only what a facility needs has to be written: by default a verb does nothing.
+/// for [`Self::look`], or for an errand ([`Desk::send`]). Only what a facility needs has to be written: by default a verb does nothing.
 pub trait Facility: Send {
-    /// The facts of one ELF file, or `None` if it holds nothing of this kind. Asked once per state of a file.
-    fn recognise(&self, _elf: &Elf<'_>) -> Option<Facts> {
-        None
+    /// How it recognises a file. A worker does it, as reading a file can block: so it is a function of the file alone.
+    fn recognise(&self) -> Recognise {
+        |_| None
     }
 
     /// A process maps a file that it did not map before, of whatever kind.
@@ -47,7 +57,7 @@ pub trait Facility: Send {
         None
     }
 
-    /// Takes over the answer to its part of a look, and says when there should be another. Of what several say the
+    /// Takes over the answer to its part of a look, or what an errand of its own has brought, and says when there should be another. Of what several say the
     /// latest of [`Next`] counts.
     fn learn(&mut self, _process: &mut Known, _answer: Answer, _desk: &mut Desk<'_>) -> Next {
         Next::Unchanged
@@ -106,6 +116,22 @@ pub struct Desk<'a> {
     pub health: &'a Health,
     /// Whether every CPython of the host is profiled, and nothing else; if not, all that is known is, Python or not.
     pub whole_host: bool,
+    pub(super) errands: &'a mut Errands,
+    /// The place of the facility that acts.
+    pub(super) place: usize,
+}
+
+impl Desk<'_> {
+    /// Has a worker do what can block, and waits for it a moment. `None` if it takes longer: the facility learns the
+    /// result when it is there ([`Facility::learn`]), or is to ask again when it is next to tell.
+    pub fn send(
+        &mut self,
+        process: ProcessKey,
+        work: impl Fn() -> Brought + Send + Sync + 'static,
+    ) -> Option<Brought> {
+        let sender = Sender::Facility(self.place);
+        self.errands.run(process, sender, work)
+    }
 }
 
 /// A file that a process maps.

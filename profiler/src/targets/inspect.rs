@@ -7,7 +7,9 @@ use std::{
 };
 
 use super::{
-    Report, Scope, Search, Targets, facilities,
+    Report, Scope, Search, Targets,
+    errands::Errands,
+    facilities,
     look::looks::{GivenUpLooks, Look, Looks},
     procfs,
     report::reports,
@@ -20,6 +22,11 @@ pub enum Refusal {
     /// There is none.
     #[error("there is no such process")]
     Missing,
+    /// Its files cannot be read.
+    #[error(
+        "its files cannot be read within 0.5 s: one of them is on a file system (FUSE, NFS) that does not answer"
+    )]
+    Unreadable,
     /// It runs no CPython.
     #[error("it does not run CPython: no file it maps exports `_PyRuntime`")]
     NotPython,
@@ -33,13 +40,21 @@ pub fn inspect(pid: Pid) -> Result<Report, Refusal> {
     if procfs::stat(pid).is_none() {
         return Err(Refusal::Missing);
     }
-    let report = look(Scope::Processes {
+    let scope = Scope::Processes {
         pids: vec![pid],
         follow: false,
-    })
-    .into_iter()
-    .find(|report| report.pid == pid)
-    .ok_or(Refusal::NotPython)?;
+    };
+    let Some(targets) = look(scope) else {
+        return Err(Refusal::NotPython);
+    };
+    let report = reports(&targets)
+        .into_iter()
+        .find(|report| report.pid == pid)
+        .ok_or(if targets.is_unreadable(pid) {
+            Refusal::Unreadable
+        } else {
+            Refusal::NotPython
+        })?;
     match &report.unsupported {
         Some(reason) => Err(Refusal::Unsupported(reason.clone())),
         None => Ok(report),
@@ -48,34 +63,41 @@ pub fn inspect(pid: Pid) -> Result<Report, Refusal> {
 
 /// Looks at these processes, or at all of the host: a report for each that runs CPython.
 pub fn survey(pids: &BTreeSet<Pid>) -> Vec<Report> {
-    if pids.is_empty() {
-        return look(Scope::Host);
-    }
-    look(Scope::Processes {
-        pids: pids.iter().copied().collect(),
-        follow: false,
-    })
+    let scope = if pids.is_empty() {
+        Scope::Host
+    } else {
+        Scope::Processes {
+            pids: pids.iter().copied().collect(),
+            follow: false,
+        }
+    };
+    look(scope).as_ref().map_or_else(Vec::new, reports)
 }
 
-fn look(scope: Scope) -> Vec<Report> {
+/// What is known of these processes; `None` if there can be no more threads.
+fn look(scope: Scope) -> Option<Targets> {
     let search = Search {
         scope,
         most: usize::MAX,
         has_mapping_notices: false,
     };
     let facilities = facilities::all(facilities::Settings::default());
-    let mut targets = Targets::new(search, facilities, Box::new(NoKernel), Health::default());
+    let health = Health::default();
+    // The caller's own threads have the rights it takes: nothing is given up here.
+    let errands = Errands::start(|| {}, health.clone())
+        .inspect_err(|error| tracing::warn!("cannot start a thread: {error}"))
+        .ok()?;
+    let mut targets = Targets::new(search, facilities, Box::new(NoKernel), health, errands);
     let (found, inbox) = channel();
     let tell = move |look| {
         // Nobody asks any more.
         let _ = found.send(look);
     };
-    // The caller's own threads have the rights it takes: nothing is given up here.
     match Looks::start(|| {}, tell, Health::default()) {
         Ok(looks) => look_at_all(&mut targets, &looks, &inbox),
         Err(error) => tracing::warn!("cannot start a thread: {error}"),
     }
-    reports(&targets)
+    Some(targets)
 }
 
 /// Waits for each look as long as it may take.

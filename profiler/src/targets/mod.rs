@@ -5,6 +5,7 @@
 //! Must not know samples, profiles or servers.
 
 pub mod elf;
+pub mod errands;
 pub mod facilities;
 pub mod facility;
 pub mod hook;

@@ -1,6 +1,8 @@
 //! What the procfs says of a process, read with bounds.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fs, path::Path};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{FileId, mappings::read_bounded};
 use crate::id::{Pid, ProcessKey};
@@ -47,12 +49,13 @@ pub fn pids() -> Vec<Pid> {
 
 /// The file that a process executes.
 pub fn executable(pid: Pid) -> Option<FileId> {
-    let metadata = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
-    let device = metadata.dev();
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let path = format!("/proc/{pid}/exe");
+    // What is cached: a file system (FUSE, NFS) is not asked, which may not answer.
+    let flags = AtFlags::STATX_DONT_SYNC;
+    let status = statx(CWD, path, flags, StatxFlags::INO).ok()?;
     Some(FileId {
-        device: u64::from(major) << 20 | u64::from(minor),
-        inode: metadata.ino(),
+        device: u64::from(status.stx_dev_major) << 20 | u64::from(status.stx_dev_minor),
+        inode: status.stx_ino,
     })
 }
 

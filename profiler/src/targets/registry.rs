@@ -5,6 +5,8 @@
 mod blocked;
 mod discover;
 mod due;
+mod errands;
+mod examine;
 mod facilities;
 mod files;
 mod known;
@@ -13,15 +15,17 @@ mod looks;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 pub use self::known::Known;
 use self::{facilities::Facilities, files::Files};
 use super::{
-    Mapping, Snapshot,
+    Snapshot,
+    errands::Errands,
     facility::{Facility, Next, Processes, Why, Word},
     look::{Request, Seen},
-    mappings, procfs,
+    procfs,
 };
 use crate::{
     health::{Health, Loss},
@@ -34,6 +38,8 @@ use crate::{
 const MAX_OTHERS: usize = 65_536;
 /// Files looked at in one process.
 const MAX_FILES: usize = 4096;
+/// How long the start waits for files of processes, if some block.
+const FIRST_ERRANDS: Duration = Duration::from_millis(2_500);
 /// Mappings of one process are read anew at most this often, in nanoseconds.
 const REFRESH: u64 = 500 * MILLISECOND;
 
@@ -80,18 +86,20 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// The processes that are there now.
+    /// The processes that are there now. Waits a while for those whose files are not read at once.
     pub fn new(
         search: Search,
         facilities: Vec<Box<dyn Facility>>,
         control: Box<dyn Control>,
         health: Health,
+        errands: Errands,
     ) -> Self {
         let whole_host = search.scope == Scope::Host;
+        let facilities = Facilities::new(facilities, control, health, whole_host, errands);
         let mut targets = Self {
             scope: search.scope,
-            facilities: Facilities::new(facilities, control, health, whole_host),
-            files: Files::default(),
+            files: Files::new(facilities.recognise()),
+            facilities,
             processes: HashMap::new(),
             requests: Vec::new(),
             blocked: HashSet::new(),
@@ -101,6 +109,7 @@ impl Targets {
             has_changed: true,
         };
         targets.scan();
+        targets.take_all_news(FIRST_ERRANDS);
         targets
     }
 
@@ -130,6 +139,7 @@ impl Targets {
 
     /// Does what is due, and says when to call again.
     pub fn due(&mut self, now: BootNanos) -> Option<BootNanos> {
+        self.take_news();
         self.examine_due(now);
         let is_due = |known: &mut Known| known.looks.take_due(now).then(|| known.pid());
         let looks: Vec<Pid> = self.processes.values_mut().filter_map(is_due).collect();
@@ -204,14 +214,20 @@ impl Targets {
         if known.is_none_or(|known| known.process() != seen.process) {
             return;
         }
-        self.change(pid, |facilities, known| {
-            match facilities.learn(known, &mut seen) {
+        let next = self.change(pid, |facilities, known| facilities.learn(known, &mut seen));
+        self.plan(pid, next.unwrap_or(Next::Unchanged));
+        self.tell(pid);
+    }
+
+    /// Plans when to look at a process again.
+    fn plan(&mut self, pid: Pid, next: Next) {
+        if let Some(known) = self.processes.get_mut(&pid) {
+            match next {
                 Next::Unchanged => {}
                 Next::Settled => known.looks.settled(),
                 Next::Later => known.looks.later(BootNanos::now()),
             }
-        });
-        self.tell(pid);
+        }
     }
 
     /// Asks for a look at a process, unless there was one for this reason just now.
@@ -242,79 +258,15 @@ impl Targets {
         Some(done)
     }
 
-    /// Looks at the files of a process that were not looked at yet.
-    fn examine(&mut self, process: ProcessKey, now: BootNanos) {
-        let pid = process.pid;
-        let Ok(mappings) = mappings::read(pid) else {
-            return;
-        };
-        // A kernel thread maps nothing.
-        if mappings.is_empty() {
-            return;
-        }
-        let known = self.processes.get(&pid).cloned();
-        // An exec whose notice was lost: the interpreter's file is mapped no more.
-        let still = |known: &Known| {
-            let interpreter = known.target().interpreter.as_ref();
-            interpreter.is_none_or(|it| mappings.iter().any(|mapping| mapping.file == it.file))
-        };
-        let known = known.filter(|known| known.process() == process && still(known));
-        let is_new = known.is_none();
-        let mut known = known.unwrap_or_else(|| Known::new(process));
-        if *known.target().mappings != *mappings {
-            known.change().mappings = Arc::from(mappings.as_slice());
-        }
-        known.refreshed = now;
-        let mut is_recognised = false;
-        for mapping in &mappings {
-            if mapping.file.inode != 0
-                && known.seen.len() < MAX_FILES
-                && known.seen.insert(mapping.file)
-            {
-                is_recognised |= self.examine_file(&mut known, mapping);
-            }
-        }
-        if !known.is_profiled() && self.facilities.whole_host {
-            // The addresses of what is not profiled are never needed.
-            known.change().mappings = Arc::from([]);
-        }
-        if is_new && (self.processes.contains_key(&pid) || !known.is_profiled()) {
-            // What the kernel knows about this pid, if anything, is of another program.
-            self.tell_gone(pid);
-        }
-        // What belongs to a file may not be in the process's memory yet, and will be soon.
-        let why = if is_recognised {
-            known.looks.begin_anew();
-            Why::NotYet
-        } else {
-            Why::Imports
-        };
-        self.insert(pid, known, is_new);
-        self.ask(pid, why);
-        self.tell(pid);
-    }
-
-    /// Whether a facility has recognised the file.
-    fn examine_file(&mut self, known: &mut Known, mapping: &Mapping) -> bool {
-        let file = self.files.facts(known.pid(), mapping, &self.facilities);
-        let facts = file.as_ref().map(|(facts, _)| facts);
-        let is_recognised = facts.is_some_and(|facts| facts.iter().any(Option::is_some));
-        if facts.is_some() && !is_recognised {
-            self.discovery.remember_plain(mapping.file);
-        }
-        let file = file.as_ref().map(|(facts, state)| (*state, facts));
-        if !self.facilities.place(known, mapping, file) {
-            known.seen.remove(&mapping.file);
-        }
-        is_recognised
-    }
-
     /// Puts a process into the table; `is_new`: it takes the place of whatever had its pid.
     fn insert(&mut self, pid: Pid, mut known: Known, is_new: bool) {
         let before = self.processes.get(&pid);
         let is_other = before.is_none();
         let was_profiled = before.is_some_and(Known::is_profiled);
         if let Some(before) = before.filter(|_| is_new) {
+            if before.process() != known.process() {
+                self.facilities.errands.forget(before.process());
+            }
             self.facilities.ended(before, Some(&mut known));
         }
         if known.is_profiled() && !was_profiled && self.profiled >= self.most_profiled {
@@ -337,6 +289,7 @@ impl Targets {
         if let Some(gone) = self.processes.remove(&pid) {
             self.profiled -= usize::from(gone.is_profiled());
             self.has_changed = true;
+            self.facilities.errands.forget(gone.process());
             self.facilities.ended(&gone, None);
         }
         if let Scope::Processes { pids, .. } = &mut self.scope {

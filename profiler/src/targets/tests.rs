@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use profiler_common::{
@@ -20,6 +21,7 @@ use rustix::io::Errno;
 use super::{
     FileId, Report, Scope, Search, Targets,
     elf::{Elf, OpenFile},
+    errands::Errands,
     facilities,
     facility::Word,
     hook::notes::{self, Hook, HookFacts, Refused},
@@ -38,6 +40,9 @@ use crate::{
     kernel::{Control, ControlError, InterpreterId, NoRoute, Route, SpanProbeSites, SpanProbes},
     time::BootNanos,
 };
+
+/// How long a test waits for files that do not come at once.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, PartialEq)]
 enum Call {
@@ -215,6 +220,22 @@ pub(super) fn all_of(scope: Scope) -> Search {
     }
 }
 
+pub(super) fn errands(health: &Health) -> Errands {
+    Errands::start(|| {}, health.clone()).unwrap()
+}
+
+/// Has done what is due, with all that does not come at once.
+fn turn(targets: &mut Targets, now: BootNanos) -> Option<BootNanos> {
+    targets.due(now);
+    targets.take_all_news(PATIENCE);
+    targets.due(now)
+}
+
+fn scan(targets: &mut Targets) {
+    targets.scan();
+    targets.take_all_news(PATIENCE);
+}
+
 fn search(search: Search, recorder: &Recorder, health: &Health) -> Targets {
     let facilities = facilities::all(facilities::Settings::default());
     Targets::new(
@@ -222,6 +243,7 @@ fn search(search: Search, recorder: &Recorder, health: &Health) -> Targets {
         facilities,
         Box::new(recorder.clone()),
         health.clone(),
+        errands(health),
     )
 }
 
@@ -298,9 +320,9 @@ fn forks_and_execs_are_followed() {
     let exec = notice(child.pid(), ProcessChange::Exec);
     targets.notice(exec);
     assert_eq!(recorder.process(child.pid()).unwrap().runtime, 0);
-    let next = targets.due(exec.time).unwrap();
+    let next = turn(&mut targets, exec.time).unwrap();
     assert_eq!(next.0 - exec.time.0, 5_000_000);
-    let after = targets.due(next).unwrap();
+    let after = turn(&mut targets, next).unwrap();
     assert_eq!(after.0 - exec.time.0, 20_000_000);
     assert_ne!(recorder.process(child.pid()).unwrap().runtime, 0);
 }
@@ -322,14 +344,14 @@ fn what_is_mapped_is_looked_at() {
     let exec = notice(sleeper.pid(), ProcessChange::Exec);
     targets.notice(exec);
     let soon = |due: Option<BootNanos>| due.is_some_and(|due| due.0 < exec.time.0 + 1_000_000_000);
-    assert!(!soon(targets.due(exec.time)));
+    assert!(!soon(turn(&mut targets, exec.time)));
     // A process whose exec is reported later is found by what it maps.
     let child = Spawned::python(&python);
     let file = |inode| FileId { device: 1, inode };
     targets.mapped(child.pid(), file(1));
-    assert!(soon(targets.due(exec.time)));
+    assert!(soon(turn(&mut targets, exec.time)));
     let now = BootNanos(BootNanos::now().0 + 10_000_000);
-    targets.due(now);
+    turn(&mut targets, now);
     assert_ne!(recorder.process(child.pid()).unwrap().runtime, 0);
 }
 
@@ -415,17 +437,17 @@ fn idle_processes_are_left_alone() {
     let request = targets.take_requests().swap_remove(0);
     targets.answer(Looker::default().look(&request).unwrap());
     let later = |seconds: u64| BootNanos(BootNanos::now().0 + seconds * 1_000_000_000);
-    targets.due(later(10));
+    turn(&mut targets, later(10));
     assert!(targets.take_requests().is_empty());
     targets.sampled([child.pid()]);
-    targets.due(later(20));
+    turn(&mut targets, later(20));
     assert_eq!(targets.take_requests().len(), 1);
-    targets.due(later(30));
+    turn(&mut targets, later(30));
     assert!(targets.take_requests().is_empty());
-    targets.scan();
+    scan(&mut targets);
     assert!(targets.take_requests().is_empty());
     targets.note_loss();
-    targets.scan();
+    scan(&mut targets);
     assert!(!targets.take_requests().is_empty());
 }
 
@@ -451,7 +473,7 @@ fn want_of_room_is_counted_once() {
     };
     let mut targets = search(only_one, &recorder, &health);
     for _ in 0..2 {
-        targets.scan();
+        scan(&mut targets);
     }
     let counted = || [Loss::ProcessTableFull, Loss::RecipeNotKept].map(|loss| health.get(loss));
     assert_eq!(counted(), [1, 0]);
@@ -499,7 +521,7 @@ fn hooks_of_other_releases_are_counted() {
     let (recorder, health) = (Recorder::default(), Health::default());
     let scope = only(children.iter().map(Spawned::pid).collect());
     let mut targets = search(all_of(scope), &recorder, &health);
-    targets.due(BootNanos::now());
+    turn(&mut targets, BootNanos::now());
     assert!(recorder.attached().is_empty());
     let counted = [Loss::HookUnsupported, Loss::ProbeFailed].map(|loss| health.get(loss));
     assert_eq!(counted, [1, 0]);
@@ -560,7 +582,7 @@ fn probes_are_put_on_the_file_that_was_read() {
     let other = folder.path().join("other.so");
     compile_hook(&other, "spanprof_abi_v1", "nop;nop", START, "");
     std::fs::rename(&other, &library).unwrap();
-    targets.due(BootNanos::now());
+    turn(&mut targets, BootNanos::now());
     assert_eq!(recorder.attached(), [mapped]);
 }
 
@@ -587,8 +609,8 @@ fn refusals_that_may_pass_are_forgotten() {
                 *recorder.1.lock().unwrap() = None;
             }
             // Something else may have changed what is needed.
-            targets.scan();
-            targets.due(later(seconds));
+            scan(&mut targets);
+            turn(&mut targets, later(seconds));
             tried.push(recorder.attached().len());
         }
         assert_eq!(tried, tries, "{errno}");

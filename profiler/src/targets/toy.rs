@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::{
     Targets,
-    elf::{Elf, Segment},
+    elf::Segment,
     facilities::{Settings, all},
-    facility::{Desk, Facility, Facts, Found, Next, Placement, Why},
+    facility::{Desk, Facility, Found, Next, Placement, Recognise, Why},
     look::{Answer, Looker, Part, Reading},
     opentelemetry::Context,
     python::{live::interpreters, place::load_bias},
     registry::Known,
-    tests::{Spawned, all_of, only},
+    tests::{Spawned, all_of, errands, only},
 };
 use crate::{health::Health, kernel::NoKernel};
 
@@ -44,12 +44,14 @@ impl Part for CodeLook {
 struct Toy;
 
 impl Facility for Toy {
-    fn recognise(&self, elf: &Elf<'_>) -> Option<Facts> {
-        let [version] = elf.dynamic_symbols(["gnu_get_libc_version"]).ok()?;
-        Some(Arc::new(Libc {
-            version: version?.address,
-            segments: elf.segments().to_vec(),
-        }))
+    fn recognise(&self) -> Recognise {
+        |elf| {
+            let [version] = elf.dynamic_symbols(["gnu_get_libc_version"]).ok()?;
+            Some(Arc::new(Libc {
+                version: version?.address,
+                segments: elf.segments().to_vec(),
+            }))
+        }
     }
 
     fn place(&mut self, process: &mut Known, found: &Found<'_>, _: &mut Desk<'_>) -> Placement {
@@ -95,6 +97,7 @@ fn facilities_are_added() {
         facilities,
         Box::new(NoKernel),
         Health::default(),
+        errands(&Health::default()),
     );
     let requests = targets.take_requests();
     assert_eq!(requests.len(), 1);

@@ -144,7 +144,7 @@ mod tests {
             rows: Vec::new(),
         };
         comparison.add(
-            report(&[("first", 100.0)]),
+            &report(&[("first", 100.0)]),
             report(&[("first", 50.0), ("new", 1.0)]),
         );
         comparison.add(&report(&[("first", 200.0)]), report(&[("first", 200.0)]));

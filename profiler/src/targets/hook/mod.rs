@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use self::{
     notes::{HookFacts, find},
-    probes::Probes,
+    probes::{Opened, Probes},
     process_block::ProcessBlock,
 };
 use super::{
     Mapping,
-    elf::{Elf, FileState},
-    facility::{Desk, Facility, Facts, Found, Placement, Processes},
+    elf::FileState,
+    facility::{Desk, Facility, Found, Next, Placement, Processes, Recognise},
+    look::Answer,
     python::place::load_bias,
     registry::Known,
 };
@@ -88,8 +89,8 @@ impl HookFacility {
 }
 
 impl Facility for HookFacility {
-    fn recognise(&self, elf: &Elf<'_>) -> Option<Facts> {
-        match find(elf) {
+    fn recognise(&self) -> Recognise {
+        |elf| match find(elf) {
             Hook::Absent => None,
             found => Some(Arc::new(found)),
         }
@@ -116,6 +117,13 @@ impl Facility for HookFacility {
             is_needed: false,
         });
         Placement::Done
+    }
+
+    fn learn(&mut self, _: &mut Known, answer: Answer, _: &mut Desk<'_>) -> Next {
+        if let Ok(Opened(Some(file))) = answer.downcast().map(|it| *it) {
+            self.probes.take_opened(file);
+        }
+        Next::Unchanged
     }
 
     fn tell(&mut self, process: &mut Known, _: &mut Desk<'_>) {

@@ -7,10 +7,10 @@ use lru::LruCache;
 use super::{HookFile, HookInProcess};
 use crate::{
     health::Loss,
-    id::Pid,
+    id::{Pid, ProcessKey},
     kernel::{ControlError, SpanProbes},
     targets::{
-        elf::FileState,
+        elf::{FileState, OpenFile},
         facility::{Desk, Processes},
         mappings,
     },
@@ -33,11 +33,16 @@ pub(super) struct Probes {
     /// Whether something has happened that may change what is needed.
     pub(super) may_differ: bool,
     attached: HashMap<FileState, Attached>,
+    /// Files that were opened to attach their probes, until the next turn.
+    opened: HashMap<FileState, OpenFile>,
     /// Files whose probes were refused, and when to try again, if ever.
     refused: LruCache<FileState, Option<BootNanos>>,
     /// When to try the first of them again.
     retry_due: Option<BootNanos>,
 }
+
+/// A file that an errand has opened, if it could.
+pub(super) struct Opened(pub(super) Option<OpenFile>);
 
 /// Probes that are on.
 #[derive(Debug)]
@@ -61,6 +66,7 @@ impl Probes {
             always,
             may_differ: false,
             attached: HashMap::new(),
+            opened: HashMap::new(),
             refused: LruCache::new(MAX_REFUSED),
             retry_due: None,
         }
@@ -98,7 +104,7 @@ impl Probes {
 
     /// Attaches what is needed and not on, and notes what is on and not needed.
     fn note_needs(&mut self, processes: &Processes, now: BootNanos, desk: &mut Desk<'_>) {
-        let mut needed: HashMap<FileState, (Pid, &HookFile)> = HashMap::new();
+        let mut needed: HashMap<FileState, (ProcessKey, &HookFile)> = HashMap::new();
         for known in processes.values() {
             let Some(hook) = known.kept::<HookInProcess>() else {
                 continue;
@@ -106,26 +112,55 @@ impl Probes {
             if let Some(file) = &hook.file
                 && (self.always || hook.is_needed)
             {
-                needed.entry(file.state).or_insert((known.pid(), file));
+                needed.entry(file.state).or_insert((known.process(), file));
             }
         }
         for (state, attached) in &mut self.attached {
             let is_needed = needed.remove(state).is_some();
             attached.idle = (!is_needed).then(|| attached.idle.unwrap_or(now));
         }
-        for (pid, file) in needed.into_values() {
-            self.attach(pid, file, now, desk);
+        for (process, file) in needed.into_values() {
+            self.attach(process, file, now, desk);
         }
+        self.opened.clear();
     }
 
-    fn attach(&mut self, pid: Pid, hook: &HookFile, now: BootNanos, desk: &mut Desk<'_>) {
+    /// Takes over a file that was not opened at once.
+    pub(super) fn take_opened(&mut self, file: OpenFile) {
+        self.opened.insert(file.state, file);
+        self.may_differ = true;
+    }
+
+    /// The file of a hook, opened by a process that lives: it has the file.
+    fn open(
+        &mut self,
+        process: ProcessKey,
+        hook: &HookFile,
+        desk: &mut Desk<'_>,
+    ) -> Option<OpenFile> {
+        if let Some(file) = self.opened.remove(&hook.state) {
+            return Some(file);
+        }
+        let mapping = hook.mapping.clone();
+        let opened = desk.send(process, move || {
+            Box::new(Opened(mappings::open(process.pid, &mapping).ok()))
+        });
+        let Opened(file) = *opened?.downcast().ok()?;
+        file.filter(|file| file.state == hook.state)
+    }
+
+    fn attach(
+        &mut self,
+        process: ProcessKey,
+        hook: &HookFile,
+        now: BootNanos,
+        desk: &mut Desk<'_>,
+    ) {
         let state = hook.state;
         if self.is_refused(&state, now) {
             return;
         }
-        // By a process that lives: it has the file.
-        let file = mappings::open(pid, &hook.mapping).ok();
-        let Some(file) = file.filter(|file| file.state == state) else {
+        let Some(file) = self.open(process, hook, desk) else {
             return;
         };
         let path = &hook.mapping.path;

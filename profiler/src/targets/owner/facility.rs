@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{container, service};
+use super::{
+    container,
+    service::{self, StartedWith},
+};
 use crate::{
     events::Resource,
     id::ServiceAttribute,
@@ -21,6 +24,8 @@ struct Owner {
     by_hook: ByHook,
     /// Whether it was named as one that runs Python, or as one that does not; `None` as long as it was not named.
     named_as_python: Option<bool>,
+    /// Whether what it was started with is not known yet.
+    is_provisional: bool,
 }
 
 /// What the hook has told of a process's owner.
@@ -46,6 +51,21 @@ impl OwnerFacility {
     /// The profiles of a service are told apart by these attributes.
     pub fn new(told_apart: BTreeSet<ServiceAttribute>) -> Self {
         Self { told_apart }
+    }
+
+    /// Names a process that no hook has named; by its command alone as long as what it was started with is not known.
+    fn name(&self, process: &mut Known, started: Option<&StartedWith>) {
+        let owner = process.keep::<Owner>();
+        if owner.by_hook != ByHook::Nothing {
+            return;
+        }
+        owner.is_provisional = started.is_none();
+        let pid = process.pid();
+        let unknown = StartedWith::default();
+        let named = service::service(pid, started.unwrap_or(&unknown), &self.told_apart);
+        if *process.target().service != named {
+            process.change().service = Arc::new(named);
+        }
     }
 
     /// Takes over the resource that the hook has told; whether it has more to tell.
@@ -95,6 +115,13 @@ impl Facility for OwnerFacility {
     }
 
     fn learn(&mut self, process: &mut Known, answer: Answer, _: &mut Desk<'_>) -> Next {
+        let answer = match answer.downcast::<StartedWith>() {
+            Ok(started) => {
+                self.name(process, Some(&started));
+                return Next::Unchanged;
+            }
+            Err(answer) => answer,
+        };
         if let Ok(ResourceSeen(Some(resource))) = answer.downcast().map(|it| *it) {
             self.take(process, &resource);
         }
@@ -110,15 +137,22 @@ impl Facility for OwnerFacility {
         let is_python = process.is_profiled();
         let owner = process.kept::<Owner>().copied().unwrap_or_default();
         let is_wanted = is_python || !desk.whole_host;
-        if !is_wanted || owner.named_as_python == Some(is_python) {
+        let is_named = owner.named_as_python == Some(is_python);
+        if !is_wanted || is_named && !owner.is_provisional {
             return;
         }
         let pid = process.pid();
-        process.change().container = container::id(pid);
-        if owner.by_hook == ByHook::Nothing {
-            process.change().service = Arc::new(service::service(pid, &self.told_apart));
+        if !is_named {
+            process.change().container = container::id(pid);
+            process.keep::<Owner>().named_as_python = Some(is_python);
         }
-        process.keep::<Owner>().named_as_python = Some(is_python);
+        if owner.by_hook == ByHook::Nothing {
+            let started = desk.send(process.process(), move || Box::new(StartedWith::read(pid)));
+            let started = started.and_then(|it| it.downcast::<StartedWith>().ok());
+            if started.is_some() || !is_named {
+                self.name(process, started.as_deref());
+            }
+        }
     }
 
     fn hear(&mut self, process: &mut Known, word: &Word<'_>, _: &mut Desk<'_>) -> Option<Why> {

@@ -13,12 +13,35 @@ use crate::{
 /// Bytes a name may have, and the value of an attribute.
 const MAX_NAME: usize = 255;
 
-/// The service of a process from what the procfs tells, with those attributes that tell its profiles
-/// apart.
-pub fn service(pid: Pid, told_apart: &BTreeSet<ServiceAttribute>) -> Service {
-    let environment = procfs::strings(pid, "environ");
-    let command = procfs::strings(pid, "cmdline");
-    from_parts(&environment, &command, &procfs::comm(pid), told_apart)
+/// What a process was started with. It lies in the process's own memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StartedWith {
+    environment: Vec<Vec<u8>>,
+    command: Vec<Vec<u8>>,
+}
+
+impl StartedWith {
+    /// Reads it. Can block, as reads of a process's memory do.
+    pub fn read(pid: Pid) -> Self {
+        Self {
+            environment: procfs::strings(pid, "environ"),
+            command: procfs::strings(pid, "cmdline"),
+        }
+    }
+}
+
+/// The service of a process by what it was started with, else by its command's name; with those attributes that tell
+/// its profiles apart.
+pub fn service(
+    pid: Pid,
+    started: &StartedWith,
+    told_apart: &BTreeSet<ServiceAttribute>,
+) -> Service {
+    let StartedWith {
+        environment,
+        command,
+    } = started;
+    from_parts(environment, command, &procfs::comm(pid), told_apart)
 }
 
 /// The service as the hook knows it, over what was known before.

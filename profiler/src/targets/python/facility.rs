@@ -17,8 +17,7 @@ use crate::{
     health::{Health, Loss},
     targets::{
         FileId, Interpreter, Mapping, Target,
-        elf::Elf,
-        facility::{Desk, Facility, Facts, Found, Next, Placement, Why},
+        facility::{Desk, Facility, Found, Next, Placement, Recognise, Why},
         look::{Answer, Part},
         registry::Known,
     },
@@ -106,8 +105,8 @@ pub struct PythonFacility {
 }
 
 impl Facility for PythonFacility {
-    fn recognise(&self, elf: &Elf<'_>) -> Option<Facts> {
-        match detect(elf) {
+    fn recognise(&self) -> Recognise {
+        |elf| match detect(elf) {
             Detection::NotPython => None,
             found => Some(Arc::new(found)),
         }

@@ -230,7 +230,12 @@ impl Targets {
         // mapped may have been reported first.
         known.change().process = stat.process;
         let now = BootNanos::now();
-        if self.discovery.was_noticed(pid, now) {
+        // Files of its parent that are on their way are its parent's alone.
+        let is_read = |targets: &Self| {
+            let parent = targets.processes.get(&parent).map(Known::process);
+            !parent.is_some_and(|parent| targets.facilities.errands.has(parent))
+        };
+        if self.discovery.was_noticed(pid, now) || !is_read(self) {
             known.due.soon(now);
         }
         let why = self.facilities.forked(&mut known);
@@ -255,6 +260,7 @@ impl Targets {
         let Some(stat) = procfs::stat(pid) else {
             return self.forget(pid);
         };
+        self.facilities.errands.forget(stat.process);
         let mut known = Known::new(stat.process);
         if !self.discovery.has_notices {
             known.due.by_schedule(now);

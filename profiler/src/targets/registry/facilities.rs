@@ -8,9 +8,11 @@ use crate::{
     kernel::Control,
     targets::{
         Mapping,
-        elf::{Elf, FileState},
+        elf::FileState,
+        errands::{Brought, Errands},
         facility::{
-            Desk, Facility, Facts, Found, Next, NotLooked, Placement, Processes, Why, Word,
+            Desk, Facility, Facts, Found, Next, NotLooked, Placement, Processes, Recognise, Why,
+            Word,
         },
         look::{Request, Seen},
     },
@@ -26,6 +28,7 @@ pub(super) struct Facilities {
     pub(super) control: Box<dyn Control>,
     pub(super) health: Health,
     pub(super) whole_host: bool,
+    pub(super) errands: Errands,
 }
 
 impl Facilities {
@@ -34,12 +37,14 @@ impl Facilities {
         control: Box<dyn Control>,
         health: Health,
         whole_host: bool,
+        errands: Errands,
     ) -> Self {
         Self {
             all,
             control,
             health,
             whole_host,
+            errands,
         }
     }
 
@@ -49,16 +54,19 @@ impl Facilities {
             control: &mut *self.control,
             health: &self.health,
             whole_host: self.whole_host,
+            errands: &mut self.errands,
+            place: 0,
         };
         for (index, facility) in self.all.iter_mut().enumerate() {
+            desk.place = index;
             ask(index, &mut **facility, &mut desk);
         }
     }
 
-    /// What a file holds; `None` stands for a file that is no ELF.
-    pub(super) fn recognise(&self, elf: Option<&Elf<'_>>) -> FileFacts {
+    /// How each recognises a file, in their order.
+    pub(super) fn recognise(&self) -> Arc<[Recognise]> {
         let all = self.all.iter();
-        all.map(|facility| facility.recognise(elf?)).collect()
+        all.map(|facility| facility.recognise()).collect()
     }
 
     /// Whether all is placed that a file holds.
@@ -91,6 +99,19 @@ impl Facilities {
         self.each(|index, facility, desk| {
             if let Some(answer) = seen.take(index) {
                 next = next.max(facility.learn(known, answer, desk));
+            }
+        });
+        next
+    }
+
+    /// Takes over what an errand has brought for the facility of a place.
+    pub(super) fn learn_late(&mut self, known: &mut Known, place: usize, brought: Brought) -> Next {
+        let (mut next, mut brought) = (Next::Unchanged, Some(brought));
+        self.each(|index, facility, desk| {
+            if index == place
+                && let Some(brought) = brought.take()
+            {
+                next = facility.learn(known, brought, desk);
             }
         });
         next

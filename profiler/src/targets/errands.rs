@@ -1,0 +1,393 @@
+//! Errands: what nearly always is done at once, and yet can block for as long as a process or a server likes, such as
+//! opening a file of a process, or reading its command line.
+//!
+//! A worker runs them, one after the other. Whoever sends it out waits for it a moment, as long as no errand is late and
+//! not too much of its time goes by waiting; if it takes longer, the result is delivered when it is there. An errand
+//! that exceeds the deadline costs its worker, and its process is sent no other before that worker is back: so a process
+//! blocks one worker at most.
+
+use std::{
+    any::Any,
+    collections::{HashMap, HashSet},
+    fmt, io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use super::workers::{GivenUp, Refused, Report, Settings, Work, Workers};
+use crate::{
+    health::{Health, Loss},
+    id::ProcessKey,
+    time::monotonic_now,
+};
+
+/// How errands are run. One takes a millisecond, and some 100 for a large file that was never read: what takes several
+/// times that is kept waiting.
+const SETTINGS: Settings = Settings {
+    name: "errands",
+    deadline: Duration::from_millis(500),
+    max_waiting: 16_384,
+    max_abandoned: 64,
+};
+/// How long the result of one is waited for.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// A wait that was longer than this is followed by a time without waits, so many times as long: nobody can make the
+/// agent wait more than a part of its time.
+const SHORT: Duration = Duration::from_millis(10);
+const RECOVERY: u32 = 4;
+/// How often workers are watched over while something waits for all errands.
+const SUPERVISE: Duration = Duration::from_millis(20);
+
+/// What an errand brings back, as the type that its sender makes of it.
+pub type Brought = Box<dyn Any + Send>;
+
+/// Who is sent the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// The table of processes.
+    Table,
+    /// The facility of this place.
+    Facility(usize),
+}
+
+/// What a worker is to do.
+#[derive(Clone)]
+struct Errand {
+    number: u64,
+    process: ProcessKey,
+    work: Arc<dyn Fn() -> Brought + Send + Sync>,
+}
+
+/// A result that came after whoever wanted it had stopped waiting.
+pub struct Delivery {
+    /// Of which process.
+    pub process: ProcessKey,
+    /// For whom.
+    pub to: Sender,
+    /// What it is.
+    pub result: Brought,
+}
+
+/// What has come of errands that nobody waits for.
+#[derive(Default)]
+pub struct News {
+    /// Results.
+    pub delivered: Vec<Delivery>,
+    /// Processes that block a worker from now on.
+    pub blocked: Vec<ProcessKey>,
+    /// Processes that something is still to be learnt of: they block no more, or no worker was left for them.
+    pub again: Vec<ProcessKey>,
+}
+
+/// The errands of the control plane.
+pub struct Errands {
+    workers: Workers<Errand, Brought>,
+    done: Receiver<Report<Errand, Brought>>,
+    health: Health,
+    last_number: u64,
+    /// The errand that is on its way for a process, one at a time, and who wants its result, if anybody still does.
+    wanted: HashMap<ProcessKey, (Option<Sender>, u64)>,
+    /// Processes that another errand was wanted of meanwhile.
+    turned_away: HashSet<ProcessKey>,
+    /// Those that are on their way and were not given up.
+    on_their_way: HashSet<u64>,
+    /// Processes that block a worker.
+    blocked: HashSet<ProcessKey>,
+    news: News,
+    /// There is no waiting before this.
+    impatient_until: Option<Instant>,
+}
+
+impl fmt::Debug for Errands {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Errands")
+            .field("wanted", &self.wanted)
+            .field("blocked", &self.blocked)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Errands {
+    /// Starts the worker; `prepare` is called on it first.
+    pub fn start(prepare: fn(), health: Health) -> io::Result<Self> {
+        let (sender, done) = channel();
+        let begin = move || -> Work<Errand, Brought> {
+            prepare();
+            Box::new(|errand: &Errand| (errand.work)())
+        };
+        let deliver = move |report| {
+            // Nobody wants it any more if the session is over.
+            let _ = sender.send(report);
+        };
+        Ok(Self {
+            workers: Workers::start(SETTINGS, begin, deliver)?,
+            done,
+            health,
+            last_number: 0,
+            wanted: HashMap::new(),
+            turned_away: HashSet::new(),
+            on_their_way: HashSet::new(),
+            blocked: HashSet::new(),
+            news: News::default(),
+            impatient_until: None,
+        })
+    }
+
+    /// Sends a worker out, and waits for it a moment. `None` if the result is not there yet: then it is delivered
+    /// ([`Self::news`]), or the process is named as one that something is still to be learnt of. A process has one errand
+    /// on its way at most.
+    pub fn run(
+        &mut self,
+        process: ProcessKey,
+        sender: Sender,
+        work: impl Fn() -> Brought + Send + Sync + 'static,
+    ) -> Option<Brought> {
+        if self.has(process) {
+            self.turned_away.insert(process);
+            return None;
+        }
+        let is_free = self.on_their_way.is_empty();
+        self.last_number += 1;
+        let number = self.last_number;
+        let asked = self.workers.ask(Errand {
+            number,
+            process,
+            work: Arc::new(work),
+        });
+        if let Err(refused) = asked {
+            self.health.count(match refused {
+                Refused::Full => Loss::LookDropped,
+                Refused::NoWorker => Loss::LookNoWorker,
+            });
+            self.news.again.push(process);
+            return None;
+        }
+        self.wanted.insert(process, (Some(sender), number));
+        self.on_their_way.insert(number);
+        let start = monotonic_now();
+        if !is_free || self.impatient_until.is_some_and(|until| start < until) {
+            return None;
+        }
+        let result = self.wait(number, start);
+        let took = start.elapsed();
+        self.impatient_until = (took > SHORT).then(|| start + took * (RECOVERY + 1));
+        result
+    }
+
+    /// Waits for one errand.
+    fn wait(&mut self, number: u64, start: Instant) -> Option<Brought> {
+        loop {
+            let left = PATIENCE.checked_sub(start.elapsed())?;
+            let report = self.done.recv_timeout(left).ok()?;
+            let is_it = matches!(&report, Report::InTime(errand, _) if errand.number == number);
+            self.take(report);
+            if is_it {
+                return self.news.delivered.pop().map(|it| it.result);
+            }
+        }
+    }
+
+    /// The results of a process's errands are not wanted any more: it has ended, or runs another program.
+    pub fn forget(&mut self, process: ProcessKey) {
+        if let Some((wants, _)) = self.wanted.get_mut(&process) {
+            *wants = None;
+        }
+    }
+
+    /// Whether something is on its way for a process, or it blocks a worker.
+    pub fn has(&self, process: ProcessKey) -> bool {
+        self.blocked.contains(&process) || self.wanted.contains_key(&process)
+    }
+
+    /// Whether a process blocks a worker.
+    pub fn is_blocked(&self, process: ProcessKey) -> bool {
+        self.blocked.contains(&process)
+    }
+
+    /// What has come since this was last called. Also watches over the workers: to be called about as often as an errand
+    /// may take, by a thread that has the rights a worker needs.
+    pub fn news(&mut self) -> News {
+        while let Ok(report) = self.done.try_recv() {
+            self.take(report);
+        }
+        for given_up in self.workers.supervise() {
+            match given_up {
+                GivenUp::TooSlow(errand) => {
+                    self.health.count(Loss::LookBlocked);
+                    self.on_their_way.remove(&errand.number);
+                    self.blocked.insert(errand.process);
+                    self.news.blocked.push(errand.process);
+                }
+                GivenUp::NoWorker(errand) => {
+                    self.health.count(Loss::LookNoWorker);
+                    self.on_their_way.remove(&errand.number);
+                    self.take_wanted(&errand);
+                    self.news.again.push(errand.process);
+                }
+            }
+        }
+        std::mem::take(&mut self.news)
+    }
+
+    /// Waits a moment for what is on its way; false if nothing is.
+    pub fn wait_for_some(&mut self) -> bool {
+        if self.on_their_way.is_empty() {
+            return false;
+        }
+        if let Ok(report) = self.done.recv_timeout(SUPERVISE) {
+            self.take(report);
+        }
+        true
+    }
+
+    fn take(&mut self, report: Report<Errand, Brought>) {
+        let (errand, result) = match report {
+            Report::InTime(errand, result) => (errand, result),
+            Report::Late(errand, result) => {
+                self.blocked.remove(&errand.process);
+                self.news.again.push(errand.process);
+                (errand, result)
+            }
+        };
+        self.on_their_way.remove(&errand.number);
+        if self.turned_away.remove(&errand.process) {
+            self.news.again.push(errand.process);
+        }
+        if let Some(to) = self.take_wanted(&errand) {
+            self.news.delivered.push(Delivery {
+                process: errand.process,
+                to,
+                result,
+            });
+        }
+    }
+
+    /// Who wants the result of an errand, if anybody still does.
+    fn take_wanted(&mut self, errand: &Errand) -> Option<Sender> {
+        let (to, number) = *self.wanted.get(&errand.process)?;
+        if number != errand.number {
+            return None;
+        }
+        self.wanted.remove(&errand.process);
+        to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, Mutex, mpsc::channel},
+        thread,
+        time::Duration,
+    };
+
+    use super::{Brought, Errands, News, Sender};
+    use crate::{
+        health::{Health, Loss},
+        id::{Pid, ProcessKey},
+        time::monotonic_now,
+    };
+
+    fn process(pid: u32) -> ProcessKey {
+        ProcessKey {
+            pid: Pid(pid),
+            start_time: 1,
+        }
+    }
+
+    fn brings(number: u32) -> impl Fn() -> Brought + Send + Sync + 'static {
+        move || Box::new(number)
+    }
+
+    fn number(brought: &Brought) -> u32 {
+        *brought.downcast_ref().unwrap()
+    }
+
+    /// News until something is in it that the test waits for.
+    fn wait_for(errands: &mut Errands, is_it: impl Fn(&News) -> bool) -> News {
+        for _ in 0..2000 {
+            let news = errands.news();
+            if is_it(&news) {
+                return news;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it did not come");
+    }
+
+    /// What is done at once is there at once. A process that blocks makes its sender wait once, and nobody else wait any
+    /// more: it is given up, and sent no other errand before its own is back; those of others are delivered.
+    #[test]
+    fn one_that_blocks_holds_up_nobody() {
+        let health = Health::default();
+        let mut errands = Errands::start(|| {}, health.clone()).unwrap();
+        let at_once = (0..100).find_map(|_| errands.run(process(1), Sender::Table, brings(1)));
+        assert_eq!(number(&at_once.unwrap()), 1);
+        let (let_go, gate) = channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let blocks = move || -> Brought {
+            gate.lock().unwrap().recv().unwrap();
+            Box::new(2_u32)
+        };
+        assert!(errands.run(process(2), Sender::Table, blocks).is_none());
+        let start = monotonic_now();
+        for pid in 3..1000 {
+            let place = Sender::Facility(7);
+            assert!(errands.run(process(pid), place, brings(pid)).is_none());
+        }
+        // Each of them alone would have had the patience that one had.
+        assert!(start.elapsed() < Duration::from_secs(5));
+        let mut delivered = Vec::new();
+        let mut blocked = Vec::new();
+        while delivered.len() < 997 {
+            let news = wait_for(&mut errands, |it| {
+                !it.delivered.is_empty() || !it.blocked.is_empty()
+            });
+            delivered.extend(news.delivered);
+            blocked.extend(news.blocked);
+        }
+        assert_eq!(blocked, [process(2)]);
+        assert!(errands.is_blocked(process(2)));
+        assert_eq!(health.get(Loss::LookBlocked), 1);
+        for it in &delivered {
+            assert_eq!(number(&it.result), it.process.pid.0);
+            assert_eq!(it.to, Sender::Facility(7));
+        }
+        assert!(
+            errands
+                .run(process(2), Sender::Facility(1), brings(9))
+                .is_none()
+        );
+        let_go.send(()).unwrap();
+        let news = wait_for(&mut errands, |it| !it.delivered.is_empty());
+        assert_eq!(number(&news.delivered[0].result), 2);
+        // For the one that was turned away.
+        assert!(news.again.contains(&process(2)));
+        assert!(!errands.has(process(2)));
+    }
+
+    /// What a process that runs another program meanwhile has brought is not delivered, and it has no second errand on
+    /// its way.
+    #[test]
+    fn what_is_forgotten_is_not_delivered() {
+        let mut errands = Errands::start(|| {}, Health::default()).unwrap();
+        let (let_go, gate) = channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let blocks = move || -> Brought {
+            gate.lock().unwrap().recv().unwrap();
+            Box::new(2_u32)
+        };
+        assert!(errands.run(process(2), Sender::Table, blocks).is_none());
+        errands.forget(process(2));
+        assert!(errands.has(process(2)));
+        assert!(errands.run(process(2), Sender::Table, brings(3)).is_none());
+        let_go.send(()).unwrap();
+        let news = wait_for(&mut errands, |it| !it.again.is_empty());
+        assert!(news.delivered.is_empty());
+        assert!(!errands.has(process(2)));
+    }
+}
