@@ -3,6 +3,10 @@
 //! Files of targets are read with `pread` into the agent's memory, never mapped: if a mapped file is truncated, the
 //! process that maps it is killed. A worker that may be abandoned ([`workers`](super::workers)) reads them, because a
 //! file may lie on a server that is gone. The resulting tables never change, and looking a name up reads nothing.
+//!
+//! This is no [`Facility`](super::facility::Facility): a facility learns of every file that is mapped, while symbols are
+//! wanted of the few files whose code is sampled, which only the data plane knows, and their tables are too large to be
+//! made of all. So the data plane asks for them, and keeps them.
 
 mod demangle;
 mod read;
