@@ -12,6 +12,7 @@
 
 mod attached;
 mod blocked;
+mod blocked_files;
 mod coverage;
 mod errors;
 mod flask;

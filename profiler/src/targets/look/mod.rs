@@ -43,8 +43,8 @@ pub struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// What a part that comes first has found, by the type of its answer.
     pub fn earlier<T: Any>(&self) -> Option<&'a T> {
-        let answers = self.earlier.iter().flatten();
-        answers.filter_map(|it| it.downcast_ref()).next()
+        let mut answers = self.earlier.iter().flatten();
+        answers.find_map(|it| it.downcast_ref())
     }
 
     /// What a facility keeps from one look to the next, of all processes, by its type. It is gone if the worker is
@@ -78,8 +78,8 @@ impl Request {
     /// The part of this type, if there is one.
     pub fn part<T: Part>(&self) -> Option<&T> {
         let parts = self.parts.iter().flatten();
-        let parts = parts.map(|part| -> &dyn Any { &**part });
-        parts.filter_map(|it| it.downcast_ref()).next()
+        let mut parts = parts.map(|part| -> &dyn Any { &**part });
+        parts.find_map(|it| it.downcast_ref())
     }
 }
 
@@ -100,8 +100,8 @@ impl Seen {
 
     /// The answer of this type, if there is one.
     pub fn answer_mut<T: Any>(&mut self) -> Option<&mut T> {
-        let answers = self.answers.iter_mut().flatten();
-        answers.filter_map(|it| it.downcast_mut()).next()
+        let mut answers = self.answers.iter_mut().flatten();
+        answers.find_map(|it| it.downcast_mut())
     }
 }
 
