@@ -300,12 +300,13 @@ fn prometheus() {
             let rules: Value = serde_json::from_str(&http::get(&url, "/api/v1/rules")).unwrap();
             let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap();
             let are_evaluated = rules.iter().all(|rule| rule["health"] != "unknown");
-            are_evaluated.then(|| rules.clone())
+            // Samples on their way are accounted for a moment later: no alert stays pending.
+            let is_active = |rule: &Value| rule["health"] == "ok" && rule["state"] != "inactive";
+            (are_evaluated && !rules.iter().any(is_active)).then(|| rules.clone())
         });
         assert!(rules.len() >= 10, "{rules:#?}");
         for rule in &rules {
             assert_eq!(rule["health"], "ok", "{rule:#}");
-            assert_eq!(rule["state"], "inactive", "{rule:#}");
         }
         let dashboard = deploy.join("grafana/spanprof-agents.json");
         let dashboard: Value =

@@ -87,7 +87,7 @@ fn doctor_does_not_wait() {
         let arguments = ["doctor", "--no-sample", "--pid", &workload.pid()];
         let doctor = Running::start(&mut spanprof::command(&arguments));
         doctor.stdout.wait_for("profiling works here");
-        // It waits for ever, or not at all: a minute is for a machine that has much to do.
+        // Either it ends at once or it never does: a minute is enough for a busy machine.
         assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
         let words = "its memory cannot be read within 0.5 s";
         assert!(
