@@ -219,7 +219,10 @@ impl Own {
         };
         let mut pipeline =
             Pipeline::new(settings, Limits::default().remembered(2), Health::default());
-        pipeline.set_snapshot(&Snapshot::new([Arc::clone(&self.target)]), BootNanos(0));
+        pipeline.set_snapshot(
+            &Snapshot::from_iter([Arc::clone(&self.target)]),
+            BootNanos(0),
+        );
         let all: Vec<u64> = self.native.iter().chain(&self.machinery).copied().collect();
         take(&mut pipeline, &[sample_with(0, &[], &all)]);
         for wanted in pipeline.take_wanted() {

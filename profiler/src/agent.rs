@@ -58,7 +58,7 @@ fn on(runtime: &Runtime, config: &AgentConfig) -> Result<ExitCode> {
     runtime.spawn(notify::keep_informed(health.clone()));
     tracing::info!(
         url = config.pyroscope_url,
-        processes = session.snapshot().iter().count(),
+        processes = session.snapshot().len(),
         "profiling"
     );
     runtime.block_on(until_stopped(words, &session, &health));
@@ -90,7 +90,7 @@ fn session_settings(config: &AgentConfig, exporter: &Exporter) -> SessionSetting
     }
 }
 
-/// Reports until it is told to stop.
+/// Reports until the agent is to stop.
 async fn until_stopped(mut words: Words, session: &Session, health: &Health) {
     let mut tick = interval(REPORT_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -47,6 +47,8 @@ pub struct Pipeline {
     aggregator: Aggregator,
     table: SpanTable,
     coverage: Coverage,
+    /// What the control plane has published last, and the same with the targets that linger.
+    published: Snapshot,
     snapshot: Snapshot,
     /// Targets that the control plane has dropped, and when.
     lingering: Vec<(BootNanos, Arc<Target>)>,
@@ -69,6 +71,7 @@ impl Pipeline {
             aggregator: Aggregator::new(settings, health.clone()),
             table: SpanTable::new(settings.span_label),
             coverage: Coverage::default(),
+            published: Snapshot::default(),
             snapshot: Snapshot::default(),
             lingering: Vec::new(),
             sampled: HashSet::new(),
@@ -209,21 +212,23 @@ impl Pipeline {
 
     /// Takes over what the control plane knows now. Targets it has dropped linger for a while.
     pub fn set_snapshot(&mut self, snapshot: &Snapshot, now: BootNanos) {
-        for target in self.snapshot.iter() {
-            let lingers = self
-                .lingering
-                .iter()
-                .any(|(_, kept)| kept.process == target.process);
-            if snapshot.target(target.process).is_none() && !lingers {
-                self.lingering.push((now, Arc::clone(target)));
+        let lingered = self.lingering.len();
+        self.lingering
+            .retain(|(since, _)| now.since(*since) < LINGER);
+        if snapshot.is_same(&self.published) && self.lingering.len() == lingered {
+            return;
+        }
+        let gone = snapshot.gone_since(&self.published);
+        self.lingering
+            .extend(gone.map(|target| (now, Arc::clone(target))));
+        self.published = snapshot.clone();
+        self.snapshot = snapshot.clone();
+        // The latest first: a pid in use again is its new process's.
+        for (_, target) in self.lingering.iter().rev() {
+            if !self.snapshot.has(target.process.pid) {
+                self.snapshot.put(target);
             }
         }
-        self.lingering.retain(|(since, target)| {
-            now.since(*since) < LINGER && snapshot.target(target.process).is_none()
-        });
-        let gone = self.lingering.iter().map(|(_, target)| Arc::clone(target));
-        // Those that live come last: a pid in use again is theirs.
-        self.snapshot = Snapshot::new(gone.chain(snapshot.iter().cloned()));
     }
 
     /// Ends the window: its profiles, one for each service.

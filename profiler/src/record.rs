@@ -55,7 +55,7 @@ pub fn record(config: &RecordConfig) -> Result<ExitCode> {
         records,
     };
     let session = Session::start(armed, settings, &health)?;
-    tracing::info!(processes = session.snapshot().iter().count(), "recording");
+    tracing::info!(processes = session.snapshot().len(), "recording");
     let status = wait(config, &session, child.as_mut(), interrupted, &health)?;
     let mut finished = session.stop();
     let written = write_outputs(outputs, &std::mem::take(&mut finished.profiles).into());
@@ -189,8 +189,7 @@ fn wait(
 
 /// Whether every process asked for has exited.
 fn all_gone(subject: &Subject, session: &Session) -> bool {
-    let gone =
-        matches!(subject, Subject::Processes(_)) && session.snapshot().iter().next().is_none();
+    let gone = matches!(subject, Subject::Processes(_)) && session.snapshot().is_empty();
     if gone {
         tracing::warn!("every process that was asked for has exited: the recording ends early");
     }

@@ -76,7 +76,7 @@ fn run(bytes: &[u8], projection: &Projection, health: &Health) -> Vec<Projected>
             spans: SpansSeen::NotYet,
         })
     });
-    pipeline.set_snapshot(&Snapshot::new(target), BootNanos(0));
+    pipeline.set_snapshot(&target.into_iter().collect::<Snapshot>(), BootNanos(0));
     for mut event in events {
         if let Event::Sample(sample) = &mut event {
             // Their names depend on the kernel and the files of this machine.

@@ -50,7 +50,7 @@ impl Shared {
     }
 
     pub(super) fn publish(&self, snapshot: Snapshot) {
-        let processes = u64::try_from(snapshot.iter().count()).unwrap_or(u64::MAX);
+        let processes = u64::try_from(snapshot.len()).unwrap_or(u64::MAX);
         self.health.set(Gauge::Processes, processes);
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }

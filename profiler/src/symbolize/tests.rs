@@ -49,7 +49,7 @@ impl Stage {
         let health = Health::default();
         Self {
             symbolizer: Symbolizer::new(Settings { max_codes: 16 }, health.clone()),
-            snapshot: Snapshot::new([Arc::new(target)]),
+            snapshot: Snapshot::from_iter([Arc::new(target)]),
             health,
         }
     }

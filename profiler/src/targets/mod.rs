@@ -19,6 +19,7 @@ pub mod pyroscope_sdk;
 pub mod python;
 pub mod registry;
 pub mod report;
+mod snapshot;
 pub mod symbols;
 mod target;
 #[cfg(test)]
@@ -31,5 +32,6 @@ pub use self::{
     inspect::{Refusal, inspect, survey},
     registry::{Scope, Search, Targets},
     report::Report,
-    target::{FileId, Interpreter, Mapping, Snapshot, SpansSeen, Target},
+    snapshot::Snapshot,
+    target::{FileId, Interpreter, Mapping, SpansSeen, Target},
 };

@@ -14,7 +14,6 @@ mod looks;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -81,7 +80,9 @@ pub struct Targets {
     /// Processes that may be profiled, and that are.
     most_profiled: usize,
     profiled: usize,
-    /// Whether a snapshot would be another than the last.
+    /// What the data plane is to know.
+    snapshot: Snapshot,
+    /// Whether that has changed since it was last published.
     has_changed: bool,
 }
 
@@ -106,6 +107,7 @@ impl Targets {
             discovery: discover::Discovery::new(search.has_mapping_notices),
             most_profiled: search.most,
             profiled: 0,
+            snapshot: Snapshot::default(),
             has_changed: true,
         };
         targets.scan();
@@ -130,10 +132,10 @@ impl Targets {
     /// Notes that samples were taken of processes: only one that runs can import anything.
     pub fn sampled(&mut self, pids: impl IntoIterator<Item = Pid>) {
         for pid in pids {
-            if let Some(known) = self.processes.get_mut(&pid) {
+            self.change(pid, |facilities, known| {
                 known.looks.has_run();
-                self.facilities.hear(known, &Word::HasRun);
-            }
+                facilities.hear(known, &Word::HasRun);
+            });
         }
     }
 
@@ -176,15 +178,12 @@ impl Targets {
 
     /// What is known now, if that has changed since this was last called.
     pub fn changes(&mut self) -> Option<Snapshot> {
-        std::mem::take(&mut self.has_changed).then(|| self.snapshot())
+        std::mem::take(&mut self.has_changed).then(|| self.snapshot.clone())
     }
 
     /// What is known now, for the data plane.
     pub fn snapshot(&self) -> Snapshot {
-        let all = !self.facilities.whole_host;
-        let known = self.processes.values();
-        let targets = known.filter(|known| all || known.is_profiled());
-        Snapshot::new(targets.map(|known| Arc::clone(known.target())))
+        self.snapshot.clone()
     }
 
     /// Every process that is known.
@@ -245,17 +244,26 @@ impl Targets {
         self.change(pid, Facilities::tell);
     }
 
-    /// Has facilities do something with a process, and notes whether the data plane must hear of it.
+    /// Has facilities do something with a process, and shows the data plane what has become of it.
     fn change<T>(
         &mut self,
         pid: Pid,
         act: impl FnOnce(&mut Facilities, &mut Known) -> T,
     ) -> Option<T> {
         let known = self.processes.get_mut(&pid)?;
-        let before = Arc::clone(known.target());
         let done = act(&mut self.facilities, known);
-        self.has_changed |= !Arc::ptr_eq(&before, known.target());
+        self.show(pid);
         Some(done)
+    }
+
+    /// Shows the data plane a process as it is now, or that it is gone.
+    fn show(&mut self, pid: Pid) {
+        let all = !self.facilities.whole_host;
+        let known = self.processes.get(&pid);
+        self.has_changed |= match known.filter(|known| all || known.is_profiled()) {
+            Some(known) => self.snapshot.put(known.target()),
+            None => self.snapshot.remove(pid),
+        };
     }
 
     /// Puts a process into the table; `is_new`: it takes the place of whatever had its pid.
@@ -281,14 +289,14 @@ impl Targets {
         }
         self.profiled += usize::from(known.is_profiled());
         self.profiled -= usize::from(was_profiled);
-        self.has_changed = true;
         self.processes.insert(pid, known);
+        self.show(pid);
     }
 
     fn forget(&mut self, pid: Pid) {
         if let Some(gone) = self.processes.remove(&pid) {
             self.profiled -= usize::from(gone.is_profiled());
-            self.has_changed = true;
+            self.show(pid);
             self.facilities.errands.forget(gone.process());
             self.facilities.ended(&gone, None);
         }

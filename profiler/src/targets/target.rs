@@ -1,47 +1,11 @@
-//! What the data plane gets of a process: a [`Target`], in a [`Snapshot`] of all of them.
+//! What the data plane gets of a process.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use crate::{
-    id::{Pid, ProcessKey, Service},
+    id::{ProcessKey, Service},
     time::BootNanos,
 };
-
-/// What is known of all profiled processes at one moment; cheap to clone, never changes.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    targets: Arc<HashMap<Pid, Arc<Target>>>,
-}
-
-impl Snapshot {
-    /// A snapshot of these targets.
-    pub fn new(targets: impl IntoIterator<Item = Arc<Target>>) -> Self {
-        let targets = targets
-            .into_iter()
-            .map(|target| (target.process.pid, target))
-            .collect();
-        Self {
-            targets: Arc::new(targets),
-        }
-    }
-
-    /// The target, if this very process is one.
-    pub fn target(&self, process: ProcessKey) -> Option<&Arc<Target>> {
-        self.targets
-            .get(&process.pid)
-            .filter(|target| target.process == process)
-    }
-
-    /// Whether a process of this pid is a target.
-    pub fn has(&self, pid: Pid) -> bool {
-        self.targets.contains_key(&pid)
-    }
-
-    /// Every target.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Target>> {
-        self.targets.values()
-    }
-}
 
 /// A process that is profiled.
 #[derive(Clone, Debug)]

@@ -296,7 +296,7 @@ fn interpreters_are_found_named_and_dropped() {
         assert_eq!(changes.iter().next().unwrap().service.name, "cart");
         targets.notice(notice(pid, ProcessChange::Exit));
         assert_eq!(recorder.process(pid), None);
-        assert_eq!(targets.snapshot().iter().count(), 0);
+        assert_eq!(targets.snapshot().len(), 0);
     }
 }
 
