@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lru::LruCache;
 
-use super::{MappedFile, native::may_pass};
+use super::MappedFile;
 use crate::{
     id::Pid,
     targets::{
@@ -94,7 +94,7 @@ impl Files {
 
     /// Stores the result of a read. Late symbols are as right as others: they belong to a file, not to a moment.
     pub(super) fn learn(&mut self, wanted: &Wanted, symbols: FileSymbols, now: BootNanos) {
-        let again = symbols.names.as_ref().err().filter(|&&it| may_pass(it));
+        let again = symbols.names.as_ref().err().filter(|it| it.may_pass());
         let again = again.map(|_| now.after(AGAIN));
         let mapped = MappedFile {
             path: wanted.mapping.path.to_string(),

@@ -108,7 +108,7 @@ impl NativeFrames {
                 Err(reason) => (place.frame(place.text(), false, mapped), Some(reason)),
             },
         };
-        if !named.1.is_some_and(may_pass) {
+        if !named.1.is_some_and(Unnamed::may_pass) {
             let key = (place.file, place.offset, place.kind);
             self.frames.put(key, named.clone());
         }
@@ -158,11 +158,6 @@ impl Place {
             mapping: Arc::clone(mapping),
         })
     }
-}
-
-/// Whether a name that is not known now may be known later.
-pub(super) fn may_pass(reason: Unnamed) -> bool {
-    matches!(reason, Unnamed::Unreadable | Unnamed::Late)
 }
 
 /// The loss that a frame without a name counts as.

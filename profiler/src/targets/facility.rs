@@ -10,6 +10,7 @@
 
 use std::{any::Any, collections::HashMap, sync::Arc};
 
+pub use super::why::Why;
 use super::{
     Mapping,
     elf::{Elf, FileState},
@@ -35,7 +36,8 @@ pub type Recognise = fn(&Elf<'_>) -> Option<Facts>;
 pub type Processes = HashMap<Pid, Known>;
 
 /// One kind of thing that is learnt from files and processes. All is called on the control thread: what can block is
-/// for [`Self::look`], or for an errand ([`Desk::send`]). Only what a facility needs has to be written: by default a verb does nothing.
+/// for [`Self::look`], or for an errand ([`Desk::send`]). Only what a facility needs has to be written: by default a verb
+/// does nothing.
 pub trait Facility: Send {
     /// How it recognises a file. A worker does it, as reading a file can block: so it is a function of the file alone.
     fn recognise(&self) -> Recognise {
@@ -57,8 +59,8 @@ pub trait Facility: Send {
         None
     }
 
-    /// Takes over the answer to its part of a look, or what an errand of its own has brought, and says when there should be another. Of what several say the
-    /// latest of [`Next`] counts.
+    /// Takes over the answer to its part of a look, or what an errand of its own has brought, and says when there should
+    /// be another. Of what several say the latest of [`Next`] counts.
     fn learn(&mut self, _process: &mut Known, _answer: Answer, _desk: &mut Desk<'_>) -> Next {
         Next::Unchanged
     }
@@ -158,21 +160,6 @@ pub enum Placement {
     Done,
     /// This mapping does not tell where the file lies: another one of it may.
     OtherMapping,
-}
-
-/// Why to look at a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
-    /// It is new, or it may have imported something.
-    Imports,
-    /// A thread runs in an interpreter that the kernel knows nothing of.
-    UnknownInterpreter,
-    /// Something was not there yet: it is looked for again, after longer and longer pauses.
-    NotYet,
-    /// What was found does not fit.
-    Misfit,
-    /// It does not fit for a reason that is new.
-    NewMisfit,
 }
 
 /// Why a look was not made.

@@ -26,6 +26,7 @@ mod target;
 mod tests;
 #[cfg(test)]
 mod toy;
+pub mod why;
 pub mod workers;
 
 pub use self::{

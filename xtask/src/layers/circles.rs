@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::code;
 
-/// Rooms whose files may still stand in circles.
-const NOT_YET: [&str; 2] = ["symbolize", "targets"];
 /// Re-exports of re-exports that are followed.
 const MOST_EXPORTS: usize = 8;
 
@@ -60,11 +58,6 @@ pub(super) fn circles<'a>(files: &'a [(String, String)]) -> Vec<String> {
         .collect();
     rings
         .into_iter()
-        .filter(|ring| {
-            !ring
-                .iter()
-                .all(|file| NOT_YET.iter().any(|it| file.starts_with(it)))
-        })
         .map(|ring| format!("{} import one another", ring.join(", ")))
         .collect()
 }

@@ -4,6 +4,7 @@
 //! readable. So the probes of a file are on only while some process that maps it needs them.
 
 mod attributes;
+mod file;
 pub mod notes;
 mod probes;
 pub mod process_block;
@@ -11,67 +12,20 @@ pub mod process_block;
 use std::sync::Arc;
 
 use self::{
-    notes::{HookFacts, find},
+    notes::find,
     probes::{Opened, Probes},
-    process_block::ProcessBlock,
 };
 use super::{
-    Mapping,
-    elf::FileState,
     facility::{Desk, Facility, Found, Next, Placement, Processes, Recognise},
     look::Answer,
-    python::place::load_bias,
     registry::Known,
 };
 use crate::{health::Loss, time::BootNanos};
 
-pub use self::notes::Hook;
-
-/// A hook in a process.
-#[derive(Clone, Debug)]
-pub struct HookInProcess {
-    /// What the file says of it.
-    pub hook: Hook,
-    /// That file, if its probes can be used.
-    pub file: Option<HookFile>,
-    /// Whether the spans of the process are not known without its probes.
-    pub is_needed: bool,
-}
-
-impl HookInProcess {
-    /// Whether it may be used.
-    pub fn is_present(&self) -> bool {
-        matches!(self.hook, Hook::Present(_))
-    }
-}
-
-/// A hook's file in one process.
-#[derive(Clone, Debug)]
-pub struct HookFile {
-    state: FileState,
-    mapping: Mapping,
-    facts: Arc<HookFacts>,
-    /// Where the process says what it is; `None` if that cannot be placed.
-    pub process_block: Option<ProcessBlock>,
-}
-
-impl HookFile {
-    fn new(state: FileState, mapping: &Mapping, facts: &Arc<HookFacts>) -> Self {
-        let bias = load_bias(&facts.segments, mapping);
-        Self {
-            state,
-            mapping: mapping.clone(),
-            facts: Arc::clone(facts),
-            process_block: bias.map(|bias| {
-                let place = |address: u64| address.wrapping_add(bias);
-                ProcessBlock {
-                    address: place(facts.process_block),
-                    attributes: facts.process_attributes.map(place),
-                }
-            }),
-        }
-    }
-}
+pub use self::{
+    file::{HookFile, HookInProcess},
+    notes::Hook,
+};
 
 /// The hooks of the host.
 #[derive(Debug)]

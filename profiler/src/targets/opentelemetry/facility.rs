@@ -68,7 +68,7 @@ impl Context {
         }
     }
 
-    /// Whether its spans are seen, if that is known; `has_hook`: a hook tells of them.
+    /// Whether its spans are seen, if that is known; `has_hook`: a hook reports them.
     fn are_seen(&self, has_hook: bool) -> Option<bool> {
         Some(match self.recipe.as_ref()? {
             Ok(_) | Err(NoRecipe::NoOpenTelemetry | NoRecipe::NotYet) => true,

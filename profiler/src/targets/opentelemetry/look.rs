@@ -1,9 +1,10 @@
-//! What the memory of a process tells of its current spans, and what need not be looked at again.
+//! What the memory of a process says about its current spans, and what need not be read again.
 
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use profiler_common::context::SpanRecipe;
 
+pub use super::wanted::ContextLook;
 use super::{
     others::{OtherRecipe, Others},
     recipe::{NoRecipe, NodeTypes, Place},
@@ -14,33 +15,13 @@ use crate::{
     targets::{
         FileId,
         look::{Answer, Part, Reading},
-        python::{detect::Facts, look::PythonSeen},
+        python::look::PythonSeen,
     },
     time::monotonic_now,
 };
 
 /// Processes and files remembered; when full all are forgotten and looked at anew.
 const MAX_REMEMBERED: usize = 16_384;
-
-/// The context's part of a look.
-#[derive(Clone, Debug)]
-pub struct ContextLook {
-    /// The file of the interpreter.
-    pub file: FileId,
-    /// What that file says.
-    pub facts: Arc<Facts>,
-    /// What was added to the file's addresses.
-    pub bias: u64,
-    /// Classes of spans that were met and not known.
-    pub wanted: Vec<u64>,
-    /// Whether to look although the process has imported nothing since the last look: what was found
-    /// then no longer fits.
-    pub again: bool,
-    /// Whether it maps a hook.
-    pub has_hook: bool,
-    /// Whether the last look has found interpreters beside the main one.
-    pub has_others: bool,
-}
 
 /// What the memory tells.
 #[derive(Clone, Debug)]
@@ -108,7 +89,7 @@ impl Part for ContextLook {
 }
 
 impl Remembered {
-    /// Whether a process that has imported so many modules had another number of them at the last look.
+    /// Whether the number of modules that a process has imported differs from that at the last look.
     fn has_imported(&mut self, process: ProcessKey, count: u64) -> bool {
         if self.modules.len() >= MAX_REMEMBERED {
             self.modules.clear();

@@ -12,5 +12,6 @@ pub mod offsets;
 pub mod others;
 pub mod recipe;
 pub mod tables;
+pub mod wanted;
 
 pub use self::facility::{Context, ContextFacility};

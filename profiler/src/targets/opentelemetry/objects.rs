@@ -204,7 +204,7 @@ impl Objects<'_> {
         })
     }
 
-    /// Where instances of a class of tuples with so many items keep an attribute, whose name is the string
+    /// Where instances of a class of tuples with `items` items keep an attribute, whose name is the string
     /// at an address, and one of [`storage`]; `None` if the class shares keys, and this is not one yet.
     pub fn of_tuples(&self, class: u64, items: u16, name: u64) -> Option<(SpanClass, u8)> {
         /// `tp_dictoffset` of a class whose instances have their dictionary in front.

@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use profiler_common::{context::SpanRecipe, walk::ReadUser as _};
 
 use super::{
-    look::ContextLook,
     recipe::{NoRecipe, NodeTypes, Place},
+    wanted::ContextLook,
 };
 use crate::{id::ProcessKey, kernel::InterpreterId};
 

@@ -39,7 +39,7 @@ impl FilesRead {
 #[derive(Clone)]
 pub(super) struct Files {
     recognise: Arc<[Recognise]>,
-    /// Facts by file state. The lock is held by nobody who reads a file.
+    /// Facts by file state. No thread holds the lock while it reads a file.
     known: Arc<Mutex<HashMap<FileState, FileFacts>>>,
 }
 

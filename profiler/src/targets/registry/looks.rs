@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    targets::facility::Why,
+    targets::why::Why,
     time::{BootNanos, MILLISECOND, SECOND},
 };
 
@@ -44,7 +44,7 @@ impl Default for Looks {
     }
 }
 
-/// Whether something was not done within the last so many nanoseconds; if so, it is done now.
+/// Whether at least `every` nanoseconds have passed since something was done; if so, it counts as done now.
 fn is_time(last: &mut BootNanos, now: BootNanos, every: u64) -> bool {
     let is_time = now.since(*last) >= Duration::from_nanos(every);
     if is_time {
@@ -110,7 +110,7 @@ impl Looks {
 #[cfg(test)]
 mod tests {
     use super::{LATER_FIRST, LATER_LAST, Looks};
-    use crate::{targets::facility::Why, time::BootNanos};
+    use crate::{targets::why::Why, time::BootNanos};
 
     /// What is not there yet is looked for until it is, after pauses that double up to the longest: no look of the
     /// series is left out because the one before was just now. After something new was mapped they are short again.

@@ -68,3 +68,10 @@ pub enum Unnamed {
     /// The symbols did not come in time.
     Late,
 }
+
+impl Unnamed {
+    /// Whether a name that is not known now may be known later.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Unreadable | Self::Late)
+    }
+}
