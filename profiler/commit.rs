@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// Names the commit, for whoever builds without git, or from a tree that git does not know.
+/// Names the commit, for builds without git, or from a tree that git does not know.
 const VARIABLE: &str = "SPANPROF_COMMIT";
 /// What `--version` says where neither is known.
 const UNKNOWN: &str = "unknown";

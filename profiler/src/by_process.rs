@@ -1,6 +1,6 @@
 //! A cache of things of processes that forgets one process without looking at the others'.
 //!
-//! The kernel tells of every process of the host that exits, most of which were never sampled.
+//! The kernel reports the exit of every process of the host, most of which were never sampled.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,7 +12,7 @@ use lru::LruCache;
 
 use crate::id::Pid;
 
-/// Things by process and key; beyond so many the one used longest ago goes.
+/// Things by process and key. If there are too many, the least recently used one is dropped.
 #[derive(Debug)]
 pub struct ByProcess<Key: Eq + Hash, Value> {
     entries: LruCache<(Pid, Key), Value>,
@@ -21,7 +21,7 @@ pub struct ByProcess<Key: Eq + Hash, Value> {
 }
 
 impl<Key: Copy + Eq + Hash, Value> ByProcess<Key, Value> {
-    /// An empty one, for so many things.
+    /// An empty one that holds at most `most` things.
     pub fn new(most: NonZeroUsize) -> Self {
         Self {
             entries: LruCache::new(most),

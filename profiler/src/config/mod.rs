@@ -126,7 +126,7 @@ pub struct AgentConfig {
     pub trace_id_label: bool,
     /// Which frames of machine code are sent.
     pub native: NativeFrames,
-    /// What the agent tells of itself.
+    /// The agent's own telemetry.
     pub telemetry: telemetry::Settings,
 }
 

@@ -73,7 +73,7 @@ pub struct Remembered {
 }
 
 impl Limits {
-    /// What user space must remember beside maps of these sizes, on a host with so many CPUs.
+    /// What user space must remember beside maps of these sizes, on a host with `cpus` CPUs.
     pub fn remembered(self, cpus: usize) -> Remembered {
         let number = |it: u32| usize::try_from(it).unwrap_or(usize::MAX);
         let maps = self.maps();

@@ -178,7 +178,7 @@ impl Coverage {
     }
 }
 
-/// A line of the table, with names so many columns wide.
+/// A line of the table; `width`: the columns of the names.
 fn line(pid: &str, name: &str, names: usize, figures: [&str; 4]) -> String {
     let [samples, spans, none, unattributed] = figures;
     let name = pad(&fit(name, names), names);

@@ -15,7 +15,7 @@ pub struct Armed {
     pub control: KernelControl,
     pub(super) ring: Ring,
     pub(super) counters: Counters,
-    /// Who tells of the kernel programs and maps; taken by whoever asks.
+    /// Reports what the kernel programs and maps cost; the caller may take it.
     pub usage: Usage,
     pub(super) limits: Limits,
     /// What is missing, and not so much that nothing works.

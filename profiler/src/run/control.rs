@@ -33,14 +33,14 @@ const TAKE_MAPPINGS: Duration = Duration::from_millis(50);
 const TAKE_MAPPINGS_IDLE: Duration = Duration::from_millis(200);
 /// Messages that are handled before a snapshot is published.
 const MESSAGES_AT_ONCE: usize = 4096;
-/// How long something has to have been the last that happened.
+/// Quiet time after which this thread counts as idle.
 const IDLE_AFTER: Duration = Duration::from_secs(2);
-/// How often those who read files are watched over while the data plane ends.
+/// How often the deadlines of the workers that read symbols are checked while the data plane ends.
 const WATCH_OVER_LAST: Duration = Duration::from_millis(50);
-/// How long the start waits for the first look at every process: a hostile one could make it for ever.
-/// Some processes that block do not take it all.
+/// How long the start waits for the first look at every process: a hostile process could make it wait without end. It is
+/// longer than several blocked processes take.
 const FIRST_LOOKS: Duration = Duration::from_millis(2_500);
-/// How often somebody is watched over who reads what may make them wait.
+/// How often the deadlines of workers are checked.
 const SUPERVISE: Duration = Duration::from_millis(200);
 
 /// What the thread owns.
@@ -93,7 +93,7 @@ impl ControlPlane {
         }
     }
 
-    /// Goes on until it is told to stop.
+    /// Runs until the session stops.
     pub(super) fn run(&mut self) {
         let mut happened = monotonic_now();
         loop {
@@ -117,7 +117,7 @@ impl ControlPlane {
         }
     }
 
-    /// Lets go of all but those who read files: with the targets, the kernel programs are detached.
+    /// Drops everything but the workers that read symbols. With the targets, the kernel programs are detached.
     pub(super) fn end(self) -> Arc<SymbolWorkers> {
         self.readers
     }
@@ -156,7 +156,8 @@ impl ControlPlane {
         // What was mapped before something happened must be known when that is handled.
         self.take_mappings();
         let mut next = Some(first);
-        // What waits is handled before the next snapshot is published: not for ever, if it comes as fast.
+        // What waits is handled before the next snapshot is published, but no more than this at once: messages may come
+        // as fast as they are handled.
         for _ in 0..MESSAGES_AT_ONCE {
             let Some(message) = next.take().or_else(|| self.inbox.try_recv().ok()) else {
                 break;
@@ -220,7 +221,7 @@ impl ControlPlane {
     }
 }
 
-/// Watches over those who read files until the data plane, which has the other hold of them, waits for none any more.
+/// Checks the deadlines of the workers that read symbols until the data plane, which shares them, waits for none.
 pub(super) fn watch_over_last(readers: &Arc<SymbolWorkers>) {
     while Arc::strong_count(readers) > 1 {
         readers.supervise();

@@ -3,8 +3,8 @@
 //!
 //! *data* ([`data`]) drains the ring and runs the pipeline; it never waits for anything but the ring, and reads no
 //! file. *control* ([`control`]) runs the targets; the procfs is read there. *looker* reads the memory of
-//! processes, and *errands* their files and command lines: those could make it wait for ever. *symbols* reads the symbols
-//! of files.
+//! processes, and *errands* their files and command lines: a process could make those reads wait without end.
+//! *symbols* reads the symbols of files.
 
 mod armed;
 mod control;

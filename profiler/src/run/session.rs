@@ -119,7 +119,7 @@ impl Session {
         self.shared.stop.store(true, Ordering::Release);
         self.bell.ring();
         let finished = self.data.join();
-        // It has watched over those who read files, as long as samples waited for that.
+        // It has checked the deadlines of the workers that read symbols for as long as samples waited for them.
         let _ = self.control.join();
         match finished {
             Ok(finished) => finished,

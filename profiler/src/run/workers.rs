@@ -14,10 +14,10 @@ use crate::{
     },
 };
 
-/// Who reads the symbols of files.
+/// The workers that read the symbols of files.
 pub(super) type SymbolWorkers = Workers<Wanted, FileSymbols>;
 
-/// Starts the first of those who read the symbols of files.
+/// Starts the first worker that reads the symbols of files.
 pub(super) fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> io::Result<SymbolWorkers> {
     let begin = || -> Work<Wanted, FileSymbols> {
         keep_for(Thread::Looker);
@@ -26,7 +26,7 @@ pub(super) fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> io::Res
     Workers::start(symbols::WORKERS, begin, move |report| {
         // It is of a file, not of a moment: what comes late is as right as what comes in time.
         let (Report::InTime(wanted, symbols) | Report::Late(wanted, symbols)) = report;
-        // Nobody takes it any more where the session is over.
+        // If the session is over, nothing receives it.
         let _ = read.send((wanted, symbols));
     })
 }

@@ -61,11 +61,11 @@ struct Errand {
     work: Arc<dyn Fn() -> Brought + Send + Sync>,
 }
 
-/// A result that came after whoever wanted it had stopped waiting.
+/// A result that came after the control thread had stopped waiting for it.
 pub struct Delivery {
     /// Of which process.
     pub process: ProcessKey,
-    /// For whom.
+    /// What receives it.
     pub to: Sender,
     /// What it is.
     pub result: Brought,

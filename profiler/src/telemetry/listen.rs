@@ -29,8 +29,8 @@ use tokio::{
 
 use super::state::{self, State};
 
-/// Connections at a time. One more closes the oldest: whoever keeps connections and asks nothing keeps nobody from being
-/// answered.
+/// Connections at a time. One more closes the oldest, so a client that only keeps connections open does not keep others
+/// from being answered.
 const CONNECTIONS: usize = 64;
 /// Connections of one address at a time, likewise.
 const CONNECTIONS_OF_PEER: usize = 8;

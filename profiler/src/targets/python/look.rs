@@ -1,4 +1,4 @@
-//! What only the memory of a process tells of its CPython.
+//! What only the memory of a process says about its CPython.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What goes first, with whom, and what is dropped.
+//! What goes first, what goes together, and what is dropped.
 
 use std::{sync::Arc, time::Duration};
 
