@@ -76,7 +76,7 @@ impl Spanprof {
             .arg(agent)
             .args([
                 "--log",
-                "profiler::targets=debug,profiler::kernel::load=debug",
+                "profiler::targets=debug,profiler::kernel=debug",
             ])
             .args(["record", "--duration", "1h", "--frequency"])
             .arg(frequency.to_string())
@@ -243,7 +243,11 @@ impl Spanprof {
 
     /// How long the kernel took to verify and compile each program, in milliseconds.
     pub(crate) fn verifications(&self) -> Result<Vec<f64>> {
-        self.milliseconds("verified_us=")
+        let took = self.milliseconds("verified_us=")?;
+        if took.is_empty() {
+            bail!("the agent's log says of no program how long the verifier took");
+        }
+        Ok(took)
     }
 
     /// The values of a field of the log.
