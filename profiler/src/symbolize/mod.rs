@@ -6,6 +6,7 @@ mod files;
 mod kernel;
 mod line_table;
 mod merge;
+mod naming;
 mod native;
 mod python;
 mod stacks;

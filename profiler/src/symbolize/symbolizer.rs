@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
 use profiler_common::outcome::Outcome;
 
 use super::{
-    Frame, FrameKind, MappedFile, NamedSample,
+    FrameKind, MappedFile, NamedSample,
     kernel::KernelFrames,
     merge::{self, Place},
+    naming::Naming,
     native::{self, NativeFrames},
     python::{PythonFrames, marker},
     stacks::{Key, Named, Stacks},
@@ -110,17 +111,11 @@ impl Symbolizer {
             attribution,
             stack,
         };
-        let ready = match self.stacks.get(&key, target) {
-            Some(ready) => ready,
-            None => match self.name(&key, target).ready() {
-                Ok(ready) => {
-                    self.stacks.put(key, target, &ready);
-                    ready
-                }
-                Err(Naming { slots, flaws }) => {
-                    return self.waiting.hold(named(Arc::from([])), slots, flaws);
-                }
-            },
+        let ready = match self.stack(key, target) {
+            Ok(ready) => ready,
+            Err(Naming { slots, flaws }) => {
+                return self.waiting.hold(named(Arc::from([])), slots, flaws);
+            }
         };
         for &flaw in &*ready.flaws {
             self.health.count(flaw);
@@ -156,6 +151,16 @@ impl Symbolizer {
     /// Processes that ran code outside all known mappings, since the last call.
     pub fn take_stale_mappings(&mut self) -> Vec<Pid> {
         std::mem::take(&mut self.stale).into_iter().collect()
+    }
+
+    /// The names of a stack, unless some of them are still to come.
+    fn stack(&mut self, key: Key, target: &Arc<Target>) -> Result<Named, Naming> {
+        if let Some(ready) = self.stacks.get(&key, target) {
+            return Ok(ready);
+        }
+        let ready = self.name(&key, target).ready()?;
+        self.stacks.put(key, target, &ready);
+        Ok(ready)
     }
 
     fn name(&mut self, key: &Key, target: &Target) -> Naming {
@@ -243,34 +248,6 @@ impl Symbolizer {
         let text = outcome.marker();
         if !text.is_empty() {
             naming.push(marker(text, &self.nowhere));
-        }
-    }
-}
-
-/// A stack that is being named.
-#[derive(Default)]
-struct Naming {
-    slots: Vec<Slot>,
-    flaws: Vec<Loss>,
-}
-
-impl Naming {
-    fn push(&mut self, frame: Arc<Frame>) {
-        self.slots.push(Slot::Ready(frame));
-    }
-
-    /// The stack with its names, unless some of them are still to come.
-    fn ready(self) -> Result<Named, Self> {
-        let ready = |slot: &Slot| match slot {
-            Slot::Ready(frame) => Some(Arc::clone(frame)),
-            Slot::Waits(_) => None,
-        };
-        match self.slots.iter().map(ready).collect::<Option<Arc<_>>>() {
-            Some(frames) => Ok(Named {
-                frames,
-                flaws: self.flaws.into(),
-            }),
-            None => Err(self),
         }
     }
 }
