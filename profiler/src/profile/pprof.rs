@@ -4,6 +4,9 @@
 //! functions: otherwise readers that symbolise would do so, and might drop labels in the process. Strings and stacks
 //! stay below the lengths from which readers cut them at the wrong end.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
+
 use crate::{
     events::ThreadName,
     health::Health,
@@ -10,6 +12,7 @@ use crate::{
     measure::Measure,
     profile::{
         Aggregator, Key, NativeFrames, Profile, Projected, Projection, Settings, SpanLabel, Window,
+        proto,
     },
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
     time::{BootNanos, SECOND, UnixNanos},
@@ -116,4 +119,24 @@ pub(crate) fn projected(profiles: &[Profile], projection: &Projection) -> Vec<Pr
     profiles
         .flat_map(|profile| projection.of(profile))
         .collect()
+}
+
+/// What a destination takes of the samples of a window with room for `max_stacks` stacks.
+pub(crate) fn taken(
+    samples: &[NamedSample],
+    projection: &Projection,
+    max_stacks: usize,
+    health: &Health,
+) -> Vec<Projected> {
+    projected(&profiles(samples, max_stacks, health), projection)
+}
+
+/// Everything that is known.
+pub(crate) fn whole() -> Projection {
+    Projection::whole(SpanLabel::LocalRoot)
+}
+
+/// The message of these bytes.
+pub(crate) fn decode(bytes: &[u8]) -> proto::Profile {
+    proto::Profile::decode(bytes).unwrap()
 }

@@ -1,5 +1,8 @@
 //! The table of spans by CPU that `record` prints.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, fmt::Write as _, sync::Arc};
 
 use super::{
