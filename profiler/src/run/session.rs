@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     health::{Health, Phase},
-    kernel::{Bell, Counters, Limits},
+    kernel::{Bell, Counters, KernelControl, Limits},
     pipeline::Pipeline,
     rights::{Thread, keep_for},
     targets::{Search, Snapshot, Targets, facilities, facility::Facility},
@@ -50,23 +50,15 @@ impl Session {
     /// Starts the threads and the sampling clock; the host's processes have been looked at first, so
     /// that the first samples have their spans.
     pub fn start(armed: Armed, settings: SessionSettings, health: &Health) -> Result<Self> {
-        let search = search(&armed, &settings);
-        let facilities = facilities(&armed, &settings);
+        let (search, facilities) = (search(&armed, &settings), facilities(&armed, &settings));
         let shared = Arc::new(Shared::new(health.clone()));
         let counters = Arc::new(armed.counters);
         let bell = armed.ring.bell();
         let (notices, inbox) = sync_channel(MAX_NOTICES);
         let (read, symbols) = sync_channel(MAX_SYMBOLS);
         let readers = Arc::new(symbol_workers(read)?);
-        let kernel = Box::new(armed.control);
         let mut control = ControlPlane {
-            targets: Targets::new(
-                search,
-                facilities,
-                kernel,
-                health.clone(),
-                start_errands(health)?,
-            ),
+            targets: targets(search, facilities, armed.control, health)?,
             mappings: armed.mappings,
             inbox,
             looks: start_looks(notices.clone(), health)?,
@@ -143,6 +135,24 @@ fn search(armed: &Armed, settings: &SessionSettings) -> Search {
         most: usize::try_from(armed.limits.processes).unwrap_or(usize::MAX),
         has_mapping_notices: armed.mappings.is_some(),
     }
+}
+
+/// The table of processes.
+fn targets(
+    search: Search,
+    facilities: Vec<Box<dyn Facility>>,
+    kernel: KernelControl,
+    health: &Health,
+) -> io::Result<Targets> {
+    let errands = start_errands(health)?;
+    let kernel = Box::new(kernel);
+    Ok(Targets::new(
+        search,
+        facilities,
+        kernel,
+        health.clone(),
+        errands,
+    ))
 }
 
 /// What is learnt of them.
