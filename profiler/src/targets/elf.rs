@@ -1,190 +1,33 @@
 //! Files of targets as ELF, read with bounds: a hostile file costs a refusal, nothing more.
 
-use std::{
-    fs::File,
-    io,
-    ops::Range,
-    os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
-        unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
-    },
-    path::Path,
-};
+mod file;
+mod symbols;
+
+use std::ops::Range;
 
 use object::{
     LittleEndian, elf,
     read::{
-        ReadCache, ReadCacheOps, ReadRef as _,
-        elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _},
+        ReadRef as _,
+        elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable},
     },
 };
 
+pub use self::{
+    file::{Budgeted, Data, ElfError, FileState, OpenFile},
+    symbols::{Symbol, SymbolSections},
+};
 use crate::arch::{Architecture as _, Machine};
 
-/// Bytes read of one file before it is given up: a stripped `libpython` needs less than 3 MiB.
-const MAX_READ: u64 = 48 << 20;
-/// Symbols looked at in one table.
-const MAX_SYMBOLS: usize = 400_000;
 /// Relocations looked at in one table: a `libpython` has some 20,000.
 const MAX_RELOCATIONS: usize = 400_000;
 
 /// The header of the files that are read.
 pub(super) type Header = elf::FileHeader64<LittleEndian>;
+/// The header of one of their segments.
+type ProgramHeader = elf::ProgramHeader64<LittleEndian>;
 /// Their order of bytes.
 pub(super) const ENDIAN: LittleEndian = LittleEndian;
-
-/// Why a file could not be read as ELF.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum ElfError {
-    /// It could not be opened or read.
-    #[error("cannot read the file: {0}")]
-    Io(io::ErrorKind),
-    /// A pipe, a device, a directory.
-    #[error("not a regular file")]
-    NotRegular,
-    /// Not a 64-bit little-endian ELF file of this machine.
-    #[error("not an ELF file of this machine")]
-    NotElf,
-    /// A table is cut, out of bounds or over budget.
-    #[error("malformed ELF: {0}")]
-    Malformed(&'static str),
-}
-
-/// What tells one state of a file from another: a file that is replaced or rewritten is another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FileState {
-    /// Device, as `stat` gives it.
-    pub device: u64,
-    /// Inode.
-    pub inode: u64,
-    /// Bytes.
-    pub size: u64,
-    /// When it was last written: seconds and nanoseconds.
-    pub modified: (i64, i64),
-}
-
-/// A regular file that is open for `pread`.
-#[derive(Debug)]
-pub struct OpenFile {
-    file: File,
-    /// Which file, in which state.
-    pub state: FileState,
-}
-
-impl OpenFile {
-    /// Opens a target's file without ever blocking on it: `O_NONBLOCK`, regular files only.
-    pub fn open(path: &Path) -> Result<Self, ElfError> {
-        let nonblock = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-        let flags = i32::try_from(nonblock.bits()).unwrap_or(0);
-        let file = File::options()
-            .read(true)
-            .custom_flags(flags)
-            .open(path)
-            .map_err(|error| ElfError::Io(error.kind()))?;
-        let metadata = file
-            .metadata()
-            .map_err(|error| ElfError::Io(error.kind()))?;
-        if !metadata.is_file() {
-            return Err(ElfError::NotRegular);
-        }
-        let state = FileState {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        };
-        Ok(Self { file, state })
-    }
-
-    /// The same file, open once more.
-    pub fn another(&self) -> Result<Self, ElfError> {
-        let file = self.file.try_clone();
-        Ok(Self {
-            file: file.map_err(|error| ElfError::Io(error.kind()))?,
-            state: self.state,
-        })
-    }
-
-    /// Fills a buffer from a place on.
-    pub fn fill(&self, start: u64, buffer: &mut [u8]) -> Result<(), ElfError> {
-        let read = self.file.read_exact_at(buffer, start);
-        read.map_err(|error| ElfError::Io(error.kind()))
-    }
-
-    /// Its bytes, read as they are asked for.
-    pub fn data(self) -> Data {
-        ReadCache::new(Budgeted {
-            size: self.state.size,
-            file: self.file,
-            position: 0,
-            left: MAX_READ,
-        })
-    }
-}
-
-impl AsFd for OpenFile {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-}
-
-impl AsRawFd for OpenFile {
-    fn as_raw_fd(&self) -> RawFd {
-        self.file.as_raw_fd()
-    }
-}
-
-/// The bytes of a file, read with `pread` and kept as long as this lives.
-pub type Data = ReadCache<Budgeted>;
-
-/// A file of which only so much may be read.
-#[derive(Debug)]
-pub struct Budgeted {
-    file: File,
-    size: u64,
-    position: u64,
-    left: u64,
-}
-
-#[expect(
-    clippy::map_err_ignore,
-    reason = "the trait's error type is the unit: what happened cannot be told"
-)]
-impl ReadCacheOps for Budgeted {
-    fn len(&mut self) -> Result<u64, ()> {
-        Ok(self.size)
-    }
-
-    fn seek(&mut self, position: u64) -> Result<u64, ()> {
-        self.position = position;
-        Ok(position)
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ()> {
-        self.left = self.left.checked_sub(buffer.len() as u64).ok_or(())?;
-        let read = self.file.read_at(buffer, self.position).map_err(|_| ())?;
-        self.position += read as u64;
-        Ok(read)
-    }
-
-    fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), ()> {
-        self.left = self.left.checked_sub(buffer.len() as u64).ok_or(())?;
-        self.file
-            .read_exact_at(buffer, self.position)
-            .map_err(|_| ())?;
-        self.position += buffer.len() as u64;
-        Ok(())
-    }
-}
-
-/// A symbol that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Symbol {
-    /// Its virtual address in the file.
-    pub address: u64,
-    /// Its size in bytes.
-    pub size: u64,
-}
 
 /// One `PT_LOAD` segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -201,6 +44,18 @@ pub struct Segment {
     pub writable: bool,
 }
 
+impl Segment {
+    fn new(header: &ProgramHeader) -> Self {
+        Self {
+            address: header.p_vaddr(ENDIAN),
+            offset: header.p_offset(ENDIAN),
+            size: header.p_filesz(ENDIAN),
+            executable: header.p_flags(ENDIAN).contains(elf::PF_X),
+            writable: header.p_flags(ENDIAN).contains(elf::PF_W),
+        }
+    }
+}
+
 /// The `PT_TLS` segment: what a thread gets of the file's thread-locals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ThreadLocals {
@@ -213,15 +68,14 @@ pub struct ThreadLocals {
     pub alignment: u64,
 }
 
-/// A table of symbols: where it lies in the file and how many bytes it has, and the same of its strings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SymbolSections {
-    /// The symbols.
-    pub symbols: (u64, u64),
-    /// Their names.
-    pub strings: (u64, u64),
-    /// Whether it is `.dynsym`, which has what is exported only.
-    pub is_dynamic: bool,
+impl ThreadLocals {
+    fn new(header: &ProgramHeader) -> Self {
+        Self {
+            address: header.p_vaddr(ENDIAN),
+            size: header.p_memsz(ENDIAN),
+            alignment: header.p_align(ENDIAN),
+        }
+    }
 }
 
 /// What the loader writes into a word, by the psABI's number.
@@ -256,22 +110,12 @@ impl<'data> Elf<'data> {
         let segments = headers
             .iter()
             .filter(|segment| segment.p_type(ENDIAN) == elf::PT_LOAD)
-            .map(|segment| Segment {
-                address: segment.p_vaddr(ENDIAN),
-                offset: segment.p_offset(ENDIAN),
-                size: segment.p_filesz(ENDIAN),
-                executable: segment.p_flags(ENDIAN).contains(elf::PF_X),
-                writable: segment.p_flags(ENDIAN).contains(elf::PF_W),
-            })
+            .map(Segment::new)
             .collect();
         let thread_locals = headers
             .iter()
             .find(|segment| segment.p_type(ENDIAN) == elf::PT_TLS)
-            .map(|segment| ThreadLocals {
-                address: segment.p_vaddr(ENDIAN),
-                size: segment.p_memsz(ENDIAN),
-                alignment: segment.p_align(ENDIAN),
-            });
+            .map(ThreadLocals::new);
         let sections = header
             .sections(ENDIAN, data)
             .ok()
@@ -313,22 +157,6 @@ impl<'data> Elf<'data> {
             .collect()
     }
 
-    /// Its tables of symbols, `.symtab` first: at most one of a kind, as the ELF specification has it.
-    pub fn symbol_sections(&self) -> Vec<SymbolSections> {
-        let of_kind = |kind| {
-            let mut sections = self.sections.iter();
-            let section = sections.find(|section| section.sh_type(ENDIAN) == kind)?;
-            let strings = usize::try_from(section.sh_link(ENDIAN)).ok()?;
-            Some(SymbolSections {
-                symbols: section.file_range(ENDIAN)?,
-                strings: self.sections.iter().nth(strings)?.file_range(ENDIAN)?,
-                is_dynamic: kind == elf::SHT_DYNSYM,
-            })
-        };
-        let kinds = [elf::SHT_SYMTAB, elf::SHT_DYNSYM];
-        kinds.into_iter().filter_map(of_kind).collect()
-    }
-
     /// Its GNU build id in lower-case hex, if it has one.
     pub fn build_id(&self) -> Option<String> {
         let notes = self.sections.iter().filter_map(|section| {
@@ -363,84 +191,6 @@ impl<'data> Elf<'data> {
         })?;
         let bytes = section.data(ENDIAN, self.data).ok()?;
         Some((section.sh_addr(ENDIAN), bytes))
-    }
-
-    /// The defined symbols of `.dynsym` with these names, in the order asked for.
-    pub fn dynamic_symbols<const N: usize>(
-        &self,
-        names: [&str; N],
-    ) -> Result<[Option<Symbol>; N], ElfError> {
-        self.symbols_of(elf::SHT_DYNSYM, names)
-    }
-
-    /// The same of `.symtab`, which a file that was stripped does not have.
-    pub fn static_symbols<const N: usize>(
-        &self,
-        names: [&str; N],
-    ) -> Result<[Option<Symbol>; N], ElfError> {
-        self.symbols_of(elf::SHT_SYMTAB, names)
-    }
-
-    /// Offsets in the `PT_TLS` segment of the thread-locals of `.symtab` with this name: files of one
-    /// program may each have one of their own.
-    pub fn thread_local_symbols(&self, name: &str) -> Result<Vec<u64>, ElfError> {
-        let mut found = Vec::new();
-        self.each_symbol(elf::SHT_SYMTAB, |symbol, rest| {
-            if symbol.st_type() == elf::STT_TLS && is_string(rest, name) {
-                found.push(symbol.st_value(ENDIAN));
-            }
-        })?;
-        Ok(found)
-    }
-
-    fn symbols_of<const N: usize>(
-        &self,
-        table: elf::SectionType,
-        names: [&str; N],
-    ) -> Result<[Option<Symbol>; N], ElfError> {
-        let mut found = [None; N];
-        self.each_symbol(table, |symbol, rest| {
-            let hit = names.iter().position(|name| is_string(rest, name));
-            if let Some(slot) = hit.and_then(|hit| found.get_mut(hit)) {
-                *slot = Some(Symbol {
-                    address: symbol.st_value(ENDIAN),
-                    size: symbol.st_size(ENDIAN),
-                });
-            }
-        })?;
-        Ok(found)
-    }
-
-    /// Shows each defined symbol of a table, with the bytes of the string table from its name on.
-    fn each_symbol(
-        &self,
-        table: elf::SectionType,
-        mut show: impl FnMut(&elf::Sym64<LittleEndian>, &[u8]),
-    ) -> Result<(), ElfError> {
-        let Some(section) = self
-            .sections
-            .iter()
-            .find(|section| section.sh_type(ENDIAN) == table)
-        else {
-            return Ok(());
-        };
-        let symbols: &[elf::Sym64<LittleEndian>] = section
-            .data_as_array(ENDIAN, self.data)
-            .ok()
-            .ok_or(ElfError::Malformed("symbol table"))?;
-        let strings = self
-            .sections
-            .iter()
-            .nth(usize::try_from(section.sh_link(ENDIAN)).unwrap_or(usize::MAX))
-            .and_then(|strings| strings.data(ENDIAN, self.data).ok())
-            .ok_or(ElfError::Malformed("string table"))?;
-        for symbol in symbols.iter().take(MAX_SYMBOLS) {
-            let start = usize::try_from(symbol.st_name(ENDIAN)).unwrap_or(usize::MAX);
-            if symbol.st_shndx(ENDIAN) != elf::SHN_UNDEF {
-                show(symbol, strings.get(start..).unwrap_or_default());
-            }
-        }
-        Ok(())
     }
 
     /// Offset in the file of a virtual address, if the file has its byte.
@@ -487,11 +237,4 @@ fn hex(bytes: &[u8]) -> String {
     let digit = |it: u8| char::from_digit(it.into(), 16).unwrap_or_default();
     let digits = |byte: &u8| [digit(byte >> 4), digit(byte & 0xf)];
     bytes.iter().flat_map(digits).collect()
-}
-
-/// Whether a NUL-terminated string is this one.
-fn is_string(bytes: &[u8], string: &str) -> bool {
-    bytes
-        .strip_prefix(string.as_bytes())
-        .is_some_and(|rest| rest.first() == Some(&0))
 }

@@ -7,7 +7,11 @@ use super::{
     hook::{Hook, HookInProcess},
     opentelemetry::Context,
     pyroscope_sdk::Sdk,
-    python::{Python, detect::OffsetsSource, flavour::Flavour},
+    python::{
+        Python,
+        detect::{Facts, OffsetsSource},
+        flavour::Flavour,
+    },
     registry::Known,
 };
 use crate::id::{Pid, Service};
@@ -60,33 +64,8 @@ impl Report {
         let hook = known.kept::<HookInProcess>().map(|it| &it.hook);
         let context = known.kept::<Context>();
         let path = interpreter.map_or("", |it| &it.path);
-        let shared = path
-            .rsplit('/')
-            .next()
-            .is_some_and(|it| it.starts_with("libpython"));
-        let build = facts.map_or_else(String::new, |facts| {
-            format!(
-                "{}, {}, version by {}",
-                if shared { "shared" } else { "static" },
-                if facts.stripped {
-                    "stripped"
-                } else {
-                    "not stripped"
-                },
-                facts.version_source.name()
-            )
-        });
-        let (in_words, span_source) = match hook {
-            None | Some(Hook::Absent) => ("absent".to_owned(), "none"),
-            Some(Hook::Present(_)) => ("present, ABI version 1".to_owned(), "hook"),
-            Some(Hook::Refused(reason)) => (reason.to_string(), "none"),
-        };
-        let (span_source, no_context) = match context.and_then(|it| it.recipe.as_ref()) {
-            Some(Ok(_)) if span_source == "hook" => ("context and hook", None),
-            Some(Ok(_)) => ("context", None),
-            Some(Err(reason)) => (span_source, Some(reason.to_string())),
-            None => (span_source, Some("nobody has looked".to_owned())),
-        };
+        let (in_words, span_source) = hook_in_words(hook);
+        let (span_source, no_context) = span_source_with(context, span_source);
         let others = || context.into_iter().flat_map(|it| it.others.values());
         let unread = others().filter_map(|it| it.as_ref().as_ref().err());
         Some(Self {
@@ -99,13 +78,51 @@ impl Report {
             flavour: facts.map(|facts| facts.flavour),
             offsets: facts.map(|facts| facts.offsets_source),
             path: path.to_owned(),
-            build,
+            build: facts.map_or_else(String::new, |facts| build(path, facts)),
             unsupported: python.unsupported.clone().filter(|_| interpreter.is_none()),
             hook: in_words,
             hook_on_long_nops: matches!(hook, Some(Hook::Present(it)) if it.sites.on_long_nops),
             span_source,
             service: Service::clone(&target.service),
         })
+    }
+}
+
+/// How the file of an interpreter was built.
+fn build(path: &str, facts: &Facts) -> String {
+    let name = path.rsplit('/').next();
+    let is_shared = name.is_some_and(|it| it.starts_with("libpython"));
+    format!(
+        "{}, {}, version by {}",
+        if is_shared { "shared" } else { "static" },
+        if facts.stripped {
+            "stripped"
+        } else {
+            "not stripped"
+        },
+        facts.version_source.name()
+    )
+}
+
+/// What the hook in a process is, in words, and where spans come from if nothing but the hook tells them.
+fn hook_in_words(hook: Option<&Hook>) -> (String, &'static str) {
+    match hook {
+        None | Some(Hook::Absent) => ("absent".to_owned(), "none"),
+        Some(Hook::Present(_)) => ("present, ABI version 1".to_owned(), "hook"),
+        Some(Hook::Refused(reason)) => (reason.to_string(), "none"),
+    }
+}
+
+/// Where spans come from, with the context taken into account, and why none are read from it.
+fn span_source_with(
+    context: Option<&Context>,
+    span_source: &'static str,
+) -> (&'static str, Option<String>) {
+    match context.and_then(|it| it.recipe.as_ref()) {
+        Some(Ok(_)) if span_source == "hook" => ("context and hook", None),
+        Some(Ok(_)) => ("context", None),
+        Some(Err(reason)) => (span_source, Some(reason.to_string())),
+        None => (span_source, Some("nobody has looked".to_owned())),
     }
 }
 
