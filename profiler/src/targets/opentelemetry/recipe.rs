@@ -1,13 +1,16 @@
 //! An interpreter with OpenTelemetry in it → the recipe to read its current span.
 
-use profiler_common::{
-    context::{MAX_SPAN_CLASSES, SpanClass, SpanRecipe},
-    walk::ReadUser as _,
-};
+mod classes;
+mod no_recipe;
+mod variable;
 
+use profiler_common::{context::SpanRecipe, walk::ReadUser as _};
+
+pub use self::no_recipe::NoRecipe;
+use self::{classes::learn_all, variable::variable};
 use super::objects::Objects;
 use crate::targets::look::memory::Memory;
-use crate::targets::python::detect::{Facts, Objects as KnownObjects};
+use crate::targets::python::{detect::Facts, objects::Objects as KnownObjects};
 
 /// Writable data of an interpreter searched for its types, in bytes.
 const MAX_DATA: u64 = 16 << 20;
@@ -15,41 +18,6 @@ const MAX_DATA: u64 = 16 << 20;
 const SPAN_CONTEXT_ITEMS: u16 = 6;
 /// The hook's module.
 const HOOK: &str = "spanprof._hook";
-/// The method that says a span's context.
-const GETTER: &str = "get_span_context";
-
-/// Why there is no recipe.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum NoRecipe {
-    /// The process has not imported OpenTelemetry.
-    #[error("OpenTelemetry is not imported")]
-    NoOpenTelemetry,
-    /// OpenTelemetry is imported and was never used: its runtime context is made on first use.
-    #[error("OpenTelemetry has not been used yet")]
-    NotYet,
-    /// The process's memory cannot be read.
-    #[error("its memory cannot be read: {0}")]
-    Memory(String),
-    /// Reading its memory takes too long.
-    #[error(
-        "its memory cannot be read within 0.5 s: a page of it is on a file system (FUSE, NFS) or swap that does not answer"
-    )]
-    Blocked,
-    /// Nobody is left who could look.
-    #[error(
-        "it was not looked at: too many other processes keep their memory from being read; `spanprof doctor` names them"
-    )]
-    NoWorker,
-    /// The interpreter's version or build is not one whose context can be read.
-    #[error("the context of this interpreter cannot be read")]
-    Interpreter,
-    /// The runtime context is one of the application's own (`OTEL_PYTHON_CONTEXT`).
-    #[error("the runtime context is not OpenTelemetry's own: {0}")]
-    RuntimeContext(String),
-    /// Something that should be there was not found.
-    #[error("{0} was not found")]
-    Missing(&'static str),
-}
 
 /// Where an interpreter lies in a process, and what is known of it.
 pub struct Place<'a> {
@@ -229,28 +197,6 @@ impl Place<'_> {
     }
 }
 
-/// Adds the usual classes of spans, and those that were met: the last one first, as there is not room for any number.
-/// A class that returns its context by another method than the usual ones may keep anything in the places where those
-/// keep theirs, so it is left out.
-fn learn_all(
-    objects: &Objects<'_>,
-    recipe: &mut SpanRecipe,
-    usual: impl Iterator<Item = u64>,
-    wanted: &[u64],
-) {
-    let mut trusted = Vec::new();
-    for class in usual {
-        trusted.extend(objects.method(class, GETTER));
-        learn(objects, recipe, class);
-    }
-    for &class in wanted.iter().rev() {
-        let getter = objects.method(class, GETTER);
-        if getter.is_some_and(|getter| trusted.contains(&getter)) {
-            learn(objects, recipe, class);
-        }
-    }
-}
-
 /// Adds where the hook leaves the local root in a span's context, if it has left one.
 fn find_local_root(
     objects: &Objects<'_>,
@@ -287,99 +233,4 @@ fn globals<const N: usize>(
         .pointer(module + objects.object_size())
         .and_then(|dictionary| objects.values(dictionary, names))
         .ok_or(NoRecipe::Missing("the dictionary of a module"))
-}
-
-/// OpenTelemetry's context variable.
-struct Variable {
-    runtime_context_place: u64,
-    runtime_context: u64,
-    address: u64,
-    hash: u32,
-    context_class: u64,
-}
-
-fn variable(objects: &Objects<'_>, module: u64, variable_type: u64) -> Result<Variable, NoRecipe> {
-    /// `PyContextVar.var_default`, behind `PyObject`.
-    const DEFAULT: u64 = 8;
-    let (runtime_context_place, runtime_context) = objects
-        .pointer(module + objects.object_size())
-        .and_then(|dictionary| objects.place(dictionary, "_RUNTIME_CONTEXT"))
-        .ok_or(NoRecipe::Missing("the runtime context"))?;
-    let address = objects
-        .attribute(runtime_context, "_current_context")
-        .filter(|&variable| objects.class(variable) == Some(variable_type));
-    let Some(address) = address else {
-        let class = objects
-            .class(runtime_context)
-            .and_then(|class| objects.class_name(class))
-            .unwrap_or_default();
-        return Err(match class.as_str() {
-            "NoneType" => NoRecipe::NotYet,
-            // Its own class, whose instance is not finished or not of a shape that is known.
-            "ContextVarsRuntimeContext" => NoRecipe::Missing("the context variable"),
-            _ => NoRecipe::RuntimeContext(class),
-        });
-    };
-    let read = || {
-        let hash = objects
-            .memory
-            .read_u64(address + objects.offsets.variable_hash)?;
-        let default = objects.pointer(address + objects.object_size() + DEFAULT)?;
-        Some(Variable {
-            runtime_context_place,
-            runtime_context,
-            address,
-            hash: fold(hash),
-            context_class: objects.class(default)?,
-        })
-    };
-    read().ok_or(NoRecipe::Missing("the default of the context variable"))
-}
-
-/// `hamt_hash` (`Python/hamt.c`): 64 bits folded to 32, with -1 kept for errors.
-fn fold(hash: u64) -> u32 {
-    let low = hash & u64::from(u32::MAX);
-    match u32::try_from(low ^ hash >> 32) {
-        Ok(folded) if folded != u32::MAX => folded,
-        _ => u32::MAX - 1,
-    }
-}
-
-/// Adds a class of spans, if instances of it were made and there is room.
-fn learn(objects: &Objects<'_>, recipe: &mut SpanRecipe, class: u64) {
-    let count = usize::from(recipe.class_count);
-    let is_known = |known: &SpanClass| known.class == class;
-    if count >= MAX_SPAN_CLASSES || recipe.classes.iter().take(count).any(is_known) {
-        return;
-    }
-    let names = ["_context", "_end_time", "_name", "_parent"];
-    let Some(shared) = objects.shared(class, names) else {
-        return;
-    };
-    if let Some(slot) = recipe.classes.get_mut(count) {
-        *slot = shared.class;
-        recipe.class_count += 1;
-    }
-    let keep = |slot: &mut u64, name: u64| {
-        if name != 0 {
-            *slot = name;
-        }
-    };
-    let [context, end_time, name, parent] = shared.names;
-    keep(&mut recipe.name_context, context);
-    keep(&mut recipe.name_end_time, end_time);
-    keep(&mut recipe.name_name, name);
-    keep(&mut recipe.name_parent, parent);
-}
-
-#[cfg(test)]
-mod fold_tests {
-    use super::fold;
-
-    /// As `hamt_hash` computes it.
-    #[test]
-    fn hashes_are_folded() {
-        assert_eq!(fold(0x0000_0001_0000_0002), 3);
-        assert_eq!(fold(0xffff_ffff_0000_0000), 0xffff_fffe);
-    }
 }

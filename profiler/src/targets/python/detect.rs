@@ -10,14 +10,13 @@ use super::{
     flavour::Flavour,
     layout,
     layout::LayoutError,
+    objects::{self, Objects},
     offsets::Offsets,
     tables,
     thread_local::{self, ThreadLocal},
+    version::{self, Version, VersionSource},
 };
 use crate::targets::elf::{Elf, ElfError, Segment, Symbol};
-
-/// Bytes of read-only data searched for a version string.
-const MAX_STRINGS: usize = 16 << 20;
 
 /// What a file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ pub enum Unsupported {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Major, minor and micro version.
-    pub version: (u8, u8, u8),
+    pub version: Version,
     /// Where the version was found.
     pub version_source: VersionSource,
     /// How it was built.
@@ -106,39 +105,6 @@ pub struct Facts {
     pub thread_local: Option<ThreadLocal>,
     /// What the way to the current span needs of it; `None` if it is not all there.
     pub objects: Option<Objects>,
-}
-
-/// Objects of the interpreter that the current span is checked against. Addresses as in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Objects {
-    /// `_Py_NoneStruct`.
-    pub none: u64,
-    /// `_Py_TrueStruct`.
-    pub truth: u64,
-    /// `PyContextVar_Type`.
-    pub variable_type: u64,
-    /// The names `hamt_bitmap_node`, `hamt_array_node` and `hamt_collision_node`: their types are
-    /// not exported, and are found by them.
-    pub node_names: [u64; 3],
-}
-
-/// Where the version of a CPython was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VersionSource {
-    /// `Py_Version`, since 3.11.
-    Symbol,
-    /// A version string in its read-only data.
-    String,
-}
-
-impl VersionSource {
-    /// In words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Symbol => "Py_Version",
-            Self::String => "version string",
-        }
-    }
 }
 
 /// How the offsets of a CPython are known.
@@ -190,17 +156,14 @@ fn facts(
     evaluation: Option<Symbol>,
     version: Option<Symbol>,
 ) -> Result<Facts, Unsupported> {
-    let (version, version_source) = find_version(elf, version)?;
+    let (version, version_source) =
+        version::find(elf, version).ok_or(Unsupported::VersionUnknown)?;
     let code_type = code_type.ok_or(Unsupported::NoCodeType)?;
-    // Exported only with `Py_REF_DEBUG`, which `Py_DEBUG` implies (`Include/object.h`).
-    let [debug] = elf.dynamic_symbols(["_Py_NegativeRefcount"])?;
-    // With `Py_TRACE_REFS` two links come first in an object, empty in the file, else its count, which
-    // is not. From 3.13 on they are kept elsewhere.
-    let first_word = elf.bytes(code_type.address, 8);
-    if version < (3, 13, 0) && first_word.is_some_and(|word| word == [0; 8]) {
+    let debug = is_debug(elf)?;
+    if has_links(elf, version, code_type) {
         return Err(Unsupported::TraceRefs);
     }
-    let offsets = find_offsets(elf, runtime, version, debug.is_some())?;
+    let offsets = find_offsets(elf, runtime, version, debug)?;
     Ok(Facts {
         version,
         version_source,
@@ -223,12 +186,26 @@ fn facts(
         thread_local: (version >= (3, 12, 0))
             .then(|| thread_local::find(elf))
             .flatten(),
-        objects: objects(elf),
+        objects: objects::find(elf),
     })
 }
 
+/// Whether it was built with `Py_DEBUG`.
+fn is_debug(elf: &Elf<'_>) -> Result<bool, ElfError> {
+    // Exported only with `Py_REF_DEBUG`, which `Py_DEBUG` implies (`Include/object.h`).
+    let [symbol] = elf.dynamic_symbols(["_Py_NegativeRefcount"])?;
+    Ok(symbol.is_some())
+}
+
+/// Whether two links come first in an object, as with `Py_TRACE_REFS`: they are empty in the file, where else an
+/// object's count is, which is not. From 3.13 on they are kept elsewhere.
+fn has_links(elf: &Elf<'_>, version: Version, object: Symbol) -> bool {
+    let first_word = elf.bytes(object.address, 8);
+    version < (3, 13, 0) && first_word.is_some_and(|word| word == [0; 8])
+}
+
 /// Before 3.12 code objects are not counted; from 3.13 on each interpreter counts its own.
-fn code_counter(elf: &Elf<'_>, (major, minor, _): (u8, u8, u8)) -> Option<u64> {
+fn code_counter(elf: &Elf<'_>, (major, minor, _): Version) -> Option<u64> {
     if (major, minor) != (3, 12) {
         return None;
     }
@@ -246,145 +223,49 @@ struct Found {
 fn find_offsets(
     elf: &Elf<'_>,
     runtime: Symbol,
-    version: (u8, u8, u8),
+    (major, minor, _): Version,
     debug: bool,
 ) -> Result<Found, Unsupported> {
-    let (major, minor, _) = version;
     let unsupported = Unsupported::Version(major, minor);
     match (major, minor) {
-        (3, ..13) => {
-            let flavour = Flavour {
-                free_threaded: false,
-                debug,
-            };
-            Ok(Found {
-                offsets: tables::offsets(minor, flavour).ok_or(unsupported)?.clone(),
-                flavour,
-                source: OffsetsSource::Table,
-            })
-        }
-        (3, _) => {
-            let bytes = elf
-                .bytes(runtime.address, debug_offsets::MAX_SIZE as u64)
-                .ok_or(Unsupported::NoRuntimeData)?;
-            let parsed = debug_offsets::parse(minor, debug, bytes)?;
-            let flavour = Flavour {
-                free_threaded: parsed.free_threaded,
-                debug,
-            };
-            // Of the builds without the GIL only 3.13's was ever at hand.
-            let is_verified = parsed.is_known && (!flavour.free_threaded || minor == 13);
-            Ok(Found {
-                offsets: parsed.offsets,
-                flavour,
-                source: if is_verified {
-                    OffsetsSource::Published
-                } else {
-                    OffsetsSource::Unverified
-                },
-            })
-        }
+        (3, ..13) => in_table(minor, debug).ok_or(unsupported),
+        (3, _) => published(elf, runtime, minor, debug),
         _ => Err(unsupported),
     }
 }
 
-/// The objects by their symbols, and the node types' names by their place in the read-only data.
-fn objects(elf: &Elf<'_>) -> Option<Objects> {
-    let names = ["_Py_NoneStruct", "_Py_TrueStruct", "PyContextVar_Type"];
-    let [none, truth, variable_type] = elf.dynamic_symbols(names).ok()?;
-    let (start, strings) = elf.section(".rodata")?;
-    let strings = strings.get(..strings.len().min(MAX_STRINGS))?;
-    let find = |name: &str| {
-        let name = format!("{name}\0");
-        // The linker keeps a string that ends another one only once: what precedes does not matter.
-        let at = memchr::memmem::find(strings, name.as_bytes())?;
-        Some(start + u64::try_from(at).ok()?)
+/// Those of a version before 3.13, which publishes none.
+fn in_table(minor: u8, debug: bool) -> Option<Found> {
+    let flavour = Flavour {
+        free_threaded: false,
+        debug,
     };
-    Some(Objects {
-        none: none?.address,
-        truth: truth?.address,
-        variable_type: variable_type?.address,
-        node_names: [
-            find("hamt_bitmap_node")?,
-            find("hamt_array_node")?,
-            find("hamt_collision_node")?,
-        ],
+    Some(Found {
+        offsets: tables::offsets(minor, flavour)?.clone(),
+        flavour,
+        source: OffsetsSource::Table,
     })
 }
 
-fn find_version(
-    elf: &Elf<'_>,
-    symbol: Option<Symbol>,
-) -> Result<((u8, u8, u8), VersionSource), Unsupported> {
-    if let Some(bytes) = symbol.and_then(|symbol| elf.bytes(symbol.address, 8))
-        && let [_, micro, minor, major, ..] = *bytes
-    {
-        return Ok(((major, minor, micro), VersionSource::Symbol));
-    }
-    let (_, strings) = elf.section(".rodata").ok_or(Unsupported::VersionUnknown)?;
-    let strings = strings
-        .get(..strings.len().min(MAX_STRINGS))
-        .unwrap_or_default();
-    version_in(strings)
-        .map(|version| (version, VersionSource::String))
-        .ok_or(Unsupported::VersionUnknown)
-}
-
-/// The version in read-only data before 3.11. `PY_VERSION` (`3.10.13`) alone is not enough, it
-/// could be that of something else: the folder of the library (`python3.10`) must be there too.
-fn version_in(data: &[u8]) -> Option<(u8, u8, u8)> {
-    let strings = || {
-        data.split(|&byte| byte == 0)
-            .filter_map(|it| str::from_utf8(it).ok())
+/// Those that the file itself publishes.
+fn published(elf: &Elf<'_>, runtime: Symbol, minor: u8, debug: bool) -> Result<Found, Unsupported> {
+    let bytes = elf
+        .bytes(runtime.address, debug_offsets::MAX_SIZE as u64)
+        .ok_or(Unsupported::NoRuntimeData)?;
+    let parsed = debug_offsets::parse(minor, debug, bytes)?;
+    let flavour = Flavour {
+        free_threaded: parsed.free_threaded,
+        debug,
     };
-    let folders: Vec<u8> = strings()
-        .filter_map(|it| it.rsplit_once("python3.")?.1.parse().ok())
-        .collect();
-    strings()
-        .filter_map(version_string)
-        .find(|(_, minor, _)| folders.contains(minor))
-}
-
-/// `PY_VERSION` at the end of a string, because linkers keep a string that ends another one only
-/// once (3.10.13 of pyenv has it in `…/versions/3.10.13`): `3.10.13`, `3.10.0rc1`, `3.10.13+`.
-fn version_string(string: &str) -> Option<(u8, u8, u8)> {
-    let start = string
-        .rfind(|it: char| !it.is_ascii_alphanumeric() && it != '.' && it != '+')
-        .map_or(0, |at| at + 1);
-    let mut parts = string.get(start..)?.strip_prefix("3.")?.split('.');
-    let minor: u8 = parts.next()?.parse().ok()?;
-    let micro = parts.next()?;
-    let digits = micro
-        .find(|it: char| !it.is_ascii_digit())
-        .unwrap_or(micro.len());
-    let (micro, suffix) = micro.split_at(digits);
-    let known = minor <= 10 && matches!(suffix.chars().next(), None | Some('a' | 'b' | 'r' | '+'));
-    (known && parts.next().is_none()).then_some((3, minor, micro.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{version_in, version_string};
-
-    /// Release, candidate and development versions are read; anything else is not one.
-    #[test]
-    fn version_strings() {
-        assert_eq!(version_string("3.10.13"), Some((3, 10, 13)));
-        assert_eq!(version_string("/opt/versions/3.10.13"), Some((3, 10, 13)));
-        assert_eq!(version_string("3.10.0rc2"), Some((3, 10, 0)));
-        assert_eq!(version_string("3.10.4+"), Some((3, 10, 4)));
-        for other in ["3.10", "13.0.0", "3.10.x", "3.10.1.2", "13.10.1", ""] {
-            assert_eq!(version_string(other), None, "{other}");
-        }
-    }
-
-    /// A version counts only beside the folder of its library.
-    #[test]
-    fn a_version_needs_its_folder() {
-        assert_eq!(
-            version_in(b"\x003.9.1\x003.10.2\x00lib/python3.10\x00"),
-            Some((3, 10, 2))
-        );
-        assert_eq!(version_in(b"\x003.9.1\x00"), None);
-    }
+    // Of the builds without the GIL only 3.13's was ever at hand.
+    let is_verified = parsed.is_known && (!flavour.free_threaded || minor == 13);
+    Ok(Found {
+        offsets: parsed.offsets,
+        flavour,
+        source: if is_verified {
+            OffsetsSource::Published
+        } else {
+            OffsetsSource::Unverified
+        },
+    })
 }

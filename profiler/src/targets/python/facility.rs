@@ -1,101 +1,25 @@
 //! The facility of CPython: which interpreter a process runs, where it lies, and how its threads' states are found.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
-use profiler_common::{
-    limits::MAX_LAYOUTS,
-    python::{Process, PythonLayout},
-};
+use profiler_common::{limits::MAX_LAYOUTS, python::PythonLayout};
 
 use super::{
     detect::{Detection, Facts as FileFacts, detect},
     look::{PythonLook, PythonSeen},
     place::{Placed, place},
+    process::{PlacedPython, Python},
     thread_local::{Place, ThreadLocal, is_musl},
 };
 use crate::{
-    health::{Health, Loss},
+    health::Loss,
     targets::{
-        FileId, Interpreter, Mapping, Target,
+        Interpreter, Mapping,
         facility::{Desk, Facility, Found, Next, Placement, Recognise, Why},
         look::{Answer, Part},
         registry::Known,
     },
 };
-
-/// What is kept of a process's CPython.
-#[derive(Clone, Debug, Default)]
-pub struct Python {
-    /// The interpreter that is profiled.
-    placed: Option<PlacedPython>,
-    /// Why its interpreter is not profiled.
-    pub unsupported: Option<String>,
-    /// Where it counts the code objects it makes, and its main interpreter: addresses, 0 as long as they are not
-    /// known.
-    code_count: u64,
-    main_interpreter: u64,
-    /// Where its interpreter keeps the state that a thread has attached, and whether that was checked in its threads.
-    pub thread_local: Option<Place>,
-    is_thread_local_checked: bool,
-    /// What the kernel was told.
-    told: Option<Process>,
-    /// Whether it was counted that there is no room for it: that is one loss, however often it shows.
-    is_counted: bool,
-}
-
-/// A CPython in a process.
-#[derive(Clone, Debug)]
-struct PlacedPython {
-    facts: Arc<FileFacts>,
-    at: Placed,
-    /// The index of its layout in the kernel's map.
-    layout: u32,
-}
-
-impl Python {
-    /// What the file of its interpreter says, if it is profiled.
-    pub fn facts(&self) -> Option<&Arc<FileFacts>> {
-        self.placed.as_ref().map(|placed| &placed.facts)
-    }
-
-    /// What was added to that file's addresses.
-    pub fn bias(&self) -> Option<u64> {
-        self.placed.as_ref().map(|placed| placed.at.bias)
-    }
-
-    /// Whether it can be found out where its interpreter keeps the state that a thread has attached, and that is not
-    /// known yet, or not checked.
-    fn lacks_thread_local(&self) -> bool {
-        let can_be_found = |facts: &Arc<FileFacts>| facts.thread_local.is_some();
-        !self.is_thread_local_checked && self.facts().is_some_and(can_be_found)
-    }
-
-    /// There is no room for it.
-    fn count(&mut self, health: &Health) {
-        if !std::mem::replace(&mut self.is_counted, true) {
-            health.count(Loss::ProcessTableFull);
-        }
-    }
-
-    /// What the kernel is to know of it in a process.
-    fn entry(&self, target: &Target) -> Process {
-        let mut entry = Process {
-            start_time: target.process.start_time,
-            code_version: self.code_count,
-            main_interpreter: self.main_interpreter,
-            ..thread_facts(target)
-        };
-        if let Some(PlacedPython { at, layout, .. }) = &self.placed {
-            entry.runtime = at.runtime;
-            entry.code_type = at.code_type;
-            entry.layout = *layout;
-        }
-        if let Some(place) = self.thread_local {
-            place.note_in(&mut entry);
-        }
-        entry
-    }
-}
 
 /// Which `CPython` each process runs.
 #[derive(Debug, Default)]
@@ -276,33 +200,4 @@ impl PythonFacility {
         self.layouts.push(*layout);
         Some(index)
     }
-}
-
-/// What tells which thread state a thread runs in, but for the thread-local.
-fn thread_facts(target: &Target) -> Process {
-    let interpreter = target.interpreter.as_ref();
-    let evaluation = interpreter.map_or(0..0, |it| it.evaluation_loop.clone());
-    // If other code is in the file, only the loop is known to be the interpreter's.
-    let text = interpreter.map_or(0..0, |it| {
-        if it.is_alone {
-            text_of(&target.mappings, it.file)
-        } else {
-            evaluation.clone()
-        }
-    });
-    Process {
-        evaluation_start: evaluation.start,
-        evaluation_size: evaluation.end.saturating_sub(evaluation.start),
-        text_start: text.start,
-        text_size: text.end.saturating_sub(text.start),
-        ..bytemuck::Zeroable::zeroed()
-    }
-}
-
-/// From the first to the last executable mapping of a file.
-fn text_of(mappings: &[Mapping], file: FileId) -> Range<u64> {
-    let of_file = mappings.iter().filter(|mapping| mapping.file == file);
-    let addresses = of_file.map(|mapping| mapping.addresses.clone());
-    let whole = addresses.reduce(|all, it| all.start.min(it.start)..all.end.max(it.end));
-    whole.unwrap_or(0..0)
 }

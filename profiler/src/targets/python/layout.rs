@@ -1,55 +1,28 @@
 //! Offsets of one CPython → the [`PythonLayout`] that the walker follows, checked once.
 
+mod structure;
+
 use profiler_common::{
     limits::{CODE_BLOCK, CODE_PART, FRAME_BLOCK},
     python::{PythonLayout, flags},
 };
 
+pub use self::structure::LayoutError;
+use self::structure::{Structure, bit};
 use super::offsets::Offsets;
-
-/// Why offsets are not followed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum LayoutError {
-    /// An offset lies outside its structure, or outside what the walker reads of it.
-    #[error("the offset of {field} is {offset}, outside the {size} bytes of its structure")]
-    Outside {
-        /// The field.
-        field: &'static str,
-        /// Its offset.
-        offset: u64,
-        /// Where it should end at the latest.
-        size: u64,
-    },
-    /// An offset is not a multiple of what its field is aligned to.
-    #[error("the offset of {field} is {offset}, which is not aligned")]
-    Misaligned {
-        /// The field.
-        field: &'static str,
-        /// Its offset.
-        offset: u64,
-    },
-    /// The fields that name a code object do not lie together as in any CPython.
-    #[error(
-        "the fields that name a code object are spread over more than {CODE_PART} of its first {end} bytes"
-    )]
-    Spread {
-        /// Where the last of them ends.
-        end: u64,
-    },
-    /// A structure is smaller or larger than any CPython's.
-    #[error("{structure} would have {size} bytes, which is not plausible")]
-    Size {
-        /// The structure.
-        structure: &'static str,
-        /// Its size.
-        size: u64,
-    },
-}
 
 /// Checks every offset against its structure and the walker's blocks, and narrows it.
 pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
     check_sizes(offsets)?;
     let mut layout = objects(offsets)?;
+    states(&mut layout, offsets)?;
+    frames(&mut layout, offsets)?;
+    layout.code_start = code_start(&layout)?;
+    Ok(layout)
+}
+
+/// The part that describes the runtime, interpreters and thread states.
+fn states(layout: &mut PythonLayout, offsets: &Offsets) -> Result<(), LayoutError> {
     let runtime = Structure::new(offsets.runtime_size);
     let interpreter = Structure::new(offsets.interpreter_size);
     // Of a state the walker reads one block.
@@ -68,6 +41,11 @@ pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
         thread.short_word("thread.interpreter", offsets.thread_interpreter)?;
     layout.thread_status = thread.half_word("thread.status", offsets.thread_status)?;
     layout.thread_cframe = thread.short_word("thread.cframe", offsets.thread_cframe)?;
+    Ok(())
+}
+
+/// The part that describes frames.
+fn frames(layout: &mut PythonLayout, offsets: &Offsets) -> Result<(), LayoutError> {
     // `_PyCFrame` is smaller than a frame in every version: 24 bytes (3.11), 16 (3.12).
     layout.cframe_frame = Structure::new(32).short_word("cframe.frame", offsets.cframe_frame)?;
     // The walker reads one block of each, so a field must end within structure and block.
@@ -90,6 +68,11 @@ pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
         (layout.frame_owner, 1),
         (layout.frame_bytecode, 4),
     ]);
+    Ok(())
+}
+
+/// Where the part of a code object starts that the walker reads: it has all the fields that name it.
+fn code_start(layout: &PythonLayout) -> Result<u8, LayoutError> {
     let fields = [
         (layout.code_first_line, 4),
         (layout.code_file, 8),
@@ -102,10 +85,9 @@ pub fn validate(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
         fields.iter().all(is_inside)
     });
     // All of it is words, the last of which is a pointer.
-    layout.code_start = part.ok_or(LayoutError::Spread {
+    part.ok_or(LayoutError::Spread {
         end: u64::from(end),
-    })?;
-    Ok(layout)
+    })
 }
 
 /// Where the last of some fields (offset and size in bytes) ends. Structures end at the end of
@@ -120,7 +102,7 @@ fn end_of(fields: &[(u16, u16)]) -> u8 {
     u8::try_from(end).unwrap_or(u8::MAX)
 }
 
-/// The part of the layout that describes code objects, strings and bytes.
+/// The part that describes code objects, strings and bytes. It is long because it has a line for each of their fields.
 fn objects(offsets: &Offsets) -> Result<PythonLayout, LayoutError> {
     let code = Structure::new(offsets.code_size.min(CODE_BLOCK as u64));
     let string = Structure::new(offsets.string_ascii_data);
@@ -195,71 +177,6 @@ fn check_sizes(offsets: &Offsets) -> Result<(), LayoutError> {
         .map_or(Ok(()), |(structure, size, _)| {
             Err(LayoutError::Size { structure, size })
         })
-}
-
-/// A bit of the string state, which the walker reads as a `u32`.
-fn bit(field: &'static str, bit: u8) -> Result<u8, LayoutError> {
-    // `kind` is three bits wide.
-    if bit <= 29 {
-        return Ok(bit);
-    }
-    Err(LayoutError::Outside {
-        field,
-        offset: u64::from(bit),
-        size: 32,
-    })
-}
-
-/// A structure of which offsets must lie inside.
-#[derive(Clone, Copy)]
-struct Structure {
-    size: u64,
-}
-
-impl Structure {
-    fn new(size: u64) -> Self {
-        Self { size }
-    }
-
-    fn checked(self, field: &'static str, offset: u64, size: u64) -> Result<u32, LayoutError> {
-        let outside = LayoutError::Outside {
-            field,
-            offset,
-            size: self.size,
-        };
-        if offset.checked_add(size).is_none_or(|end| end > self.size) {
-            return Err(outside);
-        }
-        u32::try_from(offset).ok().ok_or(outside)
-    }
-
-    fn word(self, field: &'static str, offset: u64) -> Result<u32, LayoutError> {
-        if !offset.is_multiple_of(8) {
-            return Err(LayoutError::Misaligned { field, offset });
-        }
-        self.checked(field, offset, 8)
-    }
-
-    fn short_word(self, field: &'static str, offset: u64) -> Result<u16, LayoutError> {
-        self.word(field, offset)?;
-        self.short(field, offset, 8)
-    }
-
-    fn half_word(self, field: &'static str, offset: u64) -> Result<u16, LayoutError> {
-        if !offset.is_multiple_of(4) {
-            return Err(LayoutError::Misaligned { field, offset });
-        }
-        self.short(field, offset, 4)
-    }
-
-    fn short(self, field: &'static str, offset: u64, size: u64) -> Result<u16, LayoutError> {
-        let checked = self.checked(field, offset, size)?;
-        u16::try_from(checked).ok().ok_or(LayoutError::Outside {
-            field,
-            offset,
-            size: self.size,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -13,11 +13,14 @@ pub mod layout;
 #[cfg(test)]
 pub(crate) mod live;
 pub mod look;
+pub mod objects;
 pub mod offsets;
 pub mod place;
+mod process;
 pub mod published;
 pub mod tables;
 pub mod thread_local;
 pub mod unpublished;
+pub mod version;
 
-pub use self::facility::{Python, PythonFacility};
+pub use self::{facility::PythonFacility, process::Python};

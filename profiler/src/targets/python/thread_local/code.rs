@@ -5,11 +5,18 @@
 //! Storage Support". None of these sequences is looked for as such: their effects add up to the address.
 //! That a word is one which the loader fills for a thread-local is told by its relocation.
 
-use iced_x86::{
-    Code, Decoder, DecoderOptions, Instruction, MemorySize, Mnemonic, OpKind, Register,
-};
-use object::elf::{R_X86_64_DTPMOD64, R_X86_64_TLSDESC, R_X86_64_TPOFF64, RelocationType};
+mod instructions;
+mod registers;
+mod stack;
 
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use object::elf::{R_X86_64_DTPMOD64, R_X86_64_TLSDESC, R_X86_64_TPOFF64};
+
+use self::{
+    instructions::{branch, is_wide, is_wide_memory},
+    registers::Registers,
+    stack::Stack,
+};
 use super::{ThreadLocal, block, value::Value};
 use crate::targets::elf::Elf;
 
@@ -17,10 +24,6 @@ use crate::targets::elf::Elf;
 const MAX_STEPS: usize = 128;
 /// Bytes of the longest instruction.
 const LONGEST: u64 = 15;
-/// General registers, numbered as the processor does.
-const REGISTERS: usize = 16;
-/// Those that a function may use as it likes, by the psABI: rax, rcx, rdx, rsi, rdi, r8 to r11.
-const SCRATCH: [usize; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
 
 /// The thread-local whose value a function returns, if that is not null; `None` if it is not
 /// understood.
@@ -52,9 +55,8 @@ enum Step {
 /// A thread in the function.
 struct Machine<'elf, 'data> {
     elf: &'elf Elf<'data>,
-    registers: [Value; REGISTERS],
-    /// Words of the stack, by their offset from where the return address is.
-    stack: Vec<(i64, Value)>,
+    registers: Registers,
+    stack: Stack,
     /// Whether the last comparison was of a thread-local's value with null, which it is not.
     is_not_zero: bool,
     /// Address of the next instruction.
@@ -65,16 +67,16 @@ impl<'elf, 'data> Machine<'elf, 'data> {
     fn new(elf: &'elf Elf<'data>, function: u64) -> Self {
         let mut machine = Self {
             elf,
-            registers: [Value::Unknown; REGISTERS],
-            stack: Vec::new(),
+            registers: Registers::default(),
+            stack: Stack::default(),
             is_not_zero: false,
             next: function,
         };
-        machine.set(Register::RSP, Value::Stack(0));
+        machine.registers.set(Register::RSP, Value::Stack(0));
         machine
     }
 
-    /// Follows one instruction; `None` if it is not understood.
+    /// Follows one instruction; `None` if it is not understood. It is long because it has an arm for each kind of them.
     fn step(&mut self) -> Option<Step> {
         let code = self.elf.code(self.next, LONGEST)?;
         let mut decoder = Decoder::with_ip(64, code, self.next, DecoderOptions::NONE);
@@ -101,13 +103,13 @@ impl<'elf, 'data> Machine<'elf, 'data> {
             }
             Mnemonic::Pop if is_wide(&instruction) => {
                 let value = self.pop()?;
-                self.set(instruction.op0_register(), value)?;
+                self.registers.set(instruction.op0_register(), value)?;
             }
             Mnemonic::Leave if instruction.code() == Code::Leaveq => {
-                let frame = self.register(Register::RBP)?;
-                self.set(Register::RSP, frame)?;
+                let frame = self.registers.get(Register::RBP)?;
+                self.registers.set(Register::RSP, frame)?;
                 let value = self.pop()?;
-                self.set(Register::RBP, value)?;
+                self.registers.set(Register::RBP, value)?;
             }
             // The value is not null: a branch on null is not taken.
             Mnemonic::Je if self.is_not_zero => {}
@@ -158,25 +160,25 @@ impl<'elf, 'data> Machine<'elf, 'data> {
         }
         // The resolver of a descriptor takes its address and gives an offset, both in `%rax`, and
         // keeps all else.
-        let rax = self.register(Register::RAX)?;
+        let rax = self.registers.get(Register::RAX)?;
         if instruction.op0_kind() == OpKind::Memory
             && self.effective(instruction) == rax
-            && let Some(pair) = self.filled(rax, R_X86_64_TLSDESC)
+            && let Some(pair) = rax.filled(self.elf, R_X86_64_TLSDESC)
         {
             self.is_not_zero = false;
             let more = 0;
             let descriptor = ThreadLocal::Descriptor { pair, more };
-            return self.set(Register::RAX, Value::Distance(descriptor));
+            return self
+                .registers
+                .set(Register::RAX, Value::Distance(descriptor));
         }
         // A pair of module id and offset is made for the call of `__tls_get_addr` alone.
-        let rdi = self.register(Register::RDI)?;
-        if let Some(pair) = self.filled(rdi, R_X86_64_DTPMOD64) {
-            for register in SCRATCH {
-                *self.registers.get_mut(register)? = Value::Unknown;
-            }
+        let rdi = self.registers.get(Register::RDI)?;
+        if let Some(pair) = rdi.filled(self.elf, R_X86_64_DTPMOD64) {
+            self.registers.forget_scratch();
             self.is_not_zero = false;
             let module = ThreadLocal::Module { pair, more: 0 };
-            return self.set(Register::RAX, Value::Location(module));
+            return self.registers.set(Register::RAX, Value::Location(module));
         }
         let target = branch(instruction)?;
         self.push(Value::Address(self.next))?;
@@ -186,8 +188,8 @@ impl<'elf, 'data> Machine<'elf, 'data> {
 
     /// Returns: to the function that was left by a call, or to the caller of all.
     fn leave(&mut self) -> Option<Step> {
-        if self.register(Register::RSP)? == Value::Stack(0) {
-            return Some(Step::Returned(self.register(Register::RAX)?));
+        if self.registers.get(Register::RSP)? == Value::Stack(0) {
+            return Some(Step::Returned(self.registers.get(Register::RAX)?));
         }
         let Value::Address(address) = self.pop()? else {
             return None;
@@ -196,18 +198,10 @@ impl<'elf, 'data> Machine<'elf, 'data> {
         Some(Step::Next)
     }
 
-    /// The address in the file that a value is, if the loader fills the word there in this way.
-    fn filled(&self, value: Value, how: RelocationType) -> Option<u64> {
-        let Value::Address(address) = value else {
-            return None;
-        };
-        (self.elf.relocation(address) == Some(how)).then_some(address)
-    }
-
     /// What an operand holds.
     fn operand(&self, instruction: &Instruction, operand: u32) -> Option<Value> {
         match instruction.op_kind(operand) {
-            OpKind::Register => self.register(instruction.op_register(operand)),
+            OpKind::Register => self.registers.get(instruction.op_register(operand)),
             OpKind::Memory if is_wide_memory(instruction) => {
                 Some(self.load(self.effective(instruction)))
             }
@@ -222,7 +216,7 @@ impl<'elf, 'data> Machine<'elf, 'data> {
     /// Writes to the first operand.
     fn write(&mut self, instruction: &Instruction, value: Value) -> Option<()> {
         match instruction.op0_kind() {
-            OpKind::Register => self.set(instruction.op0_register(), value),
+            OpKind::Register => self.registers.set(instruction.op0_register(), value),
             OpKind::Memory => {
                 let is_wide = is_wide_memory(instruction);
                 let value = if is_wide { value } else { Value::Unknown };
@@ -236,7 +230,7 @@ impl<'elf, 'data> Machine<'elf, 'data> {
     fn effective(&self, instruction: &Instruction) -> Value {
         let register = |register| match register {
             Register::None => Some(Value::Number(0)),
-            other => self.register(other),
+            other => self.registers.get(other),
         };
         let displacement = Value::Number(instruction.memory_displacement64().cast_signed());
         let address = match instruction.memory_base() {
@@ -270,17 +264,11 @@ impl<'elf, 'data> Machine<'elf, 'data> {
             // It is there for that, by the psABI.
             Value::THREAD_POINTER => Value::THREAD_POINTER,
             Value::Location(thread_local) => Value::Content(thread_local),
-            Value::Address(address) => match self.filled(Value::Address(address), R_X86_64_TPOFF64)
-            {
+            Value::Address(_) => match address.filled(self.elf, R_X86_64_TPOFF64) {
                 Some(at) => Value::Distance(ThreadLocal::OffsetAt(at)),
                 None => Value::Unknown,
             },
-            Value::Stack(offset) => {
-                let mut words = self.stack.iter();
-                words
-                    .find(|(at, _)| *at == offset)
-                    .map_or(Value::Unknown, |(_, value)| *value)
-            }
+            Value::Stack(offset) => self.stack.word(offset),
             _ => Value::Unknown,
         }
     }
@@ -290,75 +278,21 @@ impl<'elf, 'data> Machine<'elf, 'data> {
         let Value::Stack(offset @ ..0) = address else {
             return None;
         };
-        self.stack.retain(|(at, _)| at.abs_diff(offset) >= 8);
-        self.stack.push((offset, value));
+        self.stack.set(offset, value);
         Some(())
     }
 
     fn push(&mut self, value: Value) -> Option<()> {
-        let top = self.register(Register::RSP)?.plus(Value::Number(-8));
-        self.set(Register::RSP, top)?;
+        let top = self.registers.get(Register::RSP)?.plus(Value::Number(-8));
+        self.registers.set(Register::RSP, top)?;
         self.store(top, value)
     }
 
     fn pop(&mut self) -> Option<Value> {
-        let top = self.register(Register::RSP)?;
+        let top = self.registers.get(Register::RSP)?;
         let value = self.load(top);
-        self.set(Register::RSP, top.plus(Value::Number(8)))?;
+        self.registers
+            .set(Register::RSP, top.plus(Value::Number(8)))?;
         Some(value)
     }
-
-    /// What a register holds; of the lower half, only a number is known.
-    fn register(&self, register: Register) -> Option<Value> {
-        let (number, is_whole) = general(register)?;
-        let value = *self.registers.get(number)?;
-        Some(if is_whole { value } else { lower_half(value) })
-    }
-
-    /// Writes a register; a write to the lower half clears the upper one.
-    fn set(&mut self, register: Register, value: Value) -> Option<()> {
-        let (number, is_whole) = general(register)?;
-        let slot = self.registers.get_mut(number)?;
-        *slot = if is_whole { value } else { lower_half(value) };
-        Some(())
-    }
-}
-
-/// The number of a general register, and whether this is all of it or its lower half. Smaller parts are
-/// not followed.
-fn general(register: Register) -> Option<(usize, bool)> {
-    let number = |first: Register| (register as usize).checked_sub(first as usize);
-    let whole = number(Register::RAX).filter(|number| *number < REGISTERS);
-    let half = number(Register::EAX).filter(|number| *number < REGISTERS);
-    whole
-        .map(|number| (number, true))
-        .or_else(|| half.map(|number| (number, false)))
-}
-
-fn lower_half(value: Value) -> Value {
-    match value {
-        Value::Number(number) => Value::Number(number & 0xffff_ffff),
-        _ => Value::Unknown,
-    }
-}
-
-/// Whether the operand in memory is a word of 8 bytes.
-fn is_wide_memory(instruction: &Instruction) -> bool {
-    matches!(
-        instruction.memory_size(),
-        MemorySize::UInt64 | MemorySize::Int64
-    )
-}
-
-/// Whether a `push` or `pop` is of a whole register or of a number, in 8 bytes.
-fn is_wide(instruction: &Instruction) -> bool {
-    matches!(
-        instruction.code(),
-        Code::Push_r64 | Code::Pop_r64 | Code::Pushq_imm8 | Code::Pushq_imm32
-    )
-}
-
-/// Where a jump or call leads that says so itself.
-fn branch(instruction: &Instruction) -> Option<u64> {
-    (instruction.op0_kind() == OpKind::NearBranch64).then(|| instruction.near_branch_target())
 }

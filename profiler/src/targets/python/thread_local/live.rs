@@ -47,21 +47,34 @@ impl Drop for Running {
     }
 }
 
+impl Running {
+    /// Starts a script, and reads the thread pointers that it prints.
+    fn start(python: &Path, script: &Path, who: &str) -> (Self, Vec<u64>) {
+        let child = Command::new(python)
+            .arg(script)
+            .arg(who)
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut running = Self(child.unwrap());
+        let mut line = String::new();
+        let said = running.0.stdout.take().unwrap();
+        BufReader::new(said).read_line(&mut line).unwrap();
+        let threads = line.split_whitespace().map(|it| it.parse().unwrap());
+        (running, threads.collect())
+    }
+}
+
+/// Waits until something is so, for half a minute at most.
+fn wait_for(is_so: impl Fn() -> bool) {
+    let start = monotonic_now();
+    while !is_so() && start.elapsed() < Duration::from_secs(30) {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Checks two threads of which one runs Python; `None` if the interpreter has no thread-local.
 fn check(python: &Path, script: &Path, who: &str) -> Option<ThreadLocal> {
-    let child = Command::new(python)
-        .arg(script)
-        .arg(who)
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut running = Running(child.unwrap());
-    let mut line = String::new();
-    let said = running.0.stdout.take().unwrap();
-    BufReader::new(said).read_line(&mut line).unwrap();
-    let threads: Vec<u64> = line
-        .split_whitespace()
-        .map(|it| it.parse().unwrap())
-        .collect();
+    let (running, threads) = Running::start(python, script, who);
     let pid = Pid(running.0.id());
     let memory = Memory::open(procfs::stat(pid).unwrap().process).unwrap();
     let (facts, placed) = found(pid);
@@ -92,10 +105,7 @@ fn check(python: &Path, script: &Path, who: &str) -> Option<ThreadLocal> {
             .collect()
     };
     // They print their ids before they run or wait.
-    let start = monotonic_now();
-    while read() != expected && start.elapsed() < Duration::from_secs(30) {
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_for(|| read() == expected);
     for _ in 0..1000 {
         assert_eq!(read(), expected, "{} {who} {place:?}", python.display());
     }

@@ -1,6 +1,7 @@
 //! What is known of a value while a function is followed.
 
 use super::ThreadLocal;
+use crate::targets::elf::{Elf, RelocationType};
 
 /// What a register or a word of the stack holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,14 @@ impl Value {
             _ => None,
         };
         sum.unwrap_or(Self::Unknown)
+    }
+
+    /// The address in the file that it is, if the loader fills the word there in this way.
+    pub(super) fn filled(self, elf: &Elf<'_>, how: RelocationType) -> Option<u64> {
+        let Self::Address(address) = self else {
+            return None;
+        };
+        (elf.relocation(address) == Some(how)).then_some(address)
     }
 
     /// What is so many bytes further on, as far as it is known.
