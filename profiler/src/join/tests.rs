@@ -1,4 +1,5 @@
-//! Arrays of events, and what the samples among them belong to.
+//! Arrays of events, and what the samples among them belong to. It is long because it is a list: a test for
+//! each rule of the join.
 
 use std::num::{NonZeroU64, NonZeroUsize};
 
