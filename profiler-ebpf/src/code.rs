@@ -102,7 +102,7 @@ extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
     0
 }
 
-/// Ships one code object; false if it should be tried again.
+/// Ships one code object; false if it should be tried again. It is long because it fills in every field of the record.
 #[inline(always)]
 fn ship(
     layout: &PythonLayout,

@@ -36,7 +36,7 @@ struct Steps {
 }
 
 /// Fills in the Python frames of the current thread, leaf first; `scratch.walk.count` says how
-/// many.
+/// many. It is long because it has a line for each outcome that is counted.
 #[inline(always)]
 pub(crate) fn stack<K: Kernel>(
     layout: &PythonLayout,

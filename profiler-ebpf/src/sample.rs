@@ -29,7 +29,7 @@ use crate::{
     task::Thread,
 };
 
-/// Takes the sample.
+/// Takes the sample. It is long because all stages of a sample are in one place, in their order.
 #[inline(always)]
 pub(crate) fn take<K: Kernel>(context: &PerfEventContext) {
     // Most hits are in no profiled process: for those the program does not even read the time.
@@ -195,7 +195,7 @@ pub(crate) fn find_span<K: Kernel>() {
     finish::<K>(scratch.process.start_time, scratch, &span);
 }
 
-/// Fills in the record and ships it.
+/// Fills in the record and ships it. It is long because the record has a line for each field.
 #[inline(always)]
 fn finish<K: Kernel>(process_start: u64, scratch: &mut SampleScratch, span: &span::Current) {
     stage::end(scratch, Counter::StageSpan);

@@ -2,7 +2,8 @@
 //!
 //! A thread's span stack is written by that thread alone, so it needs no lock. A span ended on another thread is
 //! deleted from the map of live spans; its entry on the first thread's stack is then dead, and every reader of the
-//! stack checks the map.
+//! stack checks the map. This file is long because those who write a stack and who reads it are side by side: nothing
+//! but their order of reads and writes keeps them apart.
 
 use core::ptr;
 
@@ -143,7 +144,8 @@ impl Current {
     }
 }
 
-/// The span a thread is in, as its span stack says.
+/// The span a thread is in, as its span stack says. It is long because all of the stack is read between two checks that
+/// it still is this thread's.
 #[inline(always)]
 pub(crate) fn current(tgid: u32, tid: u32) -> Current {
     let none = Current::none;

@@ -62,7 +62,7 @@ enum Child {
     Collision(u64),
 }
 
-/// The child of a node at an index below 32.
+/// The child of a node at an index below 32. It is long because it has a part for each kind of node.
 #[inline(always)]
 fn child<R: ReadUser>(
     reader: &R,

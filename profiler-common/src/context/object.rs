@@ -36,7 +36,7 @@ pub fn look<R: ReadUser>(
 }
 
 /// Finds out where the attributes are of the instance that was read last, and stores that in `scratch.attributes`; an
-/// error is one of [`state`].
+/// error is one of [`state`]. It is long because it has an arm for each place in which some CPython has them.
 #[inline(always)]
 pub fn locate<R: ReadUser>(
     reader: &R,

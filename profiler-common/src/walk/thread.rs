@@ -302,7 +302,8 @@ impl ThreadSearch {
         }
     }
 
-    /// Reads one thread state, frame or interpreter; false if the search has ended and `outcome` says how.
+    /// Reads one thread state, frame or interpreter; false if the search has ended and `outcome` says how. It is long
+    /// because it is a state machine: what it reads next follows from what it has read.
     #[inline(always)]
     pub fn step<R: ReadUser, const FRAMES: u32>(
         &mut self,
