@@ -24,7 +24,6 @@ use super::{
     errands::Errands,
     facility::{Facility, Next, Processes, Why, Word},
     look::{Request, Seen},
-    procfs,
 };
 use crate::{
     health::{Health, Loss},
@@ -153,27 +152,6 @@ impl Targets {
         let dues = |known: &Known| known.due.at().into_iter().chain(known.looks.due()).min();
         let dues = self.processes.values().filter_map(dues);
         dues.chain(self.imports_due()).chain(facilities).min()
-    }
-
-    /// Looks at the files of those processes whose time has come.
-    fn examine_due(&mut self, now: BootNanos) {
-        let is_due = |known: &&Known| known.due.at().is_some_and(|due| due <= now);
-        let due: Vec<ProcessKey> = self
-            .processes
-            .values()
-            .filter(is_due)
-            .map(Known::process)
-            .collect();
-        for process in due {
-            if procfs::stat(process.pid).is_none_or(|stat| stat.process != process) {
-                self.forget(process.pid);
-                continue;
-            }
-            if let Some(known) = self.processes.get_mut(&process.pid) {
-                known.due.done(now);
-            }
-            self.examine(process, now);
-        }
     }
 
     /// What is known now, if that has changed since this was last called.

@@ -74,10 +74,7 @@ impl Spanprof {
         command
             .args(["--cpu-list", "1"])
             .arg(agent)
-            .args([
-                "--log",
-                "profiler::targets=debug,profiler::kernel=debug",
-            ])
+            .args(["--log", "profiler::targets=debug,profiler::kernel=debug"])
             .args(["record", "--duration", "1h", "--frequency"])
             .arg(frequency.to_string())
             .args(flags);

@@ -50,12 +50,10 @@ impl Others {
                 continue;
             };
             let key = (process, interpreter);
-            let before = self.known.get(&key);
-            let is_current = |(before, recipe): &&(u64, OtherRecipe)| {
+            let known = self.known.get(&key).filter(|(before, recipe)| {
                 *before == count && !wanted.again && still_fits(recipe, place)
-            };
-            let before = before.filter(is_current);
-            if let Some((_, recipe)) = before {
+            });
+            if let Some((_, recipe)) = known {
                 found.push((interpreter, Arc::clone(recipe)));
                 continue;
             }
@@ -63,19 +61,28 @@ impl Others {
                 continue;
             }
             left -= 1;
-            let address = interpreter.address;
-            // Before the look at what is imported: what is imported meanwhile is noticed.
-            let without = place.without_spans(address);
-            let recipe = place.recipe(address, &types, &wanted.wanted, wanted.has_hook);
-            let recipe = match (recipe, without) {
-                (Err(NoRecipe::NoOpenTelemetry), Some(without)) => Ok(without),
-                (recipe, _) => recipe,
-            };
-            let recipe = Arc::new(recipe);
+            let recipe = Arc::new(work_out(interpreter, wanted, place, &types));
             self.known.insert(key, (count, Arc::clone(&recipe)));
             found.push((interpreter, recipe));
         }
         found
+    }
+}
+
+/// How the spans of an interpreter are read now.
+fn work_out(
+    interpreter: InterpreterId,
+    wanted: &ContextLook,
+    place: &Place<'_>,
+    types: &NodeTypes,
+) -> Result<SpanRecipe, NoRecipe> {
+    let address = interpreter.address;
+    // Before the look at what is imported: what is imported meanwhile is noticed.
+    let without = place.without_spans(address);
+    let recipe = place.recipe(address, types, &wanted.wanted, wanted.has_hook);
+    match (recipe, without) {
+        (Err(NoRecipe::NoOpenTelemetry), Some(without)) => Ok(without),
+        (recipe, _) => recipe,
     }
 }
 

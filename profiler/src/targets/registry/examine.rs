@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Known, MAX_FILES, Targets, files::FilesRead};
 use crate::{
     id::ProcessKey,
-    targets::{Mapping, errands::Sender, facility::Why, mappings},
+    targets::{Mapping, errands::Sender, facility::Why, mappings, procfs},
     time::BootNanos,
 };
 
@@ -18,6 +18,27 @@ struct Examined {
 }
 
 impl Targets {
+    /// Looks at the files of those processes whose time has come.
+    pub(super) fn examine_due(&mut self, now: BootNanos) {
+        let is_due = |known: &&Known| known.due.at().is_some_and(|due| due <= now);
+        let due: Vec<ProcessKey> = self
+            .processes
+            .values()
+            .filter(is_due)
+            .map(Known::process)
+            .collect();
+        for process in due {
+            if procfs::stat(process.pid).is_none_or(|stat| stat.process != process) {
+                self.forget(process.pid);
+                continue;
+            }
+            if let Some(known) = self.processes.get_mut(&process.pid) {
+                known.due.done(now);
+            }
+            self.examine(process, now);
+        }
+    }
+
     /// Looks at the files of a process that were not looked at yet. What is not read at once follows.
     pub(super) fn examine(&mut self, process: ProcessKey, now: BootNanos) {
         let Some(examined) = self.read_mappings(process, now) else {
