@@ -51,9 +51,9 @@ impl Part for ContextLook {
             facts: &self.facts,
             bias: self.bias,
         };
-        let (process, python) = (reading.process, reading.earlier::<PythonSeen>());
-        let interpreters = python.map_or(&[][..], |it| &it.interpreters);
-        let main = python.map_or(0, PythonSeen::main_interpreter);
+        // Without its interpreters nothing is found out, and what was found last stands.
+        let (process, python) = (reading.process, reading.earlier::<PythonSeen>()?);
+        let (interpreters, main) = (&python.interpreters, python.main_interpreter());
         let remembered: &mut Remembered = reading.kept();
         let has_imported = remembered.has_imported(process, place.module_count(main).unwrap_or(0));
         let recipe = (has_imported || self.again).then(|| {

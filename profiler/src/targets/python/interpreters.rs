@@ -5,6 +5,9 @@ use profiler_common::{limits::MAX_SUBINTERPRETERS, walk::ReadUser as _};
 use super::detect::Facts;
 use crate::{kernel::InterpreterId, targets::look::memory::Memory};
 
+/// How often the list is read, if an interpreter is destroyed meanwhile.
+const ATTEMPTS: u32 = 8;
+
 /// Where the interpreters of a process are read.
 pub struct Interpreters<'a> {
     /// Its memory.
@@ -15,9 +18,21 @@ pub struct Interpreters<'a> {
     pub bias: u64,
 }
 
+/// Whether a list has its end: the main interpreter is made first, ends last, and its id is 0. A process that begins or
+/// ends has none.
+fn is_whole(list: &[InterpreterId]) -> bool {
+    list.len() > MAX_SUBINTERPRETERS || list.last().is_none_or(|it| it.id == 0)
+}
+
 impl Interpreters<'_> {
-    /// All of them, the newest first; those that lie behind more than are looked at are left out.
-    pub fn all(&self) -> Vec<InterpreterId> {
+    /// All of them, the newest first; those that lie behind more than are looked at are left out. `None` if the list is
+    /// changed each time that it is read: if an interpreter is destroyed meanwhile, the rest of the list may be missed.
+    pub fn all(&self) -> Option<Vec<InterpreterId>> {
+        let mut lists = (0..ATTEMPTS).map(|_| self.listed());
+        lists.find(|it| is_whole(it))
+    }
+
+    fn listed(&self) -> Vec<InterpreterId> {
         let layout = &self.facts.layout;
         let runtime = self.facts.runtime.wrapping_add(self.bias);
         let word = |address: u64| self.memory.read_u64(address).filter(|&it| it != 0);
@@ -74,5 +89,22 @@ impl Interpreters<'_> {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_whole;
+    use crate::kernel::InterpreterId;
+
+    /// A list that was torn ends elsewhere than at the main interpreter.
+    #[test]
+    fn torn_lists_are_told() {
+        let list = |ids: &[u64]| -> Vec<InterpreterId> {
+            let ids = ids.iter();
+            ids.map(|&id| InterpreterId { address: 16, id }).collect()
+        };
+        assert!(is_whole(&list(&[])) && is_whole(&list(&[0])) && is_whole(&list(&[7, 3, 0])));
+        assert!(!is_whole(&list(&[7])) && !is_whole(&list(&[7, 3])));
     }
 }

@@ -62,13 +62,14 @@ impl PythonLook {
         }))
     }
 
-    fn read(&self, reading: &Reading<'_>) -> PythonSeen {
+    /// `None` if the process changes too fast: what was found last stands.
+    fn read(&self, reading: &Reading<'_>) -> Option<PythonSeen> {
         let memory = Interpreters {
             memory: reading.memory,
             facts: &self.facts,
             bias: self.bias,
         };
-        let interpreters = memory.all();
+        let interpreters = memory.all()?;
         let mut seen = PythonSeen {
             code_count: 0,
             thread_local: self.place(reading, &interpreters),
@@ -79,12 +80,12 @@ impl PythonLook {
             (before, count) if before == main && count != 0 => count,
             _ => memory.code_count(main).unwrap_or(0),
         };
-        seen
+        Some(seen)
     }
 }
 
 impl Part for PythonLook {
     fn read(&self, reading: &mut Reading<'_>) -> Option<Answer> {
-        Some(Box::new(self.read(reading)))
+        self.read(reading).map(|seen| -> Answer { Box::new(seen) })
     }
 }
