@@ -5,9 +5,10 @@ use std::{
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -26,11 +27,15 @@ use crate::{
     pipeline::Pipeline,
     rights::{Thread, keep_for},
     targets::{Search, Snapshot, Targets, facilities, facility::Facility},
-    time::BootNanos,
+    time::{BootNanos, monotonic_now},
 };
 
 /// Notices that may wait for the control plane.
 const MAX_NOTICES: usize = 8_192;
+/// How long the control thread may take to stop: taking the probes off takes the kernel tens of milliseconds each.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is told again, if its queue is full.
+const RETRY_STOP: Duration = Duration::from_millis(10);
 /// Files that were read and not taken over yet.
 const MAX_SYMBOLS: usize = 64;
 
@@ -105,18 +110,42 @@ impl Session {
             .stopped
             .store(BootNanos::now().0, Ordering::Release);
         // The control plane holds the programs: with it they are detached, and the ring only empties.
-        if self.notices.send(ControlMessage::Stop).is_ok() {
-            let _ = self.detached.recv();
+        let is_detached = self.detach();
+        if !is_detached {
+            tracing::warn!(
+                "the control thread does not stop within {STOP_WITHIN:?}, as something in the kernel blocks it: the kernel \
+                 programs stay until the process ends"
+            );
         }
         self.shared.stop.store(true, Ordering::Release);
         self.bell.ring();
         let finished = self.data.join();
-        // It has checked the deadlines of the workers that read symbols for as long as samples waited for them.
-        let _ = self.control.join();
+        if is_detached {
+            // It has checked the deadlines of the workers that read symbols for as long as samples waited for them.
+            let _ = self.control.join();
+        }
         match finished {
             Ok(finished) => finished,
             Err(panic) => std::panic::resume_unwind(panic),
         }
+    }
+}
+
+impl Session {
+    /// Has the control plane detach the programs; whether it has. A process can block it in the kernel: taking probes
+    /// off waits for the lock of each process that maps their file.
+    fn detach(&self) -> bool {
+        let start = monotonic_now();
+        while let Err(refused) = self.notices.try_send(ControlMessage::Stop) {
+            let is_gone = matches!(refused, TrySendError::Disconnected(_));
+            if is_gone || start.elapsed() > STOP_WITHIN {
+                return is_gone;
+            }
+            thread::sleep(RETRY_STOP);
+        }
+        let left = STOP_WITHIN.saturating_sub(start.elapsed());
+        // If it is gone without a word, it is gone.
+        self.detached.recv_timeout(left) != Err(RecvTimeoutError::Timeout)
     }
 }
 

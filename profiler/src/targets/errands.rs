@@ -229,6 +229,7 @@ impl Errands {
                     self.health.count(Loss::LookNoWorker);
                     self.on_their_way.remove(&errand.number);
                     self.take_wanted(&errand);
+                    self.turned_away.remove(&errand.process);
                     self.news.again.push(errand.process);
                 }
             }

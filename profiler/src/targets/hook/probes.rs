@@ -112,7 +112,15 @@ impl Probes {
             if let Some(file) = &hook.file
                 && (self.always || hook.is_needed)
             {
-                needed.entry(file.state).or_insert((known.process(), file));
+                // Opened by way of a process that does not block, if there is one.
+                needed
+                    .entry(file.state)
+                    .and_modify(|first| {
+                        if desk.errands.has(first.0) {
+                            *first = (known.process(), file);
+                        }
+                    })
+                    .or_insert((known.process(), file));
             }
         }
         for (state, attached) in &mut self.attached {
