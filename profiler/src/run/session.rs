@@ -129,9 +129,7 @@ impl Session {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
-}
 
-impl Session {
     /// Has the control plane detach the programs; whether it has. A process can block it in the kernel: taking probes
     /// off waits for the lock of each process that maps their file.
     fn detach(&self) -> bool {

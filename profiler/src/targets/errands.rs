@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::workers::{GivenUp, Refused, Report, Settings, Work, Workers};
+use super::workers::{GivenUp, Report, Settings, Work, Workers};
 use crate::{
     health::{Health, Loss},
     id::ProcessKey,
@@ -162,10 +162,7 @@ impl Errands {
             work: Arc::new(work),
         });
         if let Err(refused) = asked {
-            self.health.count(match refused {
-                Refused::Full => Loss::LookDropped,
-                Refused::NoWorker => Loss::LookNoWorker,
-            });
+            self.health.count(refused.counts_as());
             self.news.again.push(process);
             return None;
         }

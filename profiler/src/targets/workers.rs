@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::time::monotonic_now;
+use crate::{health::Loss, time::monotonic_now};
 
 /// Settings of one kind of workers.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,16 @@ pub enum Refused {
     Full,
     /// All workers are abandoned, and there may be no more.
     NoWorker,
+}
+
+impl Refused {
+    /// The loss that a look or an errand counts as.
+    pub fn counts_as(self) -> Loss {
+        match self {
+            Self::Full => Loss::LookDropped,
+            Self::NoWorker => Loss::LookNoWorker,
+        }
+    }
 }
 
 /// What one worker does with a job.

@@ -1,5 +1,8 @@
 use std::{
-    sync::{Arc, Mutex, mpsc::channel},
+    sync::{
+        Mutex,
+        mpsc::{Sender as Release, channel},
+    },
     thread,
     time::Duration,
 };
@@ -20,6 +23,17 @@ fn process(pid: u32) -> ProcessKey {
 
 fn brings(number: u32) -> impl Fn() -> Brought + Send + Sync + 'static {
     move || Box::new(number)
+}
+
+/// Work that blocks until something is sent, and then brings 2.
+fn blocking() -> (Release<()>, impl Fn() -> Brought + Send + Sync + 'static) {
+    let (let_go, gate) = channel();
+    let gate = Mutex::new(gate);
+    let blocks = move || -> Brought {
+        gate.lock().unwrap().recv().unwrap();
+        Box::new(2_u32)
+    };
+    (let_go, blocks)
 }
 
 fn number(brought: &Brought) -> u32 {
@@ -46,12 +60,7 @@ fn one_that_blocks_holds_up_nobody() {
     let mut errands = Errands::start(|| {}, health.clone()).unwrap();
     let at_once = (0..100).find_map(|_| errands.run(process(1), Sender::Table, brings(1)));
     assert_eq!(number(&at_once.unwrap()), 1);
-    let (let_go, gate) = channel::<()>();
-    let gate = Arc::new(Mutex::new(gate));
-    let blocks = move || -> Brought {
-        gate.lock().unwrap().recv().unwrap();
-        Box::new(2_u32)
-    };
+    let (let_go, blocks) = blocking();
     assert!(errands.run(process(2), Sender::Table, blocks).is_none());
     let start = monotonic_now();
     for pid in 3..1000 {
@@ -94,12 +103,7 @@ fn one_that_blocks_holds_up_nobody() {
 #[test]
 fn what_is_forgotten_is_not_delivered() {
     let mut errands = Errands::start(|| {}, Health::default()).unwrap();
-    let (let_go, gate) = channel::<()>();
-    let gate = Arc::new(Mutex::new(gate));
-    let blocks = move || -> Brought {
-        gate.lock().unwrap().recv().unwrap();
-        Box::new(2_u32)
-    };
+    let (let_go, blocks) = blocking();
     assert!(errands.run(process(2), Sender::Table, blocks).is_none());
     errands.forget(process(2));
     assert!(errands.has(process(2)));

@@ -6,7 +6,7 @@ use super::{Looker, Request, Seen};
 use crate::{
     health::{Health, Loss},
     id::ProcessKey,
-    targets::workers::{GivenUp, Refused, Report, Settings, Work, Workers},
+    targets::workers::{GivenUp, Report, Settings, Work, Workers},
 };
 
 /// How looks are made. One takes some milliseconds, and 40,000 reads (the most) some 50: what takes ten times that
@@ -63,10 +63,8 @@ impl Looks {
     /// Has a process looked at; whether it will be. Where it will not, that is counted.
     pub fn ask(&self, request: Request) -> bool {
         let refused = self.workers.ask(request).err();
-        match refused {
-            Some(Refused::Full) => self.health.count(Loss::LookDropped),
-            Some(Refused::NoWorker) => self.health.count(Loss::LookNoWorker),
-            None => {}
+        if let Some(refused) = refused {
+            self.health.count(refused.counts_as());
         }
         refused.is_none()
     }
