@@ -426,8 +426,15 @@ fn detached<K: Kernel>(
     }
     // SAFETY: there is no other reference to the scratch of the steps; the body gets the `Steps` it expects.
     let (outcome, state) = unsafe {
-        let search = &mut (*steps.scratch).search;
-        if search.start(&CurrentProcess, layout, process, position, is_for_all) {
+        let SampleScratch { search, makers, .. } = &mut *steps.scratch;
+        if search.start(
+            &CurrentProcess,
+            layout,
+            process,
+            position,
+            is_for_all,
+            makers,
+        ) {
             let context: *mut Steps = steps;
             let step = search_step::<K>;
             repeat::<K, MAX_SEARCH_STEPS, SEARCH_WEIGHT>(MAX_SEARCH_STEPS, step, context.cast());
@@ -472,11 +479,16 @@ extern "C" fn search_step<K: Kernel>(_index: u64, steps: *mut c_void) -> i64 {
         let steps = &*steps.cast::<Steps>();
         (&*steps.layout, &*steps.process, &mut *steps.scratch)
     };
-    let (search, walk) = (&mut scratch.search, &mut scratch.walk);
+    let SampleScratch {
+        search,
+        walk,
+        makers,
+        ..
+    } = scratch;
     let goes_on = if K::HAS_SHORTCUTS {
-        search.step::<_, FRAMES_AT_ONCE>(&CurrentProcess, layout, process, walk)
+        search.step::<_, FRAMES_AT_ONCE>(&CurrentProcess, layout, process, walk, makers)
     } else {
-        search.step::<_, 1>(&CurrentProcess, layout, process, walk)
+        search.step::<_, 1>(&CurrentProcess, layout, process, walk, makers)
     };
     i64::from(!goes_on)
 }

@@ -10,7 +10,7 @@ use profiler_common::{
         MAX_PYTHON_FRAMES,
     },
     python::Process,
-    walk::{Block, NativeWalk, PythonWalk, Registers, StackPages, StackScan, ThreadSearch},
+    walk::{Block, Makers, NativeWalk, PythonWalk, Registers, StackPages, StackScan, ThreadSearch},
 };
 
 use crate::verifier::{is_not_zero, masked};
@@ -60,6 +60,8 @@ pub(crate) struct SampleScratch {
     pub(crate) registers: Registers,
     /// The search for the state of a detached thread.
     pub(crate) search: ThreadSearch,
+    /// Which threads have made the states that it has read.
+    pub(crate) makers: Makers,
     /// The scan for a frame on its stack.
     pub(crate) scan: StackScan,
     /// The check of the pages of its stack.

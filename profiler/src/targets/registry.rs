@@ -149,8 +149,7 @@ impl Targets {
         }
         self.look_for_imports(now);
         let facilities = self.facilities.due(&mut self.processes, now);
-        let dues = |known: &Known| known.due.at().into_iter().chain(known.looks.due()).min();
-        let dues = self.processes.values().filter_map(dues);
+        let dues = self.processes.values().filter_map(Known::next_look);
         dues.chain(self.imports_due()).chain(facilities).min()
     }
 

@@ -31,6 +31,7 @@ use super::{
     python::live::interpreters,
     python::look::{PythonLook, PythonSeen},
     python::thread_local::Unresolved,
+    registry::Known,
     report::reports,
 };
 use crate::{
@@ -327,6 +328,12 @@ fn forks_and_execs_are_followed() {
     assert_ne!(recorder.process(child.pid()).unwrap().runtime, 0);
 }
 
+/// When a process is looked at next: other tests start processes, too.
+fn next_look(targets: &Targets, pid: Pid) -> Option<BootNanos> {
+    let known = targets.known().find(|known| known.pid() == pid);
+    known.and_then(Known::next_look)
+}
+
 /// If the kernel reports mappings, a process that runs nothing new is not looked at, and one that maps something new
 /// is looked at soon.
 #[test]
@@ -343,13 +350,15 @@ fn what_is_mapped_is_looked_at() {
     let mut targets = search(with_notices, &recorder, &Health::default());
     let exec = notice(sleeper.pid(), ProcessChange::Exec);
     targets.notice(exec);
-    let soon = |due: Option<BootNanos>| due.is_some_and(|due| due.0 < exec.time.0 + 1_000_000_000);
-    assert!(!soon(turn(&mut targets, exec.time)));
+    turn(&mut targets, exec.time);
+    assert_eq!(next_look(&targets, sleeper.pid()), None);
     // A process whose exec is reported later is found by what it maps.
     let child = Spawned::python(&python);
     let file = |inode| FileId { device: 1, inode };
     targets.mapped(child.pid(), file(1));
-    assert!(soon(turn(&mut targets, exec.time)));
+    turn(&mut targets, exec.time);
+    let due = next_look(&targets, child.pid()).unwrap();
+    assert!(due.0 <= BootNanos::now().0 + 2_000_000);
     let now = BootNanos(BootNanos::now().0 + 10_000_000);
     turn(&mut targets, now);
     assert_ne!(recorder.process(child.pid()).unwrap().runtime, 0);

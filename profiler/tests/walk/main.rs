@@ -25,8 +25,8 @@ use profiler_common::{
     outcome::Outcome,
     python::{Process, PythonLayout, flags},
     walk::{
-        Block, Codes, FRAMES_AT_ONCE, Known, MAX_SEARCH_STEPS, MAX_STEPS, Position, PythonWalk,
-        ReadUser, ThreadSearch, Trust, see, step,
+        Block, Codes, FRAMES_AT_ONCE, Known, MAX_SEARCH_STEPS, MAX_STEPS, Makers, Position,
+        PythonWalk, ReadUser, ThreadSearch, Trust, see, step,
     },
 };
 
@@ -115,14 +115,15 @@ fn search(
 ) -> Result<u64, Outcome> {
     let process = process(runtime);
     let mut search = ThreadSearch::default();
+    let mut makers = Makers::default();
     let mut walk = PythonWalk::from_frame(0);
     // Remains of an earlier use must not matter.
     walk.frames.bytes_mut().fill(0xa5);
     walk.code.bytes_mut().fill(0xa5);
     search.frame = 8;
-    if search.start(reader, layout, &process, position, is_for_all) {
+    if search.start(reader, layout, &process, position, is_for_all, &mut makers) {
         for _ in 0..MAX_SEARCH_STEPS {
-            if !search.step::<_, FRAMES_AT_ONCE>(reader, layout, &process, &mut walk) {
+            if !search.step::<_, FRAMES_AT_ONCE>(reader, layout, &process, &mut walk, &mut makers) {
                 break;
             }
         }

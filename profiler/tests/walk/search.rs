@@ -248,6 +248,26 @@ fn idle_states_have_no_frames() {
     }
 }
 
+/// If a thread has made several states of one interpreter, whichever other states lie between, some are for other
+/// threads: before 3.10 nothing tells which thread runs which. One state in each of several interpreters is usual.
+#[test]
+fn states_made_ahead_are_noticed() {
+    for layout in layouts() {
+        let mut interpreters = Interpreters::new(layout);
+        let state = interpreters.add(&[1, 2, 3])[1];
+        interpreters.add(&[1, 4]);
+        assert_eq!(interpreters.search(2), Ok(state));
+        let others: Vec<u64> = (5..50).collect();
+        let state = interpreters.add(&[&[1], &others[..], &[1]].concat())[1];
+        let expected = if has_c_frames(&layout) {
+            Ok(state)
+        } else {
+            Err(Outcome::StateUnknown)
+        };
+        assert_eq!(interpreters.search(5), expected);
+    }
+}
+
 /// A frame that lies right behind its state, as any object may, is found.
 #[test]
 fn a_frame_beside_its_state() {

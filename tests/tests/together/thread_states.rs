@@ -111,10 +111,10 @@ fn no_sample_is_wrong(name: &str, linked: Linked) {
             && (cell.minor < FIRST_WITH_ALL
                 || verdict.attached.lacks() <= lacking(verdict.attached.all(), is_full));
         if !is_right {
-            failed.push(program);
+            failed.push(format!("{program}: {verdict}"));
         }
     }
-    assert!(failed.is_empty(), "{name}: {failed:?}");
+    assert!(failed.is_empty(), "{name}: {failed:#?}");
 }
 
 /// Prints around libtest's capture of output: the log of a run shows it.

@@ -94,6 +94,11 @@ impl Known {
         self.kept.get_or_insert_default()
     }
 
+    /// When to look at its files or its memory next, if at all.
+    pub(in crate::targets) fn next_look(&self) -> Option<BootNanos> {
+        self.due.at().into_iter().chain(self.looks.due()).min()
+    }
+
     /// Whether its files have been looked at, and there was room for it.
     pub(super) fn looked(&self) -> bool {
         !self.seen.is_empty()
