@@ -13,6 +13,9 @@ use crate::command::line;
 /// How many lines of each command's failures are repeated: the first failure matters most.
 const MOST_LINES_OF_FAILURES: usize = 400;
 
+/// What libtest puts before the name of each test that failed.
+const INDENT_OF_NAMES: &str = "    ";
+
 /// How many tests ended how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
@@ -24,6 +27,10 @@ pub(crate) struct Summary {
     pub(crate) skipped: u64,
     /// The output of failed tests, line by line. It is repeated at the end, when the original is far up.
     pub(crate) failures: Vec<String>,
+    /// The names of failed tests, as libtest lists them.
+    pub(crate) failed_tests: Vec<String>,
+    /// Tests that failed once and then passed alone. They count as passed.
+    pub(crate) unsteady: Vec<String>,
 }
 
 impl AddAssign for Summary {
@@ -33,11 +40,15 @@ impl AddAssign for Summary {
             failed,
             skipped,
             failures,
+            failed_tests,
+            unsteady,
         } = other;
         self.passed += passed;
         self.failed += failed;
         self.skipped += skipped;
         self.failures.extend(failures);
+        self.failed_tests.extend(failed_tests);
+        self.unsteady.extend(unsteady);
     }
 }
 
@@ -48,6 +59,8 @@ impl fmt::Display for Summary {
             failed,
             skipped,
             failures: _,
+            failed_tests: _,
+            unsteady: _,
         } = self;
         write!(
             formatter,
@@ -96,6 +109,12 @@ fn count(output: impl BufRead, show: impl Fn(&str)) -> io::Result<Summary> {
         let line = String::from_utf8_lossy(&line);
         show(&line);
         total += closing_line(&line).unwrap_or_default();
+        if line == "failures:" {
+            // libtest shows the output of all that failed under this heading, and then lists them under another.
+            total.failed_tests.clear();
+        } else if in_failures && let Some(name) = line.strip_prefix(INDENT_OF_NAMES) {
+            total.failed_tests.push(name.to_owned());
+        }
         in_failures = match line.trim_matches(['=', ' ']) {
             "failures:" | "FAILURES" => true,
             "short test summary info" => false,
@@ -241,6 +260,15 @@ mod tests {
                 assert!(!summary.failures.contains(&line.to_owned()), "{summary:?}");
             }
         }
+    }
+
+    /// The names of failed tests are read from libtest's list, whatever the tests print.
+    #[test]
+    fn names_of_failures() {
+        let output = "failures:\n\n---- a::b stdout ----\n    like a name\n\n\nfailures:\n    a::b\n    c\n\n\
+            test result: FAILED. 1 passed; 2 failed; 0 ignored\n    d\n";
+        let summary = count(output.as_bytes(), |_| ()).unwrap();
+        assert_eq!(summary.failed_tests, ["a::b", "c"]);
     }
 
     /// A command that fails without a closing line is one failure.

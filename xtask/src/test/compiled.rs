@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::Arguments;
 use crate::build::{self, QUICK};
 use crate::command::say;
-use crate::summary::{self, Summary};
+use crate::summary::Summary;
 use crate::workspace::Workspace;
 
 /// The crates with tests that need neither root nor interpreters.
@@ -86,11 +86,13 @@ impl TestProgram {
     /// Runs its tests as cargo does: in the folder of the crate.
     pub(super) fn run(&self, arguments: &Arguments) -> Result<Summary> {
         say(&format!("tests of {}", self.name));
-        let mut command = Command::new(&self.program);
-        command
-            .args(arguments.of_libtest())
-            .current_dir(&self.folder)
-            .env("CARGO_MANIFEST_DIR", &self.folder);
-        summary::run(&mut command)
+        arguments.run(&[], |arguments| {
+            let mut command = Command::new(&self.program);
+            command
+                .args(arguments)
+                .current_dir(&self.folder)
+                .env("CARGO_MANIFEST_DIR", &self.folder);
+            Ok(command)
+        })
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::command::{self, say};
 use crate::progress::Progress;
-use crate::summary::{self, Summary};
+use crate::summary::Summary;
 use crate::workspace::Workspace;
 
 /// A lane: a program of `tests/tests`, and how many of its tests run at a time.
@@ -65,21 +65,16 @@ pub(super) fn run(
             ];
             let set = by_caller.iter();
             environment.extend(set.filter_map(|(name, it)| Some((*name, it.as_deref()?))));
-            let mut command =
-                command::privileged(&test.program, &environment, "testing end to end")?;
-            command
-                .args(["--test-threads", threads])
-                .args(arguments.of_libtest())
-                .args(
-                    pythons
-                        .left_out
-                        .iter()
-                        .chain(&more.left_out)
-                        .flat_map(|name| ["--skip", name]),
-                )
-                .current_dir(&test.folder);
+            let left_out = pythons.left_out.iter().chain(&more.left_out);
+            let mut own = vec!["--test-threads", threads];
+            own.extend(left_out.flat_map(|name| ["--skip", name.as_str()]));
             say(&format!("tests of {}", test.name));
-            *total += summary::run(&mut command)?;
+            *total += arguments.run(&own, |arguments| {
+                let mut command =
+                    command::privileged(&test.program, &environment, "testing end to end")?;
+                command.args(arguments).current_dir(&test.folder);
+                Ok(command)
+            })?;
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Every test of the workspace, in one run with one closing line.
 
+mod again;
 mod compiled;
 mod end_to_end;
 mod prepare;
@@ -21,7 +22,8 @@ use crate::workspace::Workspace;
 /// Installs what is missing first. The end-to-end tests need root (sudo is asked). Without --all they run
 /// on the newest CPython of 3.10 to 3.13 that this machine has, and the stacks and spans on one CPython of
 /// each version from 3.8 to 3.15, of this machine or of Debian: about 6 minutes. Outside CI, a missing
-/// interpreter is skipped and counted; with CI=true it is a failure.
+/// interpreter is skipped and counted; with CI=true it is a failure. If a few of all tests fail, they run
+/// again, alone; one that then passes is listed as unsteady.
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
     /// Every test on every CPython, every build and release: about 10 minutes
@@ -47,10 +49,25 @@ impl Arguments {
     }
 
     /// The arguments that a Rust test program understands.
-    fn of_libtest(&self) -> impl Iterator<Item = &str> {
+    fn of_libtest(&self) -> Vec<&str> {
         let show = self.show_output.then_some("--show-output");
-        show.into_iter()
-            .chain(self.filters.iter().map(String::as_str))
+        let filters = self.filters.iter().map(String::as_str);
+        show.into_iter().chain(filters).collect()
+    }
+
+    /// Runs a Rust test program with arguments for libtest; and once more, alone, the few tests that failed in it,
+    /// unless the user has selected some.
+    fn run(
+        &self,
+        own: &[&str],
+        mut program: impl FnMut(&[&str]) -> Result<Command>,
+    ) -> Result<Summary> {
+        let arguments = [own, &self.of_libtest()].concat();
+        let total = summary::run(&mut program(&arguments)?)?;
+        if !self.filters.is_empty() {
+            return Ok(total);
+        }
+        again::again(total, |arguments| summary::run(&mut program(arguments)?))
     }
 }
 
@@ -100,11 +117,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     say(&format!("done in {}", progress.so_far()));
     println!("{total}");
-    if total.failed > 0 {
+    if total.failed > 0 || !total.unsteady.is_empty() {
         for line in &total.failures {
             println!("{line}");
         }
+        for name in &total.unsteady {
+            say(&format!("UNSTEADY: {name} failed, and then passed alone"));
+        }
         println!("{total}");
+    }
+    if total.failed > 0 {
         bail!("tests failed");
     }
     if total.passed == 0 && !arguments.filters.is_empty() {
