@@ -148,6 +148,7 @@ macro_rules! table {
     "Inspections of a process, for how its spans are read, that were dropped." {
         agent LookDropped "too_many_waiting": "Too many processes wait to be inspected.";
         agent LookBlocked "memory_blocked": "The process's memory or its files could not be read within 0.5 s, so it has no spans unless the package tells them; `spanprof doctor` names it.";
+        agent LookPanicked "panicked": "The agent has a fault: please report the panic in its log.";
         agent LookNoWorker "too_many_blocked": "Too many other processes keep their memory from being read: no thread is left to inspect this one.";
     }
     "process_notices_lost", "{notice}", by "reason":

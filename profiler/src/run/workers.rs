@@ -9,7 +9,7 @@ use crate::{
     targets::{
         errands::Errands,
         look::looks::Looks,
-        symbols::{self, FileSymbols, Wanted},
+        symbols::{self, FileSymbols, Unnamed, Wanted},
         workers::{Report, Work, Workers},
     },
 };
@@ -24,8 +24,11 @@ pub(super) fn symbol_workers(read: SyncSender<(Wanted, FileSymbols)>) -> io::Res
         Box::new(symbols::read)
     };
     Workers::start(symbols::WORKERS, begin, move |report| {
-        // It is of a file, not of a moment: what comes late is as right as what comes in time.
-        let (Report::InTime(wanted, symbols) | Report::Late(wanted, symbols)) = report;
+        let (wanted, symbols) = match report {
+            // It is of a file, not of a moment: what comes late is as right as what comes in time.
+            Report::InTime(wanted, symbols) | Report::Late(wanted, symbols) => (wanted, symbols),
+            Report::Panicked(wanted) => (wanted, FileSymbols::unnamed(Unnamed::Malformed)),
+        };
         // If the session is over, nothing receives it.
         let _ = read.send((wanted, symbols));
     })

@@ -247,18 +247,21 @@ impl Errands {
 
     fn take(&mut self, report: Report<Errand, Brought>) {
         let (errand, result) = match report {
-            Report::InTime(errand, result) => (errand, result),
-            Report::Late(errand, result) => {
-                self.blocked.remove(&errand.process);
-                self.news.again.push(errand.process);
-                (errand, result)
+            Report::InTime(errand, result) | Report::Late(errand, result) => (errand, Some(result)),
+            Report::Panicked(errand) => {
+                self.health.count(Loss::LookPanicked);
+                (errand, None)
             }
         };
+        // Only one that was given up may have blocked.
+        if self.blocked.remove(&errand.process) {
+            self.news.again.push(errand.process);
+        }
         self.on_their_way.remove(&errand.number);
         if self.turned_away.remove(&errand.process) {
             self.news.again.push(errand.process);
         }
-        if let Some(to) = self.take_wanted(&errand) {
+        if let (Some(to), Some(result)) = (self.take_wanted(&errand), result) {
             self.news.delivered.push(Delivery {
                 process: errand.process,
                 to,

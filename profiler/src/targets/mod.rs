@@ -15,6 +15,7 @@ pub mod mappings;
 pub mod opentelemetry;
 pub mod owner;
 pub mod procfs;
+mod program;
 pub mod pyroscope_sdk;
 pub mod python;
 pub mod registry;
@@ -31,6 +32,7 @@ pub mod workers;
 
 pub use self::{
     inspect::{Refusal, inspect, survey},
+    program::Program,
     registry::{Scope, Search, Targets},
     report::Report,
     snapshot::Snapshot,

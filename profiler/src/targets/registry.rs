@@ -187,7 +187,9 @@ impl Targets {
     pub fn answer(&mut self, mut seen: Seen) {
         let pid = seen.process.pid;
         let known = self.processes.get(&pid);
-        if known.is_none_or(|known| known.process() != seen.process) {
+        let is_of =
+            |known: &Known| known.process() == seen.process && *known.program() == seen.program;
+        if !known.is_some_and(is_of) {
             return;
         }
         let next = self.change(pid, |facilities, known| facilities.learn(known, &mut seen));

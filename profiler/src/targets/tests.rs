@@ -180,6 +180,7 @@ impl Spawned {
         let mut child = Command::new(python)
             .args(["-c", script])
             .env("OTEL_SERVICE_NAME", "shop")
+            .env("OTEL_RESOURCE_ATTRIBUTES", "service.version=7")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -257,7 +258,7 @@ pub(super) fn only(pids: Vec<Pid>) -> Scope {
     Scope::Processes { pids, follow: true }
 }
 
-fn notice(pid: Pid, what: ProcessChange) -> ProcessNotice {
+pub(super) fn notice(pid: Pid, what: ProcessChange) -> ProcessNotice {
     ProcessNotice {
         time: BootNanos::now(),
         pid,

@@ -12,9 +12,9 @@ use super::{
     opentelemetry::Context,
     python::{live::interpreters, place::load_bias},
     registry::Known,
-    tests::{Spawned, all_of, errands, only},
+    tests::{Spawned, all_of, errands, notice, only},
 };
-use crate::{health::Health, kernel::NoKernel};
+use crate::{events::ProcessChange, health::Health, id::Pid, kernel::NoKernel};
 
 /// Of a file: where its `gnu_get_libc_version` is, and its segments.
 struct Libc {
@@ -84,21 +84,26 @@ impl Facility for Toy {
     }
 }
 
+/// The control plane of one process, with all facilities and the toy.
+fn with_toy(pid: Pid) -> Targets {
+    let mut facilities = all(Settings::default());
+    facilities.push(Box::new(Toy));
+    Targets::new(
+        all_of(only(vec![pid])),
+        facilities,
+        Box::new(NoKernel),
+        Health::default(),
+        errands(&Health::default()),
+    )
+}
+
 /// A facility that is added to the table recognises a library, places it in a process, has its part in the look at that
 /// process and its turn to tell; what it keeps is the process's own.
 #[test]
 fn facilities_are_added() {
     let python = interpreters().pop().unwrap();
     let child = Spawned::python(&python);
-    let mut facilities = all(Settings::default());
-    facilities.push(Box::new(Toy));
-    let mut targets = Targets::new(
-        all_of(only(vec![child.pid()])),
-        facilities,
-        Box::new(NoKernel),
-        Health::default(),
-        errands(&Health::default()),
-    );
+    let mut targets = with_toy(child.pid());
     let requests = targets.take_requests();
     assert_eq!(requests.len(), 1);
     targets.answer(Looker::default().look(&requests[0]).unwrap());
@@ -110,4 +115,18 @@ fn facilities_are_added() {
     assert_ne!(placed.code, [0; 4]);
     // The facilities before it have learnt what is theirs from the same look.
     assert!(known.kept::<Context>().unwrap().recipe.is_some());
+}
+
+/// What a look has found in a program is not taken over if the process runs another one since.
+#[test]
+fn an_exec_outdates_a_look() {
+    let python = interpreters().pop().unwrap();
+    let child = Spawned::python(&python);
+    let mut targets = with_toy(child.pid());
+    let requests = targets.take_requests();
+    let seen = Looker::default().look(&requests[0]).unwrap();
+    targets.notice(notice(child.pid(), ProcessChange::Exec));
+    targets.answer(seen);
+    let known = targets.known().next().unwrap();
+    assert!(known.kept::<Placed>().is_none());
 }

@@ -11,6 +11,7 @@ mod tests;
 use std::{
     collections::VecDeque,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -38,6 +39,8 @@ pub enum Report<Job, Answer> {
     InTime(Job, Answer),
     /// It was done after it was given up.
     Late(Job, Answer),
+    /// The worker panicked: a fault of ours, which must not cost others theirs.
+    Panicked(Job),
 }
 
 /// A job that was given up.
@@ -209,12 +212,20 @@ where
     fn run(&self, mut number: u64) {
         let mut work = (self.begin)();
         while let Some(job) = self.next(number) {
-            let answer = work(&job);
-            if self.is_done(number) {
-                (self.deliver)(Report::InTime(job, answer));
+            // What the work keeps may be torn after a panic, so it is made anew.
+            let answer = catch_unwind(AssertUnwindSafe(|| work(&job)));
+            if answer.is_err() {
+                work = (self.begin)();
+            }
+            let is_in_time = self.is_done(number);
+            (self.deliver)(match answer {
+                Ok(answer) if is_in_time => Report::InTime(job, answer),
+                Ok(answer) => Report::Late(job, answer),
+                Err(_) => Report::Panicked(job),
+            });
+            if is_in_time {
                 continue;
             }
-            (self.deliver)(Report::Late(job, answer));
             match self.come_back() {
                 Some(new) => number = new,
                 None => return,

@@ -110,12 +110,8 @@ fn facts(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<HookFacts, Refused> {
         }
         let moved = base.map_or(0, |base| base.wrapping_sub(note.base));
         let address = note.address.wrapping_add(moved);
-        let is_on = |nop: &[u8]| elf.bytes(address, nop.len() as u64) == Some(nop);
-        if Machine::LONG_NOP.is_some_and(is_on) {
-            sites.on_long_nops = true;
-        } else if !is_on(Machine::NOP) {
-            return Err(Refused::SlowSite(name()));
-        }
+        sites.on_long_nops |=
+            is_on_long_nop(elf, address).ok_or_else(|| Refused::SlowSite(name()))?;
         list.push(elf.file_offset(address).ok_or(Refused::Incomplete)?);
     }
     if sites.span_start.is_empty() || sites.span_end.is_empty() {
@@ -127,6 +123,15 @@ fn facts(elf: &Elf<'_>, notes: &[Note<'_>]) -> Result<HookFacts, Refused> {
         process_attributes: attributes.map(|symbol| symbol.address),
         segments: elf.segments().to_vec(),
     })
+}
+
+/// Whether a probe site is a long no-op, and not the short one; `None` if it is neither: a probe there would be slow.
+fn is_on_long_nop(elf: &Elf<'_>, address: u64) -> Option<bool> {
+    let is_on = |nop: &[u8]| elf.bytes(address, nop.len() as u64) == Some(nop);
+    if Machine::LONG_NOP.is_some_and(is_on) {
+        return Some(true);
+    }
+    is_on(Machine::NOP).then_some(false)
 }
 
 /// The notes of provider `spanprof`.

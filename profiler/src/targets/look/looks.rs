@@ -49,11 +49,16 @@ impl Looks {
             let mut looker = Looker::default();
             Box::new(move |request| looker.look(request))
         };
+        let counts = health.clone();
         let deliver = move |report: Report<Request, Option<Seen>>| {
             tell(match report {
                 Report::InTime(_, Some(seen)) => Look::Found(seen),
                 Report::InTime(request, None) => Look::Nothing(request.process),
                 Report::Late(request, _) => Look::Unblocked(request.process),
+                Report::Panicked(request) => {
+                    counts.count(Loss::LookPanicked);
+                    Look::Nothing(request.process)
+                }
             });
         };
         let workers = Workers::start(SETTINGS, begin, deliver)?;

@@ -12,7 +12,7 @@ use std::{any::Any, io, sync::Arc};
 use http::Extensions;
 
 use self::memory::Memory;
-use crate::id::ProcessKey;
+use crate::{id::ProcessKey, targets::Program};
 
 /// What a part has found, as the type that its facility makes of it.
 pub type Answer = Box<dyn Any + Send>;
@@ -59,15 +59,25 @@ impl<'a> Reading<'a> {
 pub struct Request {
     /// Which.
     pub process: ProcessKey,
+    /// Which program it ran then.
+    program: Program,
     /// What each facility wants to know, in their order.
     parts: Vec<Option<Arc<dyn Part>>>,
 }
 
 impl Request {
     /// A look that has these parts, one place for each facility; `None` if none wants anything.
-    pub fn new(process: ProcessKey, parts: Vec<Option<Arc<dyn Part>>>) -> Option<Self> {
+    pub fn new(
+        process: ProcessKey,
+        program: Program,
+        parts: Vec<Option<Arc<dyn Part>>>,
+    ) -> Option<Self> {
         let is_wanted = parts.iter().any(Option::is_some);
-        is_wanted.then_some(Self { process, parts })
+        is_wanted.then_some(Self {
+            process,
+            program,
+            parts,
+        })
     }
 
     /// Whether the facility of this place wants to know something.
@@ -88,6 +98,8 @@ impl Request {
 pub struct Seen {
     /// In which process.
     pub process: ProcessKey,
+    /// In which program of that process.
+    pub program: Program,
     /// For each facility, in their order.
     answers: Vec<Option<Answer>>,
 }
@@ -133,7 +145,11 @@ impl Looker {
             answers.push(answer);
         }
         let is_new = answers.iter().any(Option::is_some);
-        is_new.then_some(Seen { process, answers })
+        is_new.then_some(Seen {
+            process,
+            program: request.program.clone(),
+            answers,
+        })
     }
 }
 
@@ -144,7 +160,7 @@ mod tests {
     use super::{Answer, Looker, Part, Reading, Request};
     use crate::{
         id::{Pid, ProcessKey},
-        targets::procfs,
+        targets::{Program, procfs},
     };
 
     /// Reads a number of this very process.
@@ -186,7 +202,7 @@ mod tests {
         let address = std::ptr::from_ref(&number).addr() as u64;
         let parts: Vec<Option<Arc<dyn Part>>> =
             vec![Some(Arc::new(Number(address))), None, Some(Arc::new(Twice))];
-        let request = Request::new(process, parts.clone()).unwrap();
+        let request = Request::new(process, Program::default(), parts.clone()).unwrap();
         assert!(request.has(0) && !request.has(1) && !request.has(7));
         assert_eq!(request.part::<Number>().unwrap().0, address);
         let mut looker = Looker::default();
@@ -199,10 +215,10 @@ mod tests {
             start_time: process.start_time + 1,
             ..process
         };
-        let gone = Request::new(gone, parts).unwrap();
+        let gone = Request::new(gone, Program::default(), parts).unwrap();
         let mut seen = looker.look(&gone).unwrap();
         assert_eq!(seen.take(0).unwrap().downcast_ref(), Some(&"unreadable"));
         assert!(seen.take(2).is_none());
-        assert!(Request::new(process, vec![None]).is_none());
+        assert!(Request::new(process, Program::default(), vec![None]).is_none());
     }
 }

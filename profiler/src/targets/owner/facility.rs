@@ -53,16 +53,24 @@ impl OwnerFacility {
         Self { told_apart }
     }
 
-    /// Names a process that no hook has named; by its command alone as long as what it was started with is not known.
+    /// Names a process as far as no hook has; by its command alone as long as what it was started with is not known.
     fn name(&self, process: &mut Known, started: Option<&StartedWith>) {
         let owner = process.keep::<Owner>();
-        if owner.by_hook != ByHook::Nothing {
-            return;
-        }
         owner.is_provisional = started.is_none();
+        let by_hook = owner.by_hook;
         let pid = process.pid();
         let unknown = StartedWith::default();
-        let named = service::service(pid, started.unwrap_or(&unknown), &self.told_apart);
+        let started = started.unwrap_or(&unknown);
+        let mut named = service::service(pid, started, &self.told_apart);
+        let before = &process.target().service;
+        match by_hook {
+            ByHook::Nothing => {}
+            ByHook::Name => {
+                named.name.clone_from(&before.name);
+                named.namespace.clone_from(&before.namespace);
+            }
+            ByHook::Attributes => return,
+        }
         if *process.target().service != named {
             process.change().service = Arc::new(named);
         }
@@ -146,7 +154,7 @@ impl Facility for OwnerFacility {
             process.change().container = container::id(pid);
             process.keep::<Owner>().named_as_python = Some(is_python);
         }
-        if owner.by_hook == ByHook::Nothing {
+        if owner.by_hook != ByHook::Attributes {
             let started = desk.send(process.process(), move || Box::new(StartedWith::read(pid)));
             let started = started.and_then(|it| it.downcast::<StartedWith>().ok());
             if started.is_some() || !is_named {
@@ -165,5 +173,58 @@ impl Facility for OwnerFacility {
 
     fn lacks(&self, process: &Known) -> bool {
         untold(process).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::{OwnerFacility, StartedWith};
+    use crate::{
+        events::Resource,
+        health::Health,
+        id::ServiceAttribute,
+        kernel::NoKernel,
+        targets::{
+            Targets,
+            python::live::interpreters,
+            tests::{Spawned, all_of, errands, only},
+        },
+    };
+
+    /// What a process was started with may be known only after its hook has told its name, and then says what the hook
+    /// has not told: its attributes.
+    #[test]
+    fn what_comes_late_completes_what_the_hook_tells() {
+        let child = Spawned::python(&interpreters().pop().unwrap());
+        let targets = Targets::new(
+            all_of(only(vec![child.pid()])),
+            Vec::new(),
+            Box::new(NoKernel),
+            Health::default(),
+            errands(&Health::default()),
+        );
+        let mut process = targets.known().next().unwrap().clone();
+        let version = ServiceAttribute::Version;
+        let facility = OwnerFacility::new(BTreeSet::from([version]));
+        let mut resource = Resource {
+            pid: child.pid(),
+            service_name: "cart".to_owned(),
+            service_namespace: "store".to_owned(),
+            attributes: None,
+        };
+        facility.name(&mut process, None);
+        facility.take(&mut process, &resource);
+        facility.name(&mut process, Some(&StartedWith::read(child.pid())));
+        let service = &process.target().service;
+        assert_eq!((&*service.name, &*service.namespace), ("cart", "store"));
+        let expected = BTreeMap::from([(version, "7".to_owned())]);
+        assert_eq!(service.attributes, expected);
+        // The hook's attributes are all that there are.
+        resource.attributes = Some(BTreeMap::new());
+        facility.take(&mut process, &resource);
+        facility.name(&mut process, Some(&StartedWith::read(child.pid())));
+        assert_eq!(process.target().service.attributes, BTreeMap::new());
     }
 }

@@ -91,7 +91,7 @@ impl Facilities {
 
     pub(super) fn look(&self, known: &Known, why: Why) -> Option<Request> {
         let parts = self.all.iter().map(|facility| facility.look(known, why));
-        Request::new(known.process(), parts.collect())
+        Request::new(known.process(), known.program().clone(), parts.collect())
     }
 
     pub(super) fn learn(&mut self, known: &mut Known, seen: &mut Seen) -> Next {

@@ -7,7 +7,7 @@ use http::Extensions;
 use super::{due::Due, looks::Looks};
 use crate::{
     id::{Pid, ProcessKey},
-    targets::{FileId, SpansSeen, Target},
+    targets::{FileId, Program, SpansSeen, Target},
     time::BootNanos,
 };
 
@@ -26,6 +26,8 @@ pub struct Known {
     pub(super) looks: Looks,
     /// When its mappings were read last.
     pub(super) refreshed: BootNanos,
+    /// Which program it runs: another one after each exec.
+    program: Program,
 }
 
 impl Known {
@@ -46,7 +48,13 @@ impl Known {
             due: Due::default(),
             looks: Looks::default(),
             refreshed: BootNanos(0),
+            program: Program::default(),
         }
+    }
+
+    /// Which program it runs.
+    pub(super) fn program(&self) -> &Program {
+        &self.program
     }
 
     /// What the data plane reads of it.

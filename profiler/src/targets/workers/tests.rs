@@ -17,7 +17,7 @@ const SETTINGS: Settings = Settings {
 };
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Workers that double numbers; a job with an odd number ends only when the test lets it.
+/// Workers that double numbers; a job with an odd number ends only when the test lets it, and one with 100 panics.
 struct Made {
     workers: Workers<u32, u32>,
     reports: Receiver<Report<u32, u32>>,
@@ -33,6 +33,7 @@ fn made() -> Made {
         move || {
             let gate = Arc::clone(&gate);
             Box::new(move |job: &u32| {
+                assert_ne!(*job, 100, "as the test wants it");
                 if job % 2 == 1 {
                     gate.lock().unwrap().recv().unwrap();
                 }
@@ -52,14 +53,14 @@ impl Made {
     fn in_time(&self) -> (u32, u32) {
         match self.reports.recv_timeout(PATIENCE).unwrap() {
             Report::InTime(job, answer) => (job, answer),
-            late @ Report::Late(..) => panic!("{late:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
     fn late(&self) -> (u32, u32) {
         match self.reports.recv_timeout(PATIENCE).unwrap() {
             Report::Late(job, answer) => (job, answer),
-            in_time @ Report::InTime(..) => panic!("{in_time:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -112,6 +113,20 @@ fn no_more_are_abandoned_than_may_be() {
         thread::yield_now();
     }
     assert_eq!(made.in_time(), (6, 12));
+}
+
+/// A job at which a worker panics is reported as such, and the worker goes on, however often that happens.
+#[test]
+fn a_panic_costs_one_job() {
+    let made = made();
+    for _ in 0..2 * SETTINGS.max_abandoned {
+        made.workers.ask(100).unwrap();
+        let report = made.reports.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(report, Report::Panicked(100)), "{report:?}");
+    }
+    assert_eq!(made.workers.supervise(), []);
+    made.workers.ask(2).unwrap();
+    assert_eq!(made.in_time(), (2, 4));
 }
 
 /// The number of waiting jobs is bounded.
