@@ -134,6 +134,12 @@ fn python<K: Kernel>(process: &Process, scratch: &mut SampleScratch) {
     stage::end(scratch, Counter::StageFrames);
     code::ship_new::<K>(layout, process, scratch, known);
     stage::end(scratch, Counter::StageCodes);
+    leave(process, scratch);
+}
+
+/// Leaves to the next sample on this CPU what this one has found.
+#[inline(always)]
+fn leave(process: &Process, scratch: &mut SampleScratch) {
     scratch.before = Before {
         process_start: process.start_time,
         tgid: scratch.record.header.tgid,

@@ -124,9 +124,7 @@ pub(super) fn entries<R: ReadUser>(
     if !reader.read_part(keys, size as u32, &mut scratch.entries) {
         return Err(state::CONTEXT_UNREADABLE);
     }
-    let Some(shape) = keys_shape(&scratch.entries, recipe.dialect) else {
-        return Err(state::CONTEXT_UNEXPECTED);
-    };
+    let shape = keys_shape(&scratch.entries, recipe.dialect).ok_or(state::CONTEXT_UNEXPECTED)?;
     let KeysShape {
         start,
         stride,

@@ -25,10 +25,8 @@ pub(super) fn context_value<R: ReadUser>(
     if reader.read_u64(recipe.runtime_context_place) != Some(recipe.runtime_context) {
         return Err(state::CONTEXT_UNEXPECTED);
     }
-    let context = word(
-        reader,
-        thread_state.wrapping_add(u64::from(recipe.thread_context)),
-    )?;
+    let place = thread_state.wrapping_add(u64::from(recipe.thread_context));
+    let context = word(reader, place)?;
     if context == 0 {
         // No context was ever entered or written in this thread.
         return Err(state::NONE);

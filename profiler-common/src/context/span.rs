@@ -14,7 +14,7 @@ pub struct LocalRoot {
     pub name: u64,
 }
 
-/// The ids of a span, if it has not ended.
+/// The ids of a span, if it has not ended. It is long because it has a line for each reason why there are none.
 #[inline(always)]
 pub(super) fn ids<R: ReadUser>(
     reader: &R,

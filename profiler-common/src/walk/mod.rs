@@ -22,6 +22,7 @@
 )]
 
 mod code;
+mod makers;
 mod native;
 mod python;
 mod search;
@@ -30,9 +31,10 @@ mod string;
 mod thread;
 
 pub use code::{checksum, code_version, in_part};
+pub use makers::Makers;
 pub use native::{NativeWalk, Registers};
 pub use python::{Codes, Known, MAX_STEPS, PythonWalk, Trust, step};
-pub use search::{FRAMES_AT_ONCE, MAX_SEARCH_STEPS, Makers, ThreadSearch};
+pub use search::{FRAMES_AT_ONCE, MAX_SEARCH_STEPS, ThreadSearch};
 pub use stack::{MAX_PAGE_STEPS, MAX_SCAN_STEPS, StackPages, StackScan};
 pub use string::{Characters, characters};
 pub use thread::{Position, Seen, attached_place, has_c_frames, holder, may_be_in, see, seen_in};

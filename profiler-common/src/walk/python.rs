@@ -136,8 +136,29 @@ pub trait Codes {
     fn put(&mut self, index: u32, frame: PythonFrame, known: Known) -> Trust;
 }
 
+/// The checksum of a code object; `None` if that has to be read and cannot be.
+#[inline(always)]
+fn checksum_of<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    code: u64,
+    known: Known,
+    block: &mut Block<CODE_BLOCK>,
+) -> Option<u32> {
+    match known {
+        Known::Same(checksum) | Known::Sent(checksum) => Some(checksum),
+        Known::Nothing => {
+            // Reads only what names it: each line of memory that is not in a cache costs as much as the rest of the
+            // step.
+            let part = code.wrapping_add(u64::from(layout.code_start));
+            let is_read = reader.read(part, u32::from(CODE_PART), block);
+            is_read.then(|| checksum(block))
+        }
+    }
+}
+
 /// Takes one step outwards: at most one frame goes to `codes`. False if the walk has ended, and `walk.outcome` says
-/// how; a walk that uses up [`MAX_STEPS`] was truncated.
+/// how; a walk that uses up [`MAX_STEPS`] was truncated. It is long because it has a line for each end of a walk.
 #[inline(always)]
 pub fn step<R: ReadUser>(
     reader: &R,
@@ -168,17 +189,8 @@ pub fn step<R: ReadUser>(
         return walk.end(Outcome::Truncated);
     }
     let known = codes.known(count, code);
-    let checksum = match known {
-        Known::Same(checksum) | Known::Sent(checksum) => checksum,
-        Known::Nothing => {
-            // Reads only what names it: each line of memory that is not in a cache costs as much as the rest of the
-            // step.
-            let part = code.wrapping_add(u64::from(layout.code_start));
-            if !reader.read(part, u32::from(CODE_PART), &mut walk.code) {
-                return walk.end(Outcome::Unreadable);
-            }
-            checksum(&walk.code)
-        }
+    let Some(checksum) = checksum_of(reader, layout, code, known, &mut walk.code) else {
+        return walk.end(Outcome::Unreadable);
     };
     let Some(instruction) = instruction(reader, layout, &walk.frames, frame, code) else {
         return walk.end(Outcome::Unreadable);
@@ -189,16 +201,20 @@ pub fn step<R: ReadUser>(
         instruction,
     };
     if codes.put(count, frame, known) == Trust::Unproven {
-        let class = code.wrapping_add(u64::from(layout.object_type));
-        if !reader.read(class, 8, &mut walk.code) {
-            return walk.end(Outcome::Unreadable);
-        }
-        if walk.code.u64_at(0) != code_type {
-            return walk.end(Outcome::NotCode);
+        match class_of(reader, layout, code) {
+            Some(class) if class == code_type => {}
+            Some(_) => return walk.end(Outcome::NotCode),
+            None => return walk.end(Outcome::Unreadable),
         }
     }
     walk.count = count + 1;
     true
+}
+
+/// The class of an object, `None` if it cannot be read.
+#[inline(always)]
+fn class_of<R: ReadUser>(reader: &R, layout: &PythonLayout, object: u64) -> Option<u64> {
+    reader.read_u64(object.wrapping_add(u64::from(layout.object_type)))
 }
 
 /// Offset of the frame's instruction in its code, in bytes; `None` if it cannot be read.

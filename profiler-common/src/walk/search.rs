@@ -1,6 +1,6 @@
 //! The search for the state that a thread has detached: the one whose innermost C frame is the nearest on its stack.
 
-use super::{Block, Position, PythonWalk, ReadUser, has_c_frames};
+use super::{Block, Makers, Position, PythonWalk, ReadUser, has_c_frames};
 use crate::{
     limits::{CODE_BLOCK, MAX_SEARCH},
     outcome::Outcome,
@@ -9,8 +9,6 @@ use crate::{
 
 /// Bytes of a state that contain the C frame that runs nothing (`root_cframe`).
 const IDLE_FRAME: u64 = 4096;
-/// Places for threads that have made a state.
-const MAKERS: usize = 128;
 
 /// A search under way for the state that a thread has detached: the one with the nearest innermost C frame on the
 /// thread's stack.
@@ -49,44 +47,6 @@ pub struct ThreadSearch {
     pub are_made_ahead: u32,
     /// How it ended, as a number of [`Outcome`]; [`Outcome::Complete`] if `found` is the state.
     pub outcome: u32,
-}
-
-/// Threads that have made a state of an interpreter, as far as there is room. It forgets some, and never confuses two.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Makers {
-    places: [u64; MAKERS],
-}
-
-impl Default for Makers {
-    fn default() -> Self {
-        Self {
-            places: [0; MAKERS],
-        }
-    }
-}
-
-impl Makers {
-    #[inline(always)]
-    fn forget(&mut self) {
-        self.places = [0; MAKERS];
-    }
-
-    /// Whether the thread has made another state of the interpreter. Remembers that it has made this one.
-    #[inline(always)]
-    fn made_before(&mut self, maker: u64, interpreter: u64) -> bool {
-        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-        // Addresses have 47 bits: two pairs have one key only if an interpreter lies where the other's thread does.
-        let key = maker ^ interpreter.rotate_left(32);
-        // The shift leaves an index below the number of places, which the verifier sees.
-        let index = (key.wrapping_mul(MULTIPLIER) >> (u64::BITS - MAKERS.ilog2())) as usize;
-        let Some(place) = self.places.get_mut(index) else {
-            return false;
-        };
-        let is_known = *place == key;
-        *place = key;
-        is_known
-    }
 }
 
 /// Frames followed in one step, if the verifier follows that once.
