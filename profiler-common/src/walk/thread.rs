@@ -41,30 +41,36 @@ pub struct Position {
     pub instruction: u64,
     /// Its stack pointer.
     pub stack: u64,
-    /// The end of the stack that it was started with; 0 if it is on another one.
+    /// The end of the stack that it was started with; 0 if it is on another one, or as long as [`Self::find_end`] was not
+    /// called.
     pub stack_end: u64,
 }
 
 impl Position {
-    /// `first_stack`: the start of the stack of the process's first thread. Stacks of other threads end at the thread
-    /// pointer (glibc's and musl's `pthread_create`); so does that of the first thread in a process forked from another
-    /// thread.
+    /// The end of its stack is not known yet.
     #[inline(always)]
-    pub fn new(thread_pointer: u64, instruction: u64, stack: u64, first_stack: u64) -> Self {
-        let is_end = |end: u64| end.wrapping_sub(stack) < OWN_STACK;
-        let stack_end = if is_end(thread_pointer) {
-            thread_pointer
-        } else if is_end(first_stack) {
-            first_stack
-        } else {
-            0
-        };
+    pub fn new(thread_pointer: u64, instruction: u64, stack: u64) -> Self {
         Self {
             thread_pointer,
             instruction,
             stack,
-            stack_end,
+            stack_end: 0,
         }
+    }
+
+    /// Finds the end of the stack that it was started with. `first_stack` gives the start of the stack of the process's
+    /// first thread. Stacks of other threads end at the thread pointer (glibc's and musl's `pthread_create`); so does
+    /// that of the first thread in a process forked from another thread.
+    #[inline(always)]
+    pub fn find_end(&mut self, first_stack: impl FnOnce() -> u64) {
+        let stack = self.stack;
+        let is_end = |end: u64| end.wrapping_sub(stack) < OWN_STACK;
+        self.stack_end = if is_end(self.thread_pointer) {
+            self.thread_pointer
+        } else {
+            let first_stack = first_stack();
+            if is_end(first_stack) { first_stack } else { 0 }
+        };
     }
 
     /// Whether an address lies on the part in use of the thread's own stack.
@@ -116,13 +122,14 @@ pub fn attached_place<R: ReadUser>(
 }
 
 /// The state that has the GIL (before 3.12), if that is this thread's; else 0. From 3.10 on `block` then holds that
-/// state.
+/// state. `first_stack` is asked only if the end of the thread's stack matters, which is seldom.
 #[inline(always)]
 pub fn holder<R: ReadUser>(
     reader: &R,
     layout: &PythonLayout,
     process: &Process,
-    position: &Position,
+    position: &mut Position,
+    first_stack: impl FnOnce() -> u64,
     block: &mut Block<CODE_BLOCK>,
 ) -> u64 {
     let current = process
@@ -145,9 +152,14 @@ pub fn holder<R: ReadUser>(
         return 0;
     }
     let frame = block.u64_at(layout.thread_cframe);
-    let is_own = block.u64_at(layout.thread_id) == position.thread_pointer;
-    if position.is_near(frame) || (is_own && position.holds(frame)) {
+    if position.is_near(frame) {
         return state;
+    }
+    if block.u64_at(layout.thread_id) == position.thread_pointer {
+        position.find_end(first_stack);
+        if position.holds(frame) {
+            return state;
+        }
     }
     0
 }

@@ -43,13 +43,7 @@ pub(super) fn thread_state<K: Kernel>(
             return innermost(state, seen);
         }
     }
-    // Most samples do not need the end of the stack.
-    let position = Position::new(
-        pointer,
-        registers.instruction,
-        registers.stack,
-        thread.first_stack(),
-    );
+    let mut position = Position::new(pointer, registers.instruction, registers.stack);
     let mut steps = Steps {
         layout,
         process,
@@ -57,10 +51,12 @@ pub(super) fn thread_state<K: Kernel>(
         known,
     };
     if layout.runtime_current != 0
-        && let Some((state, seen)) = held::<K>(layout, process, &position, &mut steps)?
+        && let Some((state, seen)) = held::<K>(layout, process, &thread, &mut position, &mut steps)?
     {
         return innermost(state, seen);
     }
+    // Most samples do not get here, and cost no read of the end of the stack.
+    position.find_end(|| thread.first_stack());
     detached::<K>(layout, process, &position, &mut steps)
 }
 
@@ -94,15 +90,22 @@ fn attached(
 fn held<K: Kernel>(
     layout: &PythonLayout,
     process: &Process,
-    position: &Position,
+    thread: &Thread<K>,
+    position: &mut Position,
     steps: &mut Steps,
 ) -> Result<Option<(u64, Seen)>, Outcome> {
     // SAFETY: there is no other reference to the scratch of the steps.
     let scratch = unsafe { &mut *steps.scratch };
     let block = &mut scratch.walk.code;
-    let state = holder(&CurrentProcess, layout, process, position, block);
+    let first_stack = || thread.first_stack();
+    let read = &CurrentProcess;
+    let state = holder(read, layout, process, position, first_stack, block);
     if state == 0 {
         return Ok(None);
+    }
+    if !has_c_frames(layout) {
+        // The scan of the stack ends there.
+        position.find_end(first_stack);
     }
     // SAFETY: as above.
     let Some(seen) = (unsafe { seen_on_stack::<K>(layout, state, position, steps)? }) else {

@@ -10,7 +10,7 @@ use profiler_common::{
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
 
-use crate::{frame_of, image::Image, layouts, process, search, walk, walk_checked};
+use crate::{frame_of, image::Image, layouts, position_at, process, search, walk, walk_checked};
 
 const CODE_TYPE: u64 = 0x7f00_0000_1000;
 
@@ -122,7 +122,7 @@ proptest! {
         for layout in layouts() {
             for pointer in [thread_pointer, 0, CODE_TYPE, 0x5500_0001_0000] {
                 for is_for_all in [false, true] {
-                    let position = Position::new(pointer, 0, pointer.wrapping_sub(0x1_0000), 0);
+                    let position = position_at(pointer, 0, pointer.wrapping_sub(0x1_0000), 0);
                     let state = search(&liar, &layout, runtime, &position, is_for_all);
                     if let Ok(state) = state && let Some(frame) = frame_of(&liar, &layout, state) {
                         survive(&liar, &layout, frame);
@@ -134,8 +134,15 @@ proptest! {
                 process.thread_local_entry = entry;
                 attached_place(&liar, &process, thread_pointer);
             }
-            let position = Position::new(frame, frame, thread_pointer, runtime);
-            holder(&liar, &layout, &process, &position, &mut Block::zeroed());
+            let mut position = Position::new(frame, frame, thread_pointer);
+            holder(
+                &liar,
+                &layout,
+                &process,
+                &mut position,
+                || runtime,
+                &mut Block::zeroed(),
+            );
             survive(&liar, &layout, frame);
             survive(&liar, &layout, frame & !7);
         }
@@ -150,10 +157,17 @@ proptest! {
         frame: u64,
     ) {
         let layout: PythonLayout = bytemuck::pod_read_unaligned(&layout);
-        let position = Position::new(frame, frame, frame.wrapping_sub(0x1_0000), 0);
+        let position = position_at(frame, frame, frame.wrapping_sub(0x1_0000), 0);
         let _ = search(&liar, &layout, runtime, &position, true);
         frame_of(&liar, &layout, frame);
-        holder(&liar, &layout, &process(runtime), &position, &mut Block::zeroed());
+        holder(
+            &liar,
+            &layout,
+            &process(runtime),
+            &mut Position::new(frame, frame, frame.wrapping_sub(0x1_0000)),
+            || 0,
+            &mut Block::zeroed(),
+        );
         survive(&liar, &layout, frame);
     }
 }

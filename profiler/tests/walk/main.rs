@@ -104,6 +104,13 @@ fn process(runtime: u64) -> Process {
     }
 }
 
+/// A thread there, in a process whose first thread has its stack there.
+fn position_at(thread_pointer: u64, instruction: u64, stack: u64, first_stack: u64) -> Position {
+    let mut position = Position::new(thread_pointer, instruction, stack);
+    position.find_end(|| first_stack);
+    position
+}
+
 /// Searches for the state that a thread has detached, as the kernel program does; `is_for_all` says that the process
 /// hands states over.
 fn search(

@@ -11,7 +11,7 @@ use profiler_common::{
 };
 use proptest::prelude::{ProptestConfig, prop, prop_assert_eq, proptest};
 
-use crate::{frame_of, image::Image, layouts, process, search};
+use crate::{frame_of, image::Image, layouts, position_at, process, search};
 
 const RUNTIME: u64 = 0x7f00_0000_0000;
 const STATES: u64 = 0x5500_0000_0000;
@@ -27,7 +27,7 @@ fn pointer(number: u64) -> u64 {
 
 /// The position of that thread.
 fn position(number: u64) -> Position {
-    Position::new(pointer(number), 0, pointer(number) - STACK, 0)
+    position_at(pointer(number), 0, pointer(number) - STACK, 0)
 }
 
 /// This many bytes above a thread's stack pointer.
@@ -380,7 +380,7 @@ fn the_current_frame_is_found() {
 #[test]
 fn stacks_end_where_they_began() {
     let first = 0x7fff_0000_0000;
-    let end = |stack| Position::new(pointer(1), 0, stack, first).stack_end;
+    let end = |stack| position_at(pointer(1), 0, stack, first).stack_end;
     assert_eq!(end(pointer(1) - 0x1000), pointer(1));
     assert_eq!(end(first - 0x1000), first);
     assert_eq!(end(pointer(1) + 0x1000), 0);
@@ -429,7 +429,18 @@ fn is_holder(layout: &PythonLayout, position: &Position, frame: u64, maker: u64)
         ..process(RUNTIME)
     };
     let mut block = Block::zeroed();
-    let found = holder(&interpreters.image, layout, &process, position, &mut block);
+    let found = holder(
+        &interpreters.image,
+        layout,
+        &process,
+        &mut Position::new(
+            position.thread_pointer,
+            position.instruction,
+            position.stack,
+        ),
+        || 0,
+        &mut block,
+    );
     assert!(found == 0 || found == state);
     found == state
 }
@@ -459,9 +470,9 @@ fn the_holder_of_the_gil() {
             );
         }
         // On a stack that the program chose, no far frame is the thread's own.
-        position.stack_end = 0;
-        assert!(is_holder(layout, &position, above(1, 0x800), 2));
-        assert!(!is_holder(layout, &position, above(1, 0x8000), 1));
+        position.stack = above(2, 0);
+        assert!(is_holder(layout, &position, above(2, 0x800), 2));
+        assert!(!is_holder(layout, &position, above(2, 0x8000), 1));
     }
 }
 
