@@ -15,7 +15,7 @@ use super::{Block, ReadUser};
 use crate::{
     arch::{Architecture as _, Machine},
     code::StateUse,
-    limits::CODE_BLOCK,
+    limits::{CODE_BLOCK, STATE_PART},
     python::{Process, PythonLayout, flags, thread_local},
 };
 
@@ -148,7 +148,7 @@ pub fn holder<R: ReadUser>(
             position.instruction.wrapping_sub(process.evaluation_start) < process.evaluation_size;
         return if is_in_loop { state } else { 0 };
     }
-    if !reader.read(state, CODE_BLOCK as u32, block) {
+    if !reader.read(state, STATE_PART as u32, block) {
         return 0;
     }
     let frame = block.u64_at(layout.thread_cframe);

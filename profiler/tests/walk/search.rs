@@ -2,6 +2,7 @@
 
 use profiler_common::{
     code::StateUse,
+    limits::STATE_PART,
     outcome::Outcome,
     python::{Process, PythonLayout, STATUS_ACTIVE, flags, thread_local},
     walk::{
@@ -473,6 +474,20 @@ fn the_holder_of_the_gil() {
         position.stack = above(2, 0);
         assert!(is_holder(layout, &position, above(2, 0x800), 2));
         assert!(!is_holder(layout, &position, above(2, 0x8000), 1));
+    }
+}
+
+/// All that is read of the state of the GIL's holder lies in the part of it that is read.
+#[test]
+fn the_part_of_a_state() {
+    for layout in layouts().iter().filter(|it| it.runtime_current != 0) {
+        let fields = [
+            layout.thread_id,
+            layout.thread_interpreter,
+            layout.thread_frame,
+            layout.thread_cframe,
+        ];
+        assert!(fields.iter().all(|it| usize::from(*it) + 8 <= STATE_PART));
     }
 }
 
