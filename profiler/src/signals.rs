@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -11,10 +12,16 @@ use tokio::{
     sync::mpsc,
 };
 
+use crate::time::monotonic_now;
+
+/// Signals that come within this time of the first are the same wish to stop. GNU `timeout` signals its child and then
+/// the child's group, and a service manager the whole group: both reach this process within microseconds.
+const ONE_WISH: Duration = Duration::from_secs(1);
+
 /// What a signal says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
-    /// SIGTERM, SIGINT or SIGHUP: stop. A second one ends the process at once.
+    /// SIGTERM, SIGINT or SIGHUP: stop. One that comes a second later or more ends the process at once.
     Stop,
     /// SIGUSR1: print the table of losses.
     Report,
@@ -51,7 +58,7 @@ pub fn listen(runtime: &Handle) -> io::Result<Words> {
     };
     let (words, receiver) = mpsc::unbounded_channel();
     runtime.spawn(async move {
-        let mut asked_before = false;
+        let mut wishes = Wishes::default();
         loop {
             let code = tokio::select! {
                 _ = interrupt.recv() => 130,
@@ -63,15 +70,48 @@ pub fn listen(runtime: &Handle) -> io::Result<Words> {
                     continue;
                 }
             };
-            if asked_before {
-                // A second signal: the user does not want to wait.
-                std::process::exit(code);
+            match wishes.heard(monotonic_now()) {
+                Wish::Stop => {
+                    let _ = words.send(Word::Stop);
+                }
+                Wish::Again => {}
+                // The user does not want to wait.
+                Wish::AtOnce => std::process::exit(code),
             }
-            asked_before = true;
-            let _ = words.send(Word::Stop);
         }
     });
     Ok(receiver)
+}
+
+/// What a signal to stop means after those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// To stop.
+    Stop,
+    /// What the one before it means.
+    Again,
+    /// To stop at once, without what takes time.
+    AtOnce,
+}
+
+/// The signals to stop that have come.
+#[derive(Debug, Default)]
+struct Wishes {
+    first: Option<Instant>,
+}
+
+impl Wishes {
+    /// A signal to stop has come.
+    fn heard(&mut self, now: Instant) -> Wish {
+        match self.first {
+            None => {
+                self.first = Some(now);
+                Wish::Stop
+            }
+            Some(first) if now.saturating_duration_since(first) < ONE_WISH => Wish::Again,
+            Some(_) => Wish::AtOnce,
+        }
+    }
 }
 
 /// Comes back when the signal has come; never if it is not listened for.
@@ -92,4 +132,24 @@ fn ignores_hangup() -> bool {
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // The lowest bit is of signal 1.
     ignored.is_some_and(|mask| mask & 1 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Wish, Wishes};
+    use crate::time::monotonic_now;
+
+    /// Signals of the same moment are one; a later one ends the process at once, however many came before it.
+    #[test]
+    fn signals_within_a_second_are_one() {
+        let (mut wishes, start) = (Wishes::default(), monotonic_now());
+        let mut heard = |milliseconds| wishes.heard(start + Duration::from_millis(milliseconds));
+        assert_eq!(heard(0), Wish::Stop);
+        assert_eq!(heard(0), Wish::Again);
+        assert_eq!(heard(999), Wish::Again);
+        assert_eq!(heard(1_000), Wish::AtOnce);
+        assert_eq!(heard(60_000), Wish::AtOnce);
+    }
 }

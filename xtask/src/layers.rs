@@ -114,7 +114,7 @@ const ROOMS: [(&str, Uses); 29] = [
     ),
     ("runtime", Uses::Only(&["rights"])),
     ("host", Uses::Only(&[])),
-    ("signals", Uses::Only(&[])),
+    ("signals", Uses::Only(&["time"])),
     ("output", Uses::Only(&[])),
     ("cli", Uses::Only(&[])),
     ("version", Uses::Only(&["kernel"])),

@@ -142,16 +142,22 @@ fn full_ring() {
 /// Ctrl-C ends the recording; every output is written and the table is printed.
 #[test]
 fn interrupted() {
-    ended_by(Signal::INT);
+    ended_by(&[Signal::INT]);
+}
+
+/// Two signals of one moment are one wish to stop: GNU `timeout` signals its child, and then the child's group.
+#[test]
+fn told_twice_at_once() {
+    ended_by(&[Signal::TERM, Signal::INT]);
 }
 
 /// So does a terminal that goes away.
 #[test]
 fn hung_up() {
-    ended_by(Signal::HUP);
+    ended_by(&[Signal::HUP]);
 }
 
-fn ended_by(signal: Signal) {
+fn ended_by(signals: &[Signal]) {
     with_newest(|python| {
         let mut workload = python.start("nested.py", &["1"]);
         let folder = tempfile::tempdir().unwrap();
@@ -166,7 +172,9 @@ fn ended_by(signal: Signal) {
         recording.stderr.wait_for("recording");
         workload.begin();
         workload.facts("cpu");
-        recording.signal(signal);
+        for &signal in signals {
+            recording.signal(signal);
+        }
         let ended = recording.wait();
         assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
         for name in names {
