@@ -45,10 +45,11 @@ pub(super) fn encode_rows(profile: &Projected, rows: &[ProjectedRow], time: Unix
     encoder.finish()
 }
 
-/// All profiles in one message: the window spans theirs. Labels tell the services apart.
+/// All profiles in one message: the window spans theirs. Labels tell the services apart. Without any it is a profile of
+/// CPU without samples: a reader takes no bytes for a broken file.
 pub fn encode_merged(profiles: &[Projected]) -> Vec<u8> {
     let Some(first) = profiles.first() else {
-        return Vec::new();
+        return Encoder::of_kinds(BTreeSet::from([Kind::Cpu]), 0).finish();
     };
     let mut encoder = Encoder::new(first, profiles.iter().map(|it| it.kind).collect());
     for profile in profiles {
@@ -94,6 +95,14 @@ struct Encoder<'profile> {
 
 impl<'profile> Encoder<'profile> {
     fn new(profile: &Projected, kinds: BTreeSet<Kind>) -> Self {
+        let mut encoder = Self::of_kinds(kinds, profile.period);
+        encoder.message.time_nanos = signed(profile.window.start.0);
+        encoder.message.duration_nanos = signed(profile.window.duration_nanos);
+        encoder
+    }
+
+    /// Without samples and without a time. `period`: nanoseconds between ticks of the sampling clock, 0 if not known.
+    fn of_kinds(kinds: BTreeSet<Kind>, period: u64) -> Self {
         let mut encoder = Self::default();
         encoder.string("");
         for terms in kinds.iter().map(|kind| kind.terms()) {
@@ -103,14 +112,12 @@ impl<'profile> Encoder<'profile> {
             encoder.message.sample_type.push(value);
             if terms.is_periodic {
                 encoder.message.period_type = Some(value);
-                encoder.message.period = signed(profile.period);
+                encoder.message.period = signed(period);
             }
         }
         let first = encoder.message.sample_type.first();
         encoder.message.default_sample_type = first.map_or(0, |it| it.r#type);
         encoder.kinds = kinds;
-        encoder.message.time_nanos = signed(profile.window.start.0);
-        encoder.message.duration_nanos = signed(profile.window.duration_nanos);
         encoder
     }
 

@@ -177,3 +177,11 @@ fn long_strings_and_stacks_are_cut() {
             .any(|text| text == "[truncated]")
     );
 }
+
+/// Without a sample it is a profile all the same, of the type that a profile with samples has: readers refuse an empty
+/// file.
+#[test]
+fn no_samples_are_a_profile() {
+    let empty = encode_merged(&[]);
+    assert_eq!(text(&decode(&empty)), "cpu nanoseconds every 0 at 0 for 0");
+}
