@@ -1,32 +1,29 @@
 //! `spanprof record`: one shot, like `perf record`.
 
+mod outputs;
+
 use std::{
     collections::BTreeSet,
-    fs::File,
     io::IsTerminal as _,
     os::unix::process::ExitStatusExt as _,
-    path::Path,
     process::{Child, Command, ExitCode, ExitStatus},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use profiler_common::{counter::Counter, python::Process};
 
+use self::outputs::Outputs;
 use crate::{
     config::{RecordConfig, Subject},
-    export::{Destination, FileSink},
     health::Health,
     id::Pid,
     kernel::Control as _,
     output::{complain, out},
-    profile::{Coverage, Profile},
+    profile::Coverage,
     run::{self, Armed, Finished, Session, SessionSettings},
     runtime, signals,
     targets::{self, Scope},
@@ -38,8 +35,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Records, writes the files and prints the table of spans.
 pub fn record(config: &RecordConfig) -> Result<ExitCode> {
-    let outputs = outputs(config)?;
-    let records = config.keep_records.as_deref().map(create).transpose()?;
+    let mut outputs = Outputs::new(config)?;
+    let records = config.keep_records.as_deref();
+    let records = records.map(outputs::create).transpose()?;
     let runtime = runtime::start()?;
     let interrupted = signals::on_interrupt(runtime.handle())?;
     let health = Health::default();
@@ -58,7 +56,7 @@ pub fn record(config: &RecordConfig) -> Result<ExitCode> {
     tracing::info!(processes = session.snapshot().len(), "recording");
     let status = wait(config, &session, child.as_mut(), interrupted, &health)?;
     let mut finished = session.stop();
-    let written = write_outputs(outputs, &std::mem::take(&mut finished.profiles).into());
+    let written = outputs.write(&std::mem::take(&mut finished.profiles).into());
     let written = report(config, &finished, &health).and(written);
     let covers = covers(config, &finished.coverage);
     let status = match (&mut child, status) {
@@ -72,10 +70,6 @@ pub fn record(config: &RecordConfig) -> Result<ExitCode> {
         _ if covers => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
-}
-
-fn create(path: &Path) -> Result<File> {
-    File::create(path).with_context(|| format!("cannot create {}", path.display()))
 }
 
 /// Whether as many samples are in spans as were asked for; says so where not.
@@ -93,34 +87,6 @@ fn covers(config: &RecordConfig, coverage: &Coverage) -> bool {
         ));
     }
     covers
-}
-
-/// The files to write. What is wrong with one is better said now than after the recording.
-fn outputs(config: &RecordConfig) -> Result<Vec<Box<dyn Destination>>> {
-    let outputs = config.outputs.iter();
-    outputs
-        .map(|path| {
-            let sink = FileSink::new(path, config.sampling.span_label, config.native)?;
-            check_folder(path)?;
-            Ok(Box::new(sink) as Box<dyn Destination>)
-        })
-        .collect()
-}
-
-fn check_folder(path: &Path) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder
-        && !folder.is_dir()
-    {
-        bail!(
-            "cannot write {}: there is no folder {}",
-            path.display(),
-            folder.display()
-        );
-    }
-    Ok(())
 }
 
 /// Starts the command, if there is one. For the moment of the fork this very process is on the
@@ -219,24 +185,6 @@ fn progress(limit: Option<Duration>) -> ProgressBar {
 fn show(progress: &ProgressBar, elapsed: Duration, health: &Health) {
     progress.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
     progress.set_message(format!("{} samples", health.kernel(Counter::SampleTaken)));
-}
-
-fn write_outputs(mut outputs: Vec<Box<dyn Destination>>, window: &Arc<[Profile]>) -> Result<()> {
-    let mut failed = 0;
-    for output in &mut outputs {
-        // One file that cannot be written does not cost the others.
-        match output.take(window).map_err(anyhow::Error::from) {
-            Ok(()) => complain(&format!("wrote {}", output.name())),
-            Err(error) => {
-                complain(&format!("{error:#}"));
-                failed += 1;
-            }
-        }
-    }
-    if failed > 0 {
-        bail!("{failed} of {} outputs could not be written", outputs.len());
-    }
-    Ok(())
 }
 
 fn report(config: &RecordConfig, finished: &Finished, health: &Health) -> Result<()> {

@@ -189,6 +189,7 @@ fn facilities(armed: &Armed, settings: &SessionSettings) -> Vec<Box<dyn Facility
         keep_probes: armed.keeps_probes,
         // Windows go to a server, to which others may push the same.
         warn_of_sdks: settings.windows.is_some(),
+        warn_of_unsupported: true,
     })
 }
 

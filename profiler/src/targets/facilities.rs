@@ -17,12 +17,14 @@ pub struct Settings {
     pub keep_probes: bool,
     /// Whether to say of each service once that it is profiled by `pyroscope-io`, too.
     pub warn_of_sdks: bool,
+    /// Whether to say why a process that runs Python is not profiled, once for each reason.
+    pub warn_of_unsupported: bool,
 }
 
 /// All facilities, in the order of every verb: one may rely on those before it.
 pub fn all(settings: Settings) -> Vec<Box<dyn Facility>> {
     vec![
-        Box::new(PythonFacility::default()),
+        Box::new(PythonFacility::new(settings.warn_of_unsupported)),
         Box::new(OwnerFacility::new(settings.told_apart)),
         Box::new(ContextFacility),
         Box::new(HookFacility::new(settings.keep_probes)),

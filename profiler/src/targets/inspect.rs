@@ -22,6 +22,14 @@ pub enum Refusal {
     /// There is none.
     #[error("there is no such process")]
     Missing,
+    /// It is no process.
+    #[error("{thread} is a thread of process {process}: give --pid {process}")]
+    Thread {
+        /// What was asked for.
+        thread: Pid,
+        /// Whose it is.
+        process: Pid,
+    },
     /// Its files cannot be read.
     #[error(
         "its files cannot be read within 0.5 s: one of them is on a file system (FUSE, NFS) that does not answer"
@@ -30,15 +38,34 @@ pub enum Refusal {
     /// It runs no CPython.
     #[error("it does not run CPython: no file it maps exports `_PyRuntime`")]
     NotPython,
+    /// It runs no CPython, and waits for others that do: a launcher, or the parent of a program that is one file.
+    #[error("it does not run CPython, but processes that it has started do: give {}", flags(.0))]
+    Parent(Vec<Pid>),
     /// Its CPython is none we know.
     #[error("{0}")]
     Unsupported(String),
+}
+
+/// Most processes that are named instead of one.
+const MAX_NAMED: usize = 8;
+
+/// What to give instead.
+fn flags(pids: &[Pid]) -> String {
+    let flags: Vec<String> = pids.iter().map(|pid| format!("--pid {pid}")).collect();
+    flags.join(" ")
 }
 
 /// Looks at one process.
 pub fn inspect(pid: Pid) -> Result<Report, Refusal> {
     if procfs::stat(pid).is_none() {
         return Err(Refusal::Missing);
+    }
+    // The procfs has a folder for each thread, though it does not list it.
+    if let Some(process) = procfs::process_of(pid).filter(|&process| process != pid) {
+        return Err(Refusal::Thread {
+            thread: pid,
+            process,
+        });
     }
     let scope = Scope::Processes {
         pids: vec![pid],
@@ -50,14 +77,32 @@ pub fn inspect(pid: Pid) -> Result<Report, Refusal> {
     let report = reports(&targets)
         .into_iter()
         .find(|report| report.pid == pid)
-        .ok_or(if targets.is_unreadable(pid) {
-            Refusal::Unreadable
-        } else {
-            Refusal::NotPython
+        .ok_or_else(|| {
+            if targets.is_unreadable(pid) {
+                return Refusal::Unreadable;
+            }
+            no_python(pid)
         })?;
     match &report.unsupported {
         Some(reason) => Err(Refusal::Unsupported(reason.clone())),
         None => Ok(report),
+    }
+}
+
+/// Why a process without CPython cannot be profiled: perhaps those that it has started can.
+fn no_python(pid: Pid) -> Refusal {
+    let descendants = procfs::descendants(pid);
+    // Of no processes a survey would be one of the host.
+    if descendants.is_empty() {
+        return Refusal::NotPython;
+    }
+    let reports = survey(&descendants).into_iter();
+    let profiled = reports.filter(|report| report.unsupported.is_none());
+    let pids: Vec<Pid> = profiled.map(|it| it.pid).take(MAX_NAMED).collect();
+    if pids.is_empty() {
+        Refusal::NotPython
+    } else {
+        Refusal::Parent(pids)
     }
 }
 

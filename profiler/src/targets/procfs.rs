@@ -1,6 +1,10 @@
 //! What the procfs says of a process, read with bounds.
 
-use std::{fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
@@ -35,6 +39,30 @@ fn parse_stat(pid: Pid, stat: &str) -> Option<Stat> {
         process: ProcessKey { pid, start_time },
         parent,
     })
+}
+
+/// Which process a thread is of: itself, if it is a process's first. `None` when it is gone.
+pub fn process_of(thread: Pid) -> Option<Pid> {
+    let bytes = read_bounded(Path::new(&format!("/proc/{thread}/status")), 4096).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    line.trim().parse().ok().map(Pid)
+}
+
+/// The processes that a process has started, those that they have started, and so on, as far as none between has ended.
+pub fn descendants(pid: Pid) -> BTreeSet<Pid> {
+    let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+    for child in pids() {
+        if let Some(stat) = stat(child) {
+            children.entry(stat.parent).or_default().push(child);
+        }
+    }
+    let (mut found, mut next) = (BTreeSet::new(), vec![pid]);
+    while let Some(pid) = next.pop() {
+        let its = children.get(&pid).into_iter().flatten();
+        next.extend(its.filter(|&&child| found.insert(child)));
+    }
+    found
 }
 
 /// Every process on the host.

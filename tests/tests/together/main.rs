@@ -25,6 +25,7 @@ mod odd_spans;
 mod old_kernels;
 mod pretender;
 mod pyroscope_sdk;
+mod refusals;
 mod right_span;
 mod rights;
 mod thread_states;

@@ -8,7 +8,7 @@ use super::{
     alone, debug_offsets,
     debug_offsets::DebugOffsetsError,
     flavour::Flavour,
-    layout,
+    implementation, layout,
     layout::LayoutError,
     objects::{self, Objects},
     offsets::Offsets,
@@ -32,6 +32,9 @@ pub enum Detection {
 /// Why a CPython cannot be profiled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unsupported {
+    /// It is another implementation of Python.
+    #[error("it runs {0}, and only CPython is profiled")]
+    Implementation(&'static str),
     /// Its version is not known to this agent.
     #[error("CPython {0}.{1} is not supported: 3.8 and later are")]
     Version(u8, u8),
@@ -136,15 +139,17 @@ pub fn detect(elf: &Elf<'_>) -> Detection {
         "PyCode_Type",
         "_PyEval_EvalFrameDefault",
         "Py_Version",
+        implementation::PYPY_SYMBOL,
     ];
     match elf.dynamic_symbols(names) {
-        Ok([Some(runtime), code_type, evaluation, version]) => {
+        Ok([Some(runtime), code_type, evaluation, version, _]) => {
             match facts(elf, runtime, code_type, evaluation, version) {
                 Ok(facts) => Detection::Found(Arc::new(facts)),
                 Err(reason) => Detection::Unsupported(reason),
             }
         }
         // A file whose symbols cannot be read is not known to be a Python.
+        Ok([None, .., Some(_)]) => Detection::Unsupported(Unsupported::Implementation("PyPy")),
         Ok([None, ..]) | Err(_) => Detection::NotPython,
     }
 }

@@ -1,11 +1,12 @@
 //! The facility of CPython: which interpreter a process runs, where it lies, and how its threads' states are found.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use profiler_common::{limits::MAX_LAYOUTS, python::PythonLayout};
 
 use super::{
-    detect::{Detection, Facts as FileFacts, detect},
+    detect::{Detection, Facts as FileFacts, Unsupported, detect},
+    implementation,
     look::{PythonLook, PythonSeen},
     place::{Placed, place},
     process::{PlacedPython, Python},
@@ -26,6 +27,18 @@ use crate::{
 pub struct PythonFacility {
     /// Layouts that the kernel knows, by their index there.
     layouts: Vec<PythonLayout>,
+    /// Why processes are not profiled, as far as that was said; `None` if nobody wants to hear it.
+    said: Option<BTreeSet<String>>,
+}
+
+impl PythonFacility {
+    /// One that knows nothing yet; `says`: whether it warns of what cannot be profiled.
+    pub fn new(says: bool) -> Self {
+        Self {
+            layouts: Vec::new(),
+            said: says.then(BTreeSet::new),
+        }
+    }
 }
 
 impl Facility for PythonFacility {
@@ -37,8 +50,12 @@ impl Facility for PythonFacility {
     }
 
     fn place(&mut self, process: &mut Known, found: &Found<'_>, desk: &mut Desk<'_>) -> Placement {
-        let Some(detection) = found.facts::<Detection>() else {
-            return Placement::Done;
+        let detection = match found.facts::<Detection>() {
+            Some(detection) => detection,
+            None => match implementation::by_name(&found.mapping.path) {
+                Some(name) => Arc::new(Detection::Unsupported(Unsupported::Implementation(name))),
+                None => return Placement::Done,
+            },
         };
         let python = process.keep::<Python>();
         match &*detection {
@@ -49,8 +66,10 @@ impl Facility for PythonFacility {
                 self.found(process, facts, at, found.mapping, desk);
             }
             Detection::Unsupported(reason) if python.unsupported.is_none() => {
-                desk.health.count(Loss::ProcessUnsupported);
-                python.unsupported = Some(reason.to_string());
+                python.count(desk.health, Loss::ProcessUnsupported);
+                let reason = reason.to_string();
+                python.unsupported = Some(reason.clone());
+                self.say(process, reason);
             }
             _ => {}
         }
@@ -111,7 +130,7 @@ impl Facility for PythonFacility {
         match desk.control.set_process(target.process.pid, &entry) {
             Ok(()) => python.told = Some(entry),
             Err(error) => {
-                python.count(desk.health);
+                python.count(desk.health, Loss::ProcessTableFull);
                 let pid = target.process.pid;
                 tracing::warn!(%pid, %error, "cannot tell the kernel of a process");
             }
@@ -129,7 +148,7 @@ impl Facility for PythonFacility {
     fn no_room(&mut self, process: &mut Known, desk: &mut Desk<'_>) {
         process.change().interpreter = None;
         let python = process.keep::<Python>();
-        python.count(desk.health);
+        python.count(desk.health, Loss::ProcessTableFull);
         *python = Python {
             unsupported: Some("more processes than --max-processes allows".to_owned()),
             is_counted: true,
@@ -182,6 +201,17 @@ impl PythonFacility {
             at,
             layout,
         });
+    }
+
+    /// Warns of a process that cannot be profiled: once for each reason, as there may be many like it.
+    fn say(&mut self, process: &Known, reason: String) {
+        let pid = process.pid();
+        if let Some(said) = &mut self.said
+            && !said.contains(&reason)
+        {
+            tracing::warn!("process {pid} is not profiled: {reason}");
+            said.insert(reason);
+        }
     }
 
     /// The index of a layout, made known to the kernel when it is new.

@@ -8,6 +8,7 @@ pub mod debug_offsets;
 pub mod detect;
 mod facility;
 pub mod flavour;
+mod implementation;
 pub mod interpreters;
 pub mod layout;
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub struct Python {
     pub(super) is_thread_local_checked: bool,
     /// What the kernel was told.
     pub(super) told: Option<Process>,
-    /// Whether it was counted that there is no room for it: that is one loss, however often it shows.
+    /// Whether it was counted that it is not profiled.
     pub(super) is_counted: bool,
 }
 
@@ -59,10 +59,10 @@ impl Python {
         !self.is_thread_local_checked && self.facts().is_some_and(can_be_found)
     }
 
-    /// There is no room for it.
-    pub(super) fn count(&mut self, health: &Health) {
+    /// It is not profiled: one loss, however often it shows.
+    pub(super) fn count(&mut self, health: &Health, loss: Loss) {
         if !std::mem::replace(&mut self.is_counted, true) {
-            health.count(Loss::ProcessTableFull);
+            health.count(loss);
         }
     }
 
