@@ -5,7 +5,7 @@ use super::{
     host::{Check, State, host_works},
 };
 use crate::{
-    profile::{Coverage, columns, pad},
+    profile::{Coverage, columns, pad, printable},
     targets::{
         Report,
         python::{detect::OffsetsSource, flavour::Flavour},
@@ -112,6 +112,7 @@ fn process_table(reports: &[Report], coverage: Option<&Coverage>) -> String {
     let rows = reports.iter().map(|report| row(report, coverage));
     let rows: Vec<_> = std::iter::once(HEADINGS.map(str::to_owned))
         .chain(rows)
+        .map(|row| row.map(|cell| printable(&cell).into_owned()))
         .collect();
     let mut widths = [0; HEADINGS.len()];
     for row in &rows {

@@ -17,6 +17,7 @@ use profiler_common::{
 use super::{
     Code, CodeId, ContextFailure, Event, ProcessChange, ProcessNotice, PythonFrame, PythonString,
     Resource, Sample, SpanEnd, SpanParent, SpanSeen, SpanStamp, SpanStart, Stack, ThreadName,
+    strings,
 };
 use crate::{
     id::{Pid, ProcessKey, SpanId, Tid, TraceId},
@@ -276,7 +277,7 @@ fn span_seen(bytes: &[u8]) -> Result<SpanSeen, DecodeError> {
                 bytes: bytes.to_vec(),
                 cut: has(seen::NAME_CUT),
             };
-            name.to_text().map(String::into_boxed_str)
+            name.to_span_name()
         }),
     })
 }
@@ -297,9 +298,9 @@ fn span_name(record: &SpanStartRecord) -> Option<Box<str>> {
         _ => String::from_utf8_lossy(bytes),
     };
     Some(if is_cut {
-        format!("{text}…").into()
+        strings::span_name(&format!("{text}…"))
     } else {
-        text.into()
+        strings::span_name(&text)
     })
 }
 

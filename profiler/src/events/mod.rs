@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 
 use profiler_common::outcome::Outcome;
 
-pub use self::decode::{DecodeError, decode, is_sample, records};
+pub use self::{
+    decode::{DecodeError, decode, is_sample, records},
+    strings::printable,
+};
 
 use crate::{
     id::{Pid, ProcessKey, SpanId, Tid, TraceId},
@@ -76,14 +79,17 @@ pub struct Stack {
 pub struct ThreadName(pub [u8; 16]);
 
 impl ThreadName {
-    /// The name as text, anything that is not UTF-8 replaced.
+    /// The name as text: anything that is not UTF-8 is replaced, and what would break a line escaped.
     pub fn to_text(self) -> String {
         let end = self
             .0
             .iter()
             .position(|&byte| byte == 0)
             .unwrap_or(self.0.len());
-        String::from_utf8_lossy(self.0.get(..end).unwrap_or_default()).into_owned()
+        printable(&String::from_utf8_lossy(
+            self.0.get(..end).unwrap_or_default(),
+        ))
+        .into_owned()
     }
 }
 

@@ -6,7 +6,7 @@ use inferno::flamegraph::{Options, color::BasicPalette, color::Palette, from_lin
 
 use crate::{
     measure::{Kind, Sum},
-    profile::{Projected, folded::folded},
+    profile::{Projected, folded::folded, printable},
 };
 
 /// The SVG of the profiles of one kind.
@@ -34,10 +34,9 @@ pub(super) fn svg(profiles: &[Projected], kind: Kind) -> io::Result<Vec<u8>> {
 }
 
 fn title(profiles: &[Projected], kind: Kind) -> String {
-    let names: Vec<&str> = profiles
-        .iter()
-        .take(4)
-        .map(|profile| profile.service.name.as_str())
+    let profiles_named = profiles.iter().take(4);
+    let names: Vec<_> = profiles_named
+        .map(|profile| printable(&profile.service.name))
         .collect();
     let more = if profiles.len() > names.len() {
         ", …"

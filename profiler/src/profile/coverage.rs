@@ -7,6 +7,7 @@ use std::{
 
 use super::text::{columns, fit, pad, share, words};
 use crate::{
+    events::printable,
     id::{Pid, Service},
     join::{Attribution, Reason},
     measure::Sum,
@@ -164,8 +165,7 @@ impl Coverage {
         let mut rest = self.others.clone();
         for (index, (pid, (service, tally))) in rows.into_iter().enumerate() {
             if index < MAX_SHOWN {
-                // A control character could move the cursor of the terminal.
-                let name = service.name.replace(char::is_control, "\u{fffd}");
+                let name = printable(&service.name);
                 text.push_str(&tally.line(&pid.to_string(), &name, names));
             } else {
                 rest.merge(tally);

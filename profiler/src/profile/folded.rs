@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::Projected;
+use super::{Projected, shorten::shown_name};
 use crate::{
     measure::{Kind, Sum},
     symbolize::Frame,
 };
 
 /// The profiles of one kind as folded stacks, sorted, labels and services merged. Kernel frames end in `_[k]`, by which
-/// flame graph tools choose their colour. Ends in a newline unless empty.
+/// flame graph tools choose their colour. Long names of machine code are cut. Ends in a newline unless empty.
 pub fn folded(profiles: &[Projected], kind: Kind) -> String {
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     let profiles = profiles.iter().filter(|profile| profile.kind == kind);
@@ -28,6 +28,5 @@ pub fn folded(profiles: &[Projected], kind: Kind) -> String {
 
 /// A frame's name without the characters that have a meaning in the format.
 fn name(frame: &Frame) -> String {
-    let name = frame.marked_name();
-    name.replace(';', ":").replace(['\n', '\r'], " ")
+    shown_name(frame).replace(';', ":")
 }

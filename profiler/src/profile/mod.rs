@@ -13,6 +13,7 @@ mod projection;
 pub mod proto;
 #[cfg(test)]
 pub(crate) mod samples;
+mod shorten;
 pub mod span_table;
 pub mod split;
 mod stacks;
@@ -32,6 +33,8 @@ pub use span_table::SpanTable;
 pub(crate) use text::{columns, pad};
 pub use view::NativeFrames;
 pub use window::{Window, Windows};
+
+pub(crate) use crate::events::printable;
 
 use crate::{
     id::Service,

@@ -10,6 +10,7 @@ use super::{
     text::{columns, fit, pad, share, words},
 };
 use crate::{
+    events::printable,
     join::{Attribution, Reason},
     measure::Sum,
     symbolize::{Frame, FrameKind, NamedSample},
@@ -205,8 +206,7 @@ fn span_row(name: Option<&Arc<str>>) -> RowName {
 /// A row's name as shown: a span's own, anything else in parentheses.
 fn title(name: &RowName) -> String {
     match name {
-        // A control character could move the cursor of the terminal.
-        RowName::Span(name) => name.replace(char::is_control, "\u{fffd}"),
+        RowName::Span(name) => printable(name).into_owned(),
         RowName::Unnamed => "(span without a known name)".to_owned(),
         RowName::OtherSpans => "(other spans)".to_owned(),
         RowName::NoSpan => "(no span)".to_owned(),

@@ -44,7 +44,8 @@ fn span_names() {
     let half = &"xü".as_bytes()[..2];
     assert_eq!(name_of(&span_start(half, 10_000)).as_deref(), Some("x…"));
     assert_eq!(name_of(&span_start(b"", 5)), None);
-    assert_eq!(name_of(&span_start(b"", 0)).as_deref(), Some(""));
+    assert_eq!(name_of(&span_start(b"", 0)).as_deref(), Some("(empty)"));
+    assert_eq!(name_of(&span_start(b"a\n", 2)).as_deref(), Some("a\\n"));
 }
 
 /// A span id of 0 and a record that claims more than it has are refused by name.
