@@ -81,7 +81,7 @@ fn covers(config: &RecordConfig, coverage: &Coverage) -> bool {
     let covers = total.reaches(percent);
     if !covers {
         complain(&format!(
-            "error: {} of {} samples are in a span, and --min-coverage asks for {percent} %",
+            "error: {} of {} samples of Python's threads are in a span, and --min-coverage asks for {percent} %",
             total.share_in_spans(),
             total.samples()
         ));

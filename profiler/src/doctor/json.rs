@@ -54,6 +54,7 @@ fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
             "taken": it.samples(),
             "in_spans": it.in_spans.samples,
             "in_no_span": it.in_no_span.samples,
+            "in_native_threads": it.in_native_threads.samples,
             "unattributed": unattributed.collect::<BTreeMap<_, _>>(),
         })
     });

@@ -5,7 +5,7 @@ use super::{
     host::{Check, State, host_works},
 };
 use crate::{
-    profile::{Coverage, columns, pad, printable},
+    profile::{Coverage, Tally, columns, pad, printable},
     targets::{
         Report,
         python::{detect::OffsetsSource, flavour::Flavour},
@@ -145,7 +145,7 @@ fn row(report: &Report, coverage: Option<&Coverage>) -> [String; HEADINGS.len()]
     let in_spans = match coverage.map(|it| it.process(report.pid)) {
         None => "?".to_owned(),
         Some(None) => "idle".to_owned(),
-        Some(Some(tally)) => format!("{} of {}", tally.share_in_spans(), tally.samples()),
+        Some(Some(tally)) => in_spans_of(tally),
     };
     [
         report.pid.to_string(),
@@ -158,6 +158,15 @@ fn row(report: &Report, coverage: Option<&Coverage>) -> [String; HEADINGS.len()]
         build(report),
         report.path.clone(),
     ]
+}
+
+/// The share in spans, over Python's threads, with the other samples beside it.
+fn in_spans_of(tally: &Tally) -> String {
+    let share = format!("{} of {}", tally.share_in_spans(), tally.samples());
+    match tally.in_native_threads.samples {
+        0 => share,
+        others => format!("{share}, {others} in native threads"),
+    }
 }
 
 /// A version as it is written.

@@ -22,6 +22,7 @@ macro_rules! table {
     "samples_unattributed", "{sample}", by "reason":
     "Samples without a span." {
         agent SampleOutsideSpans "no_span": "The thread was in no span: nothing is missing.";
+        agent SampleOfNativeThread "native_thread": "The thread runs no Python, and so is in no span: nothing is missing.";
         agent SpanNotNested "spans_not_nested": "The spans that are open in the thread are not nested in one another.";
         agent SpanEnded "span_ended": "The span that the thread is said to be in has ended elsewhere, or was forgotten.";
         agent SpanTooDeep "too_many_open_spans": "More spans are open in the thread than are kept.";
@@ -50,7 +51,7 @@ macro_rules! table {
     }
     "stacks_incomplete", "{stack}", by "reason":
     "Stacks of samples that lack frames." {
-        kernel WalkNoThreadState "python_no_thread_state": "The thread of a Python process has no Python thread state: native frames only.";
+        kernel WalkNoThreadState "python_no_thread_state": "The thread of a Python process has no Python thread state, as those that libraries start: it has native frames only, and nothing is missing.";
         kernel WalkStateUnknown "python_thread_state_unknown": "Nothing proves which Python thread state the thread runs in: native frames only.";
         kernel WalkUnreadable "python_not_in_memory": "Memory of the Python stack was not resident: it is cut there.";
         kernel WalkNotCode "python_not_code": "A Python frame led to something that is no code object: the stack is cut there.";

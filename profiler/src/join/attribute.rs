@@ -1,5 +1,7 @@
 //! Which span a sample belongs to, or why none.
 
+use profiler_common::outcome::Outcome;
+
 use super::{Attribution, NamedSpan, Reason, SpanContext, Surroundings, spans::Spans};
 use crate::{
     events::{ContextFailure, Sample, SpanStamp},
@@ -14,6 +16,12 @@ pub(super) fn attribute(
 ) -> Attribution {
     let pid = sample.process.pid;
     let reason = match sample.span {
+        // No interpreter has a state for it: it is in no context and in no event loop.
+        SpanStamp::None | SpanStamp::EmptyStack
+            if sample.stack.python_outcome == Outcome::NoThreadState =>
+        {
+            return Attribution::NativeThread;
+        }
         SpanStamp::None => return Attribution::NoSpan,
         SpanStamp::EmptyStack => match surroundings.unseen {
             None => return Attribution::NoSpan,

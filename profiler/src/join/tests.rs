@@ -90,7 +90,7 @@ fn names(join: &mut Join, stamp: SpanStamp) -> Result<(String, String), Option<R
             let root = context.local_root.unwrap_or_else(|| context.active.clone());
             Ok((name(root), name(context.active)))
         }
-        Attribution::NoSpan => Err(None),
+        Attribution::NoSpan | Attribution::NativeThread => Err(None),
         Attribution::Unattributed(reason) => Err(Some(reason)),
     }
 }
@@ -306,4 +306,24 @@ fn an_empty_stack_is_not_always_no_span() {
             Attribution::NoSpan
         );
     }
+}
+
+/// A thread that no interpreter has a state for runs no Python, whatever is not known of its process; if the probes have
+/// told a span of it, it is in that.
+#[test]
+fn threads_without_python() {
+    let mut join = Join::new(10, Health::default());
+    let without_state = |stamp| {
+        let mut sample = sample(stamp);
+        sample.stack.python.clear();
+        sample.stack.python_outcome = Outcome::NoThreadState;
+        sample
+    };
+    for unseen in [None, Some(Unseen::Hidden), Some(Unseen::Pending)] {
+        let sample = join.sample(without_state(SpanStamp::EmptyStack), unseen);
+        assert_eq!(sample.attribution, Attribution::NativeThread);
+    }
+    join.span_start(&start(1, 1, "told"));
+    let sample = join.sample(without_state(active(1, 1)), None);
+    assert!(matches!(sample.attribution, Attribution::Span(_)));
 }

@@ -145,7 +145,7 @@ impl Aggregator {
     fn span(&mut self, attribution: &Attribution, may_grow: bool) -> Option<u32> {
         let hint = match attribution {
             Attribution::Span(context) => context.active.id.get(),
-            Attribution::NoSpan | Attribution::Unattributed(_) => 0,
+            Attribution::NoSpan | Attribution::NativeThread | Attribution::Unattributed(_) => 0,
         };
         self.spans.number(
             hint,

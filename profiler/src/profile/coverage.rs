@@ -26,23 +26,32 @@ pub struct Coverage {
     others: Tally,
 }
 
-/// Samples by their state of attribution. Shares are of the time that the samples stand for.
+/// Samples by their state of attribution. Shares are of the time that the samples of Python's threads stand for: other
+/// threads can be in no span.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// In a span.
     pub in_spans: Sum,
     /// In no span.
     pub in_no_span: Sum,
+    /// In threads that run no Python.
+    pub in_native_threads: Sum,
     /// Perhaps in a span, but it is not known in which.
     pub unattributed: HashMap<Reason, Sum>,
 }
 
 impl Tally {
-    /// How many there are.
+    /// How many there are of Python's threads.
     pub fn samples(&self) -> u64 {
         self.total().samples
     }
 
+    /// How many there are of all threads.
+    fn all(&self) -> u64 {
+        self.samples() + self.in_native_threads.samples
+    }
+
+    /// All of Python's threads.
     fn total(&self) -> Sum {
         let known = [self.in_spans, self.in_no_span];
         let unattributed = self.unattributed.values().copied();
@@ -53,6 +62,7 @@ impl Tally {
         let sum = match sample.attribution {
             Attribution::Span(_) => &mut self.in_spans,
             Attribution::NoSpan => &mut self.in_no_span,
+            Attribution::NativeThread => &mut self.in_native_threads,
             Attribution::Unattributed(reason) => self.unattributed.entry(reason).or_default(),
         };
         sum.add(sample.measure);
@@ -61,6 +71,7 @@ impl Tally {
     fn merge(&mut self, other: &Self) {
         self.in_spans.merge(other.in_spans);
         self.in_no_span.merge(other.in_no_span);
+        self.in_native_threads.merge(other.in_native_threads);
         for (reason, sum) in &other.unattributed {
             self.unattributed.entry(*reason).or_default().merge(*sum);
         }
@@ -115,7 +126,8 @@ impl Tally {
         }
         let samples = self.samples().to_string();
         let (spans, none) = (self.share(self.in_spans), self.share(self.in_no_span));
-        line(pid, name, names, [&samples, &spans, &none, &last])
+        let native = self.in_native_threads.samples.to_string();
+        line(pid, name, names, [&samples, &spans, &none, &native, &last])
     }
 }
 
@@ -154,13 +166,19 @@ impl Coverage {
     /// A line for each process, most samples first, in lines at most `width` columns wide if that leaves room for
     /// names.
     pub fn render(&self, width: usize) -> String {
-        const FIGURES: usize = 7 + 2 + 2 + 8 + 2 + 8 + 2 + 8 + 2 + 12;
+        const FIGURES: usize = 7 + 2 + 2 + 8 + 2 + 8 + 2 + 8 + 2 + 14 + 2 + 12;
         let mut rows: Vec<_> = self.processes.iter().collect();
-        rows.sort_by_key(|(pid, (_, tally))| (u64::MAX - tally.samples(), **pid));
+        rows.sort_by_key(|(pid, (_, tally))| (u64::MAX - tally.all(), **pid));
         let names = rows.iter().map(|(_, (service, _))| columns(&service.name));
         let names = names.max().unwrap_or(0).max(7);
         let names = names.min(width.saturating_sub(FIGURES).max(16));
-        let headings = ["SAMPLES", "IN SPANS", "NO SPAN", "UNATTRIBUTED"];
+        let headings = [
+            "SAMPLES",
+            "IN SPANS",
+            "NO SPAN",
+            "NATIVE THREADS",
+            "UNATTRIBUTED",
+        ];
         let mut text = line("PID", "SERVICE", names, headings);
         let mut rest = self.others.clone();
         for (index, (pid, (service, tally))) in rows.into_iter().enumerate() {
@@ -171,7 +189,7 @@ impl Coverage {
                 rest.merge(tally);
             }
         }
-        if rest.samples() > 0 {
+        if rest.all() > 0 {
             text.push_str(&rest.line("others", "", names));
         }
         text
@@ -179,10 +197,10 @@ impl Coverage {
 }
 
 /// A line of the table; `width`: the columns of the names.
-fn line(pid: &str, name: &str, names: usize, figures: [&str; 4]) -> String {
-    let [samples, spans, none, unattributed] = figures;
+fn line(pid: &str, name: &str, names: usize, figures: [&str; 5]) -> String {
+    let [samples, spans, none, native, unattributed] = figures;
     let name = pad(&fit(name, names), names);
-    format!("{pid:>7}  {name}  {samples:>8}  {spans:>8}  {none:>8}  {unattributed}\n")
+    format!("{pid:>7}  {name}  {samples:>8}  {spans:>8}  {none:>8}  {native:>14}  {unattributed}\n")
 }
 
 #[cfg(test)]
@@ -205,6 +223,8 @@ mod tests {
             Attribution::Unattributed(Reason::Ended),
             Attribution::Unattributed(Reason::Ended),
             Attribution::Unattributed(Reason::EventLoop),
+            // Not of Python's threads.
+            Attribution::NativeThread,
         ] {
             tally.add(&sample(&["work"], attribution));
         }
@@ -213,6 +233,7 @@ mod tests {
             nanos: 12 * TICK.nanos,
         };
         assert_eq!(tally.share_in_spans(), "75.0 %");
+        assert_eq!((tally.samples(), tally.in_native_threads.samples), (16, 1));
         assert!(tally.reaches(75.0));
         assert!(!tally.reaches(75.1));
         assert_eq!(

@@ -59,7 +59,9 @@ impl SpanLabels {
                 context.trace,
                 mode.stands_in(context),
             ),
-            Self::All(Attribution::NoSpan | Attribution::Unattributed(_)) => return None,
+            Self::All(
+                Attribution::NoSpan | Attribution::NativeThread | Attribution::Unattributed(_),
+            ) => return None,
             Self::Few {
                 mode: of,
                 span,

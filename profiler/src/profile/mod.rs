@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod coverage;
 pub mod folded;
 pub mod labels;
+pub mod native_threads;
 mod numbers;
 pub mod pprof;
 mod projection;

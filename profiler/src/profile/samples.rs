@@ -47,6 +47,17 @@ pub(crate) fn frame(name: &str) -> Arc<Frame> {
     })
 }
 
+/// A frame of machine code in a file.
+pub(crate) fn frame_of(path: &str) -> Arc<Frame> {
+    Arc::new(Frame {
+        mapping: Arc::new(MappedFile {
+            path: path.to_owned(),
+            build_id: String::new(),
+        }),
+        ..Frame::clone(&frame("n:work"))
+    })
+}
+
 /// A span.
 pub(crate) fn span(id: u64, name: &str) -> NamedSpan {
     NamedSpan {

@@ -3,10 +3,16 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use super::{
     SpanLabel,
+    native_threads::NativeThreads,
+    shorten::shorten,
     text::{columns, fit, pad, share, words},
 };
 use crate::{
@@ -50,6 +56,8 @@ pub enum RowName {
     OtherSpans,
     /// CPU outside any span.
     NoSpan,
+    /// CPU of threads that run no Python.
+    NativeThreads(NativeThreads),
     /// CPU that may be in a span, but it is not known in which.
     Unattributed(Reason),
 }
@@ -103,6 +111,7 @@ impl SpanTable {
         let name = match &sample.attribution {
             Attribution::Span(context) => span_row(self.span_label.span(context).name.as_ref()),
             Attribution::NoSpan => RowName::NoSpan,
+            Attribution::NativeThread => RowName::NativeThreads(NativeThreads::of(sample)),
             Attribution::Unattributed(reason) => RowName::Unattributed(*reason),
         };
         let sums = self.sums(name);
@@ -138,7 +147,7 @@ impl SpanTable {
             (
                 u64::MAX - row.cpu_nanos,
                 u64::MAX - row.spans,
-                title(&row.name),
+                title(&row.name, &HashSet::new()),
             )
         });
         rows
@@ -157,17 +166,19 @@ impl SpanTable {
     pub fn render(&self, width: usize) -> String {
         const FIGURES: usize = 2 + 7 + 2 + 9 + 2 + 6 + 2;
         let rows = self.rows();
+        let shared = shared_libraries(&rows);
+        let title = |row: &TableRow| title(&row.name, &shared);
         let total = self.total().nanos;
         let widest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
-        let names = widest(&mut rows.iter().map(|row| columns(&title(&row.name)))).max(5);
-        let functions = widest(&mut rows.iter().map(|row| columns(top(row)))).max(12);
+        let names = widest(&mut rows.iter().map(|row| columns(&title(row)))).max(5);
+        let functions = widest(&mut rows.iter().map(|row| columns(&printable(top(row))))).max(12);
         let room = width.saturating_sub(FIGURES).max(32);
         let functions = functions.min((room / 2).max(room.saturating_sub(names)));
         let names = names.min(room - functions);
         let mut text = String::new();
         let mut line = |name: &str, spans: &str, seconds: &str, share: &str, function: &str| {
             let name = pad(&fit(name, names), names);
-            let function = fit(function, functions);
+            let function = shorten(function, functions);
             let line = format!("{name}  {spans:>7}  {seconds:>9}  {share:>6}  {function}");
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{}", line.trim_end());
@@ -175,11 +186,13 @@ impl SpanTable {
         line("SPAN", "SPANS", "CPU", "SHARE", "TOP FUNCTION");
         for row in &rows {
             let spans = match row.name {
-                RowName::NoSpan | RowName::Unattributed(_) => "-".to_owned(),
+                RowName::NoSpan | RowName::NativeThreads(_) | RowName::Unattributed(_) => {
+                    "-".to_owned()
+                }
                 _ => row.spans.to_string(),
             };
             let (seconds, share) = (seconds(row.cpu_nanos), share(row.cpu_nanos, total));
-            line(&title(&row.name), &spans, &seconds, &share, top(row));
+            line(&title(row), &spans, &seconds, &share, top(row));
         }
         let spans: u64 = rows.iter().map(|row| row.spans).sum();
         let share = share(total, total);
@@ -188,9 +201,13 @@ impl SpanTable {
     }
 
     fn sums(&mut self, name: RowName) -> &mut Sums {
-        let new_name = matches!(name, RowName::Span(_)) && !self.rows.contains_key(&name);
+        let is_open = matches!(name, RowName::Span(_) | RowName::NativeThreads(_));
+        let new_name = is_open && !self.rows.contains_key(&name);
         let name = if new_name && self.names >= MAX_NAMES {
-            RowName::OtherSpans
+            match name {
+                RowName::NativeThreads(_) => RowName::NativeThreads(NativeThreads::default()),
+                _ => RowName::OtherSpans,
+            }
         } else {
             self.names += usize::from(new_name);
             name
@@ -203,13 +220,27 @@ fn span_row(name: Option<&Arc<str>>) -> RowName {
     name.map_or(RowName::Unnamed, |name| RowName::Span(Arc::clone(name)))
 }
 
+/// Libraries with native threads of several names: their rows are told apart by these.
+fn shared_libraries(rows: &[TableRow]) -> HashSet<&str> {
+    let mut seen = HashSet::new();
+    let libraries = rows.iter().filter_map(|row| match &row.name {
+        RowName::NativeThreads(threads) => Some(&*threads.library),
+        _ => None,
+    });
+    libraries.filter(|&library| !seen.insert(library)).collect()
+}
+
 /// A row's name as shown: a span's own, anything else in parentheses.
-fn title(name: &RowName) -> String {
+fn title(name: &RowName, shared: &HashSet<&str>) -> String {
     match name {
         RowName::Span(name) => printable(name).into_owned(),
         RowName::Unnamed => "(span without a known name)".to_owned(),
         RowName::OtherSpans => "(other spans)".to_owned(),
         RowName::NoSpan => "(no span)".to_owned(),
+        RowName::NativeThreads(threads) => {
+            let title = threads.title(shared.contains(&*threads.library));
+            printable(&title).into_owned()
+        }
         RowName::Unattributed(reason) => format!("(unattributed: {})", words(*reason)),
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use tests::{
+    compile::compile,
     process::Signal,
     python::{Workload, with_newest},
     sampling::{at_least, deviation},
@@ -92,5 +93,39 @@ fn of_a_running_process() {
         assert!(count("taken") > 50, "{report:#}");
         assert!(count("in_spans") * 10 > count("taken") * 7, "{report:#}");
         assert_eq!(report["host"]["kernel programs"]["ok"], true, "{report:#}");
+    });
+}
+
+/// Threads that run no Python are a row of their own, by their library, and take nothing from the share that is in
+/// spans.
+#[test]
+fn of_a_process_with_native_threads() {
+    with_newest(|python| {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("libburner-1a2b3c4d.so.1");
+        compile(
+            "native_threads.c",
+            &library,
+            &["-shared", "-fPIC", "-pthread"],
+        );
+        let mut command = spanprof::command(&[
+            "record",
+            "--frequency",
+            FREQUENCY,
+            "--min-coverage",
+            "60",
+            "--",
+        ]);
+        command.arg(python.command().get_program());
+        command.arg(tests::python::program("native_threads.py"));
+        let running = tests::process::Running::start(command.arg(&library));
+        let ended = running.wait();
+        assert!(ended.status.success(), "{ended:#?}");
+        let burner = "(native threads: libburner) ";
+        assert!(ended.stdout.contains(burner), "{ended:#?}");
+        let native = spanprof::count_of(&ended.stdout, "samples_unattributed", "native_thread");
+        let in_spans = spanprof::count(&ended.stdout, "samples_attributed");
+        // It burns one and a half times as much as both spans.
+        assert!(native > in_spans, "{ended:#?}");
     });
 }

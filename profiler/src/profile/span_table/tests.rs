@@ -1,9 +1,10 @@
 use super::{MAX_NAMES, RowName, SpanTable};
 use crate::{
+    events::ThreadName,
     join::{Attribution, Reason},
     profile::{
         SpanLabel,
-        samples::{in_child, sample},
+        samples::{frame_of, in_child, sample},
     },
 };
 
@@ -29,6 +30,37 @@ fn span_table() {
     (unattributed: event loop)        -     0.01 s  20.0 %  loop
     total                             1     0.05 s  100.0 %
     ");
+}
+
+/// Threads without Python are rows by library, and by the name of the thread if that tells several of a library apart;
+/// those of a pool are one row, whatever their numbers.
+#[test]
+fn native_threads() {
+    let mut table = SpanTable::new(SpanLabel::LocalRoot);
+    let mut add = |library: &str, thread: &[u8]| {
+        let mut sample = sample(&[], Attribution::NativeThread);
+        sample.stack = [frame_of(library)].into();
+        sample.thread_name = ThreadName::default();
+        sample.thread_name.0[..thread.len()].copy_from_slice(thread);
+        table.add(&sample);
+    };
+    for number in 0..6_u8 {
+        add("/a/libgomp-a34b3233.so.1", b"python");
+        add(
+            "/a/pool.so",
+            &[b"worker-", [b'0' + number].as_slice()].concat(),
+        );
+    }
+    add("/a/pool.so", b"a\nb");
+    let text = table.render(100);
+    for row in [
+        "(native threads: libgomp)  ",
+        "(native threads: pool, worker-*)  ",
+        "(native threads: pool, a\\nb)  ",
+    ] {
+        assert!(text.contains(row), "{text}");
+    }
+    assert_eq!(text.lines().count(), 5, "{text}");
 }
 
 /// Span names are bounded: later ones are summed.
