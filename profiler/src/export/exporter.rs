@@ -138,10 +138,17 @@ impl Sink {
             return;
         };
         self.waiting.subtract(number);
-        let (TrySendError::Full(profiles) | TrySendError::Disconnected(profiles)) = full;
+        let (profiles, loss, reason) = match full {
+            TrySendError::Full(profiles) => {
+                (profiles, Loss::EncoderBehind, "encoding does not keep up")
+            }
+            TrySendError::Disconnected(profiles) => {
+                (profiles, Loss::EncoderEnded, "the agent ends")
+            }
+        };
         for profile in &*profiles {
-            self.health.count(Loss::EncoderBehind);
-            dropped(&profile.service, "encoding does not keep up");
+            self.health.count(loss);
+            dropped(&profile.service, reason);
         }
     }
 }

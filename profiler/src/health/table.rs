@@ -45,7 +45,7 @@ macro_rules! table {
     "samples_incomplete", "{sample}", by "reason":
     "Samples that are in a profile with less than they should have." {
         agent LocalRootUnknown "local_root_unknown": "The local root of the span was never sampled: the sample has the label of its active span.";
-        agent SpanUnnamed "span_name_unknown": "The name of the span or of its local root is not known: it started before the agent.";
+        agent SpanUnnamed "span_name_unknown": "The agent has no name for the span or its local root: `span_records_lost`, `span_names_incomplete` and `spans_forgotten` say how many names were lost on the way; if they are few, the span started before the agent.";
         agent StackTableFull "too_many_stacks": "The window has too many distinct stacks: the sample is under [other stacks].";
         agent LabelsLeftOut "too_many_label_sets": "The window has too many distinct stacks and labels: a file has only the span of the sample that `span_id` names, and not its thread.";
     }
@@ -66,14 +66,17 @@ macro_rules! table {
     "Frames that lack their name or their line." {
         agent CodeUnknown "code_unknown": "The Python code object has not reached the agent, or not yet: shown as [unknown code].";
         agent CodeStale "code_stale": "The address of the Python code object is in use again: shown as [stale code].";
-        agent LineUnknown "line_unknown": "The Python line table was cut, or could not be read.";
+        agent LineUnreadable "line_table_not_in_memory": "The Python line table was not resident in memory.";
+        agent LineCut "line_table_cut": "The Python line table is longer than what the kernel program sends, and the line lies behind that.";
+        agent LineMalformed "line_table_not_understood": "The Python line table is not as its version of CPython makes them.";
         agent NativeUnknown "native_symbol_unknown": "The native function has no symbol in its file: shown as [file]+0xOFFSET, or [file] (no symbol).";
         agent NativeNoMapping "native_mapping_unknown": "The native code is in no mapping that is known, or not yet: shown as [unknown mapping].";
         agent NativeNoFile "native_no_file": "The native code is in no file: it was made at run time, or is the kernel's [vdso].";
         agent NativeUnreadable "native_file_unreadable": "The file of the native function could not be opened or read.";
         agent NativeMalformed "native_file_malformed": "The file of the native function is not an ELF file of this machine, or it is damaged.";
         agent NativeTooLarge "native_symbols_too_large": "The file of the native function has more symbols than the agent reads.";
-        agent NativeLate "native_symbols_late": "The symbols of the file were not there in time: the file cannot be read fast, or too many samples waited for files.";
+        agent NativeLate "native_symbols_late": "The symbols of the file were not there in time: the file cannot be read fast, or it stands behind such files.";
+        agent NativeNotAwaited "native_symbols_not_awaited": "Too many samples waited for the symbols of files at once: this one did not wait.";
         agent KernelUnknown "kernel_symbol_unknown": "The kernel function has no symbol.";
     }
     "code_objects_not_sent", "{code_object}", by "reason":
@@ -125,7 +128,9 @@ macro_rules! table {
     "span_probes_failed", "{file}", by "reason":
     "Files of the Python package whose span probes are not used." {
         agent ProbeFailed "not_attached": "The probes could not be attached; the log says why.";
-        agent HookUnsupported "not_supported": "The agent does not try to attach the probes: it does not support the file's release or build, or the file is damaged; the log says which.";
+        agent HookUnsupported "not_supported": "The agent does not try to attach the probes: it does not support the file's release or build; the log says what of it.";
+        agent HookDamaged "damaged": "The file is damaged, or could not be read.";
+        agent HookCrashes "crashes_children": "The probes of an earlier package would crash forked children on this kernel: upgrade the package.";
     }
     "resources_ignored", "{resource}", by "reason":
     "OpenTelemetry resources that the Python package told, and that are not used." {
@@ -148,7 +153,8 @@ macro_rules! table {
     "process_inspections_dropped", "{inspection}", by "reason":
     "Inspections of a process, for how its spans are read, that were dropped." {
         agent LookDropped "too_many_waiting": "Too many processes wait to be inspected.";
-        agent LookBlocked "memory_blocked": "The process's memory or its files could not be read within 0.5 s, so it has no spans unless the package tells them; `spanprof doctor` names it.";
+        agent LookBlocked "memory_blocked": "The process's memory could not be read within 0.5 s, so it has no spans unless the package tells them; `spanprof doctor` names it.";
+        agent FilesBlocked "files_blocked": "The process's files, command line or environment could not be read within 0.5 s, so it may lack its names; `spanprof doctor` names it.";
         agent LookPanicked "panicked": "The agent has a fault: please report the panic in its log.";
         agent LookNoWorker "too_many_blocked": "Too many other processes keep their memory from being read: no thread is left to inspect this one.";
     }
@@ -168,7 +174,8 @@ macro_rules! table {
     }
     "profiles_not_encoded", "{profile}", by "reason":
     "Profiles that were dropped before they were encoded; they are not in profiles_encoded." {
-        agent EncoderBehind "encoder_behind": "Encoding does not keep up, or the agent ended.";
+        agent EncoderBehind "encoder_behind": "Encoding does not keep up.";
+        agent EncoderEnded "agent_ended": "The agent ended before the profile was encoded.";
     }
     "profiles_encoded", "{profile}", by "reason":
     "Profiles made for the server: each is stored, refused or dropped in the end, and waits until then." {
@@ -191,7 +198,7 @@ macro_rules! table {
     }
     "profiles_retried", "{profile}", by "reason":
     "Profiles that had to be sent again; not a loss." {
-        agent RetriedUnavailable "server_unavailable": "The server could not be reached, or is none that takes them.";
+        agent RetriedUnavailable "server_unavailable": "The server could not be reached, does not accept the credentials, or is none that takes profiles; the log says which.";
         agent RetriedTooMuch "too_much": "The server said that it is too much at once (429).";
         agent RetriedFailed "server_failed": "The server failed (408, 5xx).";
         agent RetriedBesideRefused "beside_refused": "Another profile of the same request was refused.";
@@ -201,7 +208,7 @@ macro_rules! table {
     "Requests to the server that have ended, by what came of them." {
         agent PushStored "stored": "The server has the profiles.";
         agent PushRefused "refused": "The server refused one of the profiles for good.";
-        agent PushUnavailable "server_unavailable": "The server could not be reached, or is none that takes profiles.";
+        agent PushUnavailable "server_unavailable": "The server could not be reached, does not accept the credentials, or is none that takes profiles; the log says which.";
         agent PushTooMuch "too_much": "The server said that it is too much at once (429).";
         agent PushFailed "server_failed": "The server failed (408, 5xx).";
         agent PushUnanswered "answer_lost": "The answer was lost, or did not come in time.";

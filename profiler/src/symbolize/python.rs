@@ -6,7 +6,7 @@ use lru::LruCache;
 
 use super::{
     Frame, FrameKind, MappedFile,
-    line_table::{self, LineTable},
+    line_table::{self, LineError, LineTable},
 };
 use crate::{
     by_process::ByProcess,
@@ -143,24 +143,34 @@ impl PythonFrames {
         let key = (known.number, frame.instruction, file);
         if let Some(ready) = self.frames.get(&key) {
             if ready.line == 0 {
-                flaws.push(Loss::LineUnknown);
+                flaws.extend(line(&known.function, frame.instruction).err().flatten());
             }
             return Some(Arc::clone(ready));
         }
-        let named = Arc::new(name(&known.function, frame.instruction, mapping));
-        if named.line == 0 {
-            flaws.push(Loss::LineUnknown);
-        }
+        let line = line(&known.function, frame.instruction);
+        let named = Arc::new(name(&known.function, line.unwrap_or(0), mapping));
+        flaws.extend(line.err().flatten());
         self.frames.put(key, Arc::clone(&named));
         Some(named)
     }
 }
 
-fn name(function: &Function, instruction: i32, mapping: &Arc<MappedFile>) -> Frame {
-    let line = function.line_table.as_ref().map_or(0, |table| {
-        // An instruction without a line (the compiler's own) has line 0, as an unknown one.
-        line_table::line(table, function.first_line, instruction).unwrap_or(0)
-    });
+/// The line of an instruction. If it has none, what was lost: nothing, if the compiler has made the instruction itself.
+fn line(function: &Function, instruction: i32) -> Result<u32, Option<Loss>> {
+    let table = function.line_table.as_ref();
+    let table = table.ok_or(Some(Loss::LineUnreadable))?;
+    line_table::line(table, function.first_line, instruction).map_err(|error| match error {
+        LineError::NoLine => None,
+        // An entry may be cut in its middle.
+        _ if !table.is_whole => Some(Loss::LineCut),
+        LineError::PastEnd | LineError::Malformed | LineError::UnknownFormat(_) => {
+            Some(Loss::LineMalformed)
+        }
+    })
+}
+
+/// A frame of a function; `line`: 0 if it is in none, or that is not known.
+fn name(function: &Function, line: u32, mapping: &Arc<MappedFile>) -> Frame {
     Frame {
         kind: FrameKind::Python,
         name: Arc::clone(&function.name),
@@ -183,4 +193,80 @@ pub(super) fn marker(text: &str, mapping: &Arc<MappedFile>) -> Arc<Frame> {
         start_line: 0,
         mapping: Arc::clone(mapping),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZeroUsize, sync::Arc};
+
+    use profiler_common::python::line_table;
+
+    use super::{MappedFile, PythonFrames};
+    use crate::{
+        events::{Code, CodeId, PythonFrame, PythonString},
+        health::{Health, Loss},
+        id::{Pid, ProcessKey},
+        targets::FileId,
+    };
+
+    const PROCESS: ProcessKey = ProcessKey {
+        pid: Pid(1),
+        start_time: 1,
+    };
+    const CODE: CodeId = CodeId {
+        address: 0x1000,
+        checksum: 1,
+    };
+
+    /// The line of an instruction of a function with this table, and what is counted, at first and when it is known.
+    fn line(table: Option<&[u8]>, is_cut: bool, instruction: i32) -> (u32, Vec<Loss>) {
+        let mut frames = PythonFrames::new(NonZeroUsize::MIN, Health::default());
+        let string = || PythonString {
+            kind: 1,
+            bytes: b"work".to_vec(),
+            cut: false,
+        };
+        frames.learn(Code {
+            process: PROCESS,
+            id: CODE,
+            first_line: 10,
+            name: string(),
+            file: string(),
+            line_table_format: line_table::PEP626,
+            line_table: table.map(<[u8]>::to_vec),
+            line_table_cut: is_cut,
+        });
+        let file = FileId {
+            device: 1,
+            inode: 1,
+        };
+        let mapping = Arc::new(MappedFile {
+            path: String::new(),
+            build_id: String::new(),
+        });
+        let frame = PythonFrame {
+            code: CODE,
+            instruction,
+        };
+        let [first, again] = [(); 2].map(|()| {
+            let mut flaws = Vec::new();
+            let frame = frames.frame(PROCESS, frame, (file, &mapping), &mut flaws);
+            (frame.unwrap().line, flaws)
+        });
+        assert_eq!(first, again);
+        first
+    }
+
+    /// What a frame without a line lacks has a name for each cause; an instruction that the compiler has made itself
+    /// lacks nothing.
+    #[test]
+    fn why_there_is_no_line() {
+        // Four bytes of code one line further on, and four without a line.
+        let table = Some([4, 1, 4, 0x80].as_slice());
+        assert_eq!(line(table, false, 0), (11, vec![]));
+        assert_eq!(line(table, false, 4), (0, vec![]));
+        assert_eq!(line(table, false, 8), (0, vec![Loss::LineMalformed]));
+        assert_eq!(line(table, true, 8), (0, vec![Loss::LineCut]));
+        assert_eq!(line(None, false, 0), (0, vec![Loss::LineUnreadable]));
+    }
 }

@@ -65,6 +65,7 @@ impl Stacks {
                     | Loss::NativeNoMapping
                     | Loss::NativeUnreadable
                     | Loss::NativeLate
+                    | Loss::NativeNotAwaited
             )
         };
         if !named.flaws.iter().any(may_come) {
@@ -162,17 +163,18 @@ mod tests {
     #[test]
     fn what_may_come_is_asked_for_again() {
         let (mut stacks, target) = (Stacks::default(), target());
-        stacks.put(key(1), &target, &named(&[Loss::LineUnknown]));
+        stacks.put(key(1), &target, &named(&[Loss::LineCut]));
         let kept = stacks.get(&key(1), &target).map(|named| named.flaws);
-        assert_eq!(kept.as_deref(), Some([Loss::LineUnknown].as_slice()));
+        assert_eq!(kept.as_deref(), Some([Loss::LineCut].as_slice()));
         for loss in [
             Loss::CodeUnknown,
             Loss::CodeStale,
             Loss::NativeNoMapping,
             Loss::NativeUnreadable,
             Loss::NativeLate,
+            Loss::NativeNotAwaited,
         ] {
-            stacks.put(key(2), &target, &named(&[Loss::LineUnknown, loss]));
+            stacks.put(key(2), &target, &named(&[Loss::LineCut, loss]));
             assert!(stacks.get(&key(2), &target).is_none(), "{loss:?}");
         }
     }

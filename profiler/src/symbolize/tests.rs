@@ -216,6 +216,7 @@ fn too_many_wait() {
     stage.turn(1);
     let at_once = (0..20_000).filter_map(|_| stage.sample(address())).count();
     assert_eq!(at_once, 20_000 - 16_384);
-    assert_eq!(stage.lost(Loss::NativeLate), at_once as u64);
+    assert_eq!(stage.lost(Loss::NativeNotAwaited), at_once as u64);
+    assert_eq!(stage.lost(Loss::NativeLate), 0);
     assert_eq!(stage.turn(5).len(), 16_384);
 }

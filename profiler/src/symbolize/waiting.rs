@@ -99,6 +99,7 @@ impl Waiting {
             slots,
             flaws,
         } = held;
+        // Only of a sample that does not wait: of the others each frame is ready, or late itself.
         let mut late = 0;
         let frames = slots.into_iter().map(|slot| match slot {
             Slot::Ready(frame) => frame,
@@ -111,7 +112,7 @@ impl Waiting {
         for flaw in flaws {
             self.health.count(flaw);
         }
-        self.health.add(Loss::NativeLate, late);
+        self.health.add(Loss::NativeNotAwaited, late);
         sample
     }
 }

@@ -217,7 +217,7 @@ impl Errands {
         for given_up in self.workers.supervise() {
             match given_up {
                 GivenUp::TooSlow(errand) => {
-                    self.health.count(Loss::LookBlocked);
+                    self.health.count(Loss::FilesBlocked);
                     self.on_their_way.remove(&errand.number);
                     self.blocked.insert(errand.process);
                     self.news.blocked.push(errand.process);

@@ -65,7 +65,7 @@ impl Destination for Encoder {
         let (mut portion, mut charged) = (Vec::new(), 0);
         for profile in &**window {
             if self.outgoing.is_closed() {
-                self.shared.health.count(Loss::EncoderBehind);
+                self.shared.health.count(Loss::EncoderEnded);
                 dropped(&profile.service, "the agent ends");
                 continue;
             }

@@ -80,7 +80,7 @@ fn one_that_blocks_holds_up_nobody() {
     }
     assert_eq!(blocked, [process(2)]);
     assert!(errands.is_blocked(process(2)));
-    assert_eq!(health.get(Loss::LookBlocked), 1);
+    assert_eq!(health.get(Loss::FilesBlocked), 1);
     for it in &delivered {
         assert_eq!(number(&it.result), it.process.pid.0);
         assert_eq!(it.to, Sender::Facility(7));

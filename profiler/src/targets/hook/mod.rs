@@ -12,7 +12,7 @@ pub mod process_block;
 use std::sync::Arc;
 
 use self::{
-    notes::find,
+    notes::{Refused, find},
     probes::{Opened, Probes},
 };
 use super::{
@@ -60,8 +60,11 @@ impl Facility for HookFacility {
             Hook::Absent => {}
             Hook::Present(facts) => file = Some(HookFile::new(state, found.mapping, facts)),
             Hook::Refused(reason) => {
+                let loss = match reason {
+                    Refused::Elf(_) => Loss::HookDamaged,
+                    _ => Loss::HookUnsupported,
+                };
                 let (reason, path) = (reason.to_string(), &found.mapping.path);
-                let loss = Loss::HookUnsupported;
                 self.probes.refuse(state, path, loss, &reason, None, desk);
             }
         }

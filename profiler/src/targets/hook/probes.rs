@@ -190,7 +190,7 @@ impl Probes {
                     self.retry_by(again);
                 }
                 let loss = match &error {
-                    ControlError::CallsCrashChildren => Loss::HookUnsupported,
+                    ControlError::CallsCrashChildren => Loss::HookCrashes,
                     _ => Loss::ProbeFailed,
                 };
                 self.refuse(state, path, loss, &error.to_string(), again, desk);

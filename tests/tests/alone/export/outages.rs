@@ -128,7 +128,9 @@ fn runtime_ends_first() {
         Account::of(&health).dropped,
         health.get(Loss::ProfileEncoded)
     );
-    let all = health.get(Loss::ProfileEncoded) + health.get(Loss::EncoderBehind);
+    let all = health.get(Loss::ProfileEncoded)
+        + health.get(Loss::EncoderBehind)
+        + health.get(Loss::EncoderEnded);
     assert_eq!(all, 4);
 }
 
