@@ -14,6 +14,22 @@ const BEGINNINGS: [&str; 6] = [
     "ld-musl-x86_64",
 ];
 
+/// Libraries whose threads compute for others: what these call is not whose the thread is. They are the runtimes of OpenMP
+/// of GCC, LLVM and Intel.
+const RUNTIMES: [&str; 3] = ["libgomp", "libomp", "libiomp5"];
+
+/// How well a sample tells which library its thread is of: most stacks of machine code are cut, as it has no frame
+/// pointers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Evidence {
+    /// It shows only where every thread begins, or what every thread calls.
+    None,
+    /// It shows a library, which another one may have called.
+    Library,
+    /// It shows a runtime whose threads compute for others.
+    Runtime,
+}
+
 /// Threads without Python of one library and one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NativeThreads {
@@ -24,23 +40,31 @@ pub struct NativeThreads {
 }
 
 impl NativeThreads {
-    /// Those that a sample is of. The outermost frame is where the thread was begun, apart from the C library; if the walk
+    /// Those that a sample is of, and how well it tells that. The outermost frame is where the thread was begun, apart from the C library; if the walk
     /// was cut, it is as near to that as is known.
-    pub(super) fn of(sample: &NamedSample) -> Self {
+    pub(super) fn of(sample: &NamedSample) -> (Self, Evidence) {
         let is_native = |kind| matches!(kind, FrameKind::Native | FrameKind::Interpreter);
         let frames = sample.stack.iter().rev().filter(|it| is_native(it.kind));
         let libraries = frames.map(|frame| library(&frame.mapping.path));
-        let mut known = libraries.filter(|it| !it.is_empty());
-        let first = known.next().unwrap_or_default();
-        let own = if BEGINNINGS.contains(&first) {
-            known.find(|it| !BEGINNINGS.contains(it)).unwrap_or(first)
-        } else {
-            first
-        };
-        Self {
-            library: own.into(),
-            thread: without_number(&sample.thread_name.to_text()).into(),
+        let (mut first, mut own) = ("", None);
+        for library in libraries.filter(|it| !it.is_empty()) {
+            if RUNTIMES.contains(&library) {
+                own = Some((library, Evidence::Runtime));
+                break;
+            }
+            if first.is_empty() {
+                first = library;
+            }
+            if own.is_none() && !BEGINNINGS.contains(&library) {
+                own = Some((library, Evidence::Library));
+            }
         }
+        let (library, evidence) = own.unwrap_or((first, Evidence::None));
+        let threads = Self {
+            library: library.into(),
+            thread: without_number(&sample.thread_name.to_text()).into(),
+        };
+        (threads, evidence)
     }
 
     /// Its row's name; with the name of the threads if there are others of the library.
@@ -120,11 +144,12 @@ mod tests {
         let threads = |paths: &[&str]| {
             let mut sample = sample(&[], Attribution::NativeThread);
             sample.stack = paths.iter().map(|path| frame_of(path)).collect();
-            NativeThreads::of(&sample).title(false)
+            NativeThreads::of(&sample).0.title(false)
         };
         let [torch, gomp, c] = ["/a/libtorch_cpu.so", "/a/libgomp.so.1", "/lib/libc.so.6"];
         assert_eq!(threads(&[torch, gomp, c]), "(native threads: libgomp)");
         assert_eq!(threads(&[c, torch, gomp, c]), "(native threads: libgomp)");
+        assert_eq!(threads(&[gomp, torch, c]), "(native threads: libgomp)");
         assert_eq!(threads(&[torch]), "(native threads: libtorch_cpu)");
         assert_eq!(threads(&[c, c]), "(native threads: libc)");
         assert_eq!(threads(&["[anonymous]"]), "(native threads: worker)");

@@ -1,41 +1,40 @@
 //! The table of spans by CPU that `record` prints.
 
+mod sums;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     fmt::Write as _,
     sync::Arc,
 };
 
+use self::sums::Sums;
 use super::{
     SpanLabel,
-    native_threads::NativeThreads,
+    native_threads::{Evidence, NativeThreads},
     shorten::shorten,
     text::{columns, fit, pad, share, words},
 };
 use crate::{
-    events::printable,
+    events::{ThreadName, printable},
+    id::{Pid, Tid},
     join::{Attribution, Reason},
     measure::Sum,
-    symbolize::{Frame, FrameKind, NamedSample},
+    symbolize::NamedSample,
 };
 
 /// Distinct span names kept; later ones are summed as `(other spans)`.
 pub const MAX_NAMES: usize = 10_000;
 /// Distinct functions kept for each name, from which the top one is chosen.
 const MAX_FUNCTIONS: usize = 4_096;
-
-/// The innermost Python function, with the C and kernel code that it called; in a stack without one the leaf.
-fn own_function(sample: &NamedSample) -> Option<&Arc<Frame>> {
-    let is_python = |frame: &&Arc<Frame>| frame.kind == FrameKind::Python;
-    sample
-        .stack
-        .iter()
-        .find(is_python)
-        .or_else(|| sample.stack.first())
-}
+/// Native threads kept apart, until it is known which library each is of; the samples of later ones each go by what they
+/// show themselves.
+const MAX_THREADS: usize = 1_024;
+/// The functions of each of these.
+const MAX_THREAD_FUNCTIONS: usize = 256;
 
 /// Spans by CPU, summed as samples come.
 #[derive(Clone, Debug)]
@@ -43,6 +42,16 @@ pub struct SpanTable {
     span_label: SpanLabel,
     rows: HashMap<RowName, Sums>,
     names: usize,
+    threads: HashMap<(Pid, Tid, ThreadName), NativeThread>,
+}
+
+/// A thread that runs no Python.
+#[derive(Clone, Debug)]
+struct NativeThread {
+    /// What its samples have told best.
+    threads: NativeThreads,
+    evidence: Evidence,
+    sums: Sums,
 }
 
 /// What a row of the table stands for.
@@ -60,14 +69,6 @@ pub enum RowName {
     NativeThreads(NativeThreads),
     /// CPU that may be in a span, but it is not known in which.
     Unattributed(Reason),
-}
-
-#[derive(Clone, Debug, Default)]
-struct Sums {
-    spans: u64,
-    samples: Sum,
-    /// Nanoseconds by function.
-    functions: HashMap<Arc<str>, u64>,
 }
 
 /// A row, for tests and other forms of the table.
@@ -92,6 +93,7 @@ impl SpanTable {
             span_label,
             rows: HashMap::new(),
             names: 0,
+            threads: HashMap::new(),
         }
     }
 
@@ -107,29 +109,54 @@ impl SpanTable {
         if !sample.measure.kind.terms().in_tables {
             return;
         }
-        let nanos = sample.measure.nanos;
         let name = match &sample.attribution {
             Attribution::Span(context) => span_row(self.span_label.span(context).name.as_ref()),
             Attribution::NoSpan => RowName::NoSpan,
-            Attribution::NativeThread => RowName::NativeThreads(NativeThreads::of(sample)),
+            Attribution::NativeThread => return self.add_native(sample),
             Attribution::Unattributed(reason) => RowName::Unattributed(*reason),
         };
-        let sums = self.sums(name);
-        sums.samples.add(sample.measure);
-        let Some(function) = own_function(sample) else {
-            return;
-        };
-        if let Some(sum) = sums.functions.get_mut(&function.name) {
-            *sum += nanos;
-        } else if sums.functions.len() < MAX_FUNCTIONS {
-            sums.functions.insert(Arc::clone(&function.name), nanos);
+        self.sums(name).add(sample, MAX_FUNCTIONS);
+    }
+
+    /// Counts a sample of a thread that runs no Python. Which library that is of, another sample may tell better.
+    fn add_native(&mut self, sample: &NamedSample) {
+        let (threads, evidence) = NativeThreads::of(sample);
+        let key = (sample.pid, sample.tid, sample.thread_name);
+        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&key) {
+            let sums = self.sums(RowName::NativeThreads(threads));
+            return sums.add(sample, MAX_FUNCTIONS);
         }
+        let thread = self.threads.entry(key).or_insert_with(|| NativeThread {
+            threads: threads.clone(),
+            evidence,
+            sums: Sums::default(),
+        });
+        if evidence > thread.evidence {
+            (thread.threads, thread.evidence) = (threads, evidence);
+        }
+        thread.sums.add(sample, MAX_THREAD_FUNCTIONS);
+    }
+
+    /// All rows, those of native threads by what is known of each by now.
+    fn all_rows(&self) -> HashMap<RowName, Cow<'_, Sums>> {
+        let rows = self.rows.iter();
+        let mut rows: HashMap<_, _> = rows
+            .map(|(name, sums)| (name.clone(), Cow::Borrowed(sums)))
+            .collect();
+        for thread in self.threads.values() {
+            let name = RowName::NativeThreads(thread.threads.clone());
+            let sums = rows
+                .entry(name)
+                .or_insert_with(|| Cow::Owned(Sums::default()));
+            sums.to_mut().merge(&thread.sums);
+        }
+        rows
     }
 
     /// The rows, most CPU first.
     pub fn rows(&self) -> Vec<TableRow> {
         let mut rows: Vec<TableRow> = self
-            .rows
+            .all_rows()
             .iter()
             .map(|(name, sums)| TableRow {
                 name: name.clone(),
@@ -159,7 +186,9 @@ impl SpanTable {
     }
 
     fn total(&self) -> Sum {
-        self.rows.values().map(|sums| sums.samples).sum()
+        let threads = self.threads.values().map(|thread| &thread.sums);
+        let sums = self.rows.values().chain(threads);
+        sums.map(|sums| sums.samples).sum()
     }
 
     /// The table as text, lines at most `width` columns wide if that leaves room for names.

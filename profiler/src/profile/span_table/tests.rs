@@ -1,6 +1,7 @@
 use super::{MAX_NAMES, RowName, SpanTable};
 use crate::{
     events::ThreadName,
+    id::Tid,
     join::{Attribution, Reason},
     profile::{
         SpanLabel,
@@ -61,6 +62,35 @@ fn native_threads() {
         assert!(text.contains(row), "{text}");
     }
     assert_eq!(text.lines().count(), 5, "{text}");
+}
+
+/// A thread is of one library, whichever of its samples tells that: most show only what it has called.
+#[test]
+fn one_library_for_a_thread() {
+    let mut table = SpanTable::new(SpanLabel::LocalRoot);
+    let [c, torch, gomp] = ["/lib/libc.so.6", "/a/libtorch_cpu.so", "/a/libgomp.so.1"];
+    for (tid, library) in [
+        (1, c),
+        (1, torch),
+        (1, gomp),
+        (1, torch),
+        (2, c),
+        (2, torch),
+        (3, c),
+    ] {
+        let mut sample = sample(&[], Attribution::NativeThread);
+        sample.stack = [frame_of(library)].into();
+        sample.tid = Tid(tid);
+        table.add(&sample);
+    }
+    let rows = table.rows();
+    let samples = |library: &str| {
+        let is_it =
+            |name: &RowName| matches!(name, RowName::NativeThreads(it) if &*it.library == library);
+        rows.iter().find(|row| is_it(&row.name)).unwrap().samples
+    };
+    assert_eq!(["libgomp", "libtorch_cpu", "libc"].map(samples), [4, 2, 1]);
+    assert_eq!(table.samples(), 7);
 }
 
 /// Span names are bounded: later ones are summed.

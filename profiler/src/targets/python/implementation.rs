@@ -10,7 +10,7 @@ const FILES: [(&str, &str); 6] = [
     ("rustpython", "RustPython"),
 ];
 
-/// What the library of PyPy exports under any name: its `main` calls it (`rpython/translator/c/src/entrypoint.c`).
+/// What the library of `PyPy` exports under any name: its `main` calls it (`rpython/translator/c/src/entrypoint.c`).
 pub(super) const PYPY_SYMBOL: &str = "pypy_main_startup";
 
 /// The implementation whose code a mapped file holds, by the file's name.
