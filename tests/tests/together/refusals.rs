@@ -25,8 +25,8 @@ fn refused(pid: u32) -> [Ended; 2] {
 fn other_than(folder: &str, it: u32) -> u32 {
     eventually("another one is there", || {
         let entries = fs::read_dir(folder).unwrap().flatten();
-        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        numbers.filter(|&number| number != it).next()
+        let mut numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        numbers.find(|&number| number != it)
     })
 }
 
