@@ -79,5 +79,6 @@ fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
         "samples": samples,
         "service_name": report.service.name,
         "service_namespace": report.service.namespace,
+        "service_named_by": report.service_source,
     })
 }

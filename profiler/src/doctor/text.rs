@@ -128,7 +128,7 @@ fn process_table(reports: &[Report], coverage: Option<&Coverage>) -> String {
     text
 }
 
-const HEADINGS: [&str; 9] = [
+const HEADINGS: [&str; 10] = [
     "PID",
     "PYTHON",
     "SUPPORTED",
@@ -136,6 +136,7 @@ const HEADINGS: [&str; 9] = [
     "SPANS",
     "SAMPLES IN SPANS",
     "SERVICE",
+    "NAMED BY",
     "BUILD",
     "FILE",
 ];
@@ -155,6 +156,7 @@ fn row(report: &Report, coverage: Option<&Coverage>) -> [String; HEADINGS.len()]
         report.span_source.to_owned(),
         in_spans,
         report.service.name.clone(),
+        report.service_source.to_owned(),
         build(report),
         report.path.clone(),
     ]

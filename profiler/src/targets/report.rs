@@ -6,6 +6,7 @@ use super::{
     Targets,
     hook::{Hook, HookInProcess},
     opentelemetry::Context,
+    owner::Owner,
     pyroscope_sdk::Sdk,
     python::{
         Python,
@@ -49,6 +50,8 @@ pub struct Report {
     pub other_interpreters: (usize, BTreeSet<String>),
     /// The service that its CPU is counted for.
     pub service: Service,
+    /// Where its name comes from, in a word.
+    pub service_source: &'static str,
 }
 
 impl Report {
@@ -84,6 +87,7 @@ impl Report {
             hook_on_long_nops: matches!(hook, Some(Hook::Present(it)) if it.sites.on_long_nops),
             span_source,
             service: Service::clone(&target.service),
+            service_source: known.kept::<Owner>().map_or("", |it| it.source.name()),
         })
     }
 }

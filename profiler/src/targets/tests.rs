@@ -175,16 +175,27 @@ impl Spawned {
         Self::running(python, "import time; print(1, flush=True); time.sleep(60)")
     }
 
+    /// One of another service.
+    pub(super) fn other(python: &PathBuf) -> Self {
+        let script = "import time; print(1, flush=True); time.sleep(60)";
+        let mut command = Command::new(python);
+        command.env("OTEL_SERVICE_NAME", "other");
+        Self::started(command.args(["-c", script]))
+    }
+
     /// A script that has written its first line.
     fn running(python: &PathBuf, script: &str) -> Self {
-        let mut child = Command::new(python)
-            .args(["-c", script])
+        let mut command = Command::new(python);
+        command
             .env("OTEL_SERVICE_NAME", "shop")
-            .env("OTEL_RESOURCE_ATTRIBUTES", "service.version=7")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .env("OTEL_RESOURCE_ATTRIBUTES", "service.version=7");
+        Self::started(command.args(["-c", script]))
+    }
+
+    /// A command that has written its first line.
+    pub(super) fn started(command: &mut Command) -> Self {
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = pipes.spawn().unwrap();
         wait_for_line(&mut child);
         Self(child)
     }

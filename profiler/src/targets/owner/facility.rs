@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     container,
-    service::{self, StartedWith},
+    look::{OwnerLook, OwnerSeen},
+    service::{Said, Source, service},
+    started::{Origin, Started},
 };
 use crate::{
     events::Resource,
@@ -12,32 +14,39 @@ use crate::{
     targets::{
         facility::{Desk, Facility, Next, Why, Word},
         hook::{HookInProcess, process_block::ProcessBlock},
-        look::{Answer, Part, Reading},
+        look::{Answer, Part},
+        procfs,
+        python::Python,
         registry::Known,
     },
 };
 
-/// What is kept of a process's owner.
-#[derive(Clone, Copy, Debug, Default)]
-struct Owner {
+/// How often an interpreter is asked how it was started: one that has begun knows.
+const MAX_ATTEMPTS: u8 = 8;
+
+/// What is kept of a process's owner. A forked child keeps its parent's.
+#[derive(Clone, Debug, Default)]
+pub struct Owner {
     /// What the hook has told.
-    by_hook: ByHook,
+    hook: Option<Said>,
+    /// What it was started with, once that is known.
+    started: Option<Started>,
     /// Whether it was named as one that runs Python, or as one that does not; `None` as long as it was not named.
     named_as_python: Option<bool>,
-    /// Whether what it was started with is not known yet.
-    is_provisional: bool,
+    /// Where its name comes from.
+    pub source: Source,
+    /// How often its interpreter was asked how it was started.
+    attempts: u8,
 }
 
-/// What the hook has told of a process's owner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum ByHook {
-    /// Nothing yet.
-    #[default]
-    Nothing,
-    /// Name and namespace.
-    Name,
-    /// The attributes, too.
-    Attributes,
+impl Owner {
+    /// Whether its interpreter is to be asked how it was started: the process has written over that.
+    fn lacks_start(&self) -> bool {
+        // As long as nobody knows it may be so.
+        let started = self.started.as_ref();
+        let is_lacking = started.is_none_or(Started::lacks_something);
+        is_lacking && self.attempts < MAX_ATTEMPTS
+    }
 }
 
 /// The owners of processes.
@@ -53,24 +62,29 @@ impl OwnerFacility {
         Self { told_apart }
     }
 
-    /// Names a process as far as no hook has; by its command alone as long as what it was started with is not known.
-    fn name(&self, process: &mut Known, started: Option<&StartedWith>) {
-        let owner = process.keep::<Owner>();
-        owner.is_provisional = started.is_none();
-        let by_hook = owner.by_hook;
+    /// Names a process by what is said of it, and by its command alone as long as nothing is.
+    fn name(&self, process: &mut Known) {
         let pid = process.pid();
-        let unknown = StartedWith::default();
-        let started = started.unwrap_or(&unknown);
-        let mut named = service::service(pid, started, &self.told_apart);
-        let before = &process.target().service;
-        match by_hook {
-            ByHook::Nothing => {}
-            ByHook::Name => {
-                named.name.clone_from(&before.name);
-                named.namespace.clone_from(&before.namespace);
-            }
-            ByHook::Attributes => return,
-        }
+        let owner = process.keep::<Owner>();
+        let started = owner.started.clone().unwrap_or_else(|| Started {
+            command: procfs::comm(pid),
+            ..Started::default()
+        });
+        let source = |origin, other| match origin {
+            Origin::Interpreter => Source::Interpreter,
+            Origin::Kernel | Origin::Overwritten => other,
+        };
+        let by_environment = source(started.environment_origin, Source::Environment);
+        let by_command = source(started.command_origin, Source::Command);
+        let said: Vec<(&Said, Source)> = [
+            (owner.hook.as_ref(), Source::Hook),
+            (Some(&started.environment), by_environment),
+        ]
+        .into_iter()
+        .filter_map(|(said, source)| Some((said?, source)))
+        .collect();
+        let (named, source) = service(&said, (&started.command, by_command), &self.told_apart);
+        owner.source = source;
         if *process.target().service != named {
             process.change().service = Arc::new(named);
         }
@@ -78,60 +92,26 @@ impl OwnerFacility {
 
     /// Takes over the resource that the hook has told; whether it has more to tell.
     fn take(&self, process: &mut Known, resource: &Resource) -> bool {
-        let before = &process.target().service;
-        let named = service::with_resource(before, resource, &self.told_apart);
-        process.change().service = Arc::new(named);
         let owner = process.keep::<Owner>();
-        owner.by_hook = owner.by_hook.max(match resource.attributes {
-            Some(_) => ByHook::Attributes,
-            None => ByHook::Name,
-        });
-        self.lacks(process)
-    }
-}
-
-/// Where the hook of a process says more than it has told.
-fn untold(process: &Known) -> Option<ProcessBlock> {
-    let file = process.kept::<HookInProcess>()?.file.as_ref()?;
-    let tells_attributes = file.process_block.is_some_and(|it| it.attributes.is_some());
-    let all = if tells_attributes {
-        ByHook::Attributes
-    } else {
-        ByHook::Name
-    };
-    let told = process.kept::<Owner>().copied().unwrap_or_default().by_hook;
-    file.process_block.filter(|_| told < all)
-}
-
-/// The owner's part of a look: what the hook says.
-struct ResourceLook(ProcessBlock);
-
-/// What it says, if it has said anything yet.
-struct ResourceSeen(Option<Resource>);
-
-impl Part for ResourceLook {
-    fn read(&self, reading: &mut Reading<'_>) -> Option<Answer> {
-        let resource = self.0.resource(reading.memory, reading.process.pid);
-        Some(Box::new(ResourceSeen(resource)))
-    }
-}
-
-impl Facility for OwnerFacility {
-    fn look(&self, process: &Known, _: Why) -> Option<Arc<dyn Part>> {
-        let block = untold(process).filter(|_| process.is_profiled())?;
-        Some(Arc::new(ResourceLook(block)))
+        owner.hook = Some(Said::by_hook(resource, owner.hook.as_ref()));
+        self.name(process);
+        untold(process).is_some()
     }
 
-    fn learn(&mut self, process: &mut Known, answer: Answer, _: &mut Desk<'_>) -> Next {
-        let answer = match answer.downcast::<StartedWith>() {
-            Ok(started) => {
-                self.name(process, Some(&started));
-                return Next::Unchanged;
+    /// Takes over what a look has found.
+    fn learn_seen(&self, process: &mut Known, seen: OwnerSeen) -> Next {
+        let owner = process.keep::<Owner>();
+        if let Some(remembered) = seen.remembered
+            && let Some(started) = &mut owner.started
+        {
+            owner.attempts = owner.attempts.saturating_add(1);
+            started.complete(remembered);
+        }
+        match &seen.resource {
+            Some(resource) => {
+                self.take(process, resource);
             }
-            Err(answer) => answer,
-        };
-        if let Ok(ResourceSeen(Some(resource))) = answer.downcast().map(|it| *it) {
-            self.take(process, &resource);
+            None => self.name(process),
         }
         // The hook writes it some time after it was mapped.
         if self.lacks(process) {
@@ -140,13 +120,54 @@ impl Facility for OwnerFacility {
             Next::Unchanged
         }
     }
+}
+
+/// Where the hook of a process says more than it has told.
+fn untold(process: &Known) -> Option<ProcessBlock> {
+    let file = process.kept::<HookInProcess>()?.file.as_ref()?;
+    let tells_attributes = file.process_block.is_some_and(|it| it.attributes.is_some());
+    let told = process
+        .kept::<Owner>()
+        .and_then(|owner| owner.hook.as_ref());
+    let is_told = told.is_some_and(|told| told.is_whole() || !tells_attributes);
+    file.process_block.filter(|_| !is_told)
+}
+
+impl Facility for OwnerFacility {
+    fn look(&self, process: &Known, _: Why) -> Option<Arc<dyn Part>> {
+        let facts = process.kept::<Python>()?.facts()?;
+        let block = untold(process).filter(|_| process.is_profiled());
+        let is_start_wanted = process.kept::<Owner>().is_none_or(Owner::lacks_start);
+        (block.is_some() || is_start_wanted).then(|| -> Arc<dyn Part> {
+            Arc::new(OwnerLook {
+                block,
+                facts: Arc::clone(facts),
+                is_start_wanted,
+            })
+        })
+    }
+
+    fn learn(&mut self, process: &mut Known, answer: Answer, _: &mut Desk<'_>) -> Next {
+        match answer.downcast::<Started>() {
+            Ok(started) => {
+                process.keep::<Owner>().started = Some(*started);
+                self.name(process);
+                Next::Unchanged
+            }
+            Err(answer) => match answer.downcast::<OwnerSeen>() {
+                Ok(seen) => self.learn_seen(process, *seen),
+                Err(_) => Next::Unchanged,
+            },
+        }
+    }
 
     fn tell(&mut self, process: &mut Known, desk: &mut Desk<'_>) {
         let is_python = process.is_profiled();
-        let owner = process.kept::<Owner>().copied().unwrap_or_default();
+        let owner = process.kept::<Owner>();
+        let is_named = owner.is_some_and(|it| it.named_as_python == Some(is_python));
+        let is_started_known = owner.is_some_and(|it| it.started.is_some());
         let is_wanted = is_python || !desk.whole_host;
-        let is_named = owner.named_as_python == Some(is_python);
-        if !is_wanted || is_named && !owner.is_provisional {
+        if !is_wanted || is_named && is_started_known {
             return;
         }
         let pid = process.pid();
@@ -154,13 +175,12 @@ impl Facility for OwnerFacility {
             process.change().container = container::id(pid);
             process.keep::<Owner>().named_as_python = Some(is_python);
         }
-        if owner.by_hook != ByHook::Attributes {
-            let started = desk.send(process.process(), move || Box::new(StartedWith::read(pid)));
-            let started = started.and_then(|it| it.downcast::<StartedWith>().ok());
-            if started.is_some() || !is_named {
-                self.name(process, started.as_deref());
-            }
+        if !is_started_known {
+            let started = desk.send(process.process(), move || Box::new(Started::read(pid)));
+            let started = started.and_then(|it| it.downcast::<Started>().ok());
+            process.keep::<Owner>().started = started.map(|it| *it);
         }
+        self.name(process);
     }
 
     fn hear(&mut self, process: &mut Known, word: &Word<'_>, _: &mut Desk<'_>) -> Option<Why> {
@@ -172,59 +192,9 @@ impl Facility for OwnerFacility {
     }
 
     fn lacks(&self, process: &Known) -> bool {
-        untold(process).is_some()
+        untold(process).is_some() || process.kept::<Owner>().is_some_and(Owner::lacks_start)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use super::{OwnerFacility, StartedWith};
-    use crate::{
-        events::Resource,
-        health::Health,
-        id::ServiceAttribute,
-        kernel::NoKernel,
-        targets::{
-            Targets,
-            python::live::interpreters,
-            tests::{Spawned, all_of, errands, only},
-        },
-    };
-
-    /// What a process was started with may be known only after its hook has told its name, and then says what the hook
-    /// has not told: its attributes.
-    #[test]
-    fn what_comes_late_completes_what_the_hook_tells() {
-        let child = Spawned::python(&interpreters().pop().unwrap());
-        let targets = Targets::new(
-            all_of(only(vec![child.pid()])),
-            Vec::new(),
-            Box::new(NoKernel),
-            Health::default(),
-            errands(&Health::default()),
-        );
-        let mut process = targets.known().next().unwrap().clone();
-        let version = ServiceAttribute::Version;
-        let facility = OwnerFacility::new(BTreeSet::from([version]));
-        let mut resource = Resource {
-            pid: child.pid(),
-            service_name: "cart".to_owned(),
-            service_namespace: "store".to_owned(),
-            attributes: None,
-        };
-        facility.name(&mut process, None);
-        facility.take(&mut process, &resource);
-        facility.name(&mut process, Some(&StartedWith::read(child.pid())));
-        let service = &process.target().service;
-        assert_eq!((&*service.name, &*service.namespace), ("cart", "store"));
-        let expected = BTreeMap::from([(version, "7".to_owned())]);
-        assert_eq!(service.attributes, expected);
-        // The hook's attributes are all that there are.
-        resource.attributes = Some(BTreeMap::new());
-        facility.take(&mut process, &resource);
-        facility.name(&mut process, Some(&StartedWith::read(child.pid())));
-        assert_eq!(process.target().service.attributes, BTreeMap::new());
-    }
-}
+mod tests;
