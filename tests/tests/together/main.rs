@@ -23,6 +23,7 @@ mod nested;
 mod networks;
 mod odd_spans;
 mod old_kernels;
+mod owner;
 mod pretender;
 mod pyroscope_sdk;
 mod refusals;

@@ -33,8 +33,9 @@ type Check = (&'static str, fn(&Cell));
 const FIRST_WITH_JIT: u8 = 14;
 
 /// What is tested in every cell.
-const CHECKS: [Check; 6] = [
+const CHECKS: [Check; 7] = [
     ("doctor", doctor_knows_it),
+    ("owner", it_is_who_it_says),
     ("stacks", stacks_are_those_of_the_interpreter),
     ("jit", stacks_of_compiled_code),
     ("machinery", machinery::is_part_of_python),
@@ -143,6 +144,23 @@ fn doctor_knows_it(cell: &Cell) {
         "debug offsets"
     };
     assert_eq!(process["offsets"], offsets, "{process}");
+}
+
+/// A title over the command line and the environment hides neither, and what is named in code is named so.
+fn it_is_who_it_says(cell: &Cell) {
+    let program = cell.program("owner.py");
+    let program = program.to_str().unwrap();
+    for (ways, name, by) in [
+        (&["0", "title", "own"][..], "checkout", "interpreter"),
+        (&["0", "title", "code"], "named in code", "tracer provider"),
+    ] {
+        let arguments = [&[program], ways].concat();
+        let mut command = cell.command(&arguments);
+        let workload = Workload::start(command.env("OTEL_SERVICE_NAME", "checkout"));
+        let process = doctor(&workload.pid());
+        let said = ["service_name", "service_named_by"].map(|it| &process[it]);
+        assert_eq!(said, [name, by], "{process}");
+    }
 }
 
 /// An interpreter of an unknown version with plausible debug offsets is profiled and called unverified; one with

@@ -29,6 +29,14 @@ const MAX_ATTEMPTS: u8 = 8;
 pub struct Owner {
     /// What the hook has told.
     hook: Option<Said>,
+    /// What the tracer provider says.
+    provider: Option<Said>,
+    /// Whether the objects of the interpreter were read.
+    is_read: bool,
+    /// What the hook had told and the tracer provider had said in the parent at the fork; `None` if that was not read.
+    of_parent: Option<(Option<Said>, Option<Said>)>,
+    /// Whether the hook has told its parent's resource, where its own tracer provider says another.
+    is_hook_parents: bool,
     /// What it was started with, once that is known.
     started: Option<Started>,
     /// Whether it was named as one that runs Python, or as one that does not; `None` as long as it was not named.
@@ -40,6 +48,16 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Takes over what the tracer provider says. The hook tells a resource once in a process: in a forked child that has
+    /// a tracer provider of its own, that is still its parent's.
+    fn take_provider(&mut self, said: Said) {
+        if let Some((hook, provider)) = &self.of_parent {
+            let is_own = provider.as_ref() != Some(&said);
+            self.is_hook_parents |= is_own && hook.is_some() && *hook == self.hook;
+        }
+        self.provider = Some(said);
+    }
+
     /// Whether its interpreter is to be asked how it was started: the process has written over that.
     fn lacks_start(&self) -> bool {
         // As long as nobody knows it may be so.
@@ -76,13 +94,19 @@ impl OwnerFacility {
         };
         let by_environment = source(started.environment_origin, Source::Environment);
         let by_command = source(started.command_origin, Source::Command);
-        let said: Vec<(&Said, Source)> = [
+        let mut resources = [
             (owner.hook.as_ref(), Source::Hook),
-            (Some(&started.environment), by_environment),
-        ]
-        .into_iter()
-        .filter_map(|(said, source)| Some((said?, source)))
-        .collect();
+            (owner.provider.as_ref(), Source::TracerProvider),
+        ];
+        if owner.is_hook_parents {
+            resources.reverse();
+        }
+        let [first, second] = resources;
+        let said: Vec<(&Said, Source)> =
+            [first, second, (Some(&started.environment), by_environment)]
+                .into_iter()
+                .filter_map(|(said, source)| Some((said?, source)))
+                .collect();
         let (named, source) = service(&said, (&started.command, by_command), &self.told_apart);
         owner.source = source;
         if *process.target().service != named {
@@ -93,7 +117,10 @@ impl OwnerFacility {
     /// Takes over the resource that the hook has told; whether it has more to tell.
     fn take(&self, process: &mut Known, resource: &Resource) -> bool {
         let owner = process.keep::<Owner>();
-        owner.hook = Some(Said::by_hook(resource, owner.hook.as_ref()));
+        let told = Said::by_hook(resource, owner.hook.as_ref());
+        let before = owner.of_parent.as_ref().and_then(|(hook, _)| hook.as_ref());
+        owner.is_hook_parents &= before == Some(&told);
+        owner.hook = Some(told);
         self.name(process);
         untold(process).is_some()
     }
@@ -101,6 +128,10 @@ impl OwnerFacility {
     /// Takes over what a look has found.
     fn learn_seen(&self, process: &mut Known, seen: OwnerSeen) -> Next {
         let owner = process.keep::<Owner>();
+        owner.is_read |= seen.is_read;
+        if let Some(provider) = seen.provider {
+            owner.take_provider(provider);
+        }
         if let Some(remembered) = seen.remembered
             && let Some(started) = &mut owner.started
         {
@@ -114,7 +145,7 @@ impl OwnerFacility {
             None => self.name(process),
         }
         // The hook writes it some time after it was mapped.
-        if self.lacks(process) {
+        if untold(process).is_some() {
             Next::Later
         } else {
             Next::Unchanged
@@ -136,13 +167,13 @@ fn untold(process: &Known) -> Option<ProcessBlock> {
 impl Facility for OwnerFacility {
     fn look(&self, process: &Known, _: Why) -> Option<Arc<dyn Part>> {
         let facts = process.kept::<Python>()?.facts()?;
-        let block = untold(process).filter(|_| process.is_profiled());
-        let is_start_wanted = process.kept::<Owner>().is_none_or(Owner::lacks_start);
-        (block.is_some() || is_start_wanted).then(|| -> Arc<dyn Part> {
+        let owner = process.kept::<Owner>();
+        process.is_profiled().then(|| -> Arc<dyn Part> {
             Arc::new(OwnerLook {
-                block,
+                block: untold(process),
                 facts: Arc::clone(facts),
-                is_start_wanted,
+                is_start_wanted: owner.is_none_or(Owner::lacks_start),
+                is_first: owner.is_none_or(|it| !it.is_read),
             })
         })
     }
@@ -192,7 +223,17 @@ impl Facility for OwnerFacility {
     }
 
     fn lacks(&self, process: &Known) -> bool {
-        untold(process).is_some() || process.kept::<Owner>().is_some_and(Owner::lacks_start)
+        let owner = process.kept::<Owner>();
+        let lacks = |it: &Owner| it.provider.is_none() || it.lacks_start();
+        untold(process).is_some() || owner.is_some_and(lacks)
+    }
+
+    fn forked(&mut self, child: &mut Known) -> Option<Why> {
+        if let Some(owner) = child.kept_mut::<Owner>() {
+            let both = (owner.hook.clone(), owner.provider.clone());
+            owner.of_parent = owner.is_read.then_some(both);
+        }
+        None
     }
 }
 

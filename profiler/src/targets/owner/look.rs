@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{interpreter::Interpreter, start::Remembered};
+use super::{interpreter::Interpreter, provider::Providers, service::Said, start::Remembered};
 use crate::{
     events::Resource,
     targets::{
@@ -20,6 +20,8 @@ pub struct OwnerLook {
     pub facts: Arc<Facts>,
     /// Whether it is to be asked how it was started.
     pub is_start_wanted: bool,
+    /// Whether its objects were not read yet, since it runs this program.
+    pub is_first: bool,
 }
 
 /// What was found, each if it was wanted and is new.
@@ -29,13 +31,20 @@ pub struct OwnerSeen {
     pub resource: Option<Resource>,
     /// What the interpreter remembers.
     pub remembered: Option<Remembered>,
+    /// What the tracer provider says, if that is new.
+    pub provider: Option<Said>,
+    /// Whether the objects of the interpreter were read.
+    pub is_read: bool,
 }
 
 impl OwnerLook {
     fn by_interpreter(&self, reading: &mut Reading<'_>, seen: &mut OwnerSeen) -> Option<()> {
-        let memory = reading.memory;
+        let (memory, process) = (reading.memory, reading.process);
         let main = reading.earlier::<PythonSeen>()?.main_interpreter();
         let interpreter = Interpreter::new(memory, &self.facts, main)?;
+        let providers: &mut Providers = reading.kept();
+        seen.provider = providers.read(process, &interpreter, self.is_first);
+        seen.is_read = true;
         if self.is_start_wanted {
             seen.remembered = Some(Remembered::read(&interpreter));
         }
@@ -52,6 +61,9 @@ impl Part for OwnerLook {
             ..OwnerSeen::default()
         };
         self.by_interpreter(reading, &mut seen);
-        Some(Box::new(seen))
+        // That the hook has not said anything yet is an answer, too.
+        let is_asked = self.is_first || self.block.is_some();
+        let is_new = seen.provider.is_some() || seen.remembered.is_some();
+        (is_asked || is_new).then(|| -> Answer { Box::new(seen) })
     }
 }

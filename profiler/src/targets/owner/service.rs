@@ -20,6 +20,8 @@ const NAMELESS: &str = "unknown_service";
 pub enum Source {
     /// The resource that the package's hook tells.
     Hook,
+    /// The resource of the tracer provider.
+    TracerProvider,
     /// The environment that the process was started with.
     Environment,
     /// What the interpreter remembers of how it was started, as the process has written over that: either of the
@@ -35,6 +37,7 @@ impl Source {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hook => "hook",
+            Self::TracerProvider => "tracer provider",
             Self::Environment => "environment",
             Self::Interpreter => "interpreter",
             Self::Command => "command",
@@ -66,6 +69,17 @@ impl Said {
             name: name(clean(resource.service_name.as_bytes())),
             namespace: clean(resource.service_namespace.as_bytes()),
             attributes: told.or_else(|| before?.attributes.clone()),
+        }
+    }
+
+    /// What a resource says, by the values of its attributes.
+    pub fn by_resource<'a>(attribute: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let value =
+            |name: &str| attribute(name).map_or_else(String::new, |it| clean(it.as_bytes()));
+        Self {
+            name: name(value("service.name")),
+            namespace: value("service.namespace"),
+            attributes: Some(attributes(value)),
         }
     }
 
