@@ -1,11 +1,14 @@
 """A root span with two children, one of them a parent too: prints the CPU time of each alone."""
 
 import collections
+import os
 import sys
 
 import workload
 
-tracer = workload.set_up_tracing(service_name="nested")
+# Named in code, unless the environment is to name the service.
+resource = {} if "NAMED_BY_ENVIRONMENT" in os.environ else {"service_name": "nested"}
+tracer = workload.set_up_tracing(**resource)
 cpu = collections.Counter()
 
 

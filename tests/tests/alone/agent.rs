@@ -243,8 +243,8 @@ early()
     });
 }
 
-/// The resource of the hook wins over the environment, `OTEL_SERVICE_NAME` over the attributes there,
-/// those over the script's name.
+/// The resource that is made in code wins over the environment, `OTEL_SERVICE_NAME` over the attributes there, those
+/// over the script's name: with the package and without.
 #[test]
 fn service_names() {
     with_newest(|python| {
@@ -253,30 +253,31 @@ fn service_names() {
             "OTEL_RESOURCE_ATTRIBUTES",
             "service.name=by%20attributes,service.namespace=prod",
         );
+        let by_environment = [("WITHOUT_PACKAGE", "1"), ("NAMED_BY_ENVIRONMENT", "1")];
         let environments: [(&str, Vec<(&str, &str)>); 4] = [
-            // `nested.py` names its service in its resource, which only the package reports.
+            // `nested.py` names its service in code.
             (
                 "nested",
                 vec![("OTEL_SERVICE_NAME", "not this"), attributes],
             ),
             (
                 "by name",
-                vec![
-                    ("WITHOUT_PACKAGE", "1"),
-                    ("OTEL_SERVICE_NAME", "by name"),
-                    attributes,
-                ],
+                [
+                    &by_environment[..],
+                    &[("OTEL_SERVICE_NAME", "by name"), attributes],
+                ]
+                .concat(),
             ),
-            ("by attributes", vec![("WITHOUT_PACKAGE", "1"), attributes]),
-            ("oracle_threads", vec![]),
+            (
+                "by attributes",
+                [&by_environment[..], &[attributes]].concat(),
+            ),
+            // It names no service.
+            ("shapes", vec![]),
         ];
         for (name, environment) in environments {
-            let mut workload = if name == "oracle_threads" {
-                let mut command = python.program("oracle_threads.py", &[]);
-                command
-                    .env("ORACLE_FILE", "/dev/null")
-                    .env("WITHOUT_PACKAGE", "1");
-                Workload::start(&mut command)
+            let mut workload = if name == "shapes" {
+                python.start("shapes.py", &[])
             } else {
                 start(python, &environment)
             };
@@ -410,6 +411,7 @@ fn service_labels() {
             let attributes = attributes(instance);
             let environment = [
                 ("WITHOUT_PACKAGE", "1"),
+                ("NAMED_BY_ENVIRONMENT", "1"),
                 ("OTEL_RESOURCE_ATTRIBUTES", &attributes),
             ];
             workloads.push(start(python, &environment));
