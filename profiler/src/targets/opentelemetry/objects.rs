@@ -240,13 +240,26 @@ impl Objects<'_> {
         Some((class, storage))
     }
 
+    /// The dictionary of a module: `PyModuleObject.md_dict` is the first field.
+    pub fn globals(&self, module: u64) -> Option<u64> {
+        self.pointer(module + self.object_size())
+    }
+
+    /// A class and its bases, in the order in which attributes are looked up; up to the first that cannot be read.
+    pub fn bases(&self, class: u64) -> impl Iterator<Item = u64> {
+        let bases = self.pointer(class + self.offsets.type_mro);
+        let count = bases.and_then(|it| self.memory.read_u64(it + self.object_size()));
+        let items = u64::from(self.offsets.tuple_items);
+        bases.into_iter().flat_map(move |bases| {
+            let count = count.unwrap_or(0).min(MAX_BASES);
+            (0..count).map_while(move |index| self.pointer(bases + items + 8 * index))
+        })
+    }
+
     /// What instances of a class find under a name: the first in the order of its bases.
     pub fn method(&self, class: u64, name: &str) -> Option<u64> {
-        let bases = self.pointer(class + self.offsets.type_mro)?;
-        let count = self.memory.read_u64(bases + self.object_size())?;
-        for index in 0..count.min(MAX_BASES) {
-            let item = bases + u64::from(self.offsets.tuple_items) + 8 * index;
-            let attributes = self.pointer(item)? + self.offsets.type_attributes;
+        for base in self.bases(class) {
+            let attributes = base + self.offsets.type_attributes;
             let attributes = self.memory.read_u64(attributes)?;
             if attributes == 0 {
                 // A static type of 3.12 and later keeps its attributes elsewhere: `object` at least.

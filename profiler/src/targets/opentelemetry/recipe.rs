@@ -223,14 +223,14 @@ fn is_type(objects: &Objects<'_>, address: u64) -> bool {
         .is_some_and(|name| name == "type")
 }
 
-/// Values of a module's globals: `PyModuleObject.md_dict` is the first field.
+/// Values of a module's globals.
 fn globals<const N: usize>(
     objects: &Objects<'_>,
     module: u64,
     names: [&str; N],
 ) -> Result<[Option<u64>; N], NoRecipe> {
     objects
-        .pointer(module + objects.object_size())
+        .globals(module)
         .and_then(|dictionary| objects.values(dictionary, names))
         .ok_or(NoRecipe::Missing("the dictionary of a module"))
 }

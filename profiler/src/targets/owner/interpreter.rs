@@ -17,8 +17,6 @@ use crate::{
 /// and than the attributes of a resource do.
 const MAX_TEXT: u64 = 1_024;
 const MAX_BYTES: u64 = 64 << 10;
-/// Classes that a class derives from and that are looked at.
-const MAX_BASES: u64 = 32;
 /// Items of a list that are read.
 const MAX_ITEMS: u64 = 64;
 
@@ -43,10 +41,9 @@ impl<'a> Interpreter<'a> {
         Some(Self { objects, modules })
     }
 
-    /// The dictionary of a module: `PyModuleObject.md_dict` is the first field.
+    /// The dictionary of the module of this name.
     pub fn module(&self, name: &str) -> Option<u64> {
-        let [module] = self.objects.values(self.modules, [name])?;
-        self.objects.pointer(module? + self.objects.object_size())
+        self.objects.globals(self.value(self.modules, name)?)
     }
 
     /// One value of a dictionary.
@@ -59,24 +56,13 @@ impl<'a> Interpreter<'a> {
     pub fn is_a(&self, object: u64, name: &str) -> bool {
         let is_it = |class| self.objects.class_name(class).as_deref() == Some(name);
         let class = self.objects.class(object);
-        class.is_some_and(|class| is_it(class) || self.bases(class).any(is_it))
+        class.is_some_and(|class| is_it(class) || self.objects.bases(class).any(is_it))
     }
 
     /// Whether an object is of a class, or of one that derives from it.
     pub fn is_of(&self, object: u64, class: u64) -> bool {
         let own = self.objects.class(object);
-        own.is_some_and(|own| own == class || self.bases(own).any(|it| it == class))
-    }
-
-    /// The classes in the order in which a class is looked up.
-    fn bases(&self, class: u64) -> impl Iterator<Item = u64> {
-        let bases = self.objects.pointer(class + self.objects.offsets.type_mro);
-        let items = u64::from(self.objects.offsets.tuple_items);
-        let count = bases.and_then(|it| self.size(it)).unwrap_or(0);
-        bases.into_iter().flat_map(move |bases| {
-            let items = (0..count.min(MAX_BASES)).map(move |index| bases + items + 8 * index);
-            items.map_while(|item| self.objects.pointer(item))
-        })
+        own.is_some_and(|own| own == class || self.objects.bases(own).any(|it| it == class))
     }
 
     /// `PyVarObject.ob_size`.
