@@ -41,9 +41,9 @@ pub const STACK_WINDOW: usize = 512;
 pub const CODE_PART: u8 = 88;
 /// Bytes of code object read at once.
 pub const CODE_BLOCK: usize = 256;
-/// Bytes of a thread state that are read before 3.12: all fields of the layout lie in them. A multiple of the size of a
-/// cache's line, of which each costs.
-pub const STATE_PART: usize = 192;
+/// Bytes of a thread state that each sample reads on 3.10 and 3.11: what changes while a thread runs lies in them. Each
+/// cache line that is read costs, and the thread itself uses these.
+pub const STATE_PART: usize = 64;
 
 const _: () = assert!(FRAME_BLOCK <= 255 && CODE_BLOCK <= 256 && CODE_PART as usize <= CODE_BLOCK);
 const _: () = assert!(CODE_PART.is_multiple_of(8));

@@ -115,6 +115,7 @@ fn python<K: Kernel>(process: &Process, scratch: &mut SampleScratch) {
     scratch.before.count = 0;
     scratch.walk.count = 0;
     scratch.thread_state = 0;
+    scratch.maker = 0;
     scratch.interpreter = 0;
     scratch.python_outcome = Outcome::NotPython as u32;
     if process.runtime == 0 {
@@ -154,6 +155,7 @@ fn leave(process: &Process, scratch: &mut SampleScratch) {
         thread_state: scratch.thread_state,
         attached_place: scratch.attached_place,
         thread_pointer: scratch.thread_pointer,
+        maker: scratch.maker,
     };
 }
 

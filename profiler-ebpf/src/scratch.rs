@@ -52,6 +52,8 @@ pub(crate) struct SampleScratch {
     pub(crate) attached_place: u64,
     /// The thread pointer, if it was read.
     pub(crate) thread_pointer: u64,
+    /// The thread pointer of the thread that made the state, 0 if that was not read.
+    pub(crate) maker: u64,
     /// Its interpreter; 0 if the thread has no state.
     pub(crate) interpreter: u64,
     /// Whether the clock hit the thread in user mode.
@@ -92,6 +94,8 @@ pub(crate) struct Before {
     pub(crate) attached_place: u64,
     /// As in [`SampleScratch`].
     pub(crate) thread_pointer: u64,
+    /// As in [`SampleScratch`].
+    pub(crate) maker: u64,
 }
 
 /// Code objects known to have been shipped: two for each of the places that addresses are mapped to, since with 512

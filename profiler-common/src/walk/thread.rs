@@ -121,8 +121,9 @@ pub fn attached_place<R: ReadUser>(
     Some(block.wrapping_add(process.thread_local))
 }
 
-/// The state that has the GIL (before 3.12), if that is this thread's; else 0. From 3.10 on `block` then holds that
-/// state. `first_stack` is asked only if the end of the thread's stack matters, which is seldom.
+/// The state that has the GIL (before 3.12), if that is this thread's; else 0. From 3.10 on `block` then holds
+/// [`STATE_PART`] bytes of that state. `first_stack` is asked only if the end of the thread's stack matters, which is
+/// seldom.
 #[inline(always)]
 pub fn holder<R: ReadUser>(
     reader: &R,
@@ -155,13 +156,19 @@ pub fn holder<R: ReadUser>(
     if position.is_near(frame) {
         return state;
     }
-    if block.u64_at(layout.thread_id) == position.thread_pointer {
+    if maker(reader, layout, state) == Some(position.thread_pointer) {
         position.find_end(first_stack);
         if position.holds(frame) {
             return state;
         }
     }
     0
+}
+
+/// The thread pointer of the thread that made a state; `None` if that cannot be read.
+#[inline(always)]
+pub fn maker<R: ReadUser>(reader: &R, layout: &PythonLayout, state: u64) -> Option<u64> {
+    reader.read_u64(state.wrapping_add(u64::from(layout.thread_id)))
 }
 
 /// What a state records.
@@ -199,14 +206,20 @@ pub fn see<R: ReadUser>(
     if !reader.read(state, CODE_BLOCK as u32, block) {
         return None;
     }
-    Some(seen_in(reader, layout, block))
+    let maker = block.u64_at(layout.thread_id);
+    Some(seen_in(reader, layout, block, maker))
 }
 
-/// What the state in a block records.
+/// What the state in a block records, of which `maker` is known.
 #[inline(always)]
-pub fn seen_in<R: ReadUser>(reader: &R, layout: &PythonLayout, block: &Block<CODE_BLOCK>) -> Seen {
+pub fn seen_in<R: ReadUser>(
+    reader: &R,
+    layout: &PythonLayout,
+    block: &Block<CODE_BLOCK>,
+    maker: u64,
+) -> Seen {
     Seen {
-        maker: block.u64_at(layout.thread_id),
+        maker,
         interpreter: block.u64_at(layout.thread_interpreter),
         frame: below_cframe(reader, layout, block.u64_at(layout.thread_frame)),
     }

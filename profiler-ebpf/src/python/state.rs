@@ -7,7 +7,7 @@ use profiler_common::{
     python::{Process, PythonLayout},
     walk::{
         FRAMES_AT_ONCE, MAX_SEARCH_STEPS, Position, ReadUser as _, Seen, attached_place,
-        has_c_frames, holder, see, seen_in,
+        has_c_frames, holder, maker, see, seen_in,
     },
 };
 
@@ -108,7 +108,8 @@ fn held<K: Kernel>(
         position.find_end(first_stack);
     }
     // SAFETY: as above.
-    let Some(seen) = (unsafe { seen_on_stack::<K>(layout, state, position, steps)? }) else {
+    let Some(seen) = (unsafe { seen_on_stack::<K>(layout, process, state, position, steps)? })
+    else {
         return Ok(None);
     };
     // SAFETY: as above.
@@ -130,6 +131,7 @@ fn held<K: Kernel>(
 #[inline(always)]
 unsafe fn seen_on_stack<K: Kernel>(
     layout: &PythonLayout,
+    process: &Process,
     state: u64,
     position: &Position,
     steps: &mut Steps,
@@ -137,7 +139,10 @@ unsafe fn seen_on_stack<K: Kernel>(
     // SAFETY: the caller vouches for the scratch.
     let scratch = unsafe { &mut *steps.scratch };
     if has_c_frames(layout) {
-        let seen = seen_in(&CurrentProcess, layout, &scratch.walk.code);
+        let maker = maker_of(layout, process, state, position.thread_pointer, scratch)
+            .ok_or(Outcome::Unreadable)?;
+        let seen = seen_in(&CurrentProcess, layout, &scratch.walk.code, maker);
+        scratch.maker = maker;
         let frame = scratch.walk.code.u64_at(layout.thread_cframe);
         // SAFETY: as above.
         let is_its =
@@ -149,6 +154,30 @@ unsafe fn seen_on_stack<K: Kernel>(
     // SAFETY: as above.
     let is_its = !K::LOOKS_THROUGH_STACKS || unsafe { is_on_stack::<K>(position, frame, steps) };
     Ok(is_its.then_some(seen))
+}
+
+/// The thread that made the state of the GIL's holder. As long as a process hands no states over and a CPU samples one
+/// thread in one state, it is read once. If that state has ended meanwhile and the next one at its address was handed
+/// over, the agent learns it with the next thread that the CPU samples, as if the first sample had come later: what the
+/// sample itself is given rests on the C frame, not on the maker.
+#[inline(always)]
+fn maker_of(
+    layout: &PythonLayout,
+    process: &Process,
+    state: u64,
+    thread_pointer: u64,
+    scratch: &SampleScratch,
+) -> Option<u64> {
+    let before = &scratch.before;
+    let is_as_before = before.tid == scratch.record.header.tid
+        && before.thread_state == state
+        && before.maker == thread_pointer
+        && process.hands_states_over == 0;
+    if is_as_before {
+        Some(before.maker)
+    } else {
+        maker(&CurrentProcess, layout, state)
+    }
 }
 
 /// What a state records; its interpreter goes into the scratch.

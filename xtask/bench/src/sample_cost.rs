@@ -24,8 +24,8 @@ const FOUR_INTERPRETERS: [&str; 1] = ["interpreters"];
 /// pointer, that state, in 3.11 and 3.12 what it points to, from 3.12 on the interpreter and its count of code objects.
 /// Then frames, which lie in a page from 3.11 on, and before 3.12, which has no count, each code object.
 const READS: [(&str, &[&str]); 4] = [
-    ("3.10", &["1x8", "1x256", "30x104", "30x88"]),
-    ("3.11", &["2x8", "1x256", "1x3200", "30x88"]),
+    ("3.10", &["1x8", "1x64", "30x104", "30x88"]),
+    ("3.11", &["2x8", "1x64", "1x3200", "30x88"]),
     ("3.12", &["4x8", "1x256", "1x3400"]),
     ("3.13", &["3x8", "1x256", "1x3400"]),
 ];
