@@ -14,6 +14,10 @@ pub type Member = &'static [&'static str];
 pub trait Architecture: Common {
     /// `e_machine` of its ELF files.
     const ELF_MACHINE: elf::Machine;
+    /// The relocation of a word into which the loader writes the address of a symbol.
+    const ADDRESS_OF_SYMBOL: elf::RelocationType;
+    /// The relocation of an object that the loader copies into a program out of the library that defines it.
+    const COPY_OF_SYMBOL: elf::RelocationType;
 
     /// The thread pointer of a task.
     const THREAD_POINTER: Member;

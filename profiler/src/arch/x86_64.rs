@@ -8,6 +8,8 @@ pub(super) use profiler_common::arch::Machine as X86_64;
 
 impl Architecture for X86_64 {
     const ELF_MACHINE: elf::Machine = elf::EM_X86_64;
+    const ADDRESS_OF_SYMBOL: elf::RelocationType = elf::R_X86_64_GLOB_DAT;
+    const COPY_OF_SYMBOL: elf::RelocationType = elf::R_X86_64_COPY;
     const THREAD_POINTER: Member = &["task_struct", "thread", "fsbase"];
     const INSTRUCTION: Member = &["pt_regs", "ip"];
     const STACK: Member = &["pt_regs", "sp"];

@@ -1,6 +1,7 @@
 //! Files of targets as ELF, read with bounds: a hostile file costs a refusal, nothing more.
 
 mod file;
+mod relocations;
 mod symbols;
 
 use std::ops::Range;
@@ -15,12 +16,10 @@ use object::{
 
 pub use self::{
     file::{Budgeted, Data, ElfError, FileState, OpenFile},
+    relocations::RelocationType,
     symbols::{Symbol, SymbolSections},
 };
 use crate::arch::{Architecture as _, Machine};
-
-/// Relocations looked at in one table: a `libpython` has some 20,000.
-const MAX_RELOCATIONS: usize = 400_000;
 
 /// The header of the files that are read.
 pub(super) type Header = elf::FileHeader64<LittleEndian>;
@@ -77,9 +76,6 @@ impl ThreadLocals {
         }
     }
 }
-
-/// What the loader writes into a word, by the psABI's number.
-pub use elf::RelocationType;
 
 /// An ELF file.
 pub struct Elf<'data> {
@@ -199,21 +195,6 @@ impl<'data> Elf<'data> {
             let inside = address.checked_sub(segment.address)?;
             (inside < segment.size).then(|| segment.offset.checked_add(inside))?
         })
-    }
-
-    /// What the loader writes at a virtual address: the type of the relocation of that very word
-    /// (`R_X86_64_*`); `None` if it writes nothing there.
-    pub fn relocation(&self, address: u64) -> Option<RelocationType> {
-        self.sections
-            .iter()
-            .filter(|section| {
-                section.sh_type(ENDIAN) == elf::SHT_RELA
-                    && section.sh_flags(ENDIAN).contains(elf::SHF_ALLOC)
-            })
-            .filter_map(|section| section.data_as_array(ENDIAN, self.data).ok())
-            .flat_map(|table: &[elf::Rela64<LittleEndian>]| table.iter().take(MAX_RELOCATIONS))
-            .find(|relocation| relocation.r_offset.get(ENDIAN) == address)
-            .map(|relocation| relocation.r_type(ENDIAN, false))
     }
 
     /// The code at a virtual address, `most` bytes of it, or what its segment has.

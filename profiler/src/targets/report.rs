@@ -137,9 +137,12 @@ pub fn reports(targets: &Targets) -> Vec<Report> {
     reports
 }
 
-/// Why nothing tells which state a thread has attached, from 3.12 on; before, that is told without a thread-local.
+/// Why nothing tells which state a thread has attached. Before 3.12 that is told without a thread-local.
 fn no_thread_states(python: &Python) -> Option<&'static str> {
     let facts = python.facts()?;
+    if !python.has_globals() {
+        return Some("where its loader has put the objects of the interpreter could not be read");
+    }
     if facts.version < (3, 12, 0) || python.thread_local.is_some() {
         return None;
     }

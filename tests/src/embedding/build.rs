@@ -42,8 +42,18 @@ pub struct Host {
 }
 
 impl Host {
-    /// Compiles it; the error says what is missing.
+    /// Compiles the programs that hand thread states about; the error says what is missing.
     pub fn build(cell: &Cell, linked: Linked) -> Result<Self, String> {
+        Self::of(cell, linked, &sources(), &OPTIONS)
+    }
+
+    /// Compiles a program of these sources; the error says what is missing.
+    pub fn of(
+        cell: &Cell,
+        linked: Linked,
+        sources: &[PathBuf],
+        options: &[&str],
+    ) -> Result<Self, String> {
         let interpreter =
             Interpreter::of(cell).ok_or("the interpreter's file is called otherwise")?;
         let (headers, library) = (interpreter.headers()?, interpreter.library(linked)?);
@@ -66,7 +76,8 @@ impl Host {
         } else {
             library
         };
-        let mut arguments: Vec<String> = OPTIONS.map(str::to_owned).into();
+        let options = options.iter().chain(&ALWAYS);
+        let mut arguments: Vec<String> = options.map(|&it| it.to_owned()).collect();
         arguments.extend(headers.iter().map(|it| format!("-I{}", it.display())));
         let library = library.display();
         if linked == Linked::Shared {
@@ -87,7 +98,7 @@ impl Host {
             // What every program has in itself, of whichever glibc.
             arguments.push("-l:libc_nonshared.a".to_owned());
         }
-        compile_all(compiler, &sources(), &file, &arguments);
+        compile_all(compiler, sources, &file, &arguments);
         let inside = inside(cell, &file);
         Ok(Self {
             cell: cell.with_python(&inside),
@@ -126,6 +137,16 @@ impl Host {
         Workload::start(&mut command)
     }
 
+    /// The cell, with the program for its interpreter.
+    pub fn cell(&self) -> &Cell {
+        &self.cell
+    }
+
+    /// Where the interpreter finds its modules.
+    pub fn home(&self) -> &str {
+        self.home.to_str().expect("a path of ASCII")
+    }
+
     /// What a program has recorded.
     pub fn record(&self, name: &str) -> Record {
         Record::read(&self.record_path(name))
@@ -136,14 +157,16 @@ impl Host {
     }
 }
 
-const OPTIONS: [&str; 5] = [
+const OPTIONS: [&str; 4] = [
     "-D_GNU_SOURCE",
     // No copies of the library's objects in the program.
     "-fPIC",
     "-fno-omit-frame-pointer",
     "-rdynamic",
-    "-Wl,-rpath,$ORIGIN",
 ];
+
+/// The library is beside the program.
+const ALWAYS: [&str; 1] = ["-Wl,-rpath,$ORIGIN"];
 
 /// For an interpreter that is a part of the program. Debian's archive has hash functions that need a library which
 /// is in no package; no program calls them.

@@ -13,6 +13,7 @@
 mod attached;
 mod blocked;
 mod blocked_files;
+mod copied;
 mod coverage;
 mod errors;
 mod flask;

@@ -328,20 +328,30 @@ pub(crate) fn spans_are_right(
     arguments: &[&str],
     more: &[(&str, &str, &str)],
 ) -> Recorded {
-    let mut workload = cell.start("two_spans.py", environment);
-    let pid = workload.pid();
-    let always = ["--frequency", FREQUENCY, "--pid", &pid];
-    let recording = Recording::start(&[&always, arguments].concat());
-    workload.begin();
-    workload.facts("done");
-    let recorded = recording.stop();
+    let workload = cell.start("two_spans.py", environment);
     let always = [
         ("in_root", "root", "root"),
         ("in_child", "child", "root"),
         ("in_another", "another", "another"),
         ("in_none", "", ""),
     ];
-    for &(function, active, root) in always.iter().chain(more) {
+    functions_are_right(workload, arguments, &[&always, more].concat())
+}
+
+/// Every sample of these functions of a workload has the span and the root beside them, but for the first of all;
+/// recorded with these arguments, too.
+pub(crate) fn functions_are_right(
+    mut workload: Workload,
+    arguments: &[&str],
+    functions: &[(&str, &str, &str)],
+) -> Recorded {
+    let pid = workload.pid();
+    let always = ["--frequency", FREQUENCY, "--pid", &pid];
+    let recording = Recording::start(&[&always, arguments].concat());
+    workload.begin();
+    workload.facts("done");
+    let recorded = recording.stop();
+    for &(function, active, root) in functions {
         let (right, all) = share(&recorded.profile, function, active, root);
         assert!(all > 20, "{function}: {all} samples");
         // What a class of spans is like is learnt from its first samples.

@@ -19,6 +19,9 @@ pub struct Symbol {
     pub size: u64,
 }
 
+/// A table of symbols, and the strings of their names.
+pub(super) type Table<'data> = (&'data [elf::Sym64<LittleEndian>], &'data [u8]);
+
 /// A table of symbols: where it lies in the file and how many bytes it has, and the same of its strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SymbolSections {
@@ -30,7 +33,7 @@ pub struct SymbolSections {
     pub is_dynamic: bool,
 }
 
-impl Elf<'_> {
+impl<'data> Elf<'data> {
     /// Its tables of symbols, `.symtab` first: at most one of a kind, as the ELF specification has it.
     pub fn symbol_sections(&self) -> Vec<SymbolSections> {
         let of_kind = |kind| {
@@ -93,18 +96,17 @@ impl Elf<'_> {
         Ok(found)
     }
 
-    /// Shows each defined symbol of a table, with the bytes of the string table from its name on.
-    fn each_symbol(
+    /// The symbols of a table and the strings of their names; `None` if the file has no such table.
+    pub(super) fn symbol_table(
         &self,
         table: elf::SectionType,
-        mut show: impl FnMut(&elf::Sym64<LittleEndian>, &[u8]),
-    ) -> Result<(), ElfError> {
+    ) -> Result<Option<Table<'data>>, ElfError> {
         let Some(section) = self
             .sections
             .iter()
             .find(|section| section.sh_type(ENDIAN) == table)
         else {
-            return Ok(());
+            return Ok(None);
         };
         let symbols: &[elf::Sym64<LittleEndian>] = section
             .data_as_array(ENDIAN, self.data)
@@ -116,6 +118,18 @@ impl Elf<'_> {
             .nth(usize::try_from(section.sh_link(ENDIAN)).unwrap_or(usize::MAX))
             .and_then(|strings| strings.data(ENDIAN, self.data).ok())
             .ok_or(ElfError::Malformed("string table"))?;
+        Ok(Some((symbols, strings)))
+    }
+
+    /// Shows each defined symbol of a table, with the bytes of the string table from its name on.
+    fn each_symbol(
+        &self,
+        table: elf::SectionType,
+        mut show: impl FnMut(&elf::Sym64<LittleEndian>, &[u8]),
+    ) -> Result<(), ElfError> {
+        let Some((symbols, strings)) = self.symbol_table(table)? else {
+            return Ok(());
+        };
         for symbol in symbols.iter().take(MAX_SYMBOLS) {
             let start = usize::try_from(symbol.st_name(ENDIAN)).unwrap_or(usize::MAX);
             if symbol.st_shndx(ENDIAN) != elf::SHN_UNDEF {
@@ -127,7 +141,7 @@ impl Elf<'_> {
 }
 
 /// Whether a NUL-terminated string is this one.
-fn is_string(bytes: &[u8], string: &str) -> bool {
+pub(super) fn is_string(bytes: &[u8], string: &str) -> bool {
     bytes
         .strip_prefix(string.as_bytes())
         .is_some_and(|rest| rest.first() == Some(&0))

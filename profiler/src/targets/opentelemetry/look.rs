@@ -46,13 +46,14 @@ struct Remembered {
 impl Part for ContextLook {
     fn read(&self, reading: &mut Reading<'_>) -> Option<Answer> {
         let start = monotonic_now();
+        // Without its interpreters nothing is found out, and what was found last stands.
+        let (process, python) = (reading.process, reading.earlier::<PythonSeen>()?);
         let place = Place {
             memory: reading.memory,
             facts: &self.facts,
+            globals: python.globals.and_then(|it| it.of_context),
             bias: self.bias,
         };
-        // Without its interpreters nothing is found out, and what was found last stands.
-        let (process, python) = (reading.process, reading.earlier::<PythonSeen>()?);
         let (interpreters, main) = (&python.interpreters, python.main_interpreter());
         let remembered: &mut Remembered = reading.kept();
         let has_imported = remembered.has_imported(process, place.module_count(main).unwrap_or(0));

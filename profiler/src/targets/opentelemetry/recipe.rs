@@ -10,7 +10,7 @@ pub use self::no_recipe::NoRecipe;
 use self::{classes::learn_all, variable::variable};
 use super::objects::Objects;
 use crate::targets::look::memory::Memory;
-use crate::targets::python::{detect::Facts, objects::Objects as KnownObjects};
+use crate::targets::python::{detect::Facts, globals::GlobalsOfContext};
 
 /// Writable data of an interpreter searched for its types, in bytes.
 const MAX_DATA: u64 = 16 << 20;
@@ -25,6 +25,8 @@ pub struct Place<'a> {
     pub memory: &'a Memory,
     /// Facts of its file.
     pub facts: &'a Facts,
+    /// Where its global objects are, if that is known.
+    pub globals: Option<GlobalsOfContext>,
     /// What was added to the addresses of the file.
     pub bias: u64,
 }
@@ -128,7 +130,12 @@ impl Place<'_> {
         has_hook: bool,
     ) -> Result<SpanRecipe, NoRecipe> {
         let objects = self.objects().ok_or(NoRecipe::Interpreter)?;
-        let known = self.facts.objects.ok_or(NoRecipe::Interpreter)?;
+        if self.facts.objects.is_none() {
+            return Err(NoRecipe::Interpreter);
+        }
+        let known = self.globals.ok_or(NoRecipe::Missing(
+            "None, True or the type of context variables",
+        ))?;
         let modules = self.modules(&objects, interpreter);
         let modules = modules.ok_or(NoRecipe::Interpreter)?;
         let names = [
@@ -163,12 +170,11 @@ impl Place<'_> {
     fn way_to_the_span(
         &self,
         objects: &Objects<'_>,
-        known: &KnownObjects,
+        known: &GlobalsOfContext,
         nodes: &NodeTypes,
         [context, propagation]: [u64; 2],
     ) -> Result<SpanRecipe, NoRecipe> {
-        let variable_type = known.variable_type.wrapping_add(self.bias);
-        let variable = variable(objects, context, variable_type)?;
+        let variable = variable(objects, context, known.variable_type)?;
         let [span_key] = globals(objects, propagation, ["_SPAN_KEY"])?;
         let span_key = span_key.ok_or(NoRecipe::Missing("the key of the current span"))?;
         let [bitmap_node, array_node, collision_node] =
@@ -180,8 +186,8 @@ impl Place<'_> {
             context_class: variable.context_class,
             span_key,
             variable_hash: variable.hash,
-            none: known.none.wrapping_add(self.bias),
-            truth: known.truth.wrapping_add(self.bias),
+            none: known.none,
+            truth: known.truth,
             thread_context: objects.offsets.thread_context,
             tuple_items: objects.offsets.tuple_items,
             values_start: objects.offsets.values_start,

@@ -8,6 +8,7 @@ use super::{
     alone, debug_offsets,
     debug_offsets::DebugOffsetsError,
     flavour::Flavour,
+    global::Global,
     implementation, layout,
     layout::LayoutError,
     objects::{self, Objects},
@@ -16,7 +17,10 @@ use super::{
     thread_local::{self, ThreadLocal},
     version::{self, Version, VersionSource},
 };
-use crate::targets::elf::{Elf, ElfError, Segment, Symbol};
+use crate::{
+    arch::{Architecture as _, Machine},
+    targets::elf::{Elf, ElfError, Segment, Symbol},
+};
 
 /// What a file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,9 +81,9 @@ pub struct Facts {
     /// Where it keeps what the walk needs.
     pub layout: PythonLayout,
     /// `_PyRuntime`.
-    pub runtime: u64,
+    pub runtime: Global,
     /// `PyCode_Type`.
-    pub code_type: u64,
+    pub code_type: Global,
     /// `_PyEval_EvalFrameDefault`; empty if it is not exported.
     pub evaluation_loop: Range<u64>,
     /// Whether the file holds CPython and nothing else, as far as can be told.
@@ -142,6 +146,12 @@ pub fn detect(elf: &Elf<'_>) -> Detection {
         implementation::PYPY_SYMBOL,
     ];
     match elf.dynamic_symbols(names) {
+        // A program that has a copy of a library's `_PyRuntime`: the library is the interpreter.
+        Ok([Some(runtime), ..])
+            if elf.relocation(runtime.address) == Some(Machine::COPY_OF_SYMBOL) =>
+        {
+            Detection::NotPython
+        }
         Ok([Some(runtime), code_type, evaluation, version, _]) => {
             match facts(elf, runtime, code_type, evaluation, version) {
                 Ok(facts) => Detection::Found(Arc::new(facts)),
@@ -169,14 +179,22 @@ fn facts(
         return Err(Unsupported::TraceRefs);
     }
     let offsets = find_offsets(elf, runtime, version, debug)?;
+    let [word_of_runtime, word_of_code_type] =
+        elf.words_of_symbols(["_PyRuntime", "PyCode_Type"])?;
     Ok(Facts {
         version,
         version_source,
         flavour: offsets.flavour,
         offsets_source: offsets.source,
         layout: layout::validate(&offsets.offsets)?,
-        runtime: runtime.address,
-        code_type: code_type.address,
+        runtime: Global {
+            address: runtime.address,
+            word: word_of_runtime,
+        },
+        code_type: Global {
+            address: code_type.address,
+            word: word_of_code_type,
+        },
         evaluation_loop: evaluation
             .map_or(0..0, |it| it.address..it.address.saturating_add(it.size)),
         is_alone: alone::is_alone(elf),

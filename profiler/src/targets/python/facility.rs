@@ -99,6 +99,7 @@ impl Facility for PythonFacility {
         ) else {
             return Next::Unchanged;
         };
+        python.globals = seen.globals.or(python.globals);
         if seen.main_interpreter() != 0 {
             python.main_interpreter = seen.main_interpreter();
             python.code_count = seen.code_count;
@@ -110,7 +111,7 @@ impl Facility for PythonFacility {
             python.thread_local = place.ok();
             python.is_thread_local_checked = python.thread_local.is_some();
         }
-        if python.lacks_thread_local() {
+        if python.is_incomplete() {
             Next::Later
         } else {
             Next::Unchanged
@@ -142,7 +143,7 @@ impl Facility for PythonFacility {
         // What its parent lacked was counted for its parent.
         python.is_counted = false;
         // A look that its parent is still to have is not the child's.
-        python.lacks_thread_local().then_some(Why::Imports)
+        python.is_incomplete().then_some(Why::Imports)
     }
 
     fn no_room(&mut self, process: &mut Known, desk: &mut Desk<'_>) {
@@ -190,6 +191,7 @@ impl PythonFacility {
             is_alone: facts.is_alone,
         }));
         let python = process.keep::<Python>();
+        python.globals = None;
         // Of a program it is known from the file; else its loader places it. Either is checked.
         python.is_thread_local_checked = false;
         python.thread_local = match facts.thread_local {

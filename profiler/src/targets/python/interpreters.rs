@@ -2,7 +2,7 @@
 
 use profiler_common::{limits::MAX_SUBINTERPRETERS, walk::ReadUser as _};
 
-use super::detect::Facts;
+use super::{detect::Facts, globals::Globals};
 use crate::{kernel::InterpreterId, targets::look::memory::Memory};
 
 /// How often the list is read, if an interpreter is destroyed meanwhile.
@@ -14,6 +14,8 @@ pub struct Interpreters<'a> {
     pub memory: &'a Memory,
     /// Facts of the file.
     pub facts: &'a Facts,
+    /// Where its global objects are.
+    pub globals: Globals,
     /// What was added to the addresses of the file.
     pub bias: u64,
 }
@@ -34,7 +36,7 @@ impl Interpreters<'_> {
 
     fn listed(&self) -> Vec<InterpreterId> {
         let layout = &self.facts.layout;
-        let runtime = self.facts.runtime.wrapping_add(self.bias);
+        let runtime = self.globals.runtime;
         let word = |address: u64| self.memory.read_u64(address).filter(|&it| it != 0);
         let head = word(runtime.wrapping_add(u64::from(layout.runtime_interpreters)));
         let next = |&address: &u64| word(address.wrapping_add(u64::from(layout.interpreter_next)));
@@ -73,14 +75,13 @@ impl Interpreters<'_> {
             return None;
         }
         let class = u64::from(self.facts.layout.object_type);
-        let code_type = self.facts.code_type.wrapping_add(self.bias);
         let mut found = 0;
         for entry in cache.as_chunks::<16>().0 {
             let code = entry.last_chunk().map_or(0, |it| u64::from_le_bytes(*it));
             if code == 0 {
                 continue;
             }
-            if self.memory.read_u64(code.wrapping_add(class))? != code_type {
+            if self.memory.read_u64(code.wrapping_add(class))? != self.globals.code_type {
                 return None;
             }
             found += 1;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     detect::Facts,
+    globals::Globals,
     interpreters::Interpreters,
     thread_local::{Place, ThreadLocal, Unresolved, fits, resolve},
 };
@@ -27,8 +28,10 @@ pub struct PythonLook {
 }
 
 /// What the memory tells.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PythonSeen {
+    /// Where the interpreter's global objects are; `None` if its loader has not put them there yet.
+    pub globals: Option<Globals>,
     /// The interpreters of the process.
     pub interpreters: Vec<InterpreterId>,
     /// Where it counts the code objects it makes; 0 if that is not known.
@@ -64,13 +67,23 @@ impl PythonLook {
 
     /// `None` if the process changes too fast: what was found last stands.
     fn read(&self, reading: &Reading<'_>) -> Option<PythonSeen> {
+        let globals = Globals::read(reading.memory, &self.facts, self.bias);
+        let globals = globals.inspect_err(|which| {
+            let pid = reading.process.pid;
+            tracing::debug!(%pid, which, "an object of the interpreter is not where its loader says");
+        });
+        let Ok(globals) = globals else {
+            return Some(PythonSeen::default());
+        };
         let memory = Interpreters {
             memory: reading.memory,
             facts: &self.facts,
+            globals,
             bias: self.bias,
         };
         let interpreters = memory.all()?;
         let mut seen = PythonSeen {
+            globals: Some(globals),
             code_count: 0,
             thread_local: self.place(reading, &interpreters),
             interpreters,

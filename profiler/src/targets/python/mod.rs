@@ -8,6 +8,8 @@ pub mod debug_offsets;
 pub mod detect;
 mod facility;
 pub mod flavour;
+pub mod global;
+pub mod globals;
 mod implementation;
 pub mod interpreters;
 pub mod layout;

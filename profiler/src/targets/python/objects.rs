@@ -1,17 +1,20 @@
 //! Objects of an interpreter that the way to the current span needs.
 
-use super::version::strings;
+use super::{
+    global::{Global, globals},
+    version::strings,
+};
 use crate::targets::elf::Elf;
 
 /// Objects of the interpreter that the current span is checked against. Addresses as in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Objects {
     /// `_Py_NoneStruct`.
-    pub none: u64,
+    pub none: Global,
     /// `_Py_TrueStruct`.
-    pub truth: u64,
+    pub truth: Global,
     /// `PyContextVar_Type`.
-    pub variable_type: u64,
+    pub variable_type: Global,
     /// The names `hamt_bitmap_node`, `hamt_array_node` and `hamt_collision_node`: their types are
     /// not exported, and are found by them.
     pub node_names: [u64; 3],
@@ -20,7 +23,7 @@ pub struct Objects {
 /// Finds the objects by their symbols, and the node types' names by their place in the read-only data.
 pub(super) fn find(elf: &Elf<'_>) -> Option<Objects> {
     let names = ["_Py_NoneStruct", "_Py_TrueStruct", "PyContextVar_Type"];
-    let [none, truth, variable_type] = elf.dynamic_symbols(names).ok()?;
+    let [none, truth, variable_type] = globals(elf, names).ok()?;
     let (start, strings) = strings(elf)?;
     let place = |name: &str| {
         let name = format!("{name}\0");
@@ -29,9 +32,9 @@ pub(super) fn find(elf: &Elf<'_>) -> Option<Objects> {
         Some(start + u64::try_from(at).ok()?)
     };
     Some(Objects {
-        none: none?.address,
-        truth: truth?.address,
-        variable_type: variable_type?.address,
+        none: none?,
+        truth: truth?,
+        variable_type: variable_type?,
         node_names: [
             place("hamt_bitmap_node")?,
             place("hamt_array_node")?,

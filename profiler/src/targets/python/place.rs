@@ -16,9 +16,9 @@ const PAGE: u64 = Machine::PAGE;
 pub struct Placed {
     /// What was added to the addresses of the file.
     pub bias: u64,
-    /// `_PyRuntime`.
+    /// The file's own `_PyRuntime`: what is used may lie elsewhere (`globals.rs`).
     pub runtime: u64,
-    /// `PyCode_Type`.
+    /// The same of `PyCode_Type`.
     pub code_type: u64,
     /// The bytecode loop; empty if unknown.
     pub evaluation_loop: Range<u64>,
@@ -64,8 +64,8 @@ pub fn place(facts: &Facts, mapping: &Mapping) -> Option<Placed> {
     };
     Some(Placed {
         bias,
-        runtime: user(facts.runtime)?,
-        code_type: user(facts.code_type)?,
+        runtime: user(facts.runtime.address)?,
+        code_type: user(facts.code_type.address)?,
         evaluation_loop,
     })
 }

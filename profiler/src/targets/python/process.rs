@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use profiler_common::python::Process;
 
-use super::{detect::Facts as FileFacts, place::Placed, thread_local::Place};
+use super::{detect::Facts as FileFacts, globals::Globals, place::Placed, thread_local::Place};
 use crate::{
     health::{Health, Loss},
     targets::{FileId, Mapping, Target},
@@ -15,6 +15,8 @@ use crate::{
 pub struct Python {
     /// The interpreter that is profiled.
     pub(super) placed: Option<PlacedPython>,
+    /// Where the interpreter's global objects are, as far as that was read.
+    pub(super) globals: Option<Globals>,
     /// Why its interpreter is not profiled.
     pub unsupported: Option<String>,
     /// Where it counts the code objects it makes, and its main interpreter: addresses, 0 as long as they are not
@@ -59,6 +61,25 @@ impl Python {
         !self.is_thread_local_checked && self.facts().is_some_and(can_be_found)
     }
 
+    /// Whether something is not known yet that its memory will tell.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.lacks_thread_local() || self.lacks_globals()
+    }
+
+    /// Whether it is known where the global objects are that thread states and frames are read by.
+    pub fn has_globals(&self) -> bool {
+        self.globals.is_some()
+    }
+
+    /// Whether it is not known where the interpreter's global objects are.
+    pub(super) fn lacks_globals(&self) -> bool {
+        let has_objects = self.facts().is_some_and(|facts| facts.objects.is_some());
+        self.placed.is_some()
+            && self
+                .globals
+                .is_none_or(|it| has_objects && it.of_context.is_none())
+    }
+
     /// It is not profiled: one loss, however often it shows.
     pub(super) fn count(&mut self, health: &Health, loss: Loss) {
         if !std::mem::replace(&mut self.is_counted, true) {
@@ -75,8 +96,10 @@ impl Python {
             ..thread_facts(target)
         };
         if let Some(PlacedPython { at, layout, .. }) = &self.placed {
-            entry.runtime = at.runtime;
-            entry.code_type = at.code_type;
+            // Until its loader has put them elsewhere they are where the file has them.
+            let globals = self.globals;
+            entry.runtime = globals.map_or(at.runtime, |it| it.runtime);
+            entry.code_type = globals.map_or(at.code_type, |it| it.code_type);
             entry.layout = *layout;
         }
         if let Some(place) = self.thread_local {
