@@ -107,6 +107,7 @@ fn elsewhere(inode: u64) -> Mapping {
         addresses: 0x1000..0x2000,
         file_offset: 0,
         file: FileId { device: 0, inode },
+        is_executable: true,
         path: "/srv/libfar.so".into(),
     }
 }

@@ -54,6 +54,9 @@ pub trait Facility: Send {
         Placement::Done
     }
 
+    /// The executable mappings of a process were read anew: puts right what they do not show.
+    fn mapped(&self, _process: &mut Known) {}
+
     /// What a worker is to read for it in a process's memory, if anything: its part of a look.
     fn look(&self, _process: &Known, _why: Why) -> Option<Arc<dyn Part>> {
         None
@@ -138,7 +141,7 @@ impl Desk<'_> {
 
 /// A file that a process maps.
 pub struct Found<'a> {
-    /// Where, as far as it is executable.
+    /// Where: its code, or if that is nowhere, the first of what is left of it.
     pub mapping: &'a Mapping,
     /// The state of the file that [`Self::facts`] are of; `None` if it cannot be opened.
     pub state: Option<FileState>,

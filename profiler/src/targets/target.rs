@@ -47,7 +47,7 @@ impl Target {
     }
 }
 
-/// One executable mapping of a process.
+/// One mapping of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// Where it lies.
@@ -56,6 +56,8 @@ pub struct Mapping {
     pub file_offset: u64,
     /// The file, told from all others on the host.
     pub file: FileId,
+    /// Whether code in it can be run.
+    pub is_executable: bool,
     /// Path as the process sees it, or a bracketed name such as `[vdso]`: to show, not to open.
     pub path: Arc<str>,
 }

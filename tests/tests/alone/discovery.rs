@@ -84,6 +84,22 @@ fn programs_that_execute_python() {
     });
 }
 
+/// An interpreter whose code lies in memory of no file from its start on, for the sake of huge pages.
+#[test]
+fn code_in_huge_pages() {
+    with_newest(|python| {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("libmove.so");
+        compile("moved_text.c", &library, &["-shared", "-fPIC"]);
+        let mut command = busy(python, &[]);
+        command
+            .env("MOVED_TEXT", "python3.")
+            .env("MOVED_AT_START", "1")
+            .env("LD_PRELOAD", &library);
+        found_at_once(&mut command, 1);
+    });
+}
+
 /// `opentelemetry-instrument` executes the interpreter a second time.
 #[test]
 fn auto_instrumentation() {

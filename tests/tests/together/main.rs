@@ -20,6 +20,7 @@ mod flask;
 mod go_pprof;
 mod machinery;
 mod matrix;
+mod moved_text;
 mod nested;
 mod networks;
 mod odd_spans;

@@ -8,7 +8,7 @@ use super::{
     detect::{Detection, Facts as FileFacts, Unsupported, detect},
     implementation,
     look::{PythonLook, PythonSeen},
-    place::{Placed, place},
+    place::{Placed, code, place},
     process::{PlacedPython, Python},
     thread_local::{Place, ThreadLocal, is_musl},
 };
@@ -18,6 +18,7 @@ use crate::{
         Interpreter, Mapping,
         facility::{Desk, Facility, Found, Next, Placement, Recognise, Why},
         look::{Answer, Part},
+        mappings::put_back,
         registry::Known,
     },
 };
@@ -74,6 +75,25 @@ impl Facility for PythonFacility {
             _ => {}
         }
         Placement::Done
+    }
+
+    /// A program may move its interpreter's code to memory of its own, for the sake of huge pages: it is the same code
+    /// at the same addresses, and so it is shown.
+    fn mapped(&self, process: &mut Known) {
+        let target = process.target();
+        let (Some(interpreter), Some(placed)) = (
+            &target.interpreter,
+            process.kept::<Python>().and_then(|it| it.placed.as_ref()),
+        ) else {
+            return;
+        };
+        let (segments, bias) = (&placed.facts.segments, placed.at.bias);
+        let code = code(segments, bias, interpreter.file, &interpreter.path);
+        let shown = |mappings: Vec<Mapping>, segment: &Mapping| put_back(&mappings, segment);
+        let mappings = code.iter().fold(target.mappings.to_vec(), shown);
+        if *target.mappings != *mappings {
+            process.change().mappings = Arc::from(mappings);
+        }
     }
 
     fn look(&self, process: &Known, _: Why) -> Option<Arc<dyn Part>> {

@@ -1,11 +1,11 @@
 //! Where a CPython lies in one process.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use super::detect::Facts;
 use crate::{
     arch::{Common as _, Machine, is_user},
-    targets::{Mapping, elf::Segment},
+    targets::{FileId, Mapping, elf::Segment},
 };
 
 /// What the loader rounds segments to.
@@ -24,26 +24,48 @@ pub struct Placed {
     pub evaluation_loop: Range<u64>,
 }
 
-/// What was added to a file's addresses when it was mapped, told by one executable mapping of it.
+/// What was added to a file's addresses when it was mapped, told by one mapping of it.
 ///
 /// The segment is the one whose bytes, rounded out to pages, hold the mapping's file offset; its
 /// virtual address and file offset may be odd, but agree below the page (ELF specification).
 pub fn load_bias(segments: &[Segment], mapping: &Mapping) -> Option<u64> {
-    segments.iter().find_map(|segment| {
+    let holds = |segment: &&Segment| {
         let first = segment.offset - segment.offset % PAGE;
-        let end = segment.offset.checked_add(segment.size)?;
-        if mapping.file_offset < first || mapping.file_offset >= end {
-            return None;
-        }
-        // Neighbouring segments may share a page of the file; the executable one maps its own.
-        let address = segment
-            .address
-            .wrapping_sub(segment.offset)
-            .wrapping_add(mapping.file_offset);
-        segment
-            .executable
-            .then(|| mapping.addresses.start.wrapping_sub(address))
-    })
+        let end = segment.offset.saturating_add(segment.size);
+        // Neighbouring segments may share a page of the file; each maps its own. The loader takes the right to write
+        // from a part of its data: only where a segment begins is it certain which that is.
+        segment.executable == mapping.is_executable
+            && if mapping.is_executable {
+                (first..end).contains(&mapping.file_offset)
+            } else {
+                first == mapping.file_offset
+            }
+    };
+    let segment = segments.iter().find(holds)?;
+    let address = segment
+        .address
+        .wrapping_sub(segment.offset)
+        .wrapping_add(mapping.file_offset);
+    Some(mapping.addresses.start.wrapping_sub(address))
+}
+
+/// Where the loader has mapped the code of a file, told by another mapping of it.
+pub fn code(segments: &[Segment], bias: u64, file: FileId, path: &Arc<str>) -> Vec<Mapping> {
+    let segments = segments.iter().filter(|segment| segment.executable);
+    let mapped = |segment: &Segment| {
+        let before = segment.offset % PAGE;
+        let start = segment.address.wrapping_add(bias).wrapping_sub(before);
+        let size = segment.size.checked_add(before)?;
+        let end = start.checked_add(size.checked_next_multiple_of(PAGE)?)?;
+        Some(Mapping {
+            addresses: start..end,
+            file_offset: segment.offset - before,
+            file,
+            is_executable: true,
+            path: Arc::clone(path),
+        })
+    };
+    segments.filter_map(mapped).collect()
 }
 
 /// Adds the load bias to what the file says; `None` if it does not fit the process: the
@@ -72,7 +94,7 @@ pub fn place(facts: &Facts, mapping: &Mapping) -> Option<Placed> {
 
 #[cfg(test)]
 mod tests {
-    use super::load_bias;
+    use super::{code, load_bias};
     use crate::targets::{FileId, Mapping, elf::Segment};
 
     fn mapping(start: u64, file_offset: u64) -> Mapping {
@@ -83,6 +105,7 @@ mod tests {
                 device: 1,
                 inode: 1,
             },
+            is_executable: true,
             path: "x".into(),
         }
     }
@@ -106,5 +129,18 @@ mod tests {
         let fixed = [segment(0x40_1000, 0x1000, true)];
         assert_eq!(load_bias(&fixed, &mapping(0x40_1000, 0x1000)), Some(0));
         assert_eq!(load_bias(&fixed, &mapping(0x40_1000, 0x9000)), None);
+        // Without its code: only where another segment begins.
+        let data = |start, file_offset| Mapping {
+            is_executable: false,
+            ..mapping(start, file_offset)
+        };
+        assert_eq!(load_bias(&odd, &data(0x7000_0000, 0)), Some(0x7000_0000));
+        assert_eq!(load_bias(&odd, &data(0x7000_1000, 0x1000)), None);
+        assert_eq!(load_bias(&odd, &data(0x7000_3000, 0x2000)), None);
+        let [code] = &code(&odd, 0x7000_0000, data(0, 0).file, &"x".into())[..] else {
+            panic!("one segment has code");
+        };
+        assert_eq!(code.addresses, 0x7000_3000..0x7000_6000);
+        assert_eq!(load_bias(&odd, code), Some(0x7000_0000));
     }
 }

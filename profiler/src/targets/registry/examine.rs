@@ -78,26 +78,24 @@ impl Targets {
 
     /// `None` if it is gone, or a kernel thread, which maps nothing.
     fn read_mappings(&self, process: ProcessKey, now: BootNanos) -> Option<Examined> {
-        let mappings = mappings::read(process.pid).ok()?;
-        if mappings.is_empty() {
-            return None;
-        }
+        let mapped = mappings::read_all(process.pid).ok()?;
+        mapped.all().next()?;
         let known = self.processes.get(&process.pid).cloned();
-        // An exec whose notice was lost: the interpreter's file is mapped no more.
+        // An exec whose notice was lost: nothing of the interpreter's file is mapped any more.
         let still = |known: &Known| {
             let interpreter = known.target().interpreter.as_ref();
-            interpreter.is_none_or(|it| mappings.iter().any(|mapping| mapping.file == it.file))
+            interpreter.is_none_or(|it| mapped.all().any(|mapping| mapping.file == it.file))
         };
         let known = known.filter(|known| known.process() == process && still(known));
         let is_new = known.is_none();
         let mut known = known.unwrap_or_else(|| Known::new(process));
-        if *known.target().mappings != *mappings {
-            known.change().mappings = Arc::from(mappings.as_slice());
+        if *known.target().mappings != *mapped.executable {
+            known.change().mappings = Arc::from(mapped.executable.as_slice());
         }
         known.refreshed = now;
         Some(Examined {
             known,
-            mappings,
+            mappings: mapped.all().cloned().collect(),
             is_new,
         })
     }
@@ -114,6 +112,7 @@ impl Targets {
         for mapping in &mappings {
             is_recognised |= self.place_file(&mut known, mapping, read);
         }
+        self.facilities.mapped(&mut known);
         if !known.is_profiled() && self.facilities.whole_host {
             // The addresses of what is not profiled are never needed.
             known.change().mappings = Arc::from([]);

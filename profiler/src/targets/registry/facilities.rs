@@ -89,6 +89,12 @@ impl Facilities {
         is_placed
     }
 
+    pub(super) fn mapped(&self, known: &mut Known) {
+        for facility in &self.all {
+            facility.mapped(known);
+        }
+    }
+
     pub(super) fn look(&self, known: &Known, why: Why) -> Option<Request> {
         let parts = self.all.iter().map(|facility| facility.look(known, why));
         Request::new(known.process(), known.program().clone(), parts.collect())

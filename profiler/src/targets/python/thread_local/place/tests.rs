@@ -127,6 +127,7 @@ fn libc_by_its_name() {
                 device: 1,
                 inode: 1,
             },
+            is_executable: true,
             path: path.into(),
         }])
     };
