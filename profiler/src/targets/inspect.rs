@@ -36,7 +36,9 @@ pub enum Refusal {
     )]
     Unreadable,
     /// It runs no CPython.
-    #[error("it does not run CPython: no file it maps exports `_PyRuntime`")]
+    #[error(
+        "it does not run CPython: no file it maps has `_PyRuntime`, neither exported nor as a section"
+    )]
     NotPython,
     /// It runs no CPython, and waits for others that do: a launcher, or the parent of a program that is one file.
     #[error("it does not run CPython, but processes that it has started do: give {}", flags(.0))]

@@ -32,3 +32,4 @@ mod refusals;
 mod right_span;
 mod rights;
 mod thread_states;
+mod unexported;

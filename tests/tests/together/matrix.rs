@@ -110,7 +110,7 @@ fn every_check(name: &str) {
     assert!(failed.is_empty(), "{name}: {failed:?}");
 }
 
-fn doctor(pid: &str) -> Value {
+pub(crate) fn doctor(pid: &str) -> Value {
     let ended = spanprof::run(&["doctor", "--json", "--no-sample", "--pid", pid]);
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
     report["processes"]

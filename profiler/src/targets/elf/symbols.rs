@@ -66,6 +66,21 @@ impl<'data> Elf<'data> {
         self.symbols_of(elf::SHT_SYMTAB, names)
     }
 
+    /// The same of `.dynsym`, and of `.symtab` those that are not exported. A `.symtab` that cannot be read is none.
+    pub fn symbols<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<Symbol>; N], ElfError> {
+        let mut found = self.dynamic_symbols(names)?;
+        if found.iter().any(Option::is_none) {
+            let others = self.static_symbols(names).unwrap_or([None; N]);
+            for (symbol, other) in found.iter_mut().zip(others) {
+                *symbol = symbol.or(other);
+            }
+        }
+        Ok(found)
+    }
+
     /// Offsets in the `PT_TLS` segment of the thread-locals of `.symtab` with this name: files of one
     /// program may each have one of their own.
     pub fn thread_local_symbols(&self, name: &str) -> Result<Vec<u64>, ElfError> {

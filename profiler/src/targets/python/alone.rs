@@ -23,10 +23,10 @@ const BEFORE_CALL: [(&[u8], usize); 11] = [
     (b"\x89\xc7", 0),         // mov %eax, %edi
 ];
 
-/// Whether a file holds CPython and nothing else: a library that exports what a `main` calls, or a
+/// Whether a file holds CPython and nothing else: a library that has what a `main` calls, or a
 /// program whose `main` calls just that. `false` if it cannot be told.
 pub(super) fn is_alone(elf: &Elf<'_>) -> bool {
-    let Ok([Some(bytes_main)]) = elf.dynamic_symbols(["Py_BytesMain"]) else {
+    let Ok([Some(bytes_main)]) = elf.symbols(["Py_BytesMain"]) else {
         return false;
     };
     let Some(entry) = elf.entry() else {

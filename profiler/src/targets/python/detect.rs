@@ -8,7 +8,7 @@ use super::{
     alone, debug_offsets,
     debug_offsets::DebugOffsetsError,
     flavour::Flavour,
-    global::Global,
+    global::{Global, globals},
     implementation, layout,
     layout::LayoutError,
     objects::{self, Objects},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     arch::{Architecture as _, Machine},
-    targets::elf::{Elf, ElfError, Segment, Symbol},
+    targets::elf::{Elf, ElfError, Segment},
 };
 
 /// What a file is.
@@ -27,7 +27,7 @@ use crate::{
 pub enum Detection {
     /// A CPython that can be profiled.
     Found(Arc<Facts>),
-    /// Not a CPython: it has no `_PyRuntime`.
+    /// Not a CPython, as far as can be told: it has no `_PyRuntime`.
     NotPython,
     /// A CPython that cannot be profiled.
     Unsupported(Unsupported),
@@ -44,11 +44,13 @@ pub enum Unsupported {
     Version(u8, u8),
     /// Nothing in the file says which version it is.
     #[error(
-        "the version of this CPython cannot be told: it is older than 3.11, and its strings were removed"
+        "the version of this CPython cannot be told: neither a symbol nor a string of its file says it"
     )]
     VersionUnknown,
     /// It has no `PyCode_Type` to check code objects against.
-    #[error("PyCode_Type is not exported: link the interpreter with --export-dynamic")]
+    #[error(
+        "nothing says where its PyCode_Type is: it is not exported, and the symbols were removed (link it with --export-dynamic, or do not strip it)"
+    )]
     NoCodeType,
     /// Its `_PyRuntime` is not in the file.
     #[error("the file does not hold the data of _PyRuntime")]
@@ -84,7 +86,7 @@ pub struct Facts {
     pub runtime: Global,
     /// `PyCode_Type`.
     pub code_type: Global,
-    /// `_PyEval_EvalFrameDefault`; empty if it is not exported.
+    /// `_PyEval_EvalFrameDefault`; empty if no symbol says where it is.
     pub evaluation_loop: Range<u64>,
     /// Whether the file holds CPython and nothing else, as far as can be told.
     pub is_alone: bool,
@@ -136,51 +138,49 @@ impl OffsetsSource {
     }
 }
 
+/// The section that holds `_PyRuntime` and nothing else, since 3.10 (`Python/pylifecycle.c`).
+const RUNTIME_SECTION: &str = ".PyRuntime";
+
 /// Looks at one file.
 pub fn detect(elf: &Elf<'_>) -> Detection {
-    let names = [
-        "_PyRuntime",
-        "PyCode_Type",
-        "_PyEval_EvalFrameDefault",
-        "Py_Version",
-        implementation::PYPY_SYMBOL,
-    ];
-    match elf.dynamic_symbols(names) {
+    match elf.dynamic_symbols(["_PyRuntime", implementation::PYPY_SYMBOL]) {
         // A program that has a copy of a library's `_PyRuntime`: the library is the interpreter.
-        Ok([Some(runtime), ..])
+        Ok([Some(runtime), _])
             if elf.relocation(runtime.address) == Some(Machine::COPY_OF_SYMBOL) =>
         {
             Detection::NotPython
         }
-        Ok([Some(runtime), code_type, evaluation, version, _]) => {
-            match facts(elf, runtime, code_type, evaluation, version) {
-                Ok(facts) => Detection::Found(Arc::new(facts)),
-                Err(reason) => Detection::Unsupported(reason),
-            }
-        }
+        Ok([Some(runtime), _]) => found(elf, runtime.address),
+        Ok([None, Some(_)]) => Detection::Unsupported(Unsupported::Implementation("PyPy")),
+        // A program that embeds CPython may export the public functions only, or nothing.
+        Ok([None, None]) => match elf.section(RUNTIME_SECTION) {
+            Some((runtime, _)) => found(elf, runtime),
+            None => Detection::NotPython,
+        },
         // A file whose symbols cannot be read is not known to be a Python.
-        Ok([None, .., Some(_)]) => Detection::Unsupported(Unsupported::Implementation("PyPy")),
-        Ok([None, ..]) | Err(_) => Detection::NotPython,
+        Err(_) => Detection::NotPython,
     }
 }
 
-fn facts(
-    elf: &Elf<'_>,
-    runtime: Symbol,
-    code_type: Option<Symbol>,
-    evaluation: Option<Symbol>,
-    version: Option<Symbol>,
-) -> Result<Facts, Unsupported> {
+fn found(elf: &Elf<'_>, runtime: u64) -> Detection {
+    match facts(elf, runtime) {
+        Ok(facts) => Detection::Found(Arc::new(facts)),
+        Err(reason) => Detection::Unsupported(reason),
+    }
+}
+
+fn facts(elf: &Elf<'_>, runtime: u64) -> Result<Facts, Unsupported> {
+    let [evaluation, version] = elf.symbols(["_PyEval_EvalFrameDefault", "Py_Version"])?;
     let (version, version_source) =
         version::find(elf, version).ok_or(Unsupported::VersionUnknown)?;
+    let [code_type] = globals(elf, ["PyCode_Type"])?;
     let code_type = code_type.ok_or(Unsupported::NoCodeType)?;
     let debug = is_debug(elf)?;
-    if has_links(elf, version, code_type) {
+    if has_links(elf, version, code_type.address) {
         return Err(Unsupported::TraceRefs);
     }
     let offsets = find_offsets(elf, runtime, version, debug)?;
-    let [word_of_runtime, word_of_code_type] =
-        elf.words_of_symbols(["_PyRuntime", "PyCode_Type"])?;
+    let [word] = elf.words_of_symbols(["_PyRuntime"])?;
     Ok(Facts {
         version,
         version_source,
@@ -188,13 +188,10 @@ fn facts(
         offsets_source: offsets.source,
         layout: layout::validate(&offsets.offsets)?,
         runtime: Global {
-            address: runtime.address,
-            word: word_of_runtime,
+            address: runtime,
+            word,
         },
-        code_type: Global {
-            address: code_type.address,
-            word: word_of_code_type,
-        },
+        code_type,
         evaluation_loop: evaluation
             .map_or(0..0, |it| it.address..it.address.saturating_add(it.size)),
         is_alone: alone::is_alone(elf),
@@ -215,15 +212,15 @@ fn facts(
 
 /// Whether it was built with `Py_DEBUG`.
 fn is_debug(elf: &Elf<'_>) -> Result<bool, ElfError> {
-    // Exported only with `Py_REF_DEBUG`, which `Py_DEBUG` implies (`Include/object.h`).
-    let [symbol] = elf.dynamic_symbols(["_Py_NegativeRefcount"])?;
+    // There only with `Py_REF_DEBUG`, which `Py_DEBUG` implies (`Include/object.h`).
+    let [symbol] = elf.symbols(["_Py_NegativeRefcount"])?;
     Ok(symbol.is_some())
 }
 
 /// Whether two links come first in an object, as with `Py_TRACE_REFS`: they are empty in the file, where else an
 /// object's count is, which is not. From 3.13 on they are kept elsewhere.
-fn has_links(elf: &Elf<'_>, version: Version, object: Symbol) -> bool {
-    let first_word = elf.bytes(object.address, 8);
+fn has_links(elf: &Elf<'_>, version: Version, object: u64) -> bool {
+    let first_word = elf.bytes(object, 8);
     version < (3, 13, 0) && first_word.is_some_and(|word| word == [0; 8])
 }
 
@@ -245,7 +242,7 @@ struct Found {
 
 fn find_offsets(
     elf: &Elf<'_>,
-    runtime: Symbol,
+    runtime: u64,
     (major, minor, _): Version,
     debug: bool,
 ) -> Result<Found, Unsupported> {
@@ -271,9 +268,9 @@ fn in_table(minor: u8, debug: bool) -> Option<Found> {
 }
 
 /// Those that the file itself publishes.
-fn published(elf: &Elf<'_>, runtime: Symbol, minor: u8, debug: bool) -> Result<Found, Unsupported> {
+fn published(elf: &Elf<'_>, runtime: u64, minor: u8, debug: bool) -> Result<Found, Unsupported> {
     let bytes = elf
-        .bytes(runtime.address, debug_offsets::MAX_SIZE as u64)
+        .bytes(runtime, debug_offsets::MAX_SIZE as u64)
         .ok_or(Unsupported::NoRuntimeData)?;
     let parsed = debug_offsets::parse(minor, debug, bytes)?;
     let flavour = Flavour {

@@ -30,12 +30,12 @@ impl Global {
     }
 }
 
-/// The objects that these symbols name, as far as the file exports them.
+/// The objects that these symbols name, as far as the file says.
 pub(super) fn globals<const N: usize>(
     elf: &Elf<'_>,
     names: [&str; N],
 ) -> Result<[Option<Global>; N], ElfError> {
-    let symbols = elf.dynamic_symbols(names)?;
+    let symbols = elf.symbols(names)?;
     let words = elf.words_of_symbols(names)?;
     let mut globals = [None; N];
     for ((global, symbol), word) in globals.iter_mut().zip(symbols).zip(words) {

@@ -52,7 +52,7 @@ pub enum ThreadLocal {
     },
 }
 
-/// Exported functions that return the thread-local and do little else: all of them since 3.12, but for
+/// Functions that return the thread-local and do little else: all of them since 3.12, but for
 /// the second and the third, which is called the second since 3.13.
 const FUNCTIONS: [&str; 4] = [
     "_PyThreadState_GetCurrent",
@@ -66,7 +66,7 @@ const FUNCTIONS: [&str; 4] = [
 ///
 /// Its symbol and the functions that return it are asked; all that give an answer must give the same.
 pub fn find(elf: &Elf<'_>) -> Option<ThreadLocal> {
-    let functions = elf.dynamic_symbols(FUNCTIONS).ok()?;
+    let functions = elf.symbols(FUNCTIONS).ok()?;
     let by_code = functions
         .into_iter()
         .flatten()
