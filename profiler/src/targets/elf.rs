@@ -1,6 +1,7 @@
 //! Files of targets as ELF, read with bounds: a hostile file costs a refusal, nothing more.
 
 mod file;
+mod image;
 mod relocations;
 mod symbols;
 
@@ -15,7 +16,8 @@ use object::{
 };
 
 pub use self::{
-    file::{Budgeted, Data, ElfError, FileState, OpenFile},
+    file::{Budgeted, Data, ElfError, FileState, OpenFile, data_of},
+    image::Image,
     relocations::RelocationType,
     symbols::{Symbol, SymbolSections},
 };

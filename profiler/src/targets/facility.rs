@@ -13,7 +13,7 @@ use std::{any::Any, collections::HashMap, sync::Arc};
 pub use super::why::Why;
 use super::{
     Mapping,
-    elf::{Elf, FileState},
+    elf::{Elf, ElfError, FileState},
     errands::{Brought, Errands, Sender},
     look::{Answer, Part},
     registry::Known,
@@ -143,8 +143,8 @@ impl Desk<'_> {
 pub struct Found<'a> {
     /// Where: its code, or if that is nowhere, the first of what is left of it.
     pub mapping: &'a Mapping,
-    /// The state of the file that [`Self::facts`] are of; `None` if it cannot be opened.
-    pub state: Option<FileState>,
+    /// The state of the file that [`Self::facts`] are of, or why it cannot be read.
+    pub state: Result<FileState, &'a ElfError>,
     /// What the facility has recognised in it.
     pub facts: Option<&'a Facts>,
 }

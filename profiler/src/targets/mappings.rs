@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{FileId, Mapping, elf::ElfError, elf::OpenFile};
+use super::{
+    FileId, Mapping,
+    elf::{ElfError, Image, OpenFile},
+};
 use crate::id::Pid;
 
 /// Bytes of `/proc/PID/maps` that are read; what lies behind is not seen.
@@ -164,12 +167,22 @@ pub fn open(pid: Pid, mapping: &Mapping) -> Result<OpenFile, ElfError> {
     };
     let opened = by_mapping(&mapping.addresses);
     match opened.or_else(|error| by_another().ok_or(error)) {
-        Err(_) if mapping.path.starts_with('/') => {
+        Err(error) if mapping.path.starts_with('/') => {
             let by_root = format!("/proc/{pid}/root{}", mapping.path);
-            OpenFile::open(Path::new(&by_root))
+            // The path need not lead anywhere there: then what was wrong with the file itself counts.
+            OpenFile::open(Path::new(&by_root)).or(Err(error))
         }
         opened => opened,
     }
+}
+
+/// The file of a mapping as the process's loader has mapped it, read from the process's memory.
+pub fn loaded(pid: Pid, mapping: &Mapping) -> Option<Image> {
+    let text = text(pid).ok()?;
+    let mut all = text.lines().filter_map(parse_line);
+    let start = all.find(|it| it.file == mapping.file && it.file_offset == 0)?;
+    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    Image::read(memory, start.addresses.start)
 }
 
 /// The first `limit` bytes of a file of the procfs.

@@ -27,6 +27,7 @@ mod odd_spans;
 mod old_kernels;
 mod owner;
 mod pretender;
+mod private_mount;
 mod pyroscope_sdk;
 mod refusals;
 mod right_span;

@@ -12,6 +12,8 @@ use std::{
 
 use object::read::{ReadCache, ReadCacheOps};
 
+use super::image::Image;
+
 /// Bytes read of one file before it is given up: a stripped `libpython` needs less than 3 MiB.
 const MAX_READ: u64 = 48 << 20;
 
@@ -30,6 +32,13 @@ pub enum ElfError {
     /// A table is cut, out of bounds or over budget.
     #[error("malformed ELF: {0}")]
     Malformed(&'static str),
+}
+
+impl ElfError {
+    /// Whether the file is there and cannot be read all the same: it is not that its process has just ended.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::Io(io::ErrorKind::NotFound))
+    }
 }
 
 /// What tells one state of a file from another: a file that is replaced or rewritten is another.
@@ -95,12 +104,7 @@ impl OpenFile {
 
     /// Its bytes, read as they are asked for.
     pub fn data(self) -> Data {
-        ReadCache::new(Budgeted {
-            size: self.state.size,
-            file: self.file,
-            position: 0,
-            left: MAX_READ,
-        })
+        ReadCache::new(Budgeted::new(self.state.size, Source::File(self.file)))
     }
 }
 
@@ -119,13 +123,45 @@ impl AsRawFd for OpenFile {
 /// The bytes of a file, read with `pread` and kept as long as this lives.
 pub type Data = ReadCache<Budgeted>;
 
+/// The bytes of a file that is read from the memory of a process.
+pub fn data_of(image: Image) -> Data {
+    ReadCache::new(Budgeted::new(image.size(), Source::Memory(image)))
+}
+
+/// Where the bytes of a file come from.
+#[derive(Debug)]
+enum Source {
+    File(File),
+    Memory(Image),
+}
+
+impl Source {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read_at(buffer, offset),
+            Self::Memory(image) => image.read_at(buffer, offset),
+        }
+    }
+}
+
 /// A file of which only so much may be read.
 #[derive(Debug)]
 pub struct Budgeted {
-    file: File,
+    source: Source,
     size: u64,
     position: u64,
     left: u64,
+}
+
+impl Budgeted {
+    fn new(size: u64, source: Source) -> Self {
+        Self {
+            source,
+            size,
+            position: 0,
+            left: MAX_READ,
+        }
+    }
 }
 
 #[expect(
@@ -144,17 +180,25 @@ impl ReadCacheOps for Budgeted {
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ()> {
         self.left = self.left.checked_sub(buffer.len() as u64).ok_or(())?;
-        let read = self.file.read_at(buffer, self.position).map_err(|_| ())?;
+        let read = self.source.read_at(buffer, self.position);
+        let read = read.map_err(|_| ())?;
         self.position += read as u64;
         Ok(read)
     }
 
     fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), ()> {
         self.left = self.left.checked_sub(buffer.len() as u64).ok_or(())?;
-        self.file
-            .read_exact_at(buffer, self.position)
-            .map_err(|_| ())?;
-        self.position += buffer.len() as u64;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let read = match self.source.read_at(rest, self.position) {
+                Ok(0) => return Err(()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Err(()),
+            };
+            self.position += read as u64;
+            rest = rest.get_mut(read..).ok_or(())?;
+        }
         Ok(())
     }
 }

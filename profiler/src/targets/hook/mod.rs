@@ -51,7 +51,7 @@ impl Facility for HookFacility {
     }
 
     fn place(&mut self, process: &mut Known, found: &Found<'_>, desk: &mut Desk<'_>) -> Placement {
-        let (Some(hook), Some(state)) = (found.facts::<Hook>(), found.state) else {
+        let (Some(hook), Ok(state)) = (found.facts::<Hook>(), found.state) else {
             return Placement::Done;
         };
         let before = process.kept_mut::<HookInProcess>();

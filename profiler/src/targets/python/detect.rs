@@ -39,6 +39,9 @@ pub enum Unsupported {
     /// It is another implementation of Python.
     #[error("it runs {0}, and only CPython is profiled")]
     Implementation(&'static str),
+    /// It maps a file that is called like a CPython, and neither the file nor the process's memory can be read.
+    #[error("its interpreter seems to be {0}: {1}")]
+    Unreadable(Arc<str>, ElfError),
     /// Its version is not known to this agent.
     #[error("CPython {0}.{1} is not supported: 3.8 and later are")]
     Version(u8, u8),

@@ -53,8 +53,8 @@ impl Facility for PythonFacility {
     fn place(&mut self, process: &mut Known, found: &Found<'_>, desk: &mut Desk<'_>) -> Placement {
         let detection = match found.facts::<Detection>() {
             Some(detection) => detection,
-            None => match implementation::by_name(&found.mapping.path) {
-                Some(name) => Arc::new(Detection::Unsupported(Unsupported::Implementation(name))),
+            None => match by_name(found) {
+                Some(reason) => Arc::new(Detection::Unsupported(reason)),
                 None => return Placement::Done,
             },
         };
@@ -185,6 +185,18 @@ impl Facility for PythonFacility {
             next.keep::<Python>().is_counted = true;
         }
     }
+}
+
+/// What a file is called tells of an interpreter that is not recognised by what is in the file.
+fn by_name(found: &Found<'_>) -> Option<Unsupported> {
+    let path = &found.mapping.path;
+    if let Some(name) = implementation::by_name(path) {
+        return Some(Unsupported::Implementation(name));
+    }
+    let unreadable = || found.state.err().filter(|error| error.is_permanent());
+    implementation::is_cpython(path)
+        .then(unreadable)?
+        .map(|error| Unsupported::Unreadable(Arc::clone(path), error.clone()))
 }
 
 impl PythonFacility {

@@ -28,9 +28,25 @@ pub(super) fn by_name(path: &str) -> Option<&'static str> {
         .map(|&(_, name)| name)
 }
 
+/// Whether a file is called as CPython is, or its library: `python3`, `python3.13d`, `libpython3.12.so.1.0`.
+pub(super) fn is_cpython(path: &str) -> bool {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let library = || file.strip_prefix("libpython3.")?.split(".so").next();
+    let program = || file.strip_prefix("python3");
+    let version = if file.contains(".so") {
+        library()
+    } else {
+        program()
+    };
+    version.is_some_and(|it| {
+        let version = it.trim_end_matches(['d', 't', 'm', 'u']);
+        version.chars().all(|it| it.is_ascii_digit() || it == '.')
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::by_name;
+    use super::{by_name, is_cpython};
 
     /// Programs and libraries of other implementations, and files that only begin like them.
     #[test]
@@ -48,6 +64,28 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(by_name(path), name, "{path}");
+        }
+    }
+
+    /// CPython's own, and what only begins like it.
+    #[test]
+    fn files_of_cpython() {
+        for path in [
+            "/usr/bin/python3",
+            "/usr/bin/python3.13d",
+            "/usr/lib/libpython3.12.so.1.0",
+            "/usr/lib/libpython3.14t.so",
+        ] {
+            assert!(is_cpython(path), "{path}");
+        }
+        for path in [
+            "/usr/bin/python3-config",
+            "/usr/lib/libpython3-sugar.so",
+            "/usr/lib/python3/_ssl.cpython-312.so",
+            "/usr/bin/pypy3",
+            "",
+        ] {
+            assert!(!is_cpython(path), "{path}");
         }
     }
 }

@@ -141,7 +141,7 @@ impl Targets {
         if known.seen.len() >= MAX_FILES || !known.seen.insert(mapping.file) {
             return false;
         }
-        let facts = file.as_ref().map(|(_, facts)| facts);
+        let facts = file.as_ref().ok().map(|(_, facts)| facts);
         let is_recognised = facts.is_some_and(|facts| facts.iter().any(Option::is_some));
         if facts.is_some() && !is_recognised {
             self.discovery.remember_plain(mapping.file);

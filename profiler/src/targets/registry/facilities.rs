@@ -8,7 +8,7 @@ use crate::{
     kernel::Control,
     targets::{
         Mapping,
-        elf::FileState,
+        elf::{ElfError, FileState},
         errands::{Brought, Errands},
         facility::{
             Desk, Facility, Facts, Found, Next, NotLooked, Placement, Processes, Recognise, Why,
@@ -74,11 +74,11 @@ impl Facilities {
         &mut self,
         known: &mut Known,
         mapping: &Mapping,
-        file: Option<(FileState, &FileFacts)>,
+        file: Result<(FileState, &FileFacts), &ElfError>,
     ) -> bool {
         let mut is_placed = true;
         self.each(|index, facility, desk| {
-            let facts = file.and_then(|(_, facts)| facts.get(index)?.as_ref());
+            let facts = file.ok().and_then(|(_, facts)| facts.get(index)?.as_ref());
             let found = Found {
                 mapping,
                 state: file.map(|(state, _)| state),

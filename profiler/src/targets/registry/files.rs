@@ -12,7 +12,7 @@ use crate::{
     id::Pid,
     targets::{
         FileId, Mapping,
-        elf::{Elf, FileState},
+        elf::{Data, Elf, ElfError, FileState, data_of},
         facility::Recognise,
         mappings,
     },
@@ -21,8 +21,8 @@ use crate::{
 /// Files remembered; when full all are forgotten and looked at anew.
 const MAX_FILES: usize = 16_384;
 
-/// What facilities recognise in a file, and the state that this is of; `None` if it cannot be opened.
-type File = Option<(FileState, FileFacts)>;
+/// What facilities recognise in a file, and the state that this is of; or why it cannot be read.
+type File = Result<(FileState, FileFacts), ElfError>;
 
 /// Some files of a process.
 #[derive(Default)]
@@ -63,21 +63,45 @@ impl Files {
     }
 
     fn read_one(&self, pid: Pid, mapping: &Mapping) -> File {
-        let file = mappings::open(pid, mapping).ok()?;
+        let file = match mappings::open(pid, mapping) {
+            Ok(file) => file,
+            Err(error) if error.is_permanent() => {
+                return self.read_loaded(pid, mapping).ok_or(error);
+            }
+            Err(error) => return Err(error),
+        };
         let state = file.state;
         if let Some(facts) = self.known().get(&state) {
-            return Some((state, FileFacts::clone(facts)));
+            return Ok((state, FileFacts::clone(facts)));
         }
-        let data = file.data();
-        let elf = Elf::parse(&data).ok();
-        let recognise = self.recognise.iter();
-        let facts: FileFacts = recognise.map(|it| it(elf.as_ref()?)).collect();
+        let facts = self.recognise(&file.data());
         let mut known = self.known();
         if known.len() >= MAX_FILES {
             known.clear();
         }
         known.insert(state, FileFacts::clone(&facts));
-        Some((state, facts))
+        Ok((state, facts))
+    }
+
+    /// What the memory of a process holds of a file that cannot be opened: a file system in user space (FUSE) may show
+    /// its files to nobody but the user that has mounted it. Nothing is kept for other processes, as nothing says that
+    /// their file is the same.
+    fn read_loaded(&self, pid: Pid, mapping: &Mapping) -> Option<(FileState, FileFacts)> {
+        let image = mappings::loaded(pid, mapping)?;
+        let FileId { device, inode } = mapping.file;
+        let state = FileState {
+            device,
+            inode,
+            size: image.size(),
+            modified: (0, 0),
+        };
+        Some((state, self.recognise(&data_of(image))))
+    }
+
+    fn recognise(&self, data: &Data) -> FileFacts {
+        let elf = Elf::parse(data).ok();
+        let recognise = self.recognise.iter();
+        recognise.map(|it| it(elf.as_ref()?)).collect()
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<FileState, FileFacts>> {
