@@ -66,19 +66,17 @@ impl<'data> Elf<'data> {
         self.symbols_of(elf::SHT_SYMTAB, names)
     }
 
-    /// The same of `.dynsym`, and of `.symtab` those that are not exported. A `.symtab` that cannot be read is none.
+    /// The same of `.dynsym`, or of `.symtab` if none of them is exported: that table is large, and a file that exports
+    /// one of several exports the others, too, if it has them. A `.symtab` that cannot be read is none.
     pub fn symbols<const N: usize>(
         &self,
         names: [&str; N],
     ) -> Result<[Option<Symbol>; N], ElfError> {
-        let mut found = self.dynamic_symbols(names)?;
-        if found.iter().any(Option::is_none) {
-            let others = self.static_symbols(names).unwrap_or([None; N]);
-            for (symbol, other) in found.iter_mut().zip(others) {
-                *symbol = symbol.or(other);
-            }
+        let exported = self.dynamic_symbols(names)?;
+        if exported.iter().any(Option::is_some) {
+            return Ok(exported);
         }
-        Ok(found)
+        Ok(self.static_symbols(names).unwrap_or(exported))
     }
 
     /// Offsets in the `PT_TLS` segment of the thread-locals of `.symtab` with this name: files of one

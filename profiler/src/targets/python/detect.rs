@@ -216,7 +216,7 @@ fn facts(elf: &Elf<'_>, runtime: u64) -> Result<Facts, Unsupported> {
 /// Whether it was built with `Py_DEBUG`.
 fn is_debug(elf: &Elf<'_>) -> Result<bool, ElfError> {
     // There only with `Py_REF_DEBUG`, which `Py_DEBUG` implies (`Include/object.h`).
-    let [symbol] = elf.symbols(["_Py_NegativeRefcount"])?;
+    let [_, symbol] = elf.symbols(["PyCode_Type", "_Py_NegativeRefcount"])?;
     Ok(symbol.is_some())
 }
 
