@@ -95,4 +95,6 @@ pub mod state {
     pub const THREAD_STATE_UNKNOWN: u32 = 9;
     /// How to read spans in the interpreter that the thread runs in is not known (yet).
     pub const INTERPRETER_UNKNOWN: u32 = 10;
+    /// The current span is one that this process does not record: no trace has it.
+    pub const NOT_RECORDED: u32 = 11;
 }

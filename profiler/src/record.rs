@@ -80,8 +80,15 @@ fn covers(config: &RecordConfig, coverage: &Coverage) -> bool {
     let total = coverage.total();
     let covers = total.reaches(percent);
     if !covers {
+        let not_recorded = total.share_not_recorded();
+        let not_recorded = not_recorded.map_or_else(String::new, |share| {
+            format!(
+                "; {share} are in spans that are not recorded, such as those that are sampled out"
+            )
+        });
         complain(&format!(
-            "error: {} of {} samples of Python's threads are in a span, and --min-coverage asks for {percent} %",
+            "error: {} of {} samples of Python's threads are in a span, and --min-coverage asks for {percent} \
+             %{not_recorded}",
             total.share_in_spans(),
             total.samples()
         ));

@@ -71,7 +71,7 @@ def set_up(service_name: str) -> trace.Tracer:
     return tracer
 
 
-# A tracer whose spans are current like others, but which no processor hears of.
+# A tracer whose spans are current like others, but which are not recorded.
 unsampled = TracerProvider(sampler=ALWAYS_OFF).get_tracer("unsampled")
 
 
@@ -89,9 +89,12 @@ def started() -> tuple:
     """Begin a stretch in the span that is current."""
     span = trace.get_current_span()
     context = span.get_span_context()
+    # A span that is not recorded is in no trace: samples may not carry it.
     kind = NO_SPAN
-    if context.span_id:
-        kind = ENDED if getattr(span, "end_time", None) is not None else ACTIVE
+    if span.is_recording():
+        kind = ACTIVE
+    elif getattr(span, "end_time", None) is not None:
+        kind = ENDED
     return kind, now(), context
 
 

@@ -72,11 +72,19 @@ def upgraded() -> None:
             oracle.work(WHOLE)
 
 
+class Recorded(trace.NonRecordingSpan):
+    """A span of the application's own that says that it is recorded."""
+
+    def is_recording(self) -> bool:
+        """Say so."""
+        return True
+
+
 @case
 def subclassed() -> None:
     """Make spans current that are of classes of the application's own."""
 
-    class Labelled(trace.NonRecordingSpan):
+    class Labelled(Recorded):
         """Keeps its context as its base does."""
 
         def __init__(self, span: trace.Span, label: str) -> None:
@@ -92,7 +100,7 @@ def subclassed() -> None:
 def liar() -> None:
     """Make spans current that keep another context than they return."""
 
-    class Liar(trace.NonRecordingSpan):
+    class Liar(Recorded):
         """Returns another context than its base class keeps."""
 
         def __init__(self, kept: trace.Span, told: trace.Span) -> None:
@@ -112,7 +120,7 @@ def liar() -> None:
 def slotted() -> None:
     """Make a span current that keeps its context in a slot."""
 
-    class Slotted(trace.NonRecordingSpan):
+    class Slotted(Recorded):
         __slots__ = ("_context",)
 
     whole()

@@ -324,7 +324,10 @@ fn judge(truth: &Truth, kept: &Path) -> BTreeMap<u32, Verdict> {
 fn compare(truth: &Truth, sample: &SpanSample, verdict: &mut Verdict) {
     let said = match &sample.attribution {
         Attribution::Span(SpanContext { trace, active, .. }) => Some((active.id, *trace)),
-        Attribution::NoSpan | Attribution::NativeThread | Attribution::Unattributed(_) => None,
+        Attribution::NoSpan
+        | Attribution::NotRecorded
+        | Attribution::NativeThread
+        | Attribution::Unattributed(_) => None,
     };
     let Some(stretch) = truth.stretch(sample) else {
         verdict.between += 1;

@@ -102,8 +102,10 @@ record! {
         name: u8,
         /// Index of `_parent`, or [`NO_ATTRIBUTE`].
         parent: u8,
+        /// What its instances are: one of [`instances`].
+        instances: u8,
         /// Always 0.
-        reserved: u16,
+        reserved: u8,
     }
 }
 
@@ -123,6 +125,14 @@ impl SpanRecipe {
             .take(count)
             .any(|class| class.end_time != NO_ATTRIBUTE)
     }
+}
+
+/// What the instances of a class are, in [`SpanClass::instances`].
+pub mod instances {
+    /// Spans that are recorded until they end.
+    pub const RECORDED: u8 = 0;
+    /// Spans that this process does not record: no attribute of theirs is read.
+    pub const NOT_RECORDED: u8 = 1;
 }
 
 /// Where an instance keeps its attributes, in [`SpanRecipe::storage`].

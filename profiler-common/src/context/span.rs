@@ -1,7 +1,8 @@
 //! Spans: the ids of one, and its local root.
 
 use super::{
-    ContextScratch, LastSpan, NO_ATTRIBUTE, SpanClass, SpanRecipe, attribute, integer, locate, look,
+    ContextScratch, LastSpan, NO_ATTRIBUTE, SpanClass, SpanRecipe, attribute, instances, integer,
+    locate, look,
 };
 use crate::{span::state, walk::ReadUser};
 
@@ -26,6 +27,10 @@ pub(super) fn ids<R: ReadUser>(
     scratch.span.class = class;
     let (index, found) = find_class(recipe, class).ok_or(state::SPAN_CLASS_UNKNOWN)?;
     scratch.span.class_index = index;
+    // Whatever ids it has are of a span that was dropped, or of another process's.
+    if found.instances == instances::NOT_RECORDED {
+        return Err(state::NOT_RECORDED);
+    }
     locate(reader, recipe, recipe.storage, &found, span, scratch)?;
     if found.end_time != NO_ATTRIBUTE {
         let end = attribute(reader, scratch, found.end_time, recipe.name_end_time)?;

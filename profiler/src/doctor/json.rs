@@ -53,6 +53,7 @@ fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
         json!({
             "taken": it.samples(),
             "in_spans": it.in_spans.samples,
+            "not_recorded": it.not_recorded.samples,
             "in_no_span": it.in_no_span.samples,
             "in_native_threads": it.in_native_threads.samples,
             "unattributed": unattributed.collect::<BTreeMap<_, _>>(),

@@ -162,13 +162,19 @@ fn row(report: &Report, coverage: Option<&Coverage>) -> [String; HEADINGS.len()]
     ]
 }
 
-/// The share in spans, over Python's threads, with the other samples beside it.
+/// The share in spans, over Python's threads, with what it lacks by its nature beside it.
 fn in_spans_of(tally: &Tally) -> String {
-    let share = format!("{} of {}", tally.share_in_spans(), tally.samples());
-    match tally.in_native_threads.samples {
-        0 => share,
-        others => format!("{share}, {others} in native threads"),
+    let mut text = format!("{} of {}", tally.share_in_spans(), tally.samples());
+    let beside = [
+        (tally.not_recorded, "in spans that are not recorded"),
+        (tally.in_native_threads, "in native threads"),
+    ];
+    for (sum, what) in beside {
+        if sum.samples > 0 {
+            text.push_str(&format!(", {} {what}", sum.samples));
+        }
     }
+    text
 }
 
 /// A version as it is written.

@@ -193,6 +193,7 @@ fn stamp(record: &SampleRecord) -> Result<SpanStamp, DecodeError> {
         state::SPAN_CLASS_UNKNOWN => Ok(SpanStamp::Context(ContextFailure::ClassUnknown(
             record.span_class,
         ))),
+        state::NOT_RECORDED => Ok(SpanStamp::NotRecorded),
         state::NONE if is_current => Ok(SpanStamp::None),
         state::NONE => Ok(SpanStamp::EmptyStack),
         state::ACTIVE => {

@@ -98,6 +98,8 @@ impl ThreadName {
 pub enum SpanStamp {
     /// The thread's context holds no span.
     None,
+    /// The span that the thread's context holds is one that the process does not record.
+    NotRecorded,
     /// The thread's context was not read, and its span stack is empty.
     EmptyStack,
     /// This span is the innermost open one, all others are its ancestors.

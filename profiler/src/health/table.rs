@@ -23,6 +23,7 @@ macro_rules! table {
     "Samples without a span." {
         agent SampleOutsideSpans "no_span": "The thread was in no span: nothing is missing.";
         agent SampleOfNativeThread "native_thread": "The thread runs no Python, and so is in no span: nothing is missing.";
+        agent SpanNotRecorded "span_not_recorded": "The current span is one that the process does not record: the tracer has sampled it out, it is another process's (a remote parent), or no SDK is set up. No trace has it, so nothing is missing.";
         agent SpanNotNested "spans_not_nested": "The spans that are open in the thread are not nested in one another.";
         agent SpanEnded "span_ended": "The span that the thread is said to be in has ended elsewhere, or was forgotten.";
         agent SpanTooDeep "too_many_open_spans": "More spans are open in the thread than are kept.";

@@ -119,6 +119,8 @@ pub enum Attribution {
     Span(SpanContext),
     /// The thread was in no span.
     NoSpan,
+    /// The thread was in a span that its process does not record, so no trace has it.
+    NotRecorded,
     /// The thread runs no Python, so it can be in no span.
     NativeThread,
     /// The thread may have been in a span, but it is not known which.
@@ -131,6 +133,7 @@ impl Attribution {
         match self {
             Self::Span(_) => Loss::SampleAttributed,
             Self::NoSpan => Loss::SampleOutsideSpans,
+            Self::NotRecorded => Loss::SpanNotRecorded,
             Self::NativeThread => Loss::SampleOfNativeThread,
             Self::Unattributed(reason) => reason.counts_as(),
         }

@@ -90,7 +90,7 @@ fn names(join: &mut Join, stamp: SpanStamp) -> Result<(String, String), Option<R
             let root = context.local_root.unwrap_or_else(|| context.active.clone());
             Ok((name(root), name(context.active)))
         }
-        Attribution::NoSpan | Attribution::NativeThread => Err(None),
+        Attribution::NoSpan | Attribution::NotRecorded | Attribution::NativeThread => Err(None),
         Attribution::Unattributed(reason) => Err(Some(reason)),
     }
 }
@@ -134,6 +134,18 @@ fn reasons_are_kept_and_counted() {
         assert_eq!(attribution, Attribution::Unattributed(reason));
         assert_eq!(attribution.counts_as(), counts_as);
     }
+}
+
+/// A span that is not recorded is a state of its own, also in an event loop: no name is missing.
+#[test]
+fn spans_that_are_not_recorded() {
+    let mut join = Join::new(8, Health::default());
+    let attribution = join
+        .sample(sample(SpanStamp::NotRecorded), Some(Unseen::Pending))
+        .attribution;
+    assert_eq!(attribution, Attribution::NotRecorded);
+    assert_eq!(attribution.counts_as(), Loss::SpanNotRecorded);
+    assert!(!attribution.lacks_name());
 }
 
 /// In a thread that runs an event loop the span stack names nothing, even with one span open.

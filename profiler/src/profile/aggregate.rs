@@ -129,7 +129,9 @@ impl Aggregator {
         };
         let may_grow = like_it < most;
         let span = match (detail, &sample.attribution) {
-            (Detail::All, attribution) => Some(self.span(attribution, may_grow)?),
+            (Detail::All, attribution) | (Detail::Few, attribution @ Attribution::NotRecorded) => {
+                Some(self.span(attribution, may_grow)?)
+            }
             (Detail::Few, Attribution::Span(context)) => Some(self.few(context, may_grow)?),
             (Detail::Few | Detail::Least, _) => None,
         };
@@ -145,7 +147,10 @@ impl Aggregator {
     fn span(&mut self, attribution: &Attribution, may_grow: bool) -> Option<u32> {
         let hint = match attribution {
             Attribution::Span(context) => context.active.id.get(),
-            Attribution::NoSpan | Attribution::NativeThread | Attribution::Unattributed(_) => 0,
+            Attribution::NoSpan
+            | Attribution::NotRecorded
+            | Attribution::NativeThread
+            | Attribution::Unattributed(_) => 0,
         };
         self.spans.number(
             hint,

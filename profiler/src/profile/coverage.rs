@@ -32,6 +32,8 @@ pub struct Coverage {
 pub struct Tally {
     /// In a span.
     pub in_spans: Sum,
+    /// In a span that is not recorded.
+    pub not_recorded: Sum,
     /// In no span.
     pub in_no_span: Sum,
     /// In threads that run no Python.
@@ -53,7 +55,7 @@ impl Tally {
 
     /// All of Python's threads.
     fn total(&self) -> Sum {
-        let known = [self.in_spans, self.in_no_span];
+        let known = [self.in_spans, self.not_recorded, self.in_no_span];
         let unattributed = self.unattributed.values().copied();
         known.into_iter().chain(unattributed).sum()
     }
@@ -61,6 +63,7 @@ impl Tally {
     fn add(&mut self, sample: &NamedSample) {
         let sum = match sample.attribution {
             Attribution::Span(_) => &mut self.in_spans,
+            Attribution::NotRecorded => &mut self.not_recorded,
             Attribution::NoSpan => &mut self.in_no_span,
             Attribution::NativeThread => &mut self.in_native_threads,
             Attribution::Unattributed(reason) => self.unattributed.entry(reason).or_default(),
@@ -70,6 +73,7 @@ impl Tally {
 
     fn merge(&mut self, other: &Self) {
         self.in_spans.merge(other.in_spans);
+        self.not_recorded.merge(other.not_recorded);
         self.in_no_span.merge(other.in_no_span);
         self.in_native_threads.merge(other.in_native_threads);
         for (reason, sum) in &other.unattributed {
@@ -80,6 +84,11 @@ impl Tally {
     /// The share in spans, in percent, as text.
     pub fn share_in_spans(&self) -> String {
         self.share(self.in_spans)
+    }
+
+    /// The share in spans that are not recorded, in percent, as text; `None` if there is none.
+    pub fn share_not_recorded(&self) -> Option<String> {
+        (self.not_recorded.samples > 0).then(|| self.share(self.not_recorded))
     }
 
     fn share(&self, part: Sum) -> String {
@@ -125,9 +134,11 @@ impl Tally {
             last = format!("{last} ({})", self.reasons());
         }
         let samples = self.samples().to_string();
-        let (spans, none) = (self.share(self.in_spans), self.share(self.in_no_span));
+        let [spans, dropped, none] =
+            [self.in_spans, self.not_recorded, self.in_no_span].map(|part| self.share(part));
         let native = self.in_native_threads.samples.to_string();
-        line(pid, name, names, [&samples, &spans, &none, &native, &last])
+        let figures = [&samples, &spans, &dropped, &none, &native, &last];
+        line(pid, name, names, figures.map(String::as_str))
     }
 }
 
@@ -166,7 +177,7 @@ impl Coverage {
     /// A line for each process, most samples first, in lines at most `width` columns wide if that leaves room for
     /// names.
     pub fn render(&self, width: usize) -> String {
-        const FIGURES: usize = 7 + 2 + 2 + 8 + 2 + 8 + 2 + 8 + 2 + 14 + 2 + 12;
+        const FIGURES: usize = 7 + 2 + 2 + 8 + 2 + 8 + 2 + 12 + 2 + 8 + 2 + 14 + 2 + 12;
         let mut rows: Vec<_> = self.processes.iter().collect();
         rows.sort_by_key(|(pid, (_, tally))| (u64::MAX - tally.all(), **pid));
         let names = rows.iter().map(|(_, (service, _))| columns(&service.name));
@@ -175,6 +186,7 @@ impl Coverage {
         let headings = [
             "SAMPLES",
             "IN SPANS",
+            "NOT RECORDED",
             "NO SPAN",
             "NATIVE THREADS",
             "UNATTRIBUTED",
@@ -197,10 +209,12 @@ impl Coverage {
 }
 
 /// A line of the table; `width`: the columns of the names.
-fn line(pid: &str, name: &str, names: usize, figures: [&str; 5]) -> String {
-    let [samples, spans, none, native, unattributed] = figures;
+fn line(pid: &str, name: &str, names: usize, figures: [&str; 6]) -> String {
+    let [samples, spans, dropped, none, native, unattributed] = figures;
     let name = pad(&fit(name, names), names);
-    format!("{pid:>7}  {name}  {samples:>8}  {spans:>8}  {none:>8}  {native:>14}  {unattributed}\n")
+    format!(
+        "{pid:>7}  {name}  {samples:>8}  {spans:>8}  {dropped:>12}  {none:>8}  {native:>14}  {unattributed}\n"
+    )
 }
 
 #[cfg(test)]
@@ -223,22 +237,24 @@ mod tests {
             Attribution::Unattributed(Reason::Ended),
             Attribution::Unattributed(Reason::Ended),
             Attribution::Unattributed(Reason::EventLoop),
+            Attribution::NotRecorded,
             // Not of Python's threads.
             Attribution::NativeThread,
         ] {
             tally.add(&sample(&["work"], attribution));
         }
         tally.in_spans = Sum {
-            samples: 12,
-            nanos: 12 * TICK.nanos,
+            samples: 15,
+            nanos: 15 * TICK.nanos,
         };
         assert_eq!(tally.share_in_spans(), "75.0 %");
-        assert_eq!((tally.samples(), tally.in_native_threads.samples), (16, 1));
+        assert_eq!(tally.share_not_recorded().as_deref(), Some("5.0 %"));
+        assert_eq!((tally.samples(), tally.in_native_threads.samples), (20, 1));
         assert!(tally.reaches(75.0));
         assert!(!tally.reaches(75.1));
         assert_eq!(
             tally.reasons(),
-            "span ended elsewhere 12.5 %, event loop 6.3 %"
+            "span ended elsewhere 10.0 %, event loop 5.0 %"
         );
     }
 

@@ -8,6 +8,8 @@ use crate::{
     join::{Attribution, NamedSpan, SpanContext},
 };
 
+/// The name of every span that its process does not record.
+pub(super) const NOT_RECORDED: &str = "(not recorded)";
 /// Longest value of a label, in bytes: readers refuse longer ones.
 pub const MAX_VALUE: usize = 2_048;
 
@@ -59,6 +61,9 @@ impl SpanLabels {
                 context.trace,
                 mode.stands_in(context),
             ),
+            Self::All(Attribution::NotRecorded) => {
+                return (key == Key::SpanName).then(|| NOT_RECORDED.to_owned());
+            }
             Self::All(
                 Attribution::NoSpan | Attribution::NativeThread | Attribution::Unattributed(_),
             ) => return None,

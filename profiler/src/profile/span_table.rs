@@ -14,6 +14,7 @@ use std::{
 use self::sums::Sums;
 use super::{
     SpanLabel,
+    labels::NOT_RECORDED,
     native_threads::{Evidence, NativeThreads},
     shorten::shorten,
     text::{columns, fit, pad, share, words},
@@ -65,6 +66,8 @@ pub enum RowName {
     OtherSpans,
     /// CPU outside any span.
     NoSpan,
+    /// CPU in spans that are not recorded.
+    NotRecorded,
     /// CPU of threads that run no Python.
     NativeThreads(NativeThreads),
     /// CPU that may be in a span, but it is not known in which.
@@ -112,6 +115,7 @@ impl SpanTable {
         let name = match &sample.attribution {
             Attribution::Span(context) => span_row(self.span_label.span(context).name.as_ref()),
             Attribution::NoSpan => RowName::NoSpan,
+            Attribution::NotRecorded => RowName::NotRecorded,
             Attribution::NativeThread => return self.add_native(sample),
             Attribution::Unattributed(reason) => RowName::Unattributed(*reason),
         };
@@ -215,9 +219,10 @@ impl SpanTable {
         line("SPAN", "SPANS", "CPU", "SHARE", "TOP FUNCTION");
         for row in &rows {
             let spans = match row.name {
-                RowName::NoSpan | RowName::NativeThreads(_) | RowName::Unattributed(_) => {
-                    "-".to_owned()
-                }
+                RowName::NoSpan
+                | RowName::NotRecorded
+                | RowName::NativeThreads(_)
+                | RowName::Unattributed(_) => "-".to_owned(),
                 _ => row.spans.to_string(),
             };
             let (seconds, share) = (seconds(row.cpu_nanos), share(row.cpu_nanos, total));
@@ -266,6 +271,7 @@ fn title(name: &RowName, shared: &HashSet<&str>) -> String {
         RowName::Unnamed => "(span without a known name)".to_owned(),
         RowName::OtherSpans => "(other spans)".to_owned(),
         RowName::NoSpan => "(no span)".to_owned(),
+        RowName::NotRecorded => NOT_RECORDED.to_owned(),
         RowName::NativeThreads(threads) => {
             let title = threads.title(shared.contains(&*threads.library));
             printable(&title).into_owned()

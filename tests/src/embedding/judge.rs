@@ -227,7 +227,10 @@ impl Said {
     fn span(&self) -> Option<SpanId> {
         match &self.attribution {
             Attribution::Span(context) => Some(context.active.id),
-            Attribution::NoSpan | Attribution::NativeThread | Attribution::Unattributed(_) => None,
+            Attribution::NoSpan
+            | Attribution::NotRecorded
+            | Attribution::NativeThread
+            | Attribution::Unattributed(_) => None,
         }
     }
 

@@ -23,6 +23,7 @@ mod matrix;
 mod moved_text;
 mod nested;
 mod networks;
+mod not_recorded;
 mod odd_spans;
 mod old_kernels;
 mod owner;

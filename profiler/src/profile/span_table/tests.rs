@@ -19,17 +19,19 @@ fn span_table() {
         table.add(&sample(&["work", "main"], in_child()));
     }
     table.add(&sample(&["idle", "main"], Attribution::NoSpan));
+    table.add(&sample(&["handle", "main"], Attribution::NotRecorded));
     table.add(&sample(
         &["loop"],
         Attribution::Unattributed(Reason::EventLoop),
     ));
-    assert_eq!(table.samples(), 5);
+    assert_eq!(table.samples(), 6);
     insta::assert_snapshot!(table.render(100), @r"
     SPAN                          SPANS        CPU   SHARE  TOP FUNCTION
-    GET /                             1     0.03 s  60.0 %  work
-    (no span)                         -     0.01 s  20.0 %  idle
-    (unattributed: event loop)        -     0.01 s  20.0 %  loop
-    total                             1     0.05 s  100.0 %
+    GET /                             1     0.03 s  50.0 %  work
+    (no span)                         -     0.01 s  16.7 %  idle
+    (not recorded)                    -     0.01 s  16.7 %  handle
+    (unattributed: event loop)        -     0.01 s  16.7 %  loop
+    total                             1     0.06 s  100.0 %
     ");
 }
 

@@ -3,7 +3,7 @@
 use profiler_common::{
     context::{
         ContextScratch, DICTIONARY_KEYS, KEYS_HEAD, KeysShape, NO_ATTRIBUTE, SpanClass, SpanRecipe,
-        attribute, keys_shape, locate, look, storage,
+        attribute, instances, keys_shape, locate, look, storage,
     },
     python::PythonLayout,
     walk::{Block, ReadUser as _, characters},
@@ -198,6 +198,7 @@ impl Objects<'_> {
                 end_time: second,
                 name: third,
                 parent: fourth,
+                instances: instances::RECORDED,
                 reserved: 0,
             },
             names: keys_of,
@@ -235,6 +236,7 @@ impl Objects<'_> {
             end_time: NO_ATTRIBUTE,
             name: NO_ATTRIBUTE,
             parent: NO_ATTRIBUTE,
+            instances: instances::RECORDED,
             reserved: 0,
         };
         Some((class, storage))

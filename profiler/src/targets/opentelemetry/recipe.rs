@@ -7,7 +7,10 @@ mod variable;
 use profiler_common::{context::SpanRecipe, walk::ReadUser as _};
 
 pub use self::no_recipe::NoRecipe;
-use self::{classes::learn_all, variable::variable};
+use self::{
+    classes::{Usual, learn_all},
+    variable::variable,
+};
 use super::objects::Objects;
 use crate::targets::look::memory::Memory;
 use crate::targets::python::{detect::Facts, globals::GlobalsOfContext};
@@ -151,15 +154,18 @@ impl Place<'_> {
             return Err(NoRecipe::NoOpenTelemetry);
         };
         let mut recipe = self.way_to_the_span(&objects, &known, nodes, [context, propagation])?;
-        let [span_context, non_recording] =
+        let [span_context, not_recorded] =
             globals(&objects, span, ["SpanContext", "NonRecordingSpan"])?;
         recipe.span_context_class = span_context.ok_or(NoRecipe::Missing("SpanContext"))?;
-        let [recording, base] = match sdk {
+        let recorded = match sdk {
             Some(sdk) => globals(&objects, sdk, ["_Span", "Span"])?,
             None => [None, None],
         };
-        let usual = [recording, non_recording, base].into_iter().flatten();
-        learn_all(&objects, &mut recipe, usual, wanted);
+        let usual = Usual {
+            recorded,
+            not_recorded,
+        };
+        learn_all(&objects, &mut recipe, &usual, wanted);
         if has_hook {
             find_local_root(&objects, &mut recipe, modules)?;
         }
