@@ -42,6 +42,8 @@ counters! {
     SpanTooDeep,
     /// Span names that could not be read from the application.
     SpanNameUnreadable,
+    /// Names of spans that are no text.
+    SpanNameNotText,
     /// Span names longer than what crosses the ring.
     SpanNameCut,
     /// Spans found in the context of a sampled thread for the first time.

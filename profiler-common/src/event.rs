@@ -29,6 +29,12 @@ pub mod measure {
     pub const CPU: u16 = 0;
 }
 
+/// What the hook says of a span that has started, in [`SpanStartRecord::flags`].
+pub mod start {
+    /// Its name is no text, so there is none in the record.
+    pub const NAME_NOT_TEXT: u64 = 1 << 2;
+}
+
 /// What is known of a span that was seen, in [`SpanSeenRecord::flags`].
 pub mod seen {
     /// Its parent is in another process.
@@ -184,7 +190,7 @@ record! {
         parent_id: u64,
         /// The local root's span id.
         local_root_id: u64,
-        /// Bit 0 sampled, bit 1 remote parent.
+        /// Bit 0 sampled, bit 1 remote parent; [`start::NAME_NOT_TEXT`].
         flags: u64,
         /// Bytes the name has in the application.
         name_length: u32,

@@ -11,7 +11,7 @@ use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_probe_read_user, progra
 use aya_log_ebpf::debug;
 use profiler_common::{
     counter::Counter,
-    event::{HookProcess, ResourceRecord, SpanEndRecord, SpanStartRecord, kind},
+    event::{HookProcess, ResourceRecord, SpanEndRecord, SpanStartRecord, kind, start},
     limits::{MAX_SPAN_DEPTH, MAX_SPAN_NAME},
     span::{LiveSpan, LiveSpanKey, OpenSpan, SpanStack, source, state},
 };
@@ -345,6 +345,9 @@ fn emit_start(span: &LiveSpan, name: u64, name_length: u64, flags: u64) {
     };
     if name_length > limit {
         bump(Counter::SpanNameCut);
+    }
+    if flags & start::NAME_NOT_TEXT != 0 {
+        bump(Counter::SpanNameNotText);
     }
     // SAFETY: the reservation has room for the whole record. The name's size is at most that of
     // its field, and the helper checks the source.

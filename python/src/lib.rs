@@ -10,6 +10,7 @@ mod probe;
 mod process;
 mod span;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pyo3::intern;
@@ -155,15 +156,17 @@ fn fire_start(
     };
     // A span without a readable name is still a span.
     let name = span::name(span);
-    let name = match name.as_ref().map(|name| name.to_str()) {
+    let name = match name.as_ref().map(span::text) {
         Ok(Ok(name)) => name,
         Ok(Err(error)) => {
             failure::contain(py, "reading the name of a span", Err(error))?;
-            ""
+            flags |= probe::FLAG_NAME_NOT_TEXT;
+            Cow::Borrowed("")
         }
         Err(error) => {
             failure::contain(py, "reading the name of a span", Err(error.clone_ref(py)))?;
-            ""
+            flags |= probe::FLAG_NAME_NOT_TEXT;
+            Cow::Borrowed("")
         }
     };
     probe::span_start(&probe::SpanStart {

@@ -32,7 +32,7 @@ pub(crate) struct SpanStart {
     pub(crate) name: u64,
     /// How many bytes the name has.
     pub(crate) name_size: u64,
-    /// [`FLAG_SAMPLED`] and [`FLAG_REMOTE_PARENT`].
+    /// [`FLAG_SAMPLED`], [`FLAG_REMOTE_PARENT`] and [`FLAG_NAME_NOT_TEXT`].
     pub(crate) flags: u64,
     /// Address of the process block, 0 if it is not written yet.
     pub(crate) process_block: u64,
@@ -42,6 +42,8 @@ pub(crate) struct SpanStart {
 pub(crate) const FLAG_SAMPLED: u64 = 1;
 /// The span's parent lives in another process.
 pub(crate) const FLAG_REMOTE_PARENT: u64 = 1 << 1;
+/// The name is no text, so its size is 0.
+pub(crate) const FLAG_NAME_NOT_TEXT: u64 = 1 << 2;
 
 /// The site and its note. `$nop` is the instruction a probe replaces, `$arguments` the note's argument
 /// string.

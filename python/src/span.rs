@@ -3,9 +3,11 @@
 //! The SDK's private attributes are read first, because its public properties are Python functions
 //! and cost ten times as much. Objects that only keep to the public interface work too.
 
+use std::borrow::Cow;
+
 use pyo3::exceptions::PyAttributeError;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 use pyo3::{ffi, intern, prelude::*};
 
 /// The attribute of a span context that holds its local root: a tuple of its span id and its name, or of
@@ -46,6 +48,28 @@ pub(crate) fn name<'py>(span: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyStrin
     let py = span.py();
     let name = private_or_public(span, intern!(py, "_name"), intern!(py, "name"))?;
     Ok(name.cast_into::<PyString>()?)
+}
+
+/// The text of a name. A lone surrogate, which has no place in UTF-8, becomes U+FFFD.
+pub(crate) fn text<'name>(name: &'name Bound<'_, PyString>) -> PyResult<Cow<'name, str>> {
+    if let Ok(text) = name.to_str() {
+        return Ok(Cow::Borrowed(text));
+    }
+    // SAFETY: a valid string borrowed for the call, and the GIL is held; a new reference or an error is returned.
+    let points = unsafe {
+        let encoded = ffi::PyUnicode_AsEncodedString(
+            name.as_ptr(),
+            c"utf-32-le".as_ptr(),
+            c"surrogatepass".as_ptr(),
+        );
+        Bound::from_owned_ptr_or_err(name.py(), encoded)?
+    };
+    let points = points.cast_into::<PyBytes>()?;
+    let (points, _) = points.as_bytes().as_chunks();
+    let text = points.iter().map(|&point| {
+        char::from_u32(u32::from_le_bytes(point)).unwrap_or(char::REPLACEMENT_CHARACTER)
+    });
+    Ok(Cow::Owned(text.collect()))
 }
 
 /// The ids in `context`.

@@ -236,7 +236,8 @@ def test_names_of_all_kinds(tracer):
 
 
 def test_a_name_that_is_no_text_is_still_a_span(tracer, no_failures, probed):
-    no_failures.append(2 if probed else 0)
+    # A lone surrogate has a replacement.
+    no_failures.append(1 if probed else 0)
     for name in ("\ud800", 7):
         span = tracer.start_span(name)
         assert local_root(span) == span_id(span)

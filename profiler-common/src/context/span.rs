@@ -11,7 +11,7 @@ use crate::{span::state, walk::ReadUser};
 pub struct LocalRoot {
     /// Its id.
     pub span_id: u64,
-    /// Address of its name, a string.
+    /// Address of its name; 0 if that is no text.
     pub name: u64,
 }
 
@@ -110,10 +110,12 @@ pub fn local_root<R: ReadUser>(
     if pair == 0 || !reader.read_part(pair, u32::from(items) + 16, &mut scratch.object) {
         return None;
     }
-    if scratch.object.u64_at(u16::from(recipe.object_size)) != 2 {
-        return None;
-    }
-    let name = scratch.object.u64_at(items.wrapping_add(8));
+    // Without a name if that is no text.
+    let name = match scratch.object.u64_at(u16::from(recipe.object_size)) {
+        2 => scratch.object.u64_at(items.wrapping_add(8)),
+        1 => 0,
+        _ => return None,
+    };
     let span_id = scratch.object.u64_at(items);
     let (_, span_id) = integer(reader, recipe, span_id, 3, scratch).ok()?;
     Some(LocalRoot { span_id, name })

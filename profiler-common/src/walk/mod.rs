@@ -36,7 +36,7 @@ pub use native::{NativeWalk, Registers};
 pub use python::{Codes, Known, MAX_STEPS, PythonWalk, Trust, step};
 pub use search::{FRAMES_AT_ONCE, MAX_SEARCH_STEPS, ThreadSearch};
 pub use stack::{MAX_PAGE_STEPS, MAX_SCAN_STEPS, StackPages, StackScan};
-pub use string::{Characters, characters};
+pub use string::{Characters, NoCharacters, characters, characters_of_any};
 pub use thread::{
     Position, Seen, attached_place, has_c_frames, holder, maker, may_be_in, see, seen_in,
 };

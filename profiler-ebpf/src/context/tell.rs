@@ -10,7 +10,7 @@ use profiler_common::{
     event::{Header, SpanSeenRecord, kind, seen},
     python::PythonLayout,
     span::LiveSpanKey,
-    walk::{ReadUser as _, characters},
+    walk::{NoCharacters, ReadUser as _, characters_of_any},
 };
 
 use crate::{
@@ -72,7 +72,9 @@ fn tell(
     });
     if root.span_id == span.span_id {
         // The root has one name, whichever span of its request a sample finds first.
-        name = root.name;
+        if root.name != 0 {
+            name = root.name;
+        }
     } else if root.span_id != 0 && !tell_root(layout, header, &root, scratch) {
         return false;
     }
@@ -109,6 +111,9 @@ fn tell_root(
     let key = key(root.span_id, header);
     if SEEN_SPANS.get_ptr(&key).is_some() {
         return true;
+    }
+    if root.name == 0 {
+        bump(Counter::SpanNameNotText);
     }
     let record = Seen {
         span_id: root.span_id,
@@ -218,8 +223,17 @@ fn read_name(
     if address == 0 {
         return Name::NONE;
     }
-    let Some(characters) = characters(&CurrentProcess, layout, address, &mut scratch.object) else {
-        return Name::NONE;
+    let characters = match characters_of_any(&CurrentProcess, layout, address, &mut scratch.object)
+    {
+        Ok(characters) => characters,
+        Err(NoCharacters::NotText) => {
+            bump(Counter::SpanNameNotText);
+            return Name::NONE;
+        }
+        Err(NoCharacters::Unreadable) => {
+            bump(Counter::SpanNameUnreadable);
+            return Name::NONE;
+        }
     };
     // Below the limit, which is what the mask bounds.
     let (size, is_cut) = characters.size_within(NAME as u64 - 4);

@@ -9,6 +9,7 @@ use profiler_common::{
     event::{
         CodeRecord, Header, HookProcess, ProcessRecord, ResourceRecord, SampleRecord,
         SpanEndRecord, SpanSeenRecord, SpanStartRecord, code_flags, kind, measure, process, seen,
+        start,
     },
     outcome::Outcome,
     span::{source, state},
@@ -283,11 +284,12 @@ fn span_seen(bytes: &[u8]) -> Result<SpanSeen, DecodeError> {
     })
 }
 
-/// The name, `None` if it could not be read. One that was cut says so, and loses a character
+/// The name, `None` if it is no text or could not be read. One that was cut says so, and loses a character
 /// that was cut in the middle.
 fn span_name(record: &SpanStartRecord) -> Option<Box<str>> {
     let size = record.name_size as usize;
-    if size == 0 && record.name_length > 0 {
+    let is_lost = size == 0 && record.name_length > 0;
+    if is_lost || record.flags & start::NAME_NOT_TEXT != 0 {
         return None;
     }
     let bytes = record.name.get(..size.min(record.name.len()))?;

@@ -124,6 +124,7 @@ macro_rules! table {
     "span_names_incomplete", "{span}", by "reason":
     "Spans that lack their name, or its end." {
         kernel SpanNameUnreadable "unreadable": "The name could not be read from the application.";
+        kernel SpanNameNotText "not_text": "The name is no text: the program has named the span by a number, bytes, None or another object.";
         kernel SpanNameCut "too_long": "The name is longer than what the kernel program sends: it ends in ….";
     }
     "span_probes_failed", "{file}", by "reason":

@@ -3,7 +3,7 @@
 use profiler_common::{
     context::{KEYS_HEAD, KeysShape, dialect, keys_shape},
     python::PythonLayout,
-    walk::{Block, Characters, ReadUser as _, characters},
+    walk::{Block, Characters, NoCharacters, ReadUser as _, characters, characters_of_any},
 };
 
 use crate::{
@@ -60,6 +60,43 @@ fn every_kind_of_string() {
         let mut block = Block::<64>::zeroed();
         let nowhere = characters(&Image::default(), &layout, STRING, &mut block);
         assert_eq!(nowhere, None);
+    }
+}
+
+/// What an object is its class says, whatever its memory looks like; a class that derives from `str` keeps its
+/// characters elsewhere.
+#[test]
+fn objects_of_any_class() {
+    const CLASS: u64 = 0x7f12_3456_0000;
+    const ELSEWHERE: u64 = 0x7f12_0000_1234;
+    for layout in layouts() {
+        let read = |flags: Option<u64>, compact: u32, elsewhere: u64| {
+            let mut image = Image::default();
+            let state = 1 << layout.string_kind_shift
+                | compact << layout.string_compact_bit
+                | 1 << layout.string_ascii_bit;
+            let at = |offset: u16| STRING + u64::from(offset);
+            image.put_word(at(layout.object_type), CLASS);
+            image.put_word(at(layout.string_length), 9);
+            image.put(at(layout.string_state), &u32::to_le_bytes(state));
+            image.put_word(at(layout.string_compact_data), elsewhere);
+            if let Some(flags) = flags {
+                // Behind `PyObject`, of which the class is the last word.
+                image.put_word(CLASS + u64::from(layout.object_type) + 160, flags);
+            }
+            let mut block = Block::<64>::zeroed();
+            let found = characters_of_any(&image, &layout, STRING, &mut block);
+            found.map(|characters| (characters.address, characters.length))
+        };
+        let text = Some(1 << 28 | 1 << 10);
+        let behind = STRING + u64::from(layout.string_ascii_data);
+        assert_eq!(read(text, 1, ELSEWHERE), Ok((behind, 9)));
+        assert_eq!(read(text, 0, ELSEWHERE), Ok((ELSEWHERE, 9)));
+        assert_eq!(read(text, 0, 0), Err(NoCharacters::Unreadable));
+        // `bytes` is the bit below.
+        let bytes = Some(1 << 27 | 1 << 10);
+        assert_eq!(read(bytes, 1, ELSEWHERE), Err(NoCharacters::NotText));
+        assert_eq!(read(None, 1, ELSEWHERE), Err(NoCharacters::Unreadable));
     }
 }
 

@@ -33,5 +33,6 @@ mod pyroscope_sdk;
 mod refusals;
 mod right_span;
 mod rights;
+mod span_names;
 mod thread_states;
 mod unexported;

@@ -1,7 +1,7 @@
 //! Records as the kernel programs write them, and as nobody would.
 
 use bytemuck::{Zeroable as _, bytes_of};
-use profiler_common::event::{Header, SampleRecord, SpanStartRecord, kind, measure};
+use profiler_common::event::{Header, SampleRecord, SpanStartRecord, kind, measure, start};
 use proptest::prelude::{any, prop, proptest};
 
 use super::{DecodeError, decode};
@@ -46,6 +46,11 @@ fn span_names() {
     assert_eq!(name_of(&span_start(b"", 5)), None);
     assert_eq!(name_of(&span_start(b"", 0)).as_deref(), Some("(empty)"));
     assert_eq!(name_of(&span_start(b"a\n", 2)).as_deref(), Some("a\\n"));
+    let not_text = SpanStartRecord {
+        flags: start::NAME_NOT_TEXT,
+        ..span_start(b"", 0)
+    };
+    assert_eq!(name_of(&not_text), None);
 }
 
 /// A span id of 0 and a record that claims more than it has are refused by name.
