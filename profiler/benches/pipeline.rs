@@ -202,6 +202,7 @@ impl Own {
             mappings: all.into(),
             interpreter: Some(Arc::new(interpreter)),
             spans: SpansSeen::Since(BootNanos(0)),
+            unread_spans: [].into(),
         };
         Self {
             target: Arc::new(target),

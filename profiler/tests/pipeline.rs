@@ -74,6 +74,7 @@ fn run(bytes: &[u8], projection: &Projection, health: &Health) -> Vec<Projected>
             mappings: Arc::from([]),
             interpreter: None,
             spans: SpansSeen::NotYet,
+            unread_spans: [].into(),
         })
     });
     pipeline.set_snapshot(&target.into_iter().collect::<Snapshot>(), BootNanos(0));

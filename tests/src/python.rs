@@ -94,6 +94,18 @@ pub fn releases() -> Vec<Python> {
     releases
 }
 
+/// The same for releases of Logfire, each with the package: `SPANPROF_LOGFIRES` lists them.
+pub fn logfires() -> Vec<Python> {
+    if !spanprof::is_ready() {
+        return Vec::new();
+    }
+    let logfires = listed("SPANPROF_LOGFIRES");
+    if logfires.is_empty() {
+        crate::skip("no Logfire in SPANPROF_LOGFIRES");
+    }
+    logfires
+}
+
 fn listed(variable: &str) -> Vec<Python> {
     let venvs = env::var(variable).unwrap_or_default();
     let pair = |entry: &str| {

@@ -60,6 +60,15 @@ impl Pip {
         Ok(pip)
     }
 
+    /// The same pip, which keeps to other constraints.
+    #[must_use]
+    pub fn with_constraints(&self, constraints: PathBuf) -> Self {
+        Self {
+            python: self.python.clone(),
+            constraints,
+        }
+    }
+
     /// The command `pip`, of which `arguments` come before the command's name.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut pip = Command::new(&self.python);

@@ -10,7 +10,7 @@ pub const NO_ATTRIBUTE: u8 = u8::MAX;
 record! {
     /// How to read the current span of one process. Written by the agent, copied at fork and
     /// removed at exec and exit by the kernel programs.
-    SpanRecipe: 312 bytes {
+    SpanRecipe: 368 bytes {
         /// Where the module `opentelemetry.context` keeps its runtime context.
         runtime_context_place: u64,
         /// The runtime context to which this variable belongs: if another one is there, nothing here fits.
@@ -87,14 +87,16 @@ record! {
     }
 
     /// Where instances of one class of spans keep their attributes.
-    SpanClass: 24 bytes {
+    SpanClass: 32 bytes {
         /// The class.
         class: u64,
         /// The keys that its instances share.
         keys: u64,
+        /// Of a class of wrappers: the interned string that names the attribute with the span inside.
+        inner_name: u64,
         /// Where the dictionary's pointer (3.10) or the inline values (3.13) lie in an instance.
         offset: u16,
-        /// Index of `_context` in the shared keys.
+        /// Index of `_context` in the shared keys; of a class of wrappers that of the attribute with the span inside.
         context: u8,
         /// Index of `_end_time`, or [`NO_ATTRIBUTE`].
         end_time: u8,
@@ -106,6 +108,24 @@ record! {
         instances: u8,
         /// Always 0.
         reserved: u8,
+    }
+}
+
+impl SpanClass {
+    /// A class none of whose attributes are known.
+    pub const fn without_attributes(class: u64, instances: u8) -> Self {
+        Self {
+            class,
+            keys: 0,
+            inner_name: 0,
+            offset: 0,
+            context: NO_ATTRIBUTE,
+            end_time: NO_ATTRIBUTE,
+            name: NO_ATTRIBUTE,
+            parent: NO_ATTRIBUTE,
+            instances,
+            reserved: 0,
+        }
     }
 }
 
@@ -133,6 +153,8 @@ pub mod instances {
     pub const RECORDED: u8 = 0;
     /// Spans that this process does not record: no attribute of theirs is read.
     pub const NOT_RECORDED: u8 = 1;
+    /// Wrappers: each has a span of another class in one attribute, and is current instead of it.
+    pub const WRAPPERS: u8 = 2;
 }
 
 /// Where an instance keeps its attributes, in [`SpanRecipe::storage`].

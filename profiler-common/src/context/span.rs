@@ -23,15 +23,18 @@ pub(super) fn ids<R: ReadUser>(
     span: u64,
     scratch: &mut ContextScratch,
 ) -> Result<(), u32> {
-    let class = look(reader, recipe, recipe.storage, span, scratch)?;
-    scratch.span.class = class;
-    let (index, found) = find_class(recipe, class).ok_or(state::SPAN_CLASS_UNKNOWN)?;
-    scratch.span.class_index = index;
-    // Whatever ids it has are of a span that was dropped, or of another process's.
-    if found.instances == instances::NOT_RECORDED {
-        return Err(state::NOT_RECORDED);
+    let mut found = find(reader, recipe, span, scratch)?;
+    if found.instances == instances::WRAPPERS {
+        // Once: a wrapper in a wrapper could go on for ever.
+        let inner = attribute(reader, scratch, found.context, found.inner_name)?;
+        if inner == 0 {
+            return Err(state::SPAN_CLASS_UNKNOWN);
+        }
+        found = find(reader, recipe, inner, scratch)?;
+        if found.instances == instances::WRAPPERS {
+            return Err(state::SPAN_CLASS_UNKNOWN);
+        }
     }
-    locate(reader, recipe, recipe.storage, &found, span, scratch)?;
     if found.end_time != NO_ATTRIBUTE {
         let end = attribute(reader, scratch, found.end_time, recipe.name_end_time)?;
         if end != 0 && end != recipe.none {
@@ -66,6 +69,26 @@ pub(super) fn ids<R: ReadUser>(
     scratch.span.trace_id_low = scratch.last.trace_id_low;
     scratch.span.span_id = span_id;
     Ok(())
+}
+
+/// Finds the class of an object, and where its attributes are.
+#[inline(always)]
+fn find<R: ReadUser>(
+    reader: &R,
+    recipe: &SpanRecipe,
+    object: u64,
+    scratch: &mut ContextScratch,
+) -> Result<SpanClass, u32> {
+    let class = look(reader, recipe, recipe.storage, object, scratch)?;
+    scratch.span.class = class;
+    let (index, found) = find_class(recipe, class).ok_or(state::SPAN_CLASS_UNKNOWN)?;
+    scratch.span.class_index = index;
+    // Whatever ids it has are of a span that was dropped, or of another process's.
+    if found.instances == instances::NOT_RECORDED {
+        return Err(state::NOT_RECORDED);
+    }
+    locate(reader, recipe, recipe.storage, &found, object, scratch)?;
+    Ok(found)
 }
 
 /// The class's index and description.

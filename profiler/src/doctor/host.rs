@@ -4,7 +4,6 @@ use anyhow::Result;
 
 use crate::{
     kernel::{NoRoute, Route, Support},
-    profile::Coverage,
     rights::{Finding, Weight, findings},
 };
 
@@ -86,7 +85,7 @@ pub(super) fn checks(support: &Support) -> Vec<Check> {
 }
 
 /// Whether the kernel has taken the programs.
-pub(super) fn programs(taken: &Result<Coverage>) -> Check {
+pub(super) fn programs<T>(taken: &Result<T>) -> Check {
     let name = "kernel programs";
     match taken {
         Ok(_) => Check::new(name, State::Good, "loaded, and taken off again"),

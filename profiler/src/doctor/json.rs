@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Found, host::State, text::version};
-use crate::{
-    profile::Coverage,
-    targets::{Report, python::detect::OffsetsSource},
-};
+use super::{Found, Sampled, host::State, text::version};
+use crate::targets::{Report, python::detect::OffsetsSource};
 
 /// All of it.
 pub(super) fn of(found: &Found) -> Value {
@@ -17,9 +14,8 @@ pub(super) fn of(found: &Found) -> Value {
         checks,
         reports,
         refused,
-        coverage,
+        sampled,
     } = found;
-    let coverage = coverage.as_ref();
     let host: serde_json::Map<_, _> = checks
         .iter()
         .map(|check| {
@@ -36,7 +32,7 @@ pub(super) fn of(found: &Found) -> Value {
         .collect();
     let processes: Vec<_> = reports
         .iter()
-        .map(|report| process_json(report, coverage))
+        .map(|report| process_json(report, sampled.as_ref()))
         .collect();
     let refused: Vec<_> = refused
         .iter()
@@ -45,8 +41,9 @@ pub(super) fn of(found: &Found) -> Value {
     json!({"works": works, "host": host, "processes": processes, "refused": refused})
 }
 
-fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
-    let tally = coverage.and_then(|it| it.process(report.pid));
+fn process_json(report: &Report, shown: Option<&Sampled>) -> Value {
+    let tally = shown.and_then(|it| it.coverage.process(report.pid));
+    let unread = shown.and_then(|it| it.unread.get(&report.pid));
     let samples = tally.map(|it| {
         let unattributed = it.by_reason().into_iter();
         let unattributed = unattributed.map(|(reason, sum)| (reason, sum.samples));
@@ -71,6 +68,7 @@ fn process_json(report: &Report, coverage: Option<&Coverage>) -> Value {
         "hook": report.hook,
         "span_source": report.span_source,
         "context_not_read": report.no_context,
+        "span_classes_not_read": unread.map_or(&[][..], |it| &**it),
         "thread_states_not_known": report.no_thread_states,
         "other_interpreters": {
             "count": report.other_interpreters.0,

@@ -4,7 +4,13 @@ mod host;
 mod json;
 mod text;
 
-use std::{collections::BTreeSet, process::ExitCode, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::ExitCode,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 
@@ -29,7 +35,14 @@ struct Found {
     /// What was asked for and cannot be profiled.
     refused: Vec<(Pid, Refusal)>,
     /// What samples were taken, if any were.
-    coverage: Option<Coverage>,
+    sampled: Option<Sampled>,
+}
+
+/// What samples have shown.
+struct Sampled {
+    coverage: Coverage,
+    /// The names of classes of spans that were met and cannot be read, by process.
+    unread: BTreeMap<Pid, Arc<[String]>>,
 }
 
 /// Looks at the host and its Python processes. Succeeds only if profiling would work.
@@ -37,7 +50,7 @@ pub fn doctor(config: &DoctorConfig) -> Result<ExitCode> {
     let pids = &config.pids;
     let support = kernel::ask();
     let mut checks = host::checks(&support);
-    let coverage = sample(config, &mut checks);
+    let sampled = sample(config, &mut checks);
     let mut reports = targets::survey(pids);
     if support.calls_crash_children {
         for report in reports.iter_mut().filter(|it| it.hook_on_long_nops) {
@@ -58,7 +71,7 @@ pub fn doctor(config: &DoctorConfig) -> Result<ExitCode> {
         checks,
         reports,
         refused,
-        coverage,
+        sampled,
     };
     let text = if config.json {
         format!("{:#}\n", json::of(&found))
@@ -75,7 +88,7 @@ pub fn doctor(config: &DoctorConfig) -> Result<ExitCode> {
 
 /// Takes samples for a while, which also shows that the kernel takes the programs; `None` if that
 /// was not asked for or is not permitted.
-fn sample(config: &DoctorConfig, checks: &mut Vec<Check>) -> Option<Coverage> {
+fn sample(config: &DoctorConfig, checks: &mut Vec<Check>) -> Option<Sampled> {
     let time = config.sample.filter(|_| host_works(checks))?;
     let mut route = None;
     let taken = take_samples(config, time, &mut route);
@@ -89,7 +102,7 @@ fn take_samples(
     config: &DoctorConfig,
     time: Duration,
     route: &mut Option<Result<Route, NoRoute>>,
-) -> Result<Coverage> {
+) -> Result<Sampled> {
     let mut armed = run::arm(&config.sampling)?;
     *route = Some(armed.control.find_probe_route());
     let scope = if config.pids.is_empty() {
@@ -109,7 +122,13 @@ fn take_samples(
     };
     let session = Session::start(armed, settings, &Health::default())?;
     thread::sleep(time);
-    Ok(session.stop().coverage)
+    let targets = session.snapshot();
+    let unread = targets.iter().filter(|it| !it.unread_spans.is_empty());
+    let unread = unread.map(|it| (it.process.pid, Arc::clone(&it.unread_spans)));
+    Ok(Sampled {
+        unread: unread.collect(),
+        coverage: session.stop().coverage,
+    })
 }
 
 /// What was asked for and cannot be profiled.

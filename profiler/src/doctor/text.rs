@@ -1,7 +1,7 @@
 //! What was found, for people.
 
 use super::{
-    Found,
+    Found, Sampled,
     host::{Check, State, host_works},
 };
 use crate::{
@@ -25,13 +25,15 @@ pub(super) fn of(found: &Found) -> String {
             "no CPython process was found (as an ordinary user only your own are seen)",
         );
     } else {
-        text.push_str(&process_table(&found.reports, found.coverage.as_ref()));
+        let coverage = found.sampled.as_ref().map(|it| &it.coverage);
+        text.push_str(&process_table(&found.reports, coverage));
     }
     let reports = found.reports.iter();
     let context = reports.clone().filter_map(lacks_context);
     let other = reports.clone().flat_map(lacks_frames_or_interpreters);
     let twice = reports.filter_map(is_profiled_twice);
-    for note in context.chain(other).chain(twice) {
+    let unread = found.sampled.iter().flat_map(lacks_classes);
+    for note in context.chain(other).chain(unread).chain(twice) {
         line(&mut text, &note);
     }
     for (pid, refusal) in &found.refused {
@@ -70,6 +72,17 @@ fn lacks_context(report: &Report) -> Option<String> {
         "process {}: its current span is not read from its context: {reason}",
         report.pid
     ))
+}
+
+fn lacks_classes(sampled: &Sampled) -> impl Iterator<Item = String> {
+    let classes = sampled.unread.iter();
+    let classes = classes.flat_map(|(pid, classes)| classes.iter().map(move |it| (pid, it)));
+    classes.map(|(pid, class)| {
+        format!(
+            "process {pid}: spans of the class {class} cannot be read, and samples in them have none: \
+             docs/right-span.md says what classes can be"
+        )
+    })
 }
 
 fn lacks_frames_or_interpreters(report: &Report) -> impl Iterator<Item = String> {
@@ -171,7 +184,7 @@ fn in_spans_of(tally: &Tally) -> String {
     ];
     for (sum, what) in beside {
         if sum.samples > 0 {
-            text.push_str(&format!(", {} {what}", sum.samples));
+            text = format!("{text}, {} {what}", sum.samples);
         }
     }
     text

@@ -149,6 +149,7 @@ mod tests {
             mappings: Arc::from([]),
             interpreter: None,
             spans: SpansSeen::Never,
+            unread_spans: [].into(),
         })
     }
 

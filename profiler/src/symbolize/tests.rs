@@ -45,6 +45,7 @@ impl Stage {
             mappings: mappings.into(),
             interpreter: None,
             spans: SpansSeen::Never,
+            unread_spans: [].into(),
         };
         let health = Health::default();
         Self {

@@ -139,6 +139,7 @@ mod tests {
             mappings: Arc::from([]),
             interpreter: None,
             spans: SpansSeen::NotYet,
+            unread_spans: [].into(),
         })
     }
 

@@ -22,6 +22,8 @@ pub struct Target {
     pub interpreter: Option<Arc<Interpreter>>,
     /// Whether its spans are seen.
     pub spans: SpansSeen,
+    /// The names of classes of spans that were met in it and that cannot be read.
+    pub unread_spans: Arc<[String]>,
 }
 
 /// Whether the spans of a process are seen: only then a thread that shows none is in none.

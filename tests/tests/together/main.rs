@@ -36,3 +36,4 @@ mod rights;
 mod span_names;
 mod thread_states;
 mod unexported;
+mod wrapped_spans;

@@ -52,6 +52,7 @@ pub(super) fn run(
                 ("SPANPROF_BIN", compiled.agent.as_os_str()),
                 ("SPANPROF_VENVS", OsStr::new(&pythons.list)),
                 ("SPANPROF_RELEASES", OsStr::new(&more.releases)),
+                ("SPANPROF_LOGFIRES", OsStr::new(&more.logfires)),
                 ("SPANPROF_MATRIX", more.matrix.as_os_str()),
                 ("SPANPROF_PEERS", more.peers.as_os_str()),
                 ("SPANPROF_EXAMPLE", more.example.as_os_str()),

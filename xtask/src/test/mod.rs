@@ -3,6 +3,7 @@
 mod again;
 mod compiled;
 mod end_to_end;
+mod logfire;
 mod prepare;
 
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use launcher::interpreter;
 
-use super::lacking;
+use super::{lacking, logfire};
 use crate::command;
 use crate::example;
 use crate::golang;
@@ -41,6 +41,8 @@ pub(super) struct Pythons {
 pub(super) struct ForEndToEnd {
     /// Interpreters with earlier releases of OpenTelemetry, as the tests read them.
     pub(super) releases: String,
+    /// Interpreters with the package and releases of Logfire, in the same form.
+    pub(super) logfires: String,
     /// The folder of a virtual environment with other projects' programs.
     pub(super) peers: PathBuf,
     /// The interpreter of the example's services.
@@ -157,6 +159,7 @@ impl Pythons {
         });
         Ok(ForEndToEnd {
             releases: list(&releases.collect()),
+            logfires: list(&logfire::ensure(workspace, &folder, newest, &self.pip)?),
             peers,
             example: example::services(workspace, &self.pip)?,
             go: golang::go(workspace, &self.pip)?,

@@ -42,6 +42,8 @@ pub struct Context {
     others_told: HashMap<InterpreterId, OtherRecipe>,
     /// Classes of spans that were met and not known.
     wanted: Vec<u64>,
+    /// The names of those that cannot be read.
+    unread: Arc<[String]>,
     /// Whether it was counted that there is no room for its recipe.
     is_counted: bool,
 }
@@ -183,6 +185,11 @@ impl Facility for ContextFacility {
         let classes = recipe.as_ref().map(|recipe| recipe.class_count);
         let took_us = seen.took.as_micros();
         tracing::debug!(%pid, ?classes, took_us, "looked for the current span");
+        if *context.unread != *seen.unread {
+            let classes = seen.unread.join(", ");
+            tracing::info!(%pid, classes, "spans of these classes cannot be read");
+            context.unread = seen.unread.into();
+        }
         let is_not_yet = match &recipe {
             // Its hook will have left local roots once there are more spans.
             Ok(recipe) => has_hook && recipe.local_root.class == 0,
@@ -227,6 +234,7 @@ impl Facility for ContextFacility {
         context.tell_others(pid, desk);
         let are_seen = context.are_seen(has_hook);
         let needs_probes = is_profiled && context.needs_probes();
+        let unread = Arc::clone(&context.unread);
         if let Some(hook) = process.kept_mut::<HookInProcess>() {
             hook.is_needed = needs_probes;
         }
@@ -239,6 +247,9 @@ impl Facility for ContextFacility {
         };
         if spans != before {
             process.change().spans = spans;
+        }
+        if process.target().unread_spans != unread {
+            process.change().unread_spans = unread;
         }
     }
 

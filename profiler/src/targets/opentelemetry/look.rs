@@ -30,6 +30,8 @@ pub struct ContextSeen {
     pub recipe: Option<Result<SpanRecipe, NoRecipe>>,
     /// The interpreters beside the main one, and how to read their current spans.
     pub others: Vec<(InterpreterId, OtherRecipe)>,
+    /// The names of classes of spans that were met and that cannot be read; empty without a new recipe.
+    pub unread: Vec<String>,
     /// How long it took.
     pub took: Duration,
 }
@@ -70,11 +72,22 @@ impl Part for ContextLook {
         } else {
             Vec::new()
         };
+        let unread = match &recipe {
+            Some(Ok(main)) => {
+                let others = others
+                    .iter()
+                    .filter_map(|(_, it)| it.as_ref().as_ref().ok());
+                let recipes: Vec<&SpanRecipe> = others.chain([main]).collect();
+                place.unread(&recipes, &self.wanted)
+            }
+            _ => Vec::new(),
+        };
         let is_new = recipe.is_some() || self.has_others || !others.is_empty();
         is_new.then(|| -> Answer {
             Box::new(ContextSeen {
                 recipe,
                 others,
+                unread,
                 took: start.elapsed(),
             })
         })
@@ -84,6 +97,7 @@ impl Part for ContextLook {
         Some(Box::new(ContextSeen {
             recipe: Some(Err(NoRecipe::Memory(error.to_string()))),
             others: Vec::new(),
+            unread: Vec::new(),
             took: Duration::ZERO,
         }))
     }

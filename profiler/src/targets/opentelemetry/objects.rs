@@ -164,12 +164,12 @@ impl Objects<'_> {
         Some(found)
     }
 
-    /// Where instances of a class keep the attributes with these names; `None` if the class
-    /// shares no keys, or the first of them is not among those.
-    pub fn shared(&self, class: u64, names: [&str; 4]) -> Option<Shared> {
+    /// Which of the attributes with these names the instances of a class share, and where they are; `None` if it shares
+    /// no keys.
+    pub fn shared<const N: usize>(&self, class: u64, names: [&str; N]) -> Option<Shared<N>> {
         let keys = self.pointer(class + self.offsets.type_keys)?;
-        let mut indices = [NO_ATTRIBUTE; 4];
-        let mut keys_of = [0; 4];
+        let mut indices = [NO_ATTRIBUTE; N];
+        let mut keys_of = [0; N];
         for (index, (key, _)) in self.entries(keys)?.into_iter().enumerate() {
             let Some(text) = (key != 0).then(|| self.text(key)).flatten() else {
                 continue;
@@ -179,10 +179,6 @@ impl Objects<'_> {
                 *keys_of.get_mut(at)? = key;
             }
         }
-        let [first, second, third, fourth] = indices;
-        if first == NO_ATTRIBUTE {
-            return None;
-        }
         let offset = if self.offsets.storage == storage::DICTIONARY {
             self.offsets.type_dictionary
         } else {
@@ -190,17 +186,12 @@ impl Objects<'_> {
         };
         Some(Shared {
             class: SpanClass {
-                class,
                 keys,
                 // Not an address: a small number.
                 offset: u16::try_from(self.memory.read_u64(class + offset)?).ok()?,
-                context: first,
-                end_time: second,
-                name: third,
-                parent: fourth,
-                instances: instances::RECORDED,
-                reserved: 0,
+                ..SpanClass::without_attributes(class, instances::RECORDED)
             },
+            indices,
             names: keys_of,
         })
     }
@@ -229,15 +220,10 @@ impl Objects<'_> {
             other => other,
         };
         let class = SpanClass {
-            class,
             keys,
             offset: self.offsets.tuple_items + 8 * items,
             context: index,
-            end_time: NO_ATTRIBUTE,
-            name: NO_ATTRIBUTE,
-            parent: NO_ATTRIBUTE,
-            instances: instances::RECORDED,
-            reserved: 0,
+            ..SpanClass::without_attributes(class, instances::RECORDED)
         };
         Some((class, storage))
     }
@@ -277,8 +263,11 @@ impl Objects<'_> {
 
     /// One attribute of an instance.
     pub fn attribute(&self, object: u64, name: &str) -> Option<u64> {
-        let shared = self.shared(self.class(object)?, [name, "", "", ""])?;
-        let [key, ..] = shared.names;
+        let shared = self.shared(self.class(object)?, [name])?;
+        let ([index], [key]) = (shared.indices, shared.names);
+        if index == NO_ATTRIBUTE {
+            return None;
+        }
         let recipe = SpanRecipe {
             storage: self.offsets.storage,
             values_start: self.offsets.values_start,
@@ -292,16 +281,17 @@ impl Objects<'_> {
         let class = &shared.class;
         look(self.memory, &recipe, storage, object, &mut scratch).ok()?;
         locate(self.memory, &recipe, storage, class, object, &mut scratch).ok()?;
-        let value = attribute(self.memory, &scratch, shared.class.context, key).ok()?;
+        let value = attribute(self.memory, &scratch, index, key).ok()?;
         is_user(value).then_some(value)
     }
 }
 
 /// What instances of a class share.
-pub struct Shared {
-    /// Where their attributes are: `context` is the first name's, `end_time`, `name` and `parent`
-    /// those of the others.
+pub struct Shared<const N: usize> {
+    /// Where their attributes are, without any of them.
     pub class: SpanClass,
+    /// Of each name its index, or [`NO_ATTRIBUTE`].
+    pub indices: [u8; N],
     /// The names, as interned strings; 0 if the class has no such attribute.
-    pub names: [u64; 4],
+    pub names: [u64; N],
 }

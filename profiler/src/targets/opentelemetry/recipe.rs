@@ -8,7 +8,7 @@ use profiler_common::{context::SpanRecipe, walk::ReadUser as _};
 
 pub use self::no_recipe::NoRecipe;
 use self::{
-    classes::{Usual, learn_all},
+    classes::{Usual, learn_all, unread},
     variable::variable,
 };
 use super::objects::Objects;
@@ -170,6 +170,12 @@ impl Place<'_> {
             find_local_root(&objects, &mut recipe, modules)?;
         }
         Ok(recipe)
+    }
+
+    /// The names of the classes of spans that were met and that none of these recipes can read.
+    pub fn unread(&self, recipes: &[&SpanRecipe], wanted: &[u64]) -> Vec<String> {
+        let objects = self.objects();
+        objects.map_or_else(Vec::new, |objects| unread(&objects, recipes, wanted))
     }
 
     /// What leads from a thread's state to the current span, whatever class that has.

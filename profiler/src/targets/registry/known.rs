@@ -42,6 +42,7 @@ impl Known {
                 mappings: Arc::from([]),
                 interpreter: None,
                 spans: SpansSeen::NotYet,
+                unread_spans: [].into(),
             }),
             kept: Extensions::new(),
             seen: HashSet::new(),

@@ -2,12 +2,15 @@
 
 use profiler_common::context::{NO_ATTRIBUTE, SpanClass, SpanRecipe, instances};
 
-use crate::targets::opentelemetry::objects::Objects;
+use crate::{events::printable, targets::opentelemetry::objects::Objects};
 
 /// The method that says a span's context.
 const GETTER: &str = "get_span_context";
 /// The method that says whether a span is recorded.
 const IS_RECORDING: &str = "is_recording";
+
+/// Attributes in which wrappers have the span inside.
+const INNER: [&str; 5] = ["span", "_span", "wrapped", "_wrapped", "__wrapped__"];
 
 /// The usual classes of spans, as far as a process has them.
 pub(super) struct Usual {
@@ -20,7 +23,7 @@ pub(super) struct Usual {
 /// Adds the usual classes of spans, and those that were met: the last one first, as there is not room for any number.
 /// A class whose spans say by the API's own method that they are not recorded is of such spans, whatever else it does.
 /// Another class that returns its context by a method of its own may keep anything in the places where the usual ones
-/// keep theirs, so it is left out.
+/// keep theirs: it is followed to the span inside if it is of wrappers, and else left out.
 pub(super) fn learn_all(
     objects: &Objects<'_>,
     recipe: &mut SpanRecipe,
@@ -45,36 +48,79 @@ pub(super) fn learn_all(
             add(recipe, not_recorded(class));
             continue;
         }
-        let getter = objects.method(class, GETTER);
-        if getter.is_some_and(|getter| trusted.contains(&getter)) {
-            learn(objects, recipe, class);
+        match objects.method(class, GETTER) {
+            Some(getter) if trusted.contains(&getter) => learn(objects, recipe, class),
+            Some(_) => {
+                if let Some(class) = wrappers(objects, class) {
+                    add(recipe, class);
+                }
+            }
+            None => {}
         }
     }
 }
 
 /// A class of spans that are not recorded.
 fn not_recorded(class: u64) -> SpanClass {
-    SpanClass {
-        class,
-        keys: 0,
-        offset: 0,
-        context: NO_ATTRIBUTE,
-        end_time: NO_ATTRIBUTE,
-        name: NO_ATTRIBUTE,
-        parent: NO_ATTRIBUTE,
-        instances: instances::NOT_RECORDED,
-        reserved: 0,
-    }
+    SpanClass::without_attributes(class, instances::NOT_RECORDED)
+}
+
+/// A class of wrappers, if its instances have one attribute that may hold the span inside. The kernel program checks in
+/// each what it holds.
+fn wrappers(objects: &Objects<'_>, class: u64) -> Option<SpanClass> {
+    let shared = objects.shared(class, INNER)?;
+    let mut found = shared.indices.iter().zip(shared.names);
+    let (&index, name) = found.find(|&(&index, _)| index != NO_ATTRIBUTE)?;
+    // With several of them nothing outside its code says which one it forwards to.
+    found
+        .all(|(&index, _)| index == NO_ATTRIBUTE)
+        .then_some(SpanClass {
+            instances: instances::WRAPPERS,
+            context: index,
+            inner_name: name,
+            ..shared.class
+        })
+}
+
+/// The names of those classes that were met and that the recipes cannot read.
+pub(super) fn unread(
+    objects: &Objects<'_>,
+    recipes: &[&SpanRecipe],
+    wanted: &[u64],
+) -> Vec<String> {
+    let is_read = |class: u64| recipes.iter().any(|recipe| has(recipe, class));
+    let unread = wanted.iter().filter(|&&class| !is_read(class));
+    let unread = unread.filter_map(|&class| {
+        // What is no span is in a wrapper by mistake.
+        objects.method(class, GETTER)?;
+        full_name(objects, class)
+    });
+    unread.collect()
+}
+
+/// A class's name behind that of its module, if that is known, fit to show.
+fn full_name(objects: &Objects<'_>, class: u64) -> Option<String> {
+    let name = objects.class_name(class)?;
+    let attributes = objects.pointer(class + objects.offsets.type_attributes);
+    let module = attributes.and_then(|it| objects.values(it, ["__module__"]));
+    let module = module.and_then(|[module]| objects.text(module?));
+    let name = module.map_or_else(|| name.clone(), |module| format!("{module}.{name}"));
+    Some(printable(&name).into_owned())
+}
+
+/// Whether a recipe has a class.
+fn has(recipe: &SpanRecipe, class: u64) -> bool {
+    let count = usize::from(recipe.class_count);
+    let mut known = recipe.classes.iter().take(count);
+    known.any(|known| known.class == class)
 }
 
 /// Adds a class; whether it is new and there was room.
 fn add(recipe: &mut SpanRecipe, class: SpanClass) -> bool {
-    let count = usize::from(recipe.class_count);
-    let is_known = |known: &SpanClass| known.class == class.class;
-    if recipe.classes.iter().take(count).any(is_known) {
+    if has(recipe, class.class) {
         return false;
     }
-    let Some(slot) = recipe.classes.get_mut(count) else {
+    let Some(slot) = recipe.classes.get_mut(usize::from(recipe.class_count)) else {
         return false;
     };
     *slot = class;
@@ -88,7 +134,15 @@ fn learn(objects: &Objects<'_>, recipe: &mut SpanRecipe, class: u64) {
     let Some(shared) = objects.shared(class, names) else {
         return;
     };
-    if !add(recipe, shared.class) {
+    let [context, end_time, name, parent] = shared.indices;
+    let described = SpanClass {
+        context,
+        end_time,
+        name,
+        parent,
+        ..shared.class
+    };
+    if context == NO_ATTRIBUTE || !add(recipe, described) {
         return;
     }
     let keep = |slot: &mut u64, name: u64| {
