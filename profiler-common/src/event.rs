@@ -43,6 +43,8 @@ pub mod seen {
     pub const PARENT_UNKNOWN: u32 = 2;
     /// The end of its name is missing.
     pub const NAME_CUT: u32 = 4;
+    /// The agent was told of it before, and its name may be another one now.
+    pub const AGAIN: u32 = 8;
 }
 
 /// What happened to a process, in [`ProcessRecord::what`].

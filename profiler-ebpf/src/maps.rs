@@ -54,10 +54,10 @@ pub(crate) static SPAN_PROGRAM: ProgramArray = ProgramArray::with_max_entries(1,
 pub(crate) static CONTEXT_SCRATCH: PerCpuArray<ContextScratch> =
     PerCpuArray::with_max_entries(1, 0);
 
-/// Spans whose names were shipped. Written and read by `sample`. The least recently used goes, and is
-/// shipped once more when seen again.
+/// Spans whose names were shipped, with the addresses of these names: an application may rename a span. Written and read
+/// by `sample`. The least recently used goes, and is shipped once more when seen again.
 #[map]
-pub(crate) static SEEN_SPANS: LruHashMap<LiveSpanKey, u32> =
+pub(crate) static SEEN_SPANS: LruHashMap<LiveSpanKey, u64> =
     LruHashMap::with_max_entries(16_384, 0);
 
 /// How to read the current span in an interpreter that is not its process's main one. Written by the agent, which also

@@ -139,9 +139,9 @@ impl Pipeline {
                 }
             }
             Event::SpanSeen(seen) => {
-                let pid = seen.pid;
+                let (pid, is_again) = (seen.pid, seen.is_again);
                 let seen = self.join.span_seen(&seen);
-                if self.snapshot.has(pid) {
+                if !is_again && self.snapshot.has(pid) {
                     self.table.span_seen(seen.name.as_ref(), seen.is_local_root);
                 }
             }

@@ -24,7 +24,7 @@ use crate::{
 /// Bytes of a span's name that are shipped, a power of two.
 const NAME: usize = 256;
 
-/// Ships what is read from the object of the span that was found, unless the agent knows the span.
+/// Ships what is read from the object of the span that was found, unless the agent knows the span by that name.
 #[inline(always)]
 pub(super) fn once(
     recipe: &SpanRecipe,
@@ -33,13 +33,34 @@ pub(super) fn once(
     scratch: &mut ContextScratch,
 ) {
     let key = key(scratch.span.span_id, header);
-    if SEEN_SPANS.get_ptr(&key).is_some() {
-        return;
+    let class = class(recipe, scratch.span.class_index);
+    let mut name = 0;
+    if class.name != NO_ATTRIBUTE {
+        // Mostly a part of what was read to find the span's context.
+        name = attribute(&CurrentProcess, scratch, class.name, recipe.name_name).unwrap_or(0);
     }
-    // If the hook has reported the span, the agent knows it already.
-    if LIVE_SPANS.get_ptr(&key).is_some() || tell(recipe, layout, header, scratch) {
-        let _ = SEEN_SPANS.insert(&key, &1, 0);
+    let mut flags = 0;
+    if let Some(seen) = SEEN_SPANS.get_ptr(&key) {
+        // SAFETY: map values stay readable while the program runs.
+        if name == 0 || unsafe { *seen } == name {
+            return;
+        }
+        flags = seen::AGAIN;
+    } else if LIVE_SPANS.get_ptr(&key).is_some() {
+        // The hook has reported it, by the name that it started with.
+        flags = seen::AGAIN;
     }
+    if tell(recipe, layout, header, scratch, &Telling { name, flags }) {
+        let _ = SEEN_SPANS.insert(&key, &name, 0);
+    }
+}
+
+/// What is known when a span is told.
+struct Telling {
+    /// Address of its name; 0 if it has none.
+    name: u64,
+    /// Bits of [`seen`].
+    flags: u32,
 }
 
 #[inline(always)]
@@ -58,32 +79,25 @@ fn tell(
     layout: &PythonLayout,
     header: &Header,
     scratch: &mut ContextScratch,
+    telling: &Telling,
 ) -> bool {
     let span = scratch.span;
     let class = class(recipe, span.class_index);
-    let mut name = 0;
-    if class.name != NO_ATTRIBUTE {
-        name = attribute(&CurrentProcess, scratch, class.name, recipe.name_name).unwrap_or(0);
-    }
     let (parent_id, flags) = parent(recipe, class.parent, scratch);
     let root = local_root(&CurrentProcess, recipe, span.context, scratch).unwrap_or(LocalRoot {
         span_id: 0,
         name: 0,
     });
-    if root.span_id == span.span_id {
-        // The root has one name, whichever span of its request a sample finds first.
-        if root.name != 0 {
-            name = root.name;
-        }
-    } else if root.span_id != 0 && !tell_root(layout, header, &root, scratch) {
+    let is_root = root.span_id == span.span_id;
+    if !is_root && root.span_id != 0 && !tell_root(layout, header, &root, scratch) {
         return false;
     }
     let record = Seen {
         span_id: span.span_id,
         parent_id,
         local_root_id: root.span_id,
-        flags,
-        name,
+        flags: flags | telling.flags,
+        name: telling.name,
     };
     ship(layout, header, &record, scratch)
 }
@@ -124,7 +138,8 @@ fn tell_root(
     };
     let is_shipped = ship(layout, header, &record, scratch);
     if is_shipped {
-        let _ = SEEN_SPANS.insert(&key, &1, 0);
+        // A sample in the root itself tells whether it has another name by then.
+        let _ = SEEN_SPANS.insert(&key, &root.name, 0);
     }
     is_shipped
 }
@@ -192,7 +207,9 @@ fn ship(layout: &PythonLayout, header: &Header, span: &Seen, scratch: &mut Conte
         (*record).name_kind = text.kind;
         (*record).reserved = 0;
     }
-    bump(Counter::SpanSeen);
+    if span.flags & seen::AGAIN == 0 {
+        bump(Counter::SpanSeen);
+    }
     entry.submit(emit::QUIET);
     true
 }

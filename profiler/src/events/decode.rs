@@ -273,6 +273,7 @@ fn span_seen(bytes: &[u8]) -> Result<SpanSeen, DecodeError> {
         span: SpanId::new(record.span_id).ok_or(DecodeError::NoSpanId)?,
         parent,
         local_root: SpanId::new(record.local_root_id),
+        is_again: has(seen::AGAIN),
         name: name.and_then(|bytes| {
             let name = PythonString {
                 kind,

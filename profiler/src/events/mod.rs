@@ -30,7 +30,7 @@ pub enum Event {
     Code(Code),
     /// A span has started.
     SpanStart(SpanStart),
-    /// A span was current in a sample for the first time.
+    /// A span was current in a sample for the first time, or under a new name.
     SpanSeen(SpanSeen),
     /// A span has ended.
     SpanEnd(SpanEnd),
@@ -218,7 +218,7 @@ pub struct SpanStart {
     pub name: Option<Box<str>>,
 }
 
-/// A span that was current in a sample for the first time, as its object tells it.
+/// A span that was current in a sample for the first time, or under a new name, as its object tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpanSeen {
     /// When.
@@ -233,6 +233,8 @@ pub struct SpanSeen {
     pub local_root: Option<SpanId>,
     /// Its name; `None` if the object has none, or it could not be read.
     pub name: Option<Box<str>>,
+    /// Whether it was told before, and its name may be another one now.
+    pub is_again: bool,
 }
 
 /// What is known of a span's parent.

@@ -72,8 +72,8 @@ impl Spans {
         name
     }
 
-    /// Remembers a span that a sample has found, unless its start was told already. What is known:
-    /// its name, and whether it is its own local root.
+    /// Remembers a span that a sample has found, or the name that one has by now that was told before. What is known: its
+    /// name, and whether it is its own local root.
     pub(super) fn seen(&mut self, seen: &SpanSeen) -> (Option<Arc<str>>, bool) {
         let key = (seen.pid, seen.span);
         let (local_root, parent) = match (seen.local_root, seen.parent) {
@@ -83,7 +83,11 @@ impl Spans {
             (None, SpanParent::Unknown) => (None, None),
         };
         let name = seen.name.as_deref().map(|name| self.shared(name));
-        if !self.live.contains(seen.pid, seen.span) {
+        if let Some(known) = self.live.get_mut(seen.pid, seen.span) {
+            if name.is_some() {
+                known.name.clone_from(&name);
+            }
+        } else {
             self.put(
                 key,
                 Known {

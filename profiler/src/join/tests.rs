@@ -148,6 +148,27 @@ fn spans_that_are_not_recorded() {
     assert!(!attribution.lacks_name());
 }
 
+/// A span that is renamed has its new name from then on, also if the hook has told the first one.
+#[test]
+fn renamed_spans() {
+    let mut join = Join::new(8, Health::default());
+    let again = |span, name| SpanSeen {
+        is_again: true,
+        ..seen(span, SpanParent::Unknown, name)
+    };
+    join.span_start(&start(1, 1, "GET"));
+    join.span_seen(&seen(2, SpanParent::None, "POST"));
+    for span in [1, 2] {
+        join.span_seen(&again(span, "/items/{id}"));
+        let name = || "/items/{id}".to_owned();
+        let current = SpanStamp::Current {
+            span: id(span),
+            trace: None,
+        };
+        assert_eq!(names(&mut join, current), Ok((name(), name())));
+    }
+}
+
 /// In a thread that runs an event loop the span stack names nothing, even with one span open.
 #[test]
 fn an_event_loop_is_never_attributed() {
@@ -251,6 +272,7 @@ fn seen(span: u64, parent: SpanParent, name: &str) -> SpanSeen {
         span: id(span),
         parent,
         name: Some(name.into()),
+        is_again: false,
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     health::{Health, Loss},
-    id::Service,
+    id::{Service, SpanId},
     join::{Attribution, SpanContext},
     measure::{Kind, Measure, Sum},
     symbolize::{Frame, FrameKind, MappedFile, NamedSample},
@@ -189,6 +189,35 @@ impl Aggregator {
         )
     }
 
+    /// The spans by their numbers. A span that was renamed in the window has the last of its names everywhere, so that
+    /// each id has one name in a profile.
+    fn named_spans(&self) -> Vec<Arc<SpanLabels>> {
+        let spans = self.spans.values();
+        let mut last: HashMap<SpanId, &Arc<str>> = HashMap::new();
+        let mut renamed = HashMap::new();
+        // In the order in which samples have shown them first.
+        for span in spans.iter().flat_map(|labels| labels.spans()) {
+            if let Some(name) = &span.name
+                && last
+                    .insert(span.id, name)
+                    .is_some_and(|before| before != name)
+            {
+                renamed.insert(span.id, Arc::clone(name));
+            }
+        }
+        let is_renamed = |labels: &SpanLabels| {
+            !renamed.is_empty() && labels.spans().any(|span| renamed.contains_key(&span.id))
+        };
+        let kept = spans.iter().map(|labels| {
+            if is_renamed(labels) {
+                Arc::new(labels.renamed(&renamed))
+            } else {
+                Arc::clone(labels)
+            }
+        });
+        kept.collect()
+    }
+
     /// Ends the window: one profile per service, in the order of their names. The next window
     /// starts empty.
     pub fn finish(&mut self, window: Window) -> Vec<Profile> {
@@ -196,6 +225,7 @@ impl Aggregator {
         let mut profiles: Vec<Profile> = Vec::new();
         // By the number of an origin: the place of its service's profile.
         let places = self.services(window, &mut profiles);
+        let spans = self.named_spans();
         for (key, sum) in self.rows.drain() {
             let Some((origin, profile)) = self.origins.get(key.origin).and_then(|origin| {
                 let place = places.get(usize::try_from(key.origin).ok()?)?;
@@ -204,7 +234,7 @@ impl Aggregator {
                 continue;
             };
             let stack = key.stack.and_then(|number| self.stacks.get(number));
-            let span = key.span.and_then(|number| self.spans.get(number));
+            let span = key.span.and_then(|it| spans.get(usize::try_from(it).ok()?));
             profile.rows.push(Row {
                 stack: Arc::clone(stack.unwrap_or(&other)),
                 labels: Labels {

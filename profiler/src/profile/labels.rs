@@ -1,10 +1,10 @@
 //! The label vocabulary, in one place: every key that a sample can carry, and its value for a row.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::{
     events::ThreadName,
-    id::{Pid, Service, Tid, TraceId},
+    id::{Pid, Service, SpanId, Tid, TraceId},
     join::{Attribution, NamedSpan, SpanContext},
 };
 
@@ -50,6 +50,39 @@ impl SpanLabels {
             trace: context.trace,
             stands_in: mode.stands_in(context),
         }
+    }
+
+    /// The spans that it names.
+    pub(super) fn spans(&self) -> impl Iterator<Item = &NamedSpan> {
+        let (one, other) = match self {
+            Self::All(Attribution::Span(context)) => {
+                (Some(&context.active), context.local_root.as_ref())
+            }
+            Self::Few { span, .. } => (Some(span), None),
+            Self::All(_) => (None, None),
+        };
+        one.into_iter().chain(other)
+    }
+
+    /// The same, with other names of some spans.
+    pub(super) fn renamed(&self, names: &HashMap<SpanId, Arc<str>>) -> Self {
+        let mut renamed = self.clone();
+        let rename = |span: &mut NamedSpan| {
+            if let Some(name) = names.get(&span.id) {
+                span.name = Some(Arc::clone(name));
+            }
+        };
+        match &mut renamed {
+            Self::All(Attribution::Span(context)) => {
+                rename(&mut context.active);
+                if let Some(root) = &mut context.local_root {
+                    rename(root);
+                }
+            }
+            Self::Few { span, .. } => rename(span),
+            Self::All(_) => {}
+        }
+        renamed
     }
 
     /// The value of a key, under a mode; `None` if that is not known, or the key is about something else.

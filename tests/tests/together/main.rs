@@ -31,6 +31,7 @@ mod pretender;
 mod private_mount;
 mod pyroscope_sdk;
 mod refusals;
+mod renamed;
 mod right_span;
 mod rights;
 mod span_names;

@@ -49,6 +49,38 @@ fn is_other(profile: &Profile, row: usize) -> bool {
     &*profile.rows[row].stack[0].name == "[other stacks]"
 }
 
+/// A span that is renamed in a window has its last name in all of it, as an active span and as a local root; one that
+/// only shares its first name does not change.
+#[test]
+fn one_name_for_a_span() {
+    let in_span = |active: (u64, &str), root: (u64, &str)| {
+        let context = SpanContext {
+            trace: None,
+            local_root: Some(span(root.0, root.1)),
+            active: span(active.0, active.1),
+        };
+        sample(&["main"], Attribution::Span(context))
+    };
+    let samples = [
+        in_span((1, "GET"), (1, "GET")),
+        in_span((2, "query"), (1, "GET")),
+        in_span((3, "GET"), (3, "GET")),
+        in_span((1, "/items"), (1, "/items")),
+        in_span((2, "query"), (1, "/items")),
+    ];
+    let profiles = profiles(&samples, 10, &Health::default());
+    let mut names: Vec<(u64, String)> = profiles[0]
+        .rows
+        .iter()
+        .flat_map(|row| row.labels.span.as_ref().unwrap().spans())
+        .map(|span| (span.id.get(), span.name.as_deref().unwrap().to_owned()))
+        .collect();
+    names.sort();
+    names.dedup();
+    let expected = [(1, "/items"), (2, "query"), (3, "GET")];
+    assert_eq!(names, expected.map(|(id, name)| (id, name.to_owned())));
+}
+
 /// Labels are left out step by step before a sample loses its stack: first all are kept, then those of the request,
 /// then none. Each step is counted.
 #[test]
