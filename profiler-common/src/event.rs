@@ -85,7 +85,7 @@ record! {
         trace_id_high: u64,
         /// Low half of the trace id.
         trace_id_low: u64,
-        /// The active span, 0 if none is known.
+        /// The active span, 0 if none is known or wanted.
         span_id: u64,
         /// Its local root; 0 if the span was read from the thread's context, which does not hold one.
         local_root_id: u64,

@@ -87,10 +87,13 @@ pub(crate) fn current(
     if found.state == state::SPAN_CLASS_UNKNOWN {
         found.class = scratch.span.class;
     }
-    if found.state == state::ACTIVE {
+    // Those of a span that is not recorded are 0, unless they were asked for.
+    if found.state == state::ACTIVE || found.state == state::NOT_RECORDED {
         found.span_id = scratch.span.span_id;
         found.trace_id_high = scratch.span.trace_id_high;
         found.trace_id_low = scratch.span.trace_id_low;
+    }
+    if found.state == state::ACTIVE {
         tell::once(recipe, layout, &sample.record.header, scratch);
     }
     found

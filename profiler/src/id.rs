@@ -70,6 +70,15 @@ impl TraceId {
     }
 }
 
+/// The ids of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpanIds {
+    /// The span.
+    pub id: SpanId,
+    /// Its trace.
+    pub trace: Option<TraceId>,
+}
+
 impl fmt::Display for TraceId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:032x}", self.0)

@@ -325,7 +325,7 @@ fn compare(truth: &Truth, sample: &SpanSample, verdict: &mut Verdict) {
     let said = match &sample.attribution {
         Attribution::Span(SpanContext { trace, active, .. }) => Some((active.id, *trace)),
         Attribution::NoSpan
-        | Attribution::NotRecorded
+        | Attribution::NotRecorded(_)
         | Attribution::NativeThread
         | Attribution::Unattributed(_) => None,
     };

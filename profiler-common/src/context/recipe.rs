@@ -96,7 +96,7 @@ record! {
         inner_name: u64,
         /// Where the dictionary's pointer (3.10) or the inline values (3.13) lie in an instance.
         offset: u16,
-        /// Index of `_context` in the shared keys; of a class of wrappers that of the attribute with the span inside.
+        /// Index of `_context` in the shared keys, or [`NO_ATTRIBUTE`]; of a class of wrappers that of the attribute with the span inside.
         context: u8,
         /// Index of `_end_time`, or [`NO_ATTRIBUTE`].
         end_time: u8,
@@ -151,7 +151,7 @@ impl SpanRecipe {
 pub mod instances {
     /// Spans that are recorded until they end.
     pub const RECORDED: u8 = 0;
-    /// Spans that this process does not record: no attribute of theirs is read.
+    /// Spans that this process does not record: their ids are read only if the place of their context is known.
     pub const NOT_RECORDED: u8 = 1;
     /// Wrappers: each has a span of another class in one attribute, and is current instead of it.
     pub const WRAPPERS: u8 = 2;

@@ -15,7 +15,7 @@ pub struct LocalRoot {
     pub name: u64,
 }
 
-/// The ids of a span, if it has not ended. It is long because it has a line for each reason why there are none.
+/// The ids of a span, if it has not ended; also of one that is not recorded, if they were asked for. It is long because it has a line for each reason why there are none.
 #[inline(always)]
 pub(super) fn ids<R: ReadUser>(
     reader: &R,
@@ -52,9 +52,14 @@ pub(super) fn ids<R: ReadUser>(
     let trace = scratch.object.u64_at(recipe.tuple_items);
     let span = scratch.object.u64_at(recipe.tuple_items.wrapping_add(8));
     let (_, span_id) = integer(reader, recipe, span, 3, scratch)?;
+    let is_recorded = found.instances != instances::NOT_RECORDED;
     if span_id == 0 {
-        // `INVALID_SPAN`.
-        return Err(state::NONE);
+        // As `INVALID_SPAN` has it.
+        return Err(if is_recorded {
+            state::NONE
+        } else {
+            state::NOT_RECORDED
+        });
     }
     if scratch.last.span_id != span_id || scratch.last.trace != trace {
         let (trace_id_high, trace_id_low) = integer(reader, recipe, trace, 5, scratch)?;
@@ -68,7 +73,11 @@ pub(super) fn ids<R: ReadUser>(
     scratch.span.trace_id_high = scratch.last.trace_id_high;
     scratch.span.trace_id_low = scratch.last.trace_id_low;
     scratch.span.span_id = span_id;
-    Ok(())
+    if is_recorded {
+        Ok(())
+    } else {
+        Err(state::NOT_RECORDED)
+    }
 }
 
 /// Finds the class of an object, and where its attributes are.
@@ -83,8 +92,8 @@ fn find<R: ReadUser>(
     scratch.span.class = class;
     let (index, found) = find_class(recipe, class).ok_or(state::SPAN_CLASS_UNKNOWN)?;
     scratch.span.class_index = index;
-    // Whatever ids it has are of a span that was dropped, or of another process's.
-    if found.instances == instances::NOT_RECORDED {
+    // Whatever ids it has are of a span that was dropped, or of another process's: nobody has asked for them.
+    if found.instances == instances::NOT_RECORDED && found.context == NO_ATTRIBUTE {
         return Err(state::NOT_RECORDED);
     }
     locate(reader, recipe, recipe.storage, &found, object, scratch)?;

@@ -20,6 +20,17 @@ pub struct SamplingArguments {
     /// and then spans are counted that no sample has hit
     #[arg(long, env = "SPANPROF_SPAN_PROBES", value_enum, default_value_t = SpanProbesArgument::Auto, value_name = "WHEN")]
     pub span_probes: SpanProbesArgument,
+    /// Label samples in spans that are not recorded with the ids of these, too, which no trace has: to find them by the ids
+    /// in logs
+    #[arg(
+        long,
+        env = "SPANPROF_NOT_RECORDED_IDS",
+        num_args = 0..=1,
+        default_value_t = false,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
+    pub not_recorded_ids: bool,
     /// Maximum number of Python processes that are profiled at the same time
     #[arg(long, env = "SPANPROF_MAX_PROCESSES", value_parser = clap::value_parser!(u32).range(1..=1_000_000), default_value_t = 4096, value_name = "COUNT")]
     pub max_processes: u32,

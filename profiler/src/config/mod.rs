@@ -39,6 +39,10 @@ use crate::{
 
 /// How samples are taken and labelled.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting that has no bearing on the others"
+)]
 pub struct Sampling {
     /// Samples a second and CPU.
     pub frequency: u32,
@@ -46,6 +50,8 @@ pub struct Sampling {
     pub span_label: SpanLabel,
     /// Whether the probes of hooks are on all the time, and not only while a process needs them.
     pub keeps_probes: bool,
+    /// Whether samples carry the ids of spans that are not recorded.
+    pub not_recorded_ids: bool,
     /// How much is remembered.
     pub limits: Limits,
     /// Bytes of the ring buffer.
@@ -73,6 +79,7 @@ impl From<&SamplingArguments> for Sampling {
             frequency: arguments.frequency,
             span_label: arguments.span_label.into(),
             keeps_probes: arguments.span_probes == SpanProbesArgument::Always,
+            not_recorded_ids: arguments.not_recorded_ids,
             limits: Limits {
                 processes: arguments.max_processes,
                 threads: arguments.max_threads,

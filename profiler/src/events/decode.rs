@@ -21,7 +21,7 @@ use super::{
     strings,
 };
 use crate::{
-    id::{Pid, ProcessKey, SpanId, Tid, TraceId},
+    id::{Pid, ProcessKey, SpanId, SpanIds, Tid, TraceId},
     measure::{Kind, Measure},
     time::BootNanos,
 };
@@ -194,7 +194,12 @@ fn stamp(record: &SampleRecord) -> Result<SpanStamp, DecodeError> {
         state::SPAN_CLASS_UNKNOWN => Ok(SpanStamp::Context(ContextFailure::ClassUnknown(
             record.span_class,
         ))),
-        state::NOT_RECORDED => Ok(SpanStamp::NotRecorded),
+        state::NOT_RECORDED => Ok(SpanStamp::NotRecorded(SpanId::new(record.span_id).map(
+            |id| SpanIds {
+                id,
+                trace: TraceId::from_halves(record.trace_id_high, record.trace_id_low),
+            },
+        ))),
         state::NONE if is_current => Ok(SpanStamp::None),
         state::NONE => Ok(SpanStamp::EmptyStack),
         state::ACTIVE => {

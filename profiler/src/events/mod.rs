@@ -16,7 +16,7 @@ pub use self::{
 };
 
 use crate::{
-    id::{Pid, ProcessKey, SpanId, Tid, TraceId},
+    id::{Pid, ProcessKey, SpanId, SpanIds, Tid, TraceId},
     measure::Measure,
     time::BootNanos,
 };
@@ -98,8 +98,8 @@ impl ThreadName {
 pub enum SpanStamp {
     /// The thread's context holds no span.
     None,
-    /// The span that the thread's context holds is one that the process does not record.
-    NotRecorded,
+    /// The span that the thread's context holds is one that the process does not record; its ids, if they were asked for.
+    NotRecorded(Option<SpanIds>),
     /// The thread's context was not read, and its span stack is empty.
     EmptyStack,
     /// This span is the innermost open one, all others are its ancestors.

@@ -23,7 +23,7 @@ pub(super) fn attribute(
             return Attribution::NativeThread;
         }
         SpanStamp::None => return Attribution::NoSpan,
-        SpanStamp::NotRecorded => return Attribution::NotRecorded,
+        SpanStamp::NotRecorded(ids) => return Attribution::NotRecorded(ids),
         SpanStamp::EmptyStack => match surroundings.unseen {
             None => return Attribution::NoSpan,
             Some(unseen) => Reason::Unseen(unseen),

@@ -16,7 +16,7 @@ use crate::{
         Code, ContextFailure, ProcessChange, ProcessNotice, Sample, SpanEnd, SpanSeen, SpanStart,
     },
     health::{Health, Loss},
-    id::{SpanId, TraceId},
+    id::{SpanId, SpanIds, TraceId},
 };
 
 /// What is known of spans, and of what makes the thread's span stack unfit to name one.
@@ -119,8 +119,8 @@ pub enum Attribution {
     Span(SpanContext),
     /// The thread was in no span.
     NoSpan,
-    /// The thread was in a span that its process does not record, so no trace has it.
-    NotRecorded,
+    /// The thread was in a span that its process does not record, so no trace has it; its ids, if they were asked for.
+    NotRecorded(Option<SpanIds>),
     /// The thread runs no Python, so it can be in no span.
     NativeThread,
     /// The thread may have been in a span, but it is not known which.
@@ -133,7 +133,7 @@ impl Attribution {
         match self {
             Self::Span(_) => Loss::SampleAttributed,
             Self::NoSpan => Loss::SampleOutsideSpans,
-            Self::NotRecorded => Loss::SpanNotRecorded,
+            Self::NotRecorded(_) => Loss::SpanNotRecorded,
             Self::NativeThread => Loss::SampleOfNativeThread,
             Self::Unattributed(reason) => reason.counts_as(),
         }

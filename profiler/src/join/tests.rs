@@ -90,7 +90,7 @@ fn names(join: &mut Join, stamp: SpanStamp) -> Result<(String, String), Option<R
             let root = context.local_root.unwrap_or_else(|| context.active.clone());
             Ok((name(root), name(context.active)))
         }
-        Attribution::NoSpan | Attribution::NotRecorded | Attribution::NativeThread => Err(None),
+        Attribution::NoSpan | Attribution::NotRecorded(_) | Attribution::NativeThread => Err(None),
         Attribution::Unattributed(reason) => Err(Some(reason)),
     }
 }
@@ -141,9 +141,9 @@ fn reasons_are_kept_and_counted() {
 fn spans_that_are_not_recorded() {
     let mut join = Join::new(8, Health::default());
     let attribution = join
-        .sample(sample(SpanStamp::NotRecorded), Some(Unseen::Pending))
+        .sample(sample(SpanStamp::NotRecorded(None)), Some(Unseen::Pending))
         .attribution;
-    assert_eq!(attribution, Attribution::NotRecorded);
+    assert_eq!(attribution, Attribution::NotRecorded(None));
     assert_eq!(attribution.counts_as(), Loss::SpanNotRecorded);
     assert!(!attribution.lacks_name());
 }

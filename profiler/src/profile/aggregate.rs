@@ -129,8 +129,9 @@ impl Aggregator {
         };
         let may_grow = like_it < most;
         let span = match (detail, &sample.attribution) {
-            (Detail::All, attribution) | (Detail::Few, attribution @ Attribution::NotRecorded) => {
-                Some(self.span(attribution, may_grow)?)
+            (Detail::All, attribution) => Some(self.span(attribution, may_grow)?),
+            (Detail::Few, Attribution::NotRecorded(_)) => {
+                Some(self.span(&Attribution::NotRecorded(None), may_grow)?)
             }
             (Detail::Few, Attribution::Span(context)) => Some(self.few(context, may_grow)?),
             (Detail::Few | Detail::Least, _) => None,
@@ -147,8 +148,9 @@ impl Aggregator {
     fn span(&mut self, attribution: &Attribution, may_grow: bool) -> Option<u32> {
         let hint = match attribution {
             Attribution::Span(context) => context.active.id.get(),
+            Attribution::NotRecorded(Some(ids)) => ids.id.get(),
             Attribution::NoSpan
-            | Attribution::NotRecorded
+            | Attribution::NotRecorded(None)
             | Attribution::NativeThread
             | Attribution::Unattributed(_) => 0,
         };

@@ -63,7 +63,7 @@ impl Tally {
     fn add(&mut self, sample: &NamedSample) {
         let sum = match sample.attribution {
             Attribution::Span(_) => &mut self.in_spans,
-            Attribution::NotRecorded => &mut self.not_recorded,
+            Attribution::NotRecorded(_) => &mut self.not_recorded,
             Attribution::NoSpan => &mut self.in_no_span,
             Attribution::NativeThread => &mut self.in_native_threads,
             Attribution::Unattributed(reason) => self.unattributed.entry(reason).or_default(),
@@ -237,7 +237,7 @@ mod tests {
             Attribution::Unattributed(Reason::Ended),
             Attribution::Unattributed(Reason::Ended),
             Attribution::Unattributed(Reason::EventLoop),
-            Attribution::NotRecorded,
+            Attribution::NotRecorded(None),
             // Not of Python's threads.
             Attribution::NativeThread,
         ] {

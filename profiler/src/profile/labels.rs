@@ -94,8 +94,13 @@ impl SpanLabels {
                 context.trace,
                 mode.stands_in(context),
             ),
-            Self::All(Attribution::NotRecorded) => {
-                return (key == Key::SpanName).then(|| NOT_RECORDED.to_owned());
+            Self::All(Attribution::NotRecorded(ids)) => {
+                return match key {
+                    Key::SpanName => Some(NOT_RECORDED.to_owned()),
+                    Key::SpanId | Key::ActiveSpanId => ids.map(|ids| ids.id.to_string()),
+                    Key::TraceId => ids.and_then(|ids| Some(ids.trace?.to_string())),
+                    _ => None,
+                };
             }
             Self::All(
                 Attribution::NoSpan | Attribution::NativeThread | Attribution::Unattributed(_),

@@ -115,7 +115,7 @@ impl SpanTable {
         let name = match &sample.attribution {
             Attribution::Span(context) => span_row(self.span_label.span(context).name.as_ref()),
             Attribution::NoSpan => RowName::NoSpan,
-            Attribution::NotRecorded => RowName::NotRecorded,
+            Attribution::NotRecorded(_) => RowName::NotRecorded,
             Attribution::NativeThread => return self.add_native(sample),
             Attribution::Unattributed(reason) => RowName::Unattributed(*reason),
         };

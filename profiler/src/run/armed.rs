@@ -23,6 +23,7 @@ pub struct Armed {
     /// `None` if the kernel does not tell.
     pub(super) mappings: Option<MappingNotices>,
     pub(super) keeps_probes: bool,
+    pub(super) not_recorded_ids: bool,
     pub(super) is_sampling: bool,
 }
 
@@ -75,6 +76,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         lacks,
         mappings,
         keeps_probes: sampling.keeps_probes,
+        not_recorded_ids: sampling.not_recorded_ids,
         is_sampling: false,
     })
 }

@@ -187,6 +187,7 @@ fn facilities(armed: &Armed, settings: &SessionSettings) -> Vec<Box<dyn Facility
     facilities::all(facilities::Settings {
         told_apart: settings.told_apart.clone(),
         keep_probes: armed.keeps_probes,
+        not_recorded_ids: armed.not_recorded_ids,
         // Windows go to a server, to which others may push the same.
         warn_of_sdks: settings.windows.is_some(),
         warn_of_unsupported: true,

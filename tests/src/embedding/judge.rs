@@ -228,7 +228,7 @@ impl Said {
         match &self.attribution {
             Attribution::Span(context) => Some(context.active.id),
             Attribution::NoSpan
-            | Attribution::NotRecorded
+            | Attribution::NotRecorded(_)
             | Attribution::NativeThread
             | Attribution::Unattributed(_) => None,
         }

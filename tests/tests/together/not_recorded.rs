@@ -48,6 +48,42 @@ fn each_kind() {
     });
 }
 
+/// Their ids are labels only if they are asked for; the name stays, and those without ids have none.
+#[test]
+fn ids_on_request() {
+    with_newest(|python| {
+        let mut workload = Workload::start(&mut program(python, true));
+        let pid = workload.pid();
+        let flags = [
+            "--frequency",
+            FREQUENCY,
+            "--not-recorded-ids",
+            "--pid",
+            &pid,
+        ];
+        let recording = Recording::start(&flags);
+        workload.begin();
+        workload.facts("done");
+        let recorded = recording.stop();
+        are_named(&recorded, "in_dropped", LABEL);
+        are_named(&recorded, "in_remote_parent", LABEL);
+        are_not_recorded(&recorded, "in_no_sdk");
+        for row in recorded.profile.rows_in("in_remote_parent") {
+            assert!(
+                ["", "1234567890abcdef"].contains(&row.label("span_id")),
+                "{row:#?}"
+            );
+        }
+        let rows = recorded.profile.rows_in("in_dropped");
+        let with_ids = rows.iter().filter(|row| row.label("trace_id").len() == 32);
+        assert!(with_ids.count() > 10, "{rows:#?}");
+        assert!(
+            recorded.ended.stdout.contains("\n(not recorded) "),
+            "{recorded:#?}"
+        );
+    });
+}
+
 /// A service that drops every trace: a share of its own says so, beside that in spans.
 #[test]
 fn share_of_its_own() {

@@ -19,7 +19,7 @@ fn span_table() {
         table.add(&sample(&["work", "main"], in_child()));
     }
     table.add(&sample(&["idle", "main"], Attribution::NoSpan));
-    table.add(&sample(&["handle", "main"], Attribution::NotRecorded));
+    table.add(&sample(&["handle", "main"], Attribution::NotRecorded(None)));
     table.add(&sample(
         &["loop"],
         Attribution::Unattributed(Reason::EventLoop),

@@ -151,7 +151,10 @@ fn maps_hook(process: &Known) -> bool {
 
 /// How current spans are read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ContextFacility;
+pub struct ContextFacility {
+    /// Whether the ids of spans that are not recorded are read.
+    pub not_recorded_ids: bool,
+}
 
 impl Facility for ContextFacility {
     fn look(&self, process: &Known, why: Why) -> Option<Arc<dyn Part>> {
@@ -167,6 +170,7 @@ impl Facility for ContextFacility {
             // After an exec the looker remembers what is forgotten here.
             again: is_misfit || context.is_none_or(|it| it.recipe.is_none()),
             has_hook: maps_hook(process),
+            not_recorded_ids: self.not_recorded_ids,
             has_others: context.is_some_and(|it| !it.others.is_empty()),
         }))
     }

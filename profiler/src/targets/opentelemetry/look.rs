@@ -63,7 +63,7 @@ impl Part for ContextLook {
             remembered
                 .types(self.file, &place)
                 .ok_or(NoRecipe::Missing("the types of the context's nodes"))
-                .and_then(|types| place.recipe(main, &types, &self.wanted, self.has_hook))
+                .and_then(|types| place.recipe(main, &types, self))
         });
         let others = if interpreters.len() > 1 {
             let types = remembered.types(self.file, &place);

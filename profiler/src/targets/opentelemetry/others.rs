@@ -79,7 +79,7 @@ fn work_out(
     let address = interpreter.address;
     // Before the look at what is imported: what is imported meanwhile is noticed.
     let without = place.without_spans(address);
-    let recipe = place.recipe(address, types, &wanted.wanted, wanted.has_hook);
+    let recipe = place.recipe(address, types, wanted);
     match (recipe, without) {
         (Err(NoRecipe::NoOpenTelemetry), Some(without)) => Ok(without),
         (recipe, _) => recipe,

@@ -11,7 +11,7 @@ use self::{
     classes::{Usual, learn_all, unread},
     variable::variable,
 };
-use super::objects::Objects;
+use super::{objects::Objects, wanted::ContextLook};
 use crate::targets::look::memory::Memory;
 use crate::targets::python::{detect::Facts, globals::GlobalsOfContext};
 
@@ -123,14 +123,12 @@ impl Place<'_> {
         })
     }
 
-    /// Works out the recipe of an interpreter. `wanted` are classes of spans that were met and not known.
-    /// `has_hook` says that the process maps a hook, which leaves local roots.
+    /// Works out the recipe of an interpreter.
     pub fn recipe(
         &self,
         interpreter: u64,
         nodes: &NodeTypes,
-        wanted: &[u64],
-        has_hook: bool,
+        wanted: &ContextLook,
     ) -> Result<SpanRecipe, NoRecipe> {
         let objects = self.objects().ok_or(NoRecipe::Interpreter)?;
         if self.facts.objects.is_none() {
@@ -166,7 +164,8 @@ impl Place<'_> {
             not_recorded,
         };
         learn_all(&objects, &mut recipe, &usual, wanted);
-        if has_hook {
+        // A hook leaves local roots.
+        if wanted.has_hook {
             find_local_root(&objects, &mut recipe, modules)?;
         }
         Ok(recipe)

@@ -6,6 +6,10 @@ use crate::targets::{FileId, python::detect::Facts};
 
 /// The context's part of a look.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own"
+)]
 pub struct ContextLook {
     /// The file of the interpreter.
     pub file: FileId,
@@ -20,6 +24,8 @@ pub struct ContextLook {
     pub again: bool,
     /// Whether it maps a hook.
     pub has_hook: bool,
+    /// Whether the ids of spans that are not recorded are read.
+    pub not_recorded_ids: bool,
     /// Whether the last look has found interpreters beside the main one.
     pub has_others: bool,
 }

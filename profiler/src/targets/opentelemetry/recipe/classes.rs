@@ -2,7 +2,10 @@
 
 use profiler_common::context::{NO_ATTRIBUTE, SpanClass, SpanRecipe, instances};
 
-use crate::{events::printable, targets::opentelemetry::objects::Objects};
+use crate::{
+    events::printable,
+    targets::opentelemetry::{objects::Objects, wanted::ContextLook},
+};
 
 /// The method that says a span's context.
 const GETTER: &str = "get_span_context";
@@ -28,7 +31,7 @@ pub(super) fn learn_all(
     objects: &Objects<'_>,
     recipe: &mut SpanRecipe,
     usual: &Usual,
-    wanted: &[u64],
+    wanted: &ContextLook,
 ) {
     let says_no = usual.not_recorded;
     let says_no = says_no.and_then(|class| objects.method(class, IS_RECORDING));
@@ -40,12 +43,20 @@ pub(super) fn learn_all(
     for class in recorded {
         learn(objects, recipe, class);
     }
+    let not_recorded = |class: u64, recipe: &mut SpanRecipe| {
+        let getter = objects.method(class, GETTER);
+        let has_usual = getter.is_some_and(|getter| trusted.contains(&getter));
+        let described = (wanted.not_recorded_ids && has_usual)
+            .then(|| not_recorded_with_ids(objects, class, recipe));
+        let without = || SpanClass::without_attributes(class, instances::NOT_RECORDED);
+        add(recipe, described.flatten().unwrap_or_else(without));
+    };
     if let Some(class) = usual.not_recorded {
-        add(recipe, not_recorded(class));
+        not_recorded(class, recipe);
     }
-    for &class in wanted.iter().rev() {
+    for &class in wanted.wanted.iter().rev() {
         if says_no.is_some() && objects.method(class, IS_RECORDING) == says_no {
-            add(recipe, not_recorded(class));
+            not_recorded(class, recipe);
             continue;
         }
         match objects.method(class, GETTER) {
@@ -60,9 +71,22 @@ pub(super) fn learn_all(
     }
 }
 
-/// A class of spans that are not recorded.
-fn not_recorded(class: u64) -> SpanClass {
-    SpanClass::without_attributes(class, instances::NOT_RECORDED)
+/// A class of spans that are not recorded, with the place of their context.
+fn not_recorded_with_ids(
+    objects: &Objects<'_>,
+    class: u64,
+    recipe: &mut SpanRecipe,
+) -> Option<SpanClass> {
+    let shared = objects.shared(class, ["_context"])?;
+    let ([context], [name]) = (shared.indices, shared.names);
+    if name != 0 {
+        recipe.name_context = name;
+    }
+    (context != NO_ATTRIBUTE).then_some(SpanClass {
+        context,
+        instances: instances::NOT_RECORDED,
+        ..shared.class
+    })
 }
 
 /// A class of wrappers, if its instances have one attribute that may hold the span inside. The kernel program checks in
