@@ -211,13 +211,15 @@ record! {
     }
 
     /// A process has come, changed or gone.
-    ProcessRecord: 32 bytes {
+    ProcessRecord: 40 bytes {
         /// Kind [`kind::PROCESS`].
         header: Header,
         /// One of [`process`].
         what: u32,
         /// For a fork: the parent (host thread group id).
         parent: u32,
+        /// For a fork: when the child started, in clock ticks since boot.
+        start_time: u64,
     }
 
     /// The OpenTelemetry resource of a process, as its hook reports it: shipped once per process.

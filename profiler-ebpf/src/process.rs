@@ -23,13 +23,14 @@ pub(crate) fn forked(child: *const u8) {
     if child_tgid == header.tgid {
         return;
     }
+    let start_time = task::start_time(child);
     let Some(parent) = PROCESSES.get_ptr(&header.tgid) else {
         // Perhaps the agent has not inspected the parent yet.
-        return notify(child_tgid, process::FORK, header.tgid);
+        return notify(child_tgid, process::FORK, header.tgid, start_time);
     };
     // SAFETY: map values stay readable while the program runs; the parent is alive.
     let mut entry = unsafe { *parent };
-    entry.start_time = task::start_time(child);
+    entry.start_time = start_time;
     if PROCESSES.insert(&child_tgid, &entry, 0).is_err() {
         // The agent tries again, with the recipe, and counts what is refused then.
         bump(Counter::ProcessMapFull);
@@ -39,7 +40,7 @@ pub(crate) fn forked(child: *const u8) {
         // If it is refused, the agent writes it anyway.
         let _ = SPAN_RECIPES.insert(&child_tgid, recipe, 0);
     }
-    notify(child_tgid, process::FORK, header.tgid);
+    notify(child_tgid, process::FORK, header.tgid, start_time);
 }
 
 /// The current process replaced its program: nothing that was known of its memory holds.
@@ -52,7 +53,7 @@ pub(crate) fn executed(tgid: u32, tid: u32) {
         // SAFETY: the entry is this process's own, which has a single thread now.
         unsafe { (*entry).runtime = 0 };
     }
-    notify(tgid, process::EXEC, 0);
+    notify(tgid, process::EXEC, 0, 0);
 }
 
 /// The current thread is exiting.
@@ -65,7 +66,7 @@ pub(crate) fn exited(tgid: u32, tid: u32) {
     let _ = PROCESSES.remove(&tgid);
     let _ = SPAN_RECIPES.remove(&tgid);
     let _ = RESOURCES.remove(&tgid);
-    notify(tgid, process::EXIT, 0);
+    notify(tgid, process::EXIT, 0, 0);
 }
 
 /// Thread ids are reused: what was kept for this one must not be taken for the next thread's. It may be absent.
@@ -75,7 +76,7 @@ fn forget_thread(tid: u32) {
 }
 
 #[inline(always)]
-fn notify(tgid: u32, what: u32, parent: u32) {
+fn notify(tgid: u32, what: u32, parent: u32, start_time: u64) {
     let Some(mut entry) = EVENTS.reserve::<ProcessRecord>(0) else {
         bump(Counter::ProcessRingFull);
         return;
@@ -87,6 +88,7 @@ fn notify(tgid: u32, what: u32, parent: u32) {
         header,
         what,
         parent,
+        start_time,
     });
     entry.submit(emit::WAKE);
 }

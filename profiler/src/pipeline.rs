@@ -2,7 +2,11 @@
 //!
 //! No threads, files, sockets or clocks: `run` feeds it from the ring, tests from recorded bytes.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+mod view;
+
+use std::collections::HashSet;
+
+use self::view::View;
 
 use crate::{
     events::{
@@ -20,9 +24,6 @@ use crate::{
     },
     time::BootNanos,
 };
-
-/// How long a process that is gone keeps its names: its last samples may still be on the way.
-const LINGER: Duration = Duration::from_secs(5);
 
 /// What the control plane must hear of.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,11 +48,7 @@ pub struct Pipeline {
     aggregator: Aggregator,
     table: SpanTable,
     coverage: Coverage,
-    /// What the control plane has published last, and the same with the targets that linger.
-    published: Snapshot,
-    snapshot: Snapshot,
-    /// Targets that the control plane has dropped, and when.
-    lingering: Vec<(BootNanos, Arc<Target>)>,
+    view: View,
     /// Processes that samples were taken of, since somebody asked.
     sampled: HashSet<Pid>,
     health: Health,
@@ -71,9 +68,7 @@ impl Pipeline {
             aggregator: Aggregator::new(settings, health.clone()),
             table: SpanTable::new(settings.span_label),
             coverage: Coverage::default(),
-            published: Snapshot::default(),
-            snapshot: Snapshot::default(),
-            lingering: Vec::new(),
+            view: View::default(),
             sampled: HashSet::new(),
             health,
         }
@@ -122,11 +117,7 @@ impl Pipeline {
         match event {
             Event::Sample(sample) => {
                 self.sampled.insert(sample.process.pid);
-                let unseen = self.unseen(&sample);
-                let sample = self.join.sample(sample, unseen);
-                if let Some(named) = self.symbolizer.symbolize(sample, &self.snapshot) {
-                    self.keep(&named);
-                }
+                self.sample(sample);
             }
             Event::Code(code) => {
                 self.join.code(&code);
@@ -134,14 +125,14 @@ impl Pipeline {
             }
             Event::SpanStart(start) => {
                 let seen = self.join.span_start(&start);
-                if self.snapshot.has(start.pid) {
+                if self.view.has(start.pid) {
                     self.table.span_seen(seen.name.as_ref(), seen.is_local_root);
                 }
             }
             Event::SpanSeen(seen) => {
                 let (pid, is_again) = (seen.pid, seen.is_again);
                 let seen = self.join.span_seen(&seen);
-                if !is_again && self.snapshot.has(pid) {
+                if !is_again && self.view.has(pid) {
                     self.table.span_seen(seen.name.as_ref(), seen.is_local_root);
                 }
             }
@@ -149,8 +140,22 @@ impl Pipeline {
             Event::Process(notice) => {
                 self.join.process(&notice);
                 self.symbolizer.process(&notice);
+                self.view.take(&notice);
             }
             Event::Resource(_) => {}
+        }
+    }
+
+    /// Names a sample, if its process is a target.
+    fn sample(&mut self, sample: Sample) {
+        let Some(target) = self.view.target(sample.process).cloned() else {
+            self.health.count(self.view.why_unknown(sample.process));
+            return;
+        };
+        let unseen = unseen(&sample, &target);
+        let sample = self.join.sample(sample, unseen);
+        if let Some(named) = self.symbolizer.symbolize(sample, &target) {
+            self.keep(&named);
         }
     }
 
@@ -163,17 +168,6 @@ impl Pipeline {
         self.table.add(named);
         self.coverage.add(named);
         self.aggregator.add(named);
-    }
-
-    /// Why the sample may be in a span that nobody has seen.
-    fn unseen(&self, sample: &Sample) -> Option<Unseen> {
-        let target = self.snapshot.target(sample.process)?;
-        target.interpreter.as_ref()?;
-        match target.spans {
-            SpansSeen::NotYet => Some(Unseen::Pending),
-            SpansSeen::Since(time) => (sample.time < time).then_some(Unseen::Pending),
-            SpansSeen::Never => Some(Unseen::Hidden),
-        }
     }
 
     /// Processes that samples were taken of since this was last called.
@@ -210,24 +204,15 @@ impl Pipeline {
         self.symbolizer.is_waiting()
     }
 
-    /// Takes over what the control plane knows now. Targets it has dropped linger for a while.
+    /// Takes over what the control plane knows now.
     pub fn set_snapshot(&mut self, snapshot: &Snapshot, now: BootNanos) {
-        let lingered = self.lingering.len();
-        self.lingering
-            .retain(|(since, _)| now.since(*since) < LINGER);
-        if snapshot.is_same(&self.published) && self.lingering.len() == lingered {
-            return;
-        }
-        let gone = snapshot.gone_since(&self.published);
-        self.lingering
-            .extend(gone.map(|target| (now, Arc::clone(target))));
-        self.published = snapshot.clone();
-        self.snapshot = snapshot.clone();
-        // The latest first: a pid in use again is its new process's.
-        for (_, target) in self.lingering.iter().rev() {
-            if !self.snapshot.has(target.process.pid) {
-                self.snapshot.put(target);
-            }
+        self.view.publish(snapshot, now);
+    }
+
+    /// Hears of an event as soon as it is off the ring, before those that came earlier are taken.
+    pub fn hear(&mut self, event: &Event) {
+        if let Event::Process(notice) = event {
+            self.view.hear(notice);
         }
     }
 
@@ -244,5 +229,15 @@ impl Pipeline {
     /// Spans by CPU since the start.
     pub fn table(&self) -> &SpanTable {
         &self.table
+    }
+}
+
+/// Why a sample of a target may be in a span that nobody has seen.
+fn unseen(sample: &Sample, target: &Target) -> Option<Unseen> {
+    target.interpreter.as_ref()?;
+    match target.spans {
+        SpansSeen::NotYet => Some(Unseen::Pending),
+        SpansSeen::Since(time) => (sample.time < time).then_some(Unseen::Pending),
+        SpansSeen::Never => Some(Unseen::Hidden),
     }
 }

@@ -33,6 +33,8 @@ impl BootNanos {
 
 /// Nanoseconds in a millisecond.
 pub const MILLISECOND: u64 = 1_000_000;
+/// Nanoseconds in a clock tick of the procfs (`USER_HZ` is 100 on every architecture that the agent runs on).
+pub const CLOCK_TICK: u64 = 10 * MILLISECOND;
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1000 * MILLISECOND;
 

@@ -327,6 +327,7 @@ fn process_notice(bytes: &[u8]) -> Result<ProcessNotice, DecodeError> {
     let what = match record.what {
         process::FORK => ProcessChange::Fork {
             parent: Pid(record.parent),
+            start_time: record.start_time,
         },
         process::EXEC => ProcessChange::Exec,
         process::EXIT => ProcessChange::Exit,

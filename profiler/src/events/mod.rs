@@ -277,6 +277,8 @@ pub enum ProcessChange {
     Fork {
         /// The parent.
         parent: Pid,
+        /// When the child started, in clock ticks since boot.
+        start_time: u64,
     },
     /// It replaced its program.
     Exec,

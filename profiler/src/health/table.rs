@@ -41,7 +41,9 @@ macro_rules! table {
     "Samples that were taken and are in no profile." {
         kernel SampleRingFull "ring_full": "The ring buffer between the kernel and the agent was full.";
         agent SampleMalformed "malformed": "The agent could not decode the sample.";
-        agent SampleOutsideTargets "process_unknown": "The process has exited, or the agent was not asked to profile it.";
+        agent SampleNotAskedFor "process_not_asked_for": "The process was forked by one that is profiled, and the agent was asked for that one only.";
+        agent SampleOfNewProgram "program_just_begun": "The process had just begun another program, and the agent had not looked at that yet.";
+        agent SampleOutsideTargets "process_unknown": "The agent had not heard of the process yet, or its notices were dropped (`process_notices_lost`).";
     }
     "samples_incomplete", "{sample}", by "reason":
     "Samples that are in a profile with less than they should have." {

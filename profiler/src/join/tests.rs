@@ -196,10 +196,14 @@ fn an_event_loop_is_never_attributed() {
 /// Exec and exit take the process's spans with them; a fork leaves the parent's alone.
 #[test]
 fn processes_take_their_spans_along() {
+    let fork = ProcessChange::Fork {
+        parent: Pid(3),
+        start_time: 1,
+    };
     for (what, expected) in [
         (ProcessChange::Exec, "?"),
         (ProcessChange::Exit, "?"),
-        (ProcessChange::Fork { parent: Pid(3) }, "a"),
+        (fork, "a"),
     ] {
         let mut join = Join::new(8, Health::default());
         join.span_start(&start(1, 1, "a"));

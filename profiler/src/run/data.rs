@@ -172,7 +172,7 @@ impl DataPlane {
     fn drain(&mut self) -> (Vec<Event>, usize) {
         let mut fresh = Vec::new();
         let mut used = 0;
-        let (pipeline, notices, health) = (&self.pipeline, &self.notices, &self.shared.health);
+        let (pipeline, notices, health) = (&mut self.pipeline, &self.notices, &self.shared.health);
         let records = &mut self.records;
         self.ring.drain(BATCH, |record| {
             keep(records, record);
@@ -180,6 +180,7 @@ impl DataPlane {
             let Some(event) = pipeline.decode(record) else {
                 return;
             };
+            pipeline.hear(&event);
             if let Some(notice) = Pipeline::notice(&event) {
                 send(notices, notice, health);
             }

@@ -20,7 +20,7 @@ use crate::{
     id::{Pid, ProcessKey},
     join::SpanSample,
     targets::{
-        FileId, Interpreter, Mapping, Snapshot, Target,
+        FileId, Interpreter, Mapping, Target,
         symbols::{FileSymbols, Wanted},
     },
     time::BootNanos,
@@ -85,17 +85,13 @@ impl Symbolizer {
         }
     }
 
-    /// Names a sample; `None` (and a count) if its process is not profiled, and `None` if it waits for the symbols of a
-    /// file: [`Self::take_waiting`] returns it later.
-    pub fn symbolize(&mut self, sample: SpanSample, snapshot: &Snapshot) -> Option<NamedSample> {
+    /// Names a sample of a target; `None` if it waits for the symbols of a file: [`Self::take_waiting`] returns it
+    /// later.
+    pub fn symbolize(&mut self, sample: SpanSample, target: &Arc<Target>) -> Option<NamedSample> {
         let SpanSample {
             sample,
             attribution,
         } = sample;
-        let Some(target) = snapshot.target(sample.process) else {
-            self.health.count(Loss::SampleOutsideTargets);
-            return None;
-        };
         let key = Key {
             process: sample.process,
             stack: sample.stack,

@@ -11,7 +11,7 @@ use crate::{
     id::{Pid, ProcessKey, Tid},
     join::{Attribution, SpanSample},
     targets::{
-        FileId, Mapping, Snapshot, SpansSeen, Target, mappings,
+        FileId, Mapping, SpansSeen, Target, mappings,
         symbols::{FileSymbols, Unnamed, Wanted, read},
     },
     time::BootNanos,
@@ -29,7 +29,7 @@ fn process() -> ProcessKey {
 /// A symbolizer that profiles this very process, and some more mappings.
 struct Stage {
     symbolizer: Symbolizer,
-    snapshot: Snapshot,
+    target: Arc<Target>,
     health: Health,
 }
 
@@ -50,7 +50,7 @@ impl Stage {
         let health = Health::default();
         Self {
             symbolizer: Symbolizer::new(Settings { max_codes: 16 }, health.clone()),
-            snapshot: Snapshot::from_iter([Arc::new(target)]),
+            target: Arc::new(target),
             health,
         }
     }
@@ -76,7 +76,7 @@ impl Stage {
             sample,
             attribution: Attribution::NoSpan,
         };
-        self.symbolizer.symbolize(sample, &self.snapshot)
+        self.symbolizer.symbolize(sample, &self.target)
     }
 
     fn turn(&mut self, seconds: u64) -> Vec<String> {

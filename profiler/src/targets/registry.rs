@@ -96,6 +96,7 @@ impl Targets {
     ) -> Self {
         let whole_host = search.scope == Scope::Host;
         let facilities = Facilities::new(facilities, control, health, whole_host, errands);
+        let snapshot = Snapshot::new(search.scope.follows_children());
         let mut targets = Self {
             scope: search.scope,
             files: Files::new(facilities.recognise()),
@@ -106,7 +107,7 @@ impl Targets {
             discovery: discover::Discovery::new(search.has_mapping_notices),
             most_profiled: search.most,
             profiled: 0,
-            snapshot: Snapshot::default(),
+            snapshot,
             has_changed: true,
         };
         targets.scan();

@@ -17,6 +17,8 @@ pub struct Snapshot {
     /// By the pid's remainder.
     parts: Arc<[Arc<Part>]>,
     targets: usize,
+    /// Whether the children of targets are targets.
+    follows_children: bool,
 }
 
 impl Default for Snapshot {
@@ -25,6 +27,7 @@ impl Default for Snapshot {
         Self {
             parts: (0..PARTS).map(|_| Arc::clone(&empty)).collect(),
             targets: 0,
+            follows_children: false,
         }
     }
 }
@@ -40,6 +43,19 @@ impl FromIterator<Arc<Target>> for Snapshot {
 }
 
 impl Snapshot {
+    /// One of nothing yet; whether the children of targets are targets.
+    pub fn new(follows_children: bool) -> Self {
+        Self {
+            follows_children,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the children of targets are targets.
+    pub fn follows_children(&self) -> bool {
+        self.follows_children
+    }
+
     /// The target, if this very process is one.
     pub fn target(&self, process: ProcessKey) -> Option<&Arc<Target>> {
         self.of(process.pid)
@@ -102,7 +118,8 @@ impl Snapshot {
             .filter(|target| self.target(target.process).is_none())
     }
 
-    fn of(&self, pid: Pid) -> Option<&Arc<Target>> {
+    /// The target that has this pid now.
+    pub fn of(&self, pid: Pid) -> Option<&Arc<Target>> {
         self.parts.get(index(pid))?.get(&pid)
     }
 

@@ -27,6 +27,7 @@ use super::{
     hook::notes::{self, Hook, HookFacts, Refused},
     look::{Looker, Request, Seen, memory::Memory},
     opentelemetry::look::ContextSeen,
+    procfs,
     python::detect::{Detection, detect},
     python::live::interpreters,
     python::look::{PythonLook, PythonSeen},
@@ -277,6 +278,12 @@ pub(super) fn notice(pid: Pid, what: ProcessChange) -> ProcessNotice {
     }
 }
 
+/// The notice that a process was forked from another.
+pub(super) fn fork(child: Pid, parent: Pid) -> ProcessNotice {
+    let start_time = procfs::stat(child).unwrap().process.start_time;
+    notice(child, ProcessChange::Fork { parent, start_time })
+}
+
 /// Each interpreter asked for is found with its service, renamed by its resource, and dropped
 /// when it exits.
 #[test]
@@ -324,10 +331,7 @@ fn forks_and_execs_are_followed() {
     let sleeper = Spawned(Command::new("sleep").arg("60").spawn().unwrap());
     let (mut targets, recorder) = targets(only(vec![parent.pid(), sleeper.pid()]));
     assert_eq!(recorder.process(sleeper.pid()).unwrap().runtime, 0);
-    let fork = ProcessChange::Fork {
-        parent: parent.pid(),
-    };
-    targets.notice(notice(child.pid(), fork));
+    targets.notice(fork(child.pid(), parent.pid()));
     let runtime = recorder.process(parent.pid()).unwrap().runtime;
     assert_eq!(recorder.process(child.pid()).unwrap().runtime, runtime);
     let exec = notice(child.pid(), ProcessChange::Exec);
@@ -523,8 +527,7 @@ fn a_child_does_not_wait_for_its_parents_look() {
         let found = seen.answer_mut::<PythonSeen>().unwrap();
         found.thread_local = thread_local.map(|_| Err(Unresolved::Misfit));
         targets.answer(seen);
-        let parent = parent.pid();
-        targets.notice(notice(child.pid(), ProcessChange::Fork { parent }));
+        targets.notice(fork(child.pid(), parent.pid()));
         let asked = targets.take_requests();
         let is_asked = asked.iter().any(|it| it.process.pid == child.pid());
         assert_eq!(is_asked, lacks_something, "{}", python.display());

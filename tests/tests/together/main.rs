@@ -34,6 +34,7 @@ mod refusals;
 mod renamed;
 mod right_span;
 mod rights;
+mod short_lived;
 mod span_names;
 mod thread_states;
 mod unexported;

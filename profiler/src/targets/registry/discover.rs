@@ -14,7 +14,7 @@ use lru::LruCache;
 use super::{Known, Scope, Targets};
 use crate::{
     events::{ProcessChange, ProcessNotice},
-    id::Pid,
+    id::{Pid, ProcessKey},
     targets::{FileId, facility::Why, procfs},
     time::{BootNanos, MILLISECOND, SECOND},
 };
@@ -86,6 +86,16 @@ impl Discovery {
     }
 }
 
+impl Scope {
+    /// Whether the children of what is profiled are profiled.
+    pub(super) fn follows_children(&self) -> bool {
+        match self {
+            Self::Host => true,
+            Self::Processes { follow, .. } => *follow,
+        }
+    }
+}
+
 impl Targets {
     /// Something may have been missed: the procfs is to be read sooner.
     pub fn note_loss(&mut self) {
@@ -144,7 +154,10 @@ impl Targets {
     pub fn notice(&mut self, notice: ProcessNotice) {
         match notice.what {
             ProcessChange::Exit => self.forget(notice.pid),
-            ProcessChange::Fork { parent } => self.fork(notice.pid, parent),
+            ProcessChange::Fork { parent, start_time } => {
+                let pid = notice.pid;
+                self.fork(ProcessKey { pid, start_time }, parent);
+            }
             ProcessChange::Exec => self.exec(notice.pid, notice.time),
         }
     }
@@ -215,15 +228,14 @@ impl Targets {
     }
 
     /// The child is its parent's copy: nothing has to be looked at.
-    fn fork(&mut self, pid: Pid, parent: Pid) {
-        let followed = match &self.scope {
-            Scope::Host => true,
-            Scope::Processes { follow, .. } => *follow,
-        };
+    fn fork(&mut self, process: ProcessKey, parent: Pid) {
+        let pid = process.pid;
+        let followed = self.scope.follows_children();
         let Some(mut known) = self.processes.get(&parent).filter(|_| followed).cloned() else {
             return;
         };
-        let Some(stat) = procfs::stat(pid) else {
+        // One that is gone by now the data plane has made a target of for itself.
+        let Some(stat) = procfs::stat(pid).filter(|it| it.process == process) else {
             return self.forget(pid);
         };
         // The child may have replaced its program already: an exec notice then follows, and what it has

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Owner, OwnerFacility, Started};
 use crate::{
-    events::{ProcessChange, Resource},
+    events::Resource,
     health::Health,
     id::{Pid, ServiceAttribute},
     kernel::NoKernel,
@@ -21,7 +21,7 @@ use crate::{
         python::live::interpreters,
         registry::Known,
         report::reports,
-        tests::{Spawned, all_of, errands, notice, only},
+        tests::{Spawned, all_of, errands, fork, only},
     },
 };
 
@@ -83,10 +83,7 @@ fn a_child_is_its_parents_service() {
         // What the child says of itself is never read: here it is another program's.
         let child = Spawned::other(&python);
         let mut targets = targets(parent.pid());
-        let fork = ProcessChange::Fork {
-            parent: parent.pid(),
-        };
-        targets.notice(notice(child.pid(), fork));
+        targets.notice(fork(child.pid(), parent.pid()));
         for pid in [parent.pid(), child.pid()] {
             let nameless = resource(pid, "unknown_service:python");
             targets.hear(pid, &Word::Resource(&nameless));
