@@ -33,8 +33,8 @@ pub use self::{
     dictionary::{DICTIONARY_KEYS, KEYS_HEAD, KeysShape, keys_shape},
     object::{attribute, integer, locate, look},
     recipe::{
-        InterpreterKey, MAX_SPAN_CLASSES, NO_ATTRIBUTE, SpanClass, SpanRecipe, dialect, instances,
-        storage,
+        InterpreterKey, MAX_SPAN_CLASSES, NO_ATTRIBUTE, SpanClass, SpanRecipe, UNPROVEN, dialect,
+        instances, storage,
     },
     scratch::{Attributes, ContextScratch, FoundSpan, LastSpan},
     span::{LocalRoot, local_root},

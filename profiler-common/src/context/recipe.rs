@@ -10,7 +10,7 @@ pub const NO_ATTRIBUTE: u8 = u8::MAX;
 record! {
     /// How to read the current span of one process. Written by the agent, copied at fork and
     /// removed at exec and exit by the kernel programs.
-    SpanRecipe: 368 bytes {
+    SpanRecipe: 424 bytes {
         /// Where the module `opentelemetry.context` keeps its runtime context.
         runtime_context_place: u64,
         /// The runtime context to which this variable belongs: if another one is there, nothing here fits.
@@ -87,7 +87,7 @@ record! {
     }
 
     /// Where instances of one class of spans keep their attributes.
-    SpanClass: 32 bytes {
+    SpanClass: 40 bytes {
         /// The class.
         class: u64,
         /// The keys that its instances share.
@@ -96,6 +96,9 @@ record! {
         inner_name: u64,
         /// Where the dictionary's pointer (3.10) or the inline values (3.13) lie in an instance.
         offset: u16,
+        /// Where the first entry of the shared keys has its key, with [`UNPROVEN`] if the keys were read in another
+        /// process.
+        first_key: u16,
         /// Index of `_context` in the shared keys, or [`NO_ATTRIBUTE`]; of a class of wrappers that of the attribute with the span inside.
         context: u8,
         /// Index of `_end_time`, or [`NO_ATTRIBUTE`].
@@ -107,7 +110,7 @@ record! {
         /// What its instances are: one of [`instances`].
         instances: u8,
         /// Always 0.
-        reserved: u8,
+        reserved: [u8; 7],
     }
 }
 
@@ -124,10 +127,15 @@ impl SpanClass {
             name: NO_ATTRIBUTE,
             parent: NO_ATTRIBUTE,
             instances,
-            reserved: 0,
+            reserved: [0; 7],
+            first_key: 0,
         }
     }
 }
+
+/// In [`SpanClass::first_key`]: the keys were read in another process that was forked from the same one. The class's own
+/// code fills them, in each process anew: so each reading compares the names in them first.
+pub const UNPROVEN: u16 = 1 << 15;
 
 impl SpanRecipe {
     /// `PyObject.ob_type`: its last field.
@@ -136,14 +144,14 @@ impl SpanRecipe {
         u16::from(self.object_size).wrapping_sub(8)
     }
 
-    /// Whether the recipe knows a class of spans that have an end: those of the SDK. Their keys are known only once
-    /// such spans have existed.
-    pub fn has_recording_class(&self) -> bool {
-        let count = usize::from(self.class_count).min(MAX_SPAN_CLASSES);
-        self.classes
-            .iter()
-            .take(count)
-            .any(|class| class.end_time != NO_ATTRIBUTE)
+    /// Bytes from one entry of shared keys to the next: all keys are strings.
+    #[inline(always)]
+    pub fn keys_stride(&self) -> u64 {
+        if self.dialect & dialect::PLAIN_KEYS != 0 {
+            24
+        } else {
+            16
+        }
     }
 }
 

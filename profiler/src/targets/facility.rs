@@ -96,6 +96,15 @@ pub trait Facility: Send {
         None
     }
 
+    /// Whether it has learnt of a process what holds for its kin, too: for those that it was forked from, and their other
+    /// children. Says so once.
+    fn has_for_kin(&mut self, _process: &mut Known) -> bool {
+        false
+    }
+
+    /// Takes over what was learnt of a process's kin.
+    fn take_from_kin(&mut self, _process: &mut Known, _kin: &Known) {}
+
     /// There is no room for one more process: it is not profiled.
     fn no_room(&mut self, _process: &mut Known, _desk: &mut Desk<'_>) {}
 

@@ -9,6 +9,7 @@ mod errands;
 mod examine;
 mod facilities;
 mod files;
+mod kin;
 mod known;
 mod looks;
 
@@ -196,6 +197,7 @@ impl Targets {
         let next = self.change(pid, |facilities, known| facilities.learn(known, &mut seen));
         self.plan(pid, next.unwrap_or(Next::Unchanged));
         self.tell(pid);
+        self.hand_on(pid);
     }
 
     /// Plans when to look at a process again.

@@ -1,10 +1,13 @@
 //! Processes that are forked and live for a short time.
 
 use tests::{
+    on_every_python,
     python::{Python, with_newest},
     sampling::at_least,
     spanprof::{Recorded, Recording},
 };
+
+on_every_python!(spans_are_learnt_once);
 
 const FREQUENCY: f64 = 999.0;
 /// The least share of the samples of such processes that is in the profile.
@@ -47,4 +50,20 @@ fn children_of_twenty_milliseconds() {
 #[test]
 fn children_of_three_milliseconds() {
     with_newest(|python| assert_kept(python, "200", "3"));
+}
+
+/// Where the spans of a class keep what, only its first span shows, and each child makes that anew. Once one of them
+/// lives long enough for a look, all know it.
+fn spans_are_learnt_once(python: &Python) {
+    for (rate, milliseconds, least) in [("8", "50", 0.85), ("40", "5", 0.6)] {
+        let (recorded, _) = record(python, rate, milliseconds, &["spans"]);
+        let rows = recorded.profile.rows_in("burn_in_child");
+        let in_spans = rows.iter().filter(|row| row.label("span_name") == "task");
+        let in_spans: i64 = in_spans.map(|row| row.nanoseconds).sum();
+        let all: i64 = rows.iter().map(|row| row.nanoseconds).sum();
+        #[expect(clippy::cast_precision_loss, reason = "seconds")]
+        let share = in_spans as f64 / all as f64;
+        eprintln!("{milliseconds} ms: {share:.3} in spans");
+        assert!(share > least, "{recorded:#?}");
+    }
 }

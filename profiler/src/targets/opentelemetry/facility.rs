@@ -46,6 +46,8 @@ pub struct Context {
     unread: Arc<[String]>,
     /// Whether it was counted that there is no room for its recipe.
     is_counted: bool,
+    /// How many of its own classes of spans its kin was told of.
+    pub(super) handed_on: usize,
 }
 
 impl Context {
@@ -65,7 +67,7 @@ impl Context {
     fn needs_probes(&self) -> bool {
         match &self.recipe {
             // Once there are spans, the hook has left their local roots beside them.
-            Some(Ok(recipe)) => recipe.has_recording_class() && recipe.local_root.class == 0,
+            Some(Ok(recipe)) => self.knows_own() && recipe.local_root.class == 0,
             Some(Err(_)) | None => true,
         }
     }
@@ -168,7 +170,7 @@ impl Facility for ContextFacility {
             bias: python.bias()?,
             wanted: context.map_or_else(Vec::new, |it| it.wanted.clone()),
             // After an exec the looker remembers what is forgotten here.
-            again: is_misfit || context.is_none_or(|it| it.recipe.is_none()),
+            again: is_misfit || context.is_none_or(Context::is_to_be_looked_at),
             has_hook: maps_hook(process),
             not_recorded_ids: self.not_recorded_ids,
             has_others: context.is_some_and(|it| !it.others.is_empty()),
@@ -199,7 +201,11 @@ impl Facility for ContextFacility {
             Ok(recipe) => has_hook && recipe.local_root.class == 0,
             Err(reason) => matches!(reason, NoRecipe::NotYet | NoRecipe::Missing(_)),
         };
-        context.recipe = Some(recipe.map(Arc::new));
+        let before = context.recipe.replace(recipe.map(Arc::new));
+        if let Some(Ok(before)) = before.filter(|_| !context.knows_own()) {
+            // What its kin has told stays until it has spans itself.
+            context.borrow(&before);
+        }
         context.is_news = true;
         if is_not_yet {
             Next::Later
@@ -286,6 +292,20 @@ impl Facility for ContextFacility {
         context.is_news = true;
         let is_readable = matches!(context.recipe, Some(Ok(_)));
         (!is_readable).then_some(Why::Imports)
+    }
+
+    fn has_for_kin(&mut self, process: &mut Known) -> bool {
+        let context = process.kept_mut::<Context>();
+        context.is_some_and(Context::has_for_kin)
+    }
+
+    fn take_from_kin(&mut self, process: &mut Known, kin: &Known) {
+        if let Some(context) = process.kept_mut::<Context>()
+            && let Some(Ok(theirs)) = kin.kept::<Context>().and_then(|it| it.recipe.as_ref())
+            && context.borrow(theirs)
+        {
+            context.is_news = true;
+        }
     }
 
     fn ended(&mut self, process: &Known, _: Option<&mut Known>, desk: &mut Desk<'_>) {

@@ -6,6 +6,7 @@
 //! process can make a read of its memory block. Must not know samples or the kernel's maps.
 
 mod facility;
+mod kin;
 pub mod look;
 pub mod objects;
 pub mod offsets;

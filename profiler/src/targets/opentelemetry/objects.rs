@@ -3,7 +3,7 @@
 use profiler_common::{
     context::{
         ContextScratch, DICTIONARY_KEYS, KEYS_HEAD, KeysShape, NO_ATTRIBUTE, SpanClass, SpanRecipe,
-        attribute, instances, keys_shape, locate, look, storage,
+        UNPROVEN, attribute, instances, keys_shape, locate, look, storage,
     },
     python::PythonLayout,
     walk::{Block, ReadUser as _, characters},
@@ -102,6 +102,14 @@ impl Objects<'_> {
         keys_shape(&head, self.offsets.dialect)
     }
 
+    /// Where the first entry of a keys object has its key.
+    fn first_key(&self, keys: u64) -> Option<u16> {
+        let shape = self.shape(keys)?;
+        // An entry ends with key and value.
+        let offset = shape.start + shape.stride - 16;
+        u16::try_from(offset).ok().filter(|it| it & UNPROVEN == 0)
+    }
+
     /// The entries of a keys object, 0 for what is not there. Of shared keys, the values mean nothing.
     pub fn entries(&self, keys: u64) -> Option<Vec<(u64, u64)>> {
         let shape = self.shape(keys)?;
@@ -189,6 +197,7 @@ impl Objects<'_> {
                 keys,
                 // Not an address: a small number.
                 offset: u16::try_from(self.memory.read_u64(class + offset)?).ok()?,
+                first_key: self.first_key(keys)?,
                 ..SpanClass::without_attributes(class, instances::RECORDED)
             },
             indices,

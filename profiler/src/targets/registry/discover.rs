@@ -240,6 +240,7 @@ impl Targets {
         };
         // The child may have replaced its program already: an exec notice then follows, and what it has
         // mapped may have been reported first.
+        known.parent = Some(known.process());
         known.change().process = stat.process;
         let now = BootNanos::now();
         // Files of its parent that are on their way are its parent's alone.

@@ -151,6 +151,17 @@ impl Facilities {
         why
     }
 
+    /// Whether any has learnt what its kin does not know.
+    pub(super) fn has_for_kin(&mut self, known: &mut Known) -> bool {
+        let mut any = false;
+        self.each(|_, facility, _| any |= facility.has_for_kin(known));
+        any
+    }
+
+    pub(super) fn take_from_kin(&mut self, known: &mut Known, kin: &Known) {
+        self.each(|_, facility, _| facility.take_from_kin(known, kin));
+    }
+
     pub(super) fn no_room(&mut self, known: &mut Known) {
         self.each(|_, facility, desk| facility.no_room(known, desk));
     }

@@ -16,6 +16,8 @@ use crate::{
 pub struct Known {
     /// Shared with the snapshots: another one only if it has changed.
     target: Arc<Target>,
+    /// The process that it was forked from, if it runs that one's program.
+    pub(super) parent: Option<ProcessKey>,
     /// What facilities keep, by its type.
     kept: Extensions,
     /// Files that were looked at in it.
@@ -44,6 +46,7 @@ impl Known {
                 spans: SpansSeen::NotYet,
                 unread_spans: [].into(),
             }),
+            parent: None,
             kept: Extensions::new(),
             seen: HashSet::new(),
             due: Due::default(),
