@@ -6,6 +6,7 @@
 //! span, nothing formatted, no lock, no thread. `ABI.md` is the contract with the agent.
 
 mod failure;
+mod fork;
 mod probe;
 mod process;
 mod span;
@@ -81,10 +82,10 @@ impl NativeSpanProcessor {
         let parent = Parent::of(span)?;
         // Without one the span is a local root itself. That includes a span below one that this
         // hook has not seen (unsampled, or started before the hook was registered): it is the topmost
-        // span that the hook knows.
+        // span that the hook knows. And it includes one below a span of before a fork.
         let local_root = match &parent {
-            Parent::Local(parent) => span::local_root(parent)?,
-            Parent::None | Parent::Remote(_) => None,
+            Parent::Local(parent) if fork::is_own(parent)? => span::local_root(parent)?,
+            Parent::Local(_) | Parent::None | Parent::Remote(_) => None,
         };
         let is_local_root = local_root.is_none();
         let local_root = match local_root {
@@ -102,6 +103,7 @@ impl NativeSpanProcessor {
         }
         let stored = span::set_local_root(&context, &local_root);
         failure::contain(py, "remembering the local root of a span", stored)?;
+        failure::contain(py, "marking a span after a fork", fork::mark(&context))?;
         if is_local_root {
             set_profile_id(span, local_root_id)?;
         } else if self.label_active_span.load(Ordering::Relaxed) {
@@ -249,5 +251,6 @@ fn _hook(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(stats, module)?)?;
     module.add_function(wrap_pyfunction!(_force_probes, module)?)?;
     module.add_function(wrap_pyfunction!(_process_block, module)?)?;
+    fork::watch(module)?;
     module.add_function(wrap_pyfunction!(_process_attributes, module)?)
 }

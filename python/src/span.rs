@@ -128,21 +128,24 @@ pub(crate) fn set_local_root(
     context: &Bound<'_, PyAny>,
     local_root: &Bound<'_, PyTuple>,
 ) -> PyResult<()> {
-    let py = context.py();
+    add_attribute(context, local_root_attribute(context.py()), local_root)
+}
+
+/// Adds an attribute of ours to the context of a span.
+pub(crate) fn add_attribute(
+    context: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     // The SDK's `SpanContext` ignores assignment, so that the ids cannot be changed. They stay as they
     // are; `object`'s own assignment adds our attribute beside them.
     // SAFETY: all three are valid objects borrowed for the call, and the GIL is held.
-    let result = unsafe {
-        ffi::PyObject_GenericSetAttr(
-            context.as_ptr(),
-            local_root_attribute(py).as_ptr(),
-            local_root.as_ptr(),
-        )
-    };
+    let result =
+        unsafe { ffi::PyObject_GenericSetAttr(context.as_ptr(), name.as_ptr(), value.as_ptr()) };
     if result == 0 {
         Ok(())
     } else {
-        Err(PyErr::fetch(py))
+        Err(PyErr::fetch(context.py()))
     }
 }
 

@@ -215,19 +215,42 @@ def test_counts_every_span_of_every_thread(tracer):
     assert after["spans_ended"] - before["spans_ended"] == 8000
 
 
-def test_a_forked_child_keeps_the_local_root(tracer):
+def in_a_child(check):
+    child = os.fork()
+    if child == 0:
+        try:
+            right = check()
+        except BaseException:
+            right = False
+        os._exit(0 if right else 1)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) == 0
+
+
+def is_local_root(span):
+    return local_root(span) == span_id(span) and profile_id(span) == format(span_id(span), "016x")
+
+
+def test_a_span_below_one_of_before_a_fork_is_a_local_root(tracer):
+    def child():
+        with tracer.start_as_current_span("in the child") as span:
+            below = tracer.start_span("below")
+        is_below = local_root(below) == span_id(span) and profile_id(below) is None
+        return is_local_root(span) and is_below
+
     with tracer.start_as_current_span("root") as root:
-        child = os.fork()
-        if child == 0:
-            try:
-                span = tracer.start_span("in the child")
-                span.end()
-                right = local_root(span) == span_id(root)
-            except BaseException:
-                right = False
-            os._exit(0 if right else 1)
-        _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+        assert in_a_child(child)
+        span = tracer.start_span("in the parent")
+        assert local_root(span) == span_id(root)
+
+
+def test_the_mark_of_a_forked_process_survives_copies(tracer):
+    def child():
+        with tracer.start_as_current_span("in the child") as span:
+            copy = pickle.loads(pickle.dumps(span.get_span_context()))
+            return local_root(tracer.start_span("below", below(copy))) == span_id(span)
+
+    assert in_a_child(child)
 
 
 def test_names_of_all_kinds(tracer):

@@ -28,6 +28,8 @@ pub(super) fn attribute(
             None => return Attribution::NoSpan,
             Some(unseen) => Reason::Unseen(unseen),
         },
+        // A forked child's copy of a span never ends.
+        SpanStamp::Current { span, .. } if spans.has_ended_elsewhere(pid, span) => Reason::Ended,
         // The interpreter's own answer is right in an event loop too.
         SpanStamp::Current { span, trace } => {
             let local_root = spans.local_root(pid, span);

@@ -4,6 +4,7 @@
 
 mod attribute;
 mod event_loops;
+mod lineage;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -73,11 +74,10 @@ impl Join {
         self.event_loops.learn(code);
     }
 
-    /// A process has come, changed or gone. A forked child starts without spans: ids of its
-    /// parent's mean nothing in it.
+    /// A process has come, changed or gone.
     pub fn process(&mut self, notice: &ProcessNotice) {
         match notice.what {
-            ProcessChange::Fork { .. } => {}
+            ProcessChange::Fork { parent, .. } => self.spans.fork(notice.pid, parent),
             ProcessChange::Exec | ProcessChange::Exit => {
                 self.spans.forget_process(notice.pid);
                 self.event_loops.forget(notice.pid);

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use super::lineage::Lineage;
 use crate::{
     by_process::ByProcess,
     events::{SpanEnd, SpanParent, SpanSeen, SpanStart},
@@ -30,6 +31,7 @@ pub(super) struct Spans {
     live: ByProcess<SpanId, Known>,
     ended: VecDeque<(BootNanos, Pid, SpanId)>,
     names: HashSet<Arc<str>>,
+    lineage: Lineage,
     health: Health,
 }
 
@@ -51,6 +53,7 @@ impl Spans {
             live: ByProcess::new(max),
             ended: VecDeque::new(),
             names: HashSet::new(),
+            lineage: Lineage::new(max),
             health,
         }
     }
@@ -79,6 +82,10 @@ impl Spans {
         let (local_root, parent) = match (seen.local_root, seen.parent) {
             (Some(local_root), _) => (Some(local_root), None),
             (None, SpanParent::None) => (Some(seen.span), None),
+            // Its parent was begun before the fork, in another process.
+            (None, SpanParent::Span(parent)) if self.is_of_ancestor(seen.pid, parent) => {
+                (Some(seen.span), None)
+            }
             (None, SpanParent::Span(parent)) => (self.local_root(seen.pid, parent), Some(parent)),
             (None, SpanParent::Unknown) => (None, None),
         };
@@ -99,6 +106,23 @@ impl Spans {
             );
         }
         (name, local_root == Some(seen.span))
+    }
+
+    /// A process was forked: it goes on in its parent's spans.
+    pub(super) fn fork(&mut self, child: Pid, parent: Pid) {
+        self.lineage.fork(child, parent);
+    }
+
+    /// Whether a span is known in a process that this one was forked from. A span has one process that has begun it; a
+    /// child only shows those of its parent.
+    fn is_of_ancestor(&self, pid: Pid, span: SpanId) -> bool {
+        let mut ancestors = self.lineage.ancestors(pid);
+        ancestors.any(|ancestor| self.live.contains(ancestor, span))
+    }
+
+    /// Whether a span has ended in the process that this one was forked from.
+    pub(super) fn has_ended_elsewhere(&mut self, pid: Pid, span: SpanId) -> bool {
+        self.lineage.has_ended(pid, span)
     }
 
     fn put(&mut self, key: (Pid, SpanId), known: Known) {
@@ -133,6 +157,7 @@ impl Spans {
 
     /// Notes that a span has ended. One that is not known is normal: it started before the agent.
     pub(super) fn end(&mut self, end: &SpanEnd) {
+        self.lineage.end(end.pid, end.span);
         if self.live.contains(end.pid, end.span) {
             self.ended.push_back((end.time, end.pid, end.span));
         }
@@ -146,6 +171,7 @@ impl Spans {
 
     /// Forgets all spans of a process.
     pub(super) fn forget_process(&mut self, pid: Pid) {
+        self.lineage.forget(pid);
         // Those that have ended are known, too, until they are forgotten.
         if self.live.forget(pid) {
             self.ended.retain(|(_, of, _)| *of != pid);

@@ -365,3 +365,33 @@ fn threads_without_python() {
     let sample = join.sample(without_state(active(1, 1)), None);
     assert!(matches!(sample.attribution, Attribution::Span(_)));
 }
+
+/// A forked child goes on in its parent's span, as long as that has not ended. What it begins below is a local root.
+#[test]
+fn forked_children() {
+    let mut join = Join::new(8, Health::default());
+    let parent = Pid(3);
+    join.span_seen(&SpanSeen {
+        pid: parent,
+        ..seen(1, SpanParent::None, "request")
+    });
+    join.process(&ProcessNotice {
+        time: BootNanos(1),
+        pid: PID,
+        what: ProcessChange::Fork {
+            parent,
+            start_time: PROCESS.start_time,
+        },
+    });
+    join.span_seen(&seen(1, SpanParent::None, "request"));
+    join.span_seen(&seen(2, SpanParent::Span(id(1)), "task"));
+    join.span_seen(&seen(3, SpanParent::Span(id(2)), "step"));
+    assert_eq!(names(&mut join, current(1)), Ok(pair("request", "request")));
+    assert_eq!(names(&mut join, current(3)), Ok(pair("task", "step")));
+    join.span_end(&SpanEnd {
+        pid: parent,
+        ..end(1, 2)
+    });
+    assert_eq!(names(&mut join, current(1)), Err(Some(Reason::Ended)));
+    assert_eq!(names(&mut join, current(2)), Ok(pair("task", "task")));
+}

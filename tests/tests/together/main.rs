@@ -17,6 +17,7 @@ mod copied;
 mod coverage;
 mod errors;
 mod flask;
+mod forked_spans;
 mod go_pprof;
 mod machinery;
 mod matrix;
