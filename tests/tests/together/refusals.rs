@@ -85,7 +85,7 @@ fn another_implementation() {
         assert!(recorded.stderr.contains(says), "{recorded:#?}");
         let counted = spanprof::count_of(&recorded.stdout, "processes_not_profiled", "unsupported");
         assert_eq!(counted, 1, "{recorded:#?}");
-        let running = Running::start(&mut Command::new(path));
+        let running = Running::start(Command::new(path).arg("600"));
         let [record, doctor] = refused(running.pid());
         assert!(record.stderr.contains(says), "{record:#?}");
         assert!(doctor.stdout.contains(says), "{doctor:#?}");

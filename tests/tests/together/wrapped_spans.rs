@@ -43,7 +43,8 @@ fn of_logfire() {
             let mut command = python.program("wrapped_by_logfire.py", &[]);
             let recorded = record(&mut command, without_package);
             eprintln!("logfire {}", python.version);
-            are_named(&recorded, "burn_a", "checkout A", 99);
+            // The first samples are without a name, as long as the class is not known: some 50 ms of 5 s.
+            are_named(&recorded, "burn_a", "checkout A", 98);
             are_named(&recorded, "burn_b", "decorated B", 99);
             are_named(&recorded, "burn_none", "", 100);
         }

@@ -15,6 +15,7 @@ use rustix::fs::Mode;
 use self::{compiled::Compiled, prepare::Pythons};
 use crate::command::{self, say};
 use crate::progress::Progress;
+use crate::pythons;
 use crate::summary::{self, Summary};
 use crate::workspace::Workspace;
 
@@ -86,6 +87,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
     progress.part("compiling the agent and the tests: some two minutes at first");
     let compiled = Compiled::build(&workspace, end_to_end)?;
+    // Unit tests compile with it; without it they say that they skip that.
+    if arguments.all
+        && end_to_end
+        && let Err(error) = pythons::ensure_musl_compiler()
+    {
+        say(&format!("{error:#}"));
+    }
     progress.part("tests of the Rust crates");
     for test in &compiled.units {
         total += test.run(arguments)?;
