@@ -5,7 +5,7 @@ use crate::wire::record;
 record! {
     /// Settings and facts about the running kernel, read-only once loaded. Offsets come from the
     /// kernel's own BTF, in bytes; the verifier drops the branches that the flags rule out.
-    Config: 84 bytes {
+    Config: 88 bytes {
         /// `task_struct.tgid`.
         task_tgid: u32,
         /// `task_struct.pid`: the thread.
@@ -40,6 +40,8 @@ record! {
         has_task_registers: u32,
         /// Times a loop is repeated if `bpf_loop` does not exist: what the verifier can follow.
         unrolled_steps: u32,
+        /// Python frames that are walked if `bpf_loop` exists: at most [`crate::limits::MAX_PYTHON_DEPTH`].
+        python_depth: u32,
         /// Bytes in the ring at which the kernel programs wake the reader.
         wake_at: u32,
         /// 1 to log every sample and span through aya-log.

@@ -72,8 +72,9 @@ record! {
         tid: u32,
     }
 
-    /// A sample: what its thread was doing, and how much time that stands for. Tail: `python_frames` × [`PythonFrame`], `kernel_frames` × u64,
-    /// `native_frames` × u64, each leaf first.
+    /// A sample: what its thread was doing, and how much time that stands for. Tail: `python_frames` ×
+    /// [`PythonFrame`], `kernel_frames` × u64, `native_frames` × u64, each leaf first; but if Python frames are left out,
+    /// those behind the innermost start in their middle ([`crate::walk::frame_slot`]).
     SampleRecord: 120 bytes {
         /// Kind [`kind::SAMPLE`].
         header: Header,
@@ -108,7 +109,9 @@ record! {
         /// Of which kind that time is: one of [`measure`].
         measure: u16,
         /// Where the span was read from: one of [`crate::span::source`].
-        span_source: u32,
+        span_source: u16,
+        /// Python frames left out between the innermost and the outermost.
+        python_frames_omitted: u16,
     }
 
     /// A span that was current in a sample for the first time, as read from its object: sent before the sample.
@@ -174,8 +177,9 @@ record! {
         flags: u8,
         /// The layout's [`crate::python::PythonLayout::line_table_format`].
         line_table_format: u8,
-        /// Always 0.
-        reserved: u32,
+        /// Where in the line table its bytes in this record belong. If that is not 0, the record continues another one, and
+        /// has no names.
+        table_offset: u32,
     }
 
     /// A span has started (probe `span_start`, see `python/ABI.md`).
@@ -251,8 +255,10 @@ pub mod code_flags {
     pub const NAME_CUT: u8 = 1;
     /// The file name was longer than [`crate::limits::MAX_CODE_FILE`].
     pub const FILE_CUT: u8 = 2;
-    /// The line table was longer than [`crate::limits::MAX_LINE_TABLE`].
+    /// The line table goes on behind what is in the record.
     pub const TABLE_CUT: u8 = 4;
     /// The line table could not be read.
     pub const TABLE_UNREADABLE: u8 = 8;
+    /// No further part of the line table comes, whether it goes on or not.
+    pub const LAST_PART: u8 = 16;
 }

@@ -2,8 +2,15 @@
 
 /// Code objects that a CPU remembers to have been shipped, a power of two: more than one deep stack contains.
 pub const MAX_KNOWN_CODES: usize = 512;
-/// Python frames in one sample.
-pub const MAX_PYTHON_FRAMES: usize = 256;
+/// Python frames in one sample: the [`INNERMOST_FRAMES`], and of a deeper stack the [`OUTERMOST_FRAMES`].
+pub const MAX_PYTHON_FRAMES: usize = INNERMOST_FRAMES + OUTERMOST_FRAMES;
+/// Innermost Python frames of a stack that is too deep for a sample: what the thread is doing.
+pub const INNERMOST_FRAMES: usize = 192;
+/// Outermost Python frames of such a stack: for whom. A power of two.
+pub const OUTERMOST_FRAMES: usize = 64;
+/// Python frames that may be walked, those left out included: more would keep an interrupt busy for too long. They fit
+/// into 16 bits.
+pub const MAX_PYTHON_DEPTH: usize = 16 * 1024;
 /// Native (user) frames in one sample.
 pub const MAX_NATIVE_FRAMES: usize = 64;
 /// Kernel frames in one sample: what `bpf_get_stack` may fill.
@@ -18,8 +25,10 @@ pub const MAX_SERVICE_NAME: usize = 256;
 pub const MAX_CODE_NAME: usize = 512;
 /// Bytes of a code object's file name, as stored.
 pub const MAX_CODE_FILE: usize = 1024;
-/// Bytes of a code object's line table. Longer tables are cut: lines past the cut are unknown.
+/// Bytes of a code object's line table in one record. A longer one comes in parts.
 pub const MAX_LINE_TABLE: usize = 16 * 1024;
+/// Most parts of a line table, the first included: a longer one is cut, and lines past the cut are unknown.
+pub const MAX_LINE_TABLE_PARTS: u32 = 65;
 /// Most thread states, interpreters and frames that a search for the state of a detached thread reads. One interpreter
 /// may have as many states as many interpreters together.
 pub const MAX_SEARCH: usize = 2048;
@@ -46,6 +55,8 @@ pub const CODE_BLOCK: usize = 256;
 pub const STATE_PART: usize = 64;
 
 const _: () = assert!(FRAME_BLOCK <= 255 && CODE_BLOCK <= 256 && CODE_PART as usize <= CODE_BLOCK);
+const _: () = assert!(MAX_PYTHON_FRAMES.is_power_of_two() && OUTERMOST_FRAMES.is_power_of_two());
+const _: () = assert!(MAX_PYTHON_DEPTH <= u16::MAX as usize);
 const _: () = assert!(CODE_PART.is_multiple_of(8));
 const _: () = assert!(FRAME_WINDOW.is_power_of_two() && CODE_BLOCK.is_power_of_two());
 const _: () = assert!(STACK_WINDOW.is_power_of_two());

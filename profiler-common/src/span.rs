@@ -65,9 +65,9 @@ record! {
 /// Where the span of a sample was read from.
 pub mod source {
     /// The span stack that the hook's probes keep.
-    pub const STACK: u32 = 0;
+    pub const STACK: u16 = 0;
     /// The interpreter's context.
-    pub const CONTEXT: u32 = 1;
+    pub const CONTEXT: u16 = 1;
 }
 
 /// How the span of a sample was found, or why there is none. Stored in [`crate::event::SampleRecord`].

@@ -7,7 +7,10 @@ use profiler_common::{
     code::{CodeKey, KnownCode},
     counter::Counter,
     event::{CodeRecord, Header, PythonFrame, code_flags, kind},
-    limits::{CODE_PART, MAX_CODE_FILE, MAX_CODE_NAME, MAX_LINE_TABLE, MAX_PYTHON_FRAMES},
+    limits::{
+        CODE_PART, MAX_CODE_FILE, MAX_CODE_NAME, MAX_LINE_TABLE, MAX_LINE_TABLE_PARTS,
+        MAX_PYTHON_FRAMES,
+    },
     python::{Process, PythonLayout},
     walk::{ReadUser as _, characters, checksum, in_part},
 };
@@ -58,12 +61,16 @@ pub(crate) fn ship_new<K: Kernel>(
     };
     // SAFETY: the body gets the `Shipping` it expects.
     unsafe {
-        repeat::<K, { MAX_PYTHON_FRAMES as u32 }, 1>(count, ship_frame, (&raw mut shipping).cast());
+        repeat::<K, { MAX_PYTHON_FRAMES as u32 }, 1>(
+            count,
+            ship_frame::<K>,
+            (&raw mut shipping).cast(),
+        );
     }
 }
 
 /// Ships the code object of one frame if that is new; always 0, to go on, as `bpf_loop` has it.
-extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
+extern "C" fn ship_frame<K: Kernel>(index: u64, shipping: *mut c_void) -> i64 {
     // SAFETY: the caller passes its `Shipping`, whose pointers are valid for the program's run and
     // point apart: the scratches are this CPU's, and the sampling interrupt does not nest.
     let (layout, process, sample, code, known) = unsafe {
@@ -90,7 +97,7 @@ extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
         return 0;
     }
     if CODES.get_ptr(&key).is_none() {
-        if !ship(layout, process, &frame, sample, code) {
+        if !ship::<K>(layout, process, &frame, sample, code) {
             sample.unknown_codes = 1;
             return 0;
         }
@@ -104,7 +111,7 @@ extern "C" fn ship_frame(index: u64, shipping: *mut c_void) -> i64 {
 
 /// Ships one code object; false if it should be tried again. It is long because it fills in every field of the record.
 #[inline(always)]
-fn ship(
+fn ship<K: Kernel>(
     layout: &PythonLayout,
     process: &Process,
     frame: &PythonFrame,
@@ -127,8 +134,8 @@ fn ship(
         return false;
     }
     let offset = name_size + masked::<MAX_CODE_FILE>(file.size as usize);
-    let table = code.u64_at(in_part(layout, layout.code_line_table));
-    let table = read_bytes(layout, table, offset, scratch);
+    let table_address = code.u64_at(in_part(layout, layout.code_line_table));
+    let table = read_bytes(layout, table_address, offset, scratch);
     let table_size = masked::<MAX_LINE_TABLE>(table.size as usize);
     let size = (size_of::<CodeRecord>() + offset + table_size) as u32;
     scratch.record = CodeRecord {
@@ -152,9 +159,20 @@ fn ship(
             | (u8::from(name.cut) * code_flags::NAME_CUT)
             | (u8::from(file.cut) * code_flags::FILE_CUT),
         line_table_format: layout.line_table_format,
-        reserved: 0,
+        table_offset: 0,
     };
-    // SAFETY: the record and its tail are adjacent in the scratch, and hold at least `size` bytes.
+    let is_shipped = put(scratch, size);
+    if K::HAS_LOOP && is_shipped && table.flags & code_flags::TABLE_CUT != 0 {
+        ship_rest::<K>(layout, table_address, scratch);
+    }
+    is_shipped
+}
+
+/// Ships the record in the scratch; false if the ring is full.
+#[inline(always)]
+fn put(scratch: &CodeScratch, size: u32) -> bool {
+    // SAFETY: the record and its tail are adjacent in the scratch, and hold at least `size` bytes: the size is masked where
+    // it is made.
     unsafe {
         emit::copy(
             (&raw const *scratch).cast(),
@@ -163,6 +181,62 @@ fn ship(
             Counter::CodeRingFull,
         )
     }
+}
+
+/// A line table whose first part was shipped.
+struct Rest {
+    scratch: *mut CodeScratch,
+    /// Where its bytes are, and how many.
+    data: u64,
+    length: u64,
+}
+
+/// Ships the parts of a line table behind the first. If one cannot be read, or has no room in the ring, the table remains
+/// cut: the agent counts the lines that it lacks.
+#[inline(always)]
+fn ship_rest<K: Kernel>(layout: &PythonLayout, address: u64, scratch: &mut CodeScratch) {
+    const PARTS: u32 = MAX_LINE_TABLE_PARTS - 1;
+    let Some(length) = CurrentProcess.read_u64(address + u64::from(layout.bytes_size)) else {
+        return;
+    };
+    scratch.record.name_size = 0;
+    scratch.record.file_size = 0;
+    let mut rest = Rest {
+        scratch,
+        data: address.wrapping_add(u64::from(layout.bytes_data)),
+        length,
+    };
+    // SAFETY: the body gets the `Rest` it expects.
+    unsafe { repeat::<K, PARTS, 1>(PARTS, ship_part, (&raw mut rest).cast()) };
+}
+
+/// Ships one part: 0 to go on, 1 to stop.
+extern "C" fn ship_part(index: u64, rest: *mut c_void) -> i64 {
+    const PART: u64 = most::<MAX_LINE_TABLE>();
+    // SAFETY: the caller passes its `Rest`, whose scratch is this CPU's, and the sampling interrupt does not nest.
+    let (rest, scratch) = unsafe {
+        let rest = &*rest.cast::<Rest>();
+        (rest, &mut *rest.scratch)
+    };
+    let offset = (index + 1).wrapping_mul(PART);
+    if offset >= rest.length {
+        return 1;
+    }
+    let left = rest.length - offset;
+    let size = if left < PART { left } else { PART };
+    if !copy_tail::<MAX_LINE_TABLE>(scratch, 0, rest.data.wrapping_add(offset), size) {
+        return 1;
+    }
+    let size = masked::<MAX_LINE_TABLE>(size as usize);
+    let all = (size_of::<CodeRecord>() + size) as u32;
+    let is_cut = left > PART;
+    let is_last = !is_cut || index + 2 == u64::from(MAX_LINE_TABLE_PARTS);
+    scratch.record.header.size = all;
+    scratch.record.table_size = size as u32;
+    scratch.record.table_offset = offset as u32;
+    scratch.record.flags =
+        (u8::from(is_cut) * code_flags::TABLE_CUT) | (u8::from(is_last) * code_flags::LAST_PART);
+    i64::from(!put(scratch, all))
 }
 
 /// A string copied to the tail: its size in bytes, bytes a character (0: unreadable), and whether

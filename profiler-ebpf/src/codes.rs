@@ -5,13 +5,15 @@ use core::marker::PhantomData;
 use profiler_common::{
     code::KnownCode,
     event::PythonFrame,
+    limits::INNERMOST_FRAMES,
     python::Process,
-    walk::{Codes, Known, Trust},
+    walk::{Codes, Known, Trust, frame_slot},
 };
 
 use crate::{
     kernel::Kernel,
     scratch::{KnownCodes, SampleScratch},
+    verifier::bits_if_below,
 };
 
 /// What is known of the code objects of one stack; the walk puts the stack's frames here. Pointers, since the walk's
@@ -65,8 +67,17 @@ impl<'a, K: Kernel> StackCodes<'a, K> {
     /// The slot of the frame at an index.
     #[inline(always)]
     fn slot(&self, index: u32) -> *mut PythonFrame {
+        // Without a loop no walk has more frames than there are slots.
+        let slot = if K::HAS_LOOP {
+            frame_slot(
+                index,
+                bits_if_below(INNERMOST_FRAMES as u64 - 1, index.into()) as u32,
+            )
+        } else {
+            index
+        };
         // SAFETY: as `new` demands.
-        unsafe { (*self.frames).python_frame(index) }
+        unsafe { (*self.frames).python_frame(slot) }
     }
 
     /// Marks the code object of a frame as unknown, unless this CPU knows that it was shipped. Without a branch: the

@@ -22,6 +22,7 @@ static CONFIG: Config = Config {
     registers_size: 0,
     has_task_registers: 0,
     unrolled_steps: 0,
+    python_depth: 0,
     wake_at: 0,
     debug: 0,
     time_stages: 0,
@@ -42,6 +43,6 @@ macro_rules! getters {
 
 getters! {
     task_tgid task_pid task_comm task_start task_signal signal_live task_thread_pointer task_memory memory_stack task_stack stack_size
-    registers_instruction registers_stack registers_frame registers_size has_task_registers unrolled_steps wake_at debug time_stages
-    tick
+    registers_instruction registers_stack registers_frame registers_size has_task_registers unrolled_steps python_depth wake_at debug
+    time_stages tick
 }

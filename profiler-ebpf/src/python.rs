@@ -8,14 +8,16 @@ use core::ffi::c_void;
 
 use profiler_common::{
     counter::Counter,
+    limits::{MAX_PYTHON_DEPTH, MAX_PYTHON_FRAMES},
     outcome::Outcome,
     python::{Process, PythonLayout},
-    walk::{MAX_STEPS, code_version, step},
+    walk::{code_version, step, steps_for},
 };
 
 use self::state::thread_state;
 use crate::{
     codes::StackCodes,
+    config,
     count::bump,
     kernel::Kernel,
     scratch::{KnownCodes, SampleScratch},
@@ -92,6 +94,11 @@ fn walk<K: Kernel>(
     known: &mut KnownCodes,
 ) -> Outcome {
     scratch.walk.restart(frame);
+    scratch.walk.most = if K::HAS_LOOP {
+        config::python_depth()
+    } else {
+        MAX_PYTHON_FRAMES as u32
+    };
     if K::HAS_SHORTCUTS {
         let version = code_version(&CurrentProcess, layout, process);
         scratch.walk.code_version = version;
@@ -110,14 +117,27 @@ fn walk<K: Kernel>(
     };
     // SAFETY: the body gets the `Steps` it expects, and they hold the scratch that came in.
     let outcome = unsafe {
-        repeat::<K, { MAX_STEPS / STEPS_AT_ONCE }, { STEPS_AT_ONCE / 2 }>(
-            MAX_STEPS / STEPS_AT_ONCE,
+        let most = steps_for(scratch.walk.most as usize) / STEPS_AT_ONCE;
+        repeat::<K, { steps_for(MAX_PYTHON_DEPTH) / STEPS_AT_ONCE }, { STEPS_AT_ONCE / 2 }>(
+            most,
             take_steps::<K>,
             (&raw mut steps).cast(),
         );
-        (*steps.scratch).walk.outcome
+        let scratch = &mut *steps.scratch;
+        leave_out(scratch);
+        scratch.walk.outcome
     };
     Outcome::from_number(outcome).unwrap_or(Outcome::Truncated)
+}
+
+/// Counts the frames of a stack that is too deep for a sample: from here on there are only those that the sample has.
+#[inline(always)]
+fn leave_out(scratch: &mut SampleScratch) {
+    const MOST: u32 = MAX_PYTHON_FRAMES as u32;
+    if scratch.walk.count > MOST {
+        scratch.python_frames_omitted = scratch.walk.count - MOST;
+        scratch.walk.count = MOST;
+    }
 }
 
 /// Steps that one call of [`take_steps`] takes: the call goes through a retpoline on many machines.

@@ -114,6 +114,7 @@ fn python<K: Kernel>(process: &Process, scratch: &mut SampleScratch) {
     scratch.shipped = scratch.before.count;
     scratch.before.count = 0;
     scratch.walk.count = 0;
+    scratch.python_frames_omitted = 0;
     scratch.thread_state = 0;
     scratch.maker = 0;
     scratch.interpreter = 0;
@@ -233,6 +234,7 @@ fn finish<K: Kernel>(process_start: u64, scratch: &mut SampleScratch, span: &spa
         python_frames: python_frames as u16,
         measure: measure::CPU,
         span_source: span.source,
+        python_frames_omitted: scratch.python_frames_omitted as u16,
     };
     // From these frames the agent learns how to read the next one.
     let wake = match span.state {

@@ -28,6 +28,8 @@ pub(crate) struct SampleScratch {
     pub(crate) frames: [u8; FRAMES_SIZE],
     /// The Python walk.
     pub(crate) walk: PythonWalk,
+    /// Python frames left out of `frames`, between the innermost and the outermost.
+    pub(crate) python_frames_omitted: u32,
     /// Kernel addresses in `frames`.
     pub(crate) kernel_frames: u32,
     /// How the Python walk ended, as a number.

@@ -113,7 +113,7 @@ pub(crate) fn end(context: &ProbeContext) {
 /// The span a sample belongs to.
 pub(crate) struct Current {
     /// One of [`source`].
-    pub(crate) source: u32,
+    pub(crate) source: u16,
     /// The class of the current span, if that is not known.
     pub(crate) class: u64,
     /// One of [`state`].

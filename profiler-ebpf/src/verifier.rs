@@ -33,6 +33,17 @@ pub(crate) fn is_not_zero(value: u64) -> u64 {
     (value | negated) >> 63
 }
 
+/// All bits set if one value is below another, else none. Without a branch, as [`is_not_zero`]; both values are below 2⁶³.
+#[inline(always)]
+pub(crate) fn bits_if_below(value: u64, limit: u64) -> u64 {
+    let mut difference = value;
+    // SAFETY: two arithmetic instructions on registers.
+    unsafe {
+        asm!("{0} -= {1}", "{0} s>>= 63", inout(reg) difference, in(reg) limit, options(pure, nomem, nostack));
+    }
+    difference
+}
+
 /// The body of a loop: 0 to go on, 1 to stop.
 pub(crate) type Body = extern "C" fn(u64, *mut c_void) -> i64;
 

@@ -123,6 +123,7 @@ impl Pipeline {
                 self.join.code(&code);
                 self.symbolizer.code(code);
             }
+            Event::LineTable(part) => self.symbolizer.line_table(&part),
             Event::SpanStart(start) => {
                 let seen = self.join.span_start(&start);
                 if self.view.has(start.pid) {

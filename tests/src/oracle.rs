@@ -315,7 +315,7 @@ fn judge(truth: &Truth, kept: &Path) -> BTreeMap<u32, Verdict> {
             Event::SpanEnd(end) => join.span_end(&end),
             Event::Code(code) => join.code(&code),
             Event::Process(notice) => join.process(&notice),
-            Event::Sample(_) | Event::Resource(_) => {}
+            Event::Sample(_) | Event::LineTable(_) | Event::Resource(_) => {}
         }
     }
     verdicts

@@ -28,7 +28,7 @@ pub struct Profile {
 }
 
 /// A stack with labels.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// Function names, leaf first.
     pub stack: Vec<String>,

@@ -80,8 +80,9 @@ pub(super) fn ids<R: ReadUser>(
     }
 }
 
-/// Finds the class of an object, and where its attributes are.
-#[inline(always)]
+/// Finds the class of an object, and where its attributes are. A function of its own: the verifier would follow all ways
+/// through it twice.
+#[inline(never)]
 fn find<R: ReadUser>(
     reader: &R,
     recipe: &SpanRecipe,

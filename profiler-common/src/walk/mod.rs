@@ -33,7 +33,7 @@ mod thread;
 pub use code::{checksum, code_version, in_part};
 pub use makers::Makers;
 pub use native::{NativeWalk, Registers};
-pub use python::{Codes, Known, MAX_STEPS, PythonWalk, Trust, step};
+pub use python::{Codes, Known, PythonWalk, Trust, frame_slot, step, steps_for};
 pub use search::{FRAMES_AT_ONCE, MAX_SEARCH_STEPS, ThreadSearch};
 pub use stack::{MAX_PAGE_STEPS, MAX_SCAN_STEPS, StackPages, StackScan};
 pub use string::{Characters, NoCharacters, characters, characters_of_any};

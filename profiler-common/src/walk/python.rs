@@ -4,7 +4,9 @@ use super::{Block, ReadUser, checksum};
 use crate::{
     arch::{Architecture as _, Machine},
     event::PythonFrame,
-    limits::{CODE_BLOCK, CODE_PART, FRAME_WINDOW, MAX_PYTHON_FRAMES},
+    limits::{
+        CODE_BLOCK, CODE_PART, FRAME_WINDOW, INNERMOST_FRAMES, MAX_PYTHON_FRAMES, OUTERMOST_FRAMES,
+    },
     outcome::Outcome,
     python::{PythonLayout, flags},
 };
@@ -15,8 +17,10 @@ use crate::{
 pub struct PythonWalk {
     /// The frame to read next; 0 after the outermost.
     pub next: u64,
-    /// Frames filled in so far.
+    /// Frames met so far. More than [`MAX_PYTHON_FRAMES`] do not fit into a sample: see [`frame_slot`].
     pub count: u32,
+    /// Most frames that are walked.
+    pub most: u32,
     /// How it ended, as a number of [`Outcome`], once [`step`] has returned false.
     pub outcome: u32,
     /// Address of what `frames` holds.
@@ -38,6 +42,7 @@ impl PythonWalk {
         Self {
             next: frame,
             count: 0,
+            most: MAX_PYTHON_FRAMES as u32,
             outcome: Outcome::Truncated as u32,
             frames_start: 0,
             frames_size: 0,
@@ -104,8 +109,23 @@ impl PythonWalk {
 /// Bits of a reference that are not part of the address (`Py_TAG_BITS`): objects are aligned to more.
 const REFERENCE_TAG: u64 = 7;
 
-/// Steps a walk may take: trampolines take steps too, one for each call from C code into Python.
-pub const MAX_STEPS: u32 = 2 * MAX_PYTHON_FRAMES as u32;
+/// Steps that a walk of so many frames may take: trampolines take steps too, one for each call from C code into Python.
+#[inline(always)]
+pub const fn steps_for(frames: usize) -> u32 {
+    2 * frames as u32
+}
+
+/// The place in a sample of the frame at an index. The outermost places are used in turn, so that of a stack that is
+/// too deep they hold the outermost frames in the end, and its middle is left out. `is_outer` has all bits set if the
+/// index is not below [`INNERMOST_FRAMES`], else none: a caller computes it without a branch, which the verifier would
+/// follow both ways for each frame.
+#[inline(always)]
+pub fn frame_slot(index: u32, is_outer: u32) -> u32 {
+    const INNERMOST: u32 = INNERMOST_FRAMES as u32;
+    const OUTERMOST: u32 = OUTERMOST_FRAMES as u32;
+    const { assert!(INNERMOST.is_multiple_of(OUTERMOST)) };
+    (index & !is_outer) | ((INNERMOST + index % OUTERMOST) & is_outer)
+}
 
 /// What is known of a frame's code object before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +178,7 @@ fn checksum_of<R: ReadUser>(
 }
 
 /// Takes one step outwards: at most one frame goes to `codes`. False if the walk has ended, and `walk.outcome` says
-/// how; a walk that uses up [`MAX_STEPS`] was truncated. It is long because it has a line for each end of a walk.
+/// how; a walk that uses up its steps ([`steps_for`]) was truncated. It is long because it has a line for each end of a walk.
 #[inline(always)]
 pub fn step<R: ReadUser>(
     reader: &R,
@@ -185,7 +205,7 @@ pub fn step<R: ReadUser>(
     // From 3.14 on the lowest bits of the reference are a tag.
     let code = walk.frames.u64_at(frame.wrapping_add(layout.frame_code)) & !REFERENCE_TAG;
     let count = walk.count;
-    if count >= MAX_PYTHON_FRAMES as u32 {
+    if count >= walk.most {
         return walk.end(Outcome::Truncated);
     }
     let known = codes.known(count, code);

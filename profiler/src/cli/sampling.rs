@@ -41,6 +41,10 @@ pub struct SamplingArguments {
     /// Maximum number of open spans that are remembered
     #[arg(long, env = "SPANPROF_MAX_SPANS", value_parser = clap::value_parser!(u32).range(64..=1_000_000), default_value_t = 16384, value_name = "COUNT")]
     pub max_spans: u32,
+    /// How many Python frames of a stack are walked, on Linux 5.17 and later. If a stack has more than 256, a sample
+    /// has its innermost 192 and its outermost 64. docs/limits.md says what a deep stack costs
+    #[arg(long, env = "SPANPROF_PYTHON_DEPTH", value_parser = clap::value_parser!(u32).range(256..=16384), default_value_t = 4096, value_name = "FRAMES")]
+    pub python_depth: u32,
     /// Bytes of the ring buffer: a power of two of at least 4096 [default: by the number of CPUs]
     #[arg(long, hide = true, value_parser = parse_ring_size)]
     pub ring_size: Option<u32>,

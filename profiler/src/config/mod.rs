@@ -54,6 +54,8 @@ pub struct Sampling {
     pub not_recorded_ids: bool,
     /// How much is remembered.
     pub limits: Limits,
+    /// Python frames that are walked in a sample.
+    pub python_depth: u32,
     /// Bytes of the ring buffer.
     pub ring_size: u32,
     /// Whether the kernel programs log.
@@ -85,6 +87,7 @@ impl From<&SamplingArguments> for Sampling {
                 threads: arguments.max_threads,
                 spans: arguments.max_spans,
             },
+            python_depth: arguments.python_depth,
             ring_size: arguments.ring_size.unwrap_or_else(default_ring_size),
             bpf_log: arguments.bpf_log,
             time_stages: arguments.time_stages,

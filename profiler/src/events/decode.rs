@@ -11,14 +11,15 @@ use profiler_common::{
         SpanEndRecord, SpanSeenRecord, SpanStartRecord, code_flags, kind, measure, process, seen,
         start,
     },
+    limits::{INNERMOST_FRAMES, OUTERMOST_FRAMES},
     outcome::Outcome,
     span::{source, state},
 };
 
 use super::{
-    Code, CodeId, ContextFailure, Event, ProcessChange, ProcessNotice, PythonFrame, PythonString,
-    Resource, Sample, SpanEnd, SpanParent, SpanSeen, SpanStamp, SpanStart, Stack, ThreadName,
-    strings,
+    Code, CodeId, ContextFailure, Event, LineTablePart, ProcessChange, ProcessNotice, PythonFrame,
+    PythonString, Resource, Sample, SpanEnd, SpanParent, SpanSeen, SpanStamp, SpanStart, Stack,
+    ThreadName, strings,
 };
 use crate::{
     id::{Pid, ProcessKey, SpanId, SpanIds, Tid, TraceId},
@@ -75,7 +76,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     let bytes = bytes.get(..size).ok_or(DecodeError::Short)?;
     match header.kind {
         kind::SAMPLE => sample(bytes).map(Event::Sample),
-        kind::CODE => code(bytes).map(Event::Code),
+        kind::CODE => code(bytes),
         kind::SPAN_START => span_start(bytes).map(Event::SpanStart),
         kind::SPAN_SEEN => span_seen(bytes).map(Event::SpanSeen),
         kind::SPAN_END => span_end(bytes).map(Event::SpanEnd),
@@ -127,6 +128,24 @@ fn outcome(field: &'static str, value: u32) -> Result<Outcome, DecodeError> {
     Outcome::from_number(value).ok_or(DecodeError::Value { field, value })
 }
 
+/// Puts the outermost frames of a stack whose middle is left out in order: each took the place of the one
+/// [`OUTERMOST_FRAMES`] further in. If the walk was given up, they are not the outermost: then the stack ends with the
+/// innermost. Returns how many frames are left out in the middle.
+fn order(frames: &mut Vec<PythonFrame>, omitted: u16, outcome: Outcome) -> u16 {
+    let Some(outermost) = frames
+        .get_mut(INNERMOST_FRAMES..)
+        .filter(|it| omitted != 0 && it.len() == OUTERMOST_FRAMES)
+    else {
+        return 0;
+    };
+    if outcome == Outcome::Truncated {
+        frames.truncate(INNERMOST_FRAMES);
+        return 0;
+    }
+    outermost.rotate_left(usize::from(omitted) % OUTERMOST_FRAMES);
+    omitted
+}
+
 fn sample(bytes: &[u8]) -> Result<Sample, DecodeError> {
     let (record, tail) = split::<SampleRecord>(bytes)?;
     let python_frame = |frame: profiler_common::event::PythonFrame| PythonFrame {
@@ -136,9 +155,11 @@ fn sample(bytes: &[u8]) -> Result<Sample, DecodeError> {
         },
         instruction: frame.instruction,
     };
-    let (python, tail) = split_many(tail, usize::from(record.python_frames), python_frame)?;
+    let (mut python, tail) = split_many(tail, usize::from(record.python_frames), python_frame)?;
     let (kernel, tail) = split_many(tail, usize::from(record.kernel_frames), |it| it)?;
     let (native, _) = split_many(tail, usize::from(record.native_frames), |it| it)?;
+    let python_outcome = outcome("python outcome", record.python_outcome)?;
+    let omitted = order(&mut python, record.python_frames_omitted, python_outcome);
     Ok(Sample {
         time: BootNanos(record.header.time),
         measure: measure(&record)?,
@@ -151,8 +172,10 @@ fn sample(bytes: &[u8]) -> Result<Sample, DecodeError> {
             native,
             native_outcome: outcome("native outcome", record.native_outcome)?,
             python,
-            python_outcome: outcome("python outcome", record.python_outcome)?,
+            python_gap: omitted.checked_ilog2().map_or(0, |bits| 1 << bits),
+            python_outcome,
         },
+        python_frames_omitted: omitted,
     })
 }
 
@@ -220,7 +243,7 @@ fn stamp(record: &SampleRecord) -> Result<SpanStamp, DecodeError> {
     }
 }
 
-fn code(bytes: &[u8]) -> Result<Code, DecodeError> {
+fn code(bytes: &[u8]) -> Result<Event, DecodeError> {
     let (record, tail) = split::<CodeRecord>(bytes)?;
     let (name, tail) = split_bytes(tail, usize::from(record.name_size))?;
     let (file, tail) = split_bytes(tail, usize::from(record.file_size))?;
@@ -231,19 +254,33 @@ fn code(bytes: &[u8]) -> Result<Code, DecodeError> {
         bytes: bytes.to_vec(),
         cut,
     };
-    Ok(Code {
-        process: process_key(&record.header, record.process_start),
-        id: CodeId {
-            address: record.code,
-            checksum: record.checksum,
-        },
+    let process = process_key(&record.header, record.process_start);
+    let id = CodeId {
+        address: record.code,
+        checksum: record.checksum,
+    };
+    if record.table_offset != 0 {
+        let offset = record.table_offset as usize;
+        let is_cut = has(code_flags::TABLE_CUT);
+        return Ok(Event::LineTable(LineTablePart {
+            process,
+            code: id,
+            offset,
+            bytes: table.to_vec(),
+            is_last: has(code_flags::LAST_PART),
+            is_cut,
+        }));
+    }
+    Ok(Event::Code(Code {
+        process,
+        id,
         first_line: record.first_line,
         name: string(record.name_kind, name, has(code_flags::NAME_CUT)),
         file: string(record.file_kind, file, has(code_flags::FILE_CUT)),
         line_table_format: record.line_table_format,
         line_table: (!has(code_flags::TABLE_UNREADABLE)).then(|| table.to_vec()),
         line_table_cut: has(code_flags::TABLE_CUT),
-    })
+    }))
 }
 
 fn span_start(bytes: &[u8]) -> Result<SpanStart, DecodeError> {

@@ -28,6 +28,8 @@ pub enum Event {
     Sample(Sample),
     /// A code object was seen for the first time.
     Code(Code),
+    /// The line table of a code object goes on.
+    LineTable(LineTablePart),
     /// A span has started.
     SpanStart(SpanStart),
     /// A span was current in a sample for the first time, or under a new name.
@@ -57,6 +59,8 @@ pub struct Sample {
     pub span: SpanStamp,
     /// What it ran.
     pub stack: Stack,
+    /// Python frames that its stack lacks in its middle.
+    pub python_frames_omitted: u16,
 }
 
 /// A thread's stack, not yet named.
@@ -70,6 +74,9 @@ pub struct Stack {
     pub native_outcome: Outcome,
     /// Python frames, leaf first.
     pub python: Vec<PythonFrame>,
+    /// Python frames left out in front of the last [`OUTERMOST_FRAMES`](profiler_common::limits::OUTERMOST_FRAMES), rounded
+    /// down to a power of two, so that a recursion has few different stacks; 0 if none are.
+    pub python_gap: u16,
     /// How the Python walk ended.
     pub python_outcome: Outcome,
 }
@@ -184,6 +191,23 @@ pub struct Code {
     pub line_table: Option<Vec<u8>>,
     /// Whether the line table lacks its end.
     pub line_table_cut: bool,
+}
+
+/// A further part of the line table of a code object that was seen before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LineTablePart {
+    /// Whose.
+    pub process: ProcessKey,
+    /// Of which code object.
+    pub code: CodeId,
+    /// Where in the table it belongs.
+    pub offset: usize,
+    /// The part.
+    pub bytes: Vec<u8>,
+    /// Whether no further part comes.
+    pub is_last: bool,
+    /// Whether the table lacks its end, which does not come.
+    pub is_cut: bool,
 }
 
 /// A Python string as stored: characters of 1 (Latin-1), 2 or 4 bytes.

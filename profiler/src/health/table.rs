@@ -58,11 +58,12 @@ macro_rules! table {
         kernel WalkStateUnknown "python_thread_state_unknown": "Nothing proves which Python thread state the thread runs in: native frames only.";
         kernel WalkUnreadable "python_not_in_memory": "Memory of the Python stack was not resident: it is cut there.";
         kernel WalkNotCode "python_not_code": "A Python frame led to something that is no code object: the stack is cut there.";
-        kernel WalkTruncated "python_too_deep": "The Python stack is deeper than is walked: it ends in [truncated].";
+        kernel WalkTruncated "python_too_deep": "The Python stack is deeper than is walked: it ends in [truncated]; --python-depth sets how deep that is.";
         kernel WalkTooManyThreads "python_too_many_threads": "The process has more threads than are searched for the thread's state.";
         kernel NativeBroken "native_no_frame_pointers": "Native code without frame pointers was met: the native stack is cut there.";
         kernel NativeTruncated "native_too_deep": "The native stack is deeper than is walked.";
         kernel KernelStackFailed "kernel_stack_refused": "The kernel could not take its own stack.";
+        agent PythonMiddleOmitted "python_middle_left_out": "The Python stack has more frames than a sample: its middle is left out, shown as [N-M frames left out].";
         agent NativeHidden "native_place_uncertain": "It is not certain where the native frames belong: only the innermost is shown.";
     }
     "frames_incomplete", "{frame}", by "reason":
@@ -70,7 +71,7 @@ macro_rules! table {
         agent CodeUnknown "code_unknown": "The Python code object has not reached the agent, or not yet: shown as [unknown code].";
         agent CodeStale "code_stale": "The address of the Python code object is in use again: shown as [stale code].";
         agent LineUnreadable "line_table_not_in_memory": "The Python line table was not resident in memory.";
-        agent LineCut "line_table_cut": "The Python line table is longer than what the kernel program sends, and the line lies behind that.";
+        agent LineCut "line_table_cut": "The Python line table is longer than the 1 MiB that the kernel program sends (16 KiB before Linux 5.17), or a part of it was lost, and the line lies behind what has come.";
         agent LineMalformed "line_table_not_understood": "The Python line table is not as its version of CPython makes them.";
         agent NativeUnknown "native_symbol_unknown": "The native function has no symbol in its file: shown as [file]+0xOFFSET, or [file] (no symbol).";
         agent NativeNoMapping "native_mapping_unknown": "The native code is in no mapping that is known, or not yet: shown as [unknown mapping].";
@@ -81,6 +82,10 @@ macro_rules! table {
         agent NativeLate "native_symbols_late": "The symbols of the file were not there in time: the file cannot be read fast, or it stands behind such files.";
         agent NativeNotAwaited "native_symbols_not_awaited": "Too many samples waited for the symbols of files at once: this one did not wait.";
         agent KernelUnknown "kernel_symbol_unknown": "The kernel function has no symbol.";
+    }
+    "python_frames_left_out", "{frame}", by "reason":
+    "Python frames that stacks lack in their middle." {
+        agent PythonFrameOmitted "too_deep": "A sample has the innermost 192 frames and the outermost 64: see stacks_incomplete, reason python_middle_left_out.";
     }
     "code_objects_not_sent", "{code_object}", by "reason":
     "Python code objects whose names the kernel program could not send; it tries again with the next sample." {

@@ -69,8 +69,10 @@ fn sample(span: SpanStamp) -> Sample {
                 code: TURN,
                 instruction: 0,
             }],
+            python_gap: 0,
             python_outcome: Outcome::Complete,
         },
+        python_frames_omitted: 0,
     }
 }
 

@@ -131,6 +131,7 @@ fn kernel_config(settings: &Settings, types: &KernelTypes) -> Result<Config, Loa
         registers_size: types.size("pt_regs")?,
         has_task_registers: u32::from(has_helper(BpfHelper::BPF_FUNC_task_pt_regs)?),
         unrolled_steps: UNROLLED_STEPS,
+        python_depth: settings.python_depth,
         wake_at: settings.ring_size / 4,
         debug: u32::from(settings.debug),
         time_stages: u32::from(settings.time_stages),

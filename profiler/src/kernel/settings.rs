@@ -15,6 +15,8 @@ pub struct Settings {
     pub ring_size: u32,
     /// How much the maps hold.
     pub limits: Limits,
+    /// Python frames that are walked in a sample, if the kernel has loops.
+    pub python_depth: u32,
     /// Logs every sample and span through aya-log.
     pub debug: bool,
     /// Counts what each stage of a sample takes.

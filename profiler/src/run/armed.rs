@@ -48,6 +48,7 @@ pub fn arm(sampling: &Sampling) -> Result<Armed, LoadError> {
         tick: sampling.tick(),
         ring_size: sampling.ring_size,
         limits: sampling.limits,
+        python_depth: sampling.python_depth,
         debug: sampling.bpf_log,
         time_stages: sampling.time_stages,
         programs: sampling.kernel_programs,

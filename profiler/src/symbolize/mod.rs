@@ -5,6 +5,7 @@
 mod files;
 mod kernel;
 mod line_table;
+mod long_tables;
 mod merge;
 mod naming;
 mod native;

@@ -7,10 +7,11 @@ use lru::LruCache;
 use super::{
     Frame, FrameKind, MappedFile,
     line_table::{self, LineError, LineTable},
+    long_tables::LongTables,
 };
 use crate::{
     by_process::ByProcess,
-    events::{Code, CodeId, PythonFrame},
+    events::{Code, CodeId, LineTablePart, PythonFrame},
     health::{Health, Loss},
     id::{Pid, ProcessKey},
     targets::FileId,
@@ -28,7 +29,7 @@ impl Function {
 }
 
 /// The name of a code object, and its lines. Prefork workers share theirs.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Function {
     name: Arc<str>,
     file: Arc<str>,
@@ -58,6 +59,7 @@ pub(super) struct PythonFrames {
     functions: LruCache<Arc<Function>, u64>,
     frames: LruCache<FrameKey, Arc<Frame>>,
     next_number: u64,
+    long_tables: LongTables<Function>,
     health: Health,
 }
 
@@ -68,6 +70,7 @@ impl PythonFrames {
             functions: LruCache::new(max_codes),
             frames: LruCache::new(NonZeroUsize::new(MAX_FRAMES).unwrap_or(NonZeroUsize::MIN)),
             next_number: 0,
+            long_tables: LongTables::default(),
             health,
         }
     }
@@ -99,6 +102,43 @@ impl PythonFrames {
         if self.codes.put(pid, place, known).is_some() {
             self.health.count(Loss::CodeCacheFull);
         }
+    }
+
+    /// Takes a further part of a line table; whether the table is whole now.
+    pub(super) fn learn_lines(&mut self, part: &LineTablePart) -> bool {
+        let ProcessKey { pid, start_time } = part.process;
+        let place = (start_time, part.code.address);
+        let Some(known) = self.codes.get(pid, place) else {
+            return false;
+        };
+        let mut function = Function::clone(&known.function);
+        let checksum = part.code.checksum;
+        let Some(table) = function
+            .line_table
+            .as_mut()
+            .filter(|it| known.checksum == checksum && !it.is_whole)
+        else {
+            return false;
+        };
+        let is_whole = !part.is_cut;
+        let Some(rest) = self.long_tables.add(part, table.bytes.len()) else {
+            return false;
+        };
+        let size = table.bytes.len() + rest.len();
+        if !self.long_tables.has_room(size) {
+            return false;
+        }
+        table.bytes = [&*table.bytes, &rest].concat().into_boxed_slice();
+        table.is_whole = is_whole;
+        let (function, number) = self.shared(Arc::new(function));
+        self.long_tables.keep(&function, size);
+        let known = Known {
+            checksum,
+            number,
+            function,
+        };
+        self.codes.put(pid, place, known);
+        true
     }
 
     /// The one copy of equal functions, and its number.

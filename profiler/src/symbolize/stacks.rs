@@ -132,6 +132,7 @@ mod tests {
                 native: vec![address],
                 native_outcome: Outcome::Complete,
                 python: vec![],
+                python_gap: 0,
                 python_outcome: Outcome::NotPython,
             },
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
 
-use profiler_common::outcome::Outcome;
+use profiler_common::{limits::OUTERMOST_FRAMES, outcome::Outcome};
 
 use super::{
     FrameKind, MappedFile, NamedSample,
@@ -15,7 +15,7 @@ use super::{
     waiting::{Slot, Waiting},
 };
 use crate::{
-    events::{Code, ProcessChange, ProcessNotice, Stack},
+    events::{Code, LineTablePart, ProcessChange, ProcessNotice, Stack},
     health::{Health, Loss},
     id::{Pid, ProcessKey},
     join::SpanSample,
@@ -74,6 +74,14 @@ impl Symbolizer {
         self.python.learn(code);
     }
 
+    /// The line table of a code object goes on. If it is whole now, stacks that lacked its lines are named anew.
+    pub fn line_table(&mut self, part: &LineTablePart) {
+        let pid = part.process.pid;
+        if self.python.learn_lines(part) {
+            self.stacks.forget(pid);
+        }
+    }
+
     /// A process has come, changed or gone. A forked child's code objects are shipped anew.
     pub fn process(&mut self, notice: &ProcessNotice) {
         match notice.what {
@@ -92,6 +100,8 @@ impl Symbolizer {
             sample,
             attribution,
         } = sample;
+        let omitted = u64::from(sample.python_frames_omitted);
+        self.health.add(Loss::PythonFrameOmitted, omitted);
         let key = Key {
             process: sample.process,
             stack: sample.stack,
@@ -219,7 +229,12 @@ impl Symbolizer {
             return;
         }
         let (file, mapping) = self.interpreter(target);
-        for &frame in &stack.python {
+        let gap = stack.python.len().saturating_sub(OUTERMOST_FRAMES);
+        for (index, &frame) in stack.python.iter().enumerate() {
+            if index == gap && stack.python_gap != 0 {
+                naming.flaws.push(Loss::PythonMiddleOmitted);
+                naming.push(marker(&gap_name(stack.python_gap), &self.nowhere));
+            }
             let flaws = &mut naming.flaws;
             let named = self.python.frame(process, frame, (file, &mapping), flaws);
             naming.slots.extend(named.map(Slot::Ready));
@@ -245,6 +260,17 @@ impl Symbolizer {
         if !text.is_empty() {
             naming.push(marker(text, &self.nowhere));
         }
+    }
+}
+
+/// What stands for the frames that a stack lacks in its middle: their number, rounded down to a power of two.
+fn gap_name(at_least: u16) -> String {
+    match at_least {
+        1 => "[1 frame left out]".to_owned(),
+        _ => format!(
+            "[{at_least}-{} frames left out]",
+            2 * u32::from(at_least) - 1
+        ),
     }
 }
 

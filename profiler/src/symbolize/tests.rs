@@ -68,8 +68,10 @@ impl Stage {
                 native: vec![address],
                 native_outcome: Outcome::Complete,
                 python: vec![],
+                python_gap: 0,
                 python_outcome: Outcome::NotPython,
             },
+            python_frames_omitted: 0,
             span: SpanStamp::None,
         };
         let sample = SpanSample {

@@ -5,7 +5,7 @@ use profiler_common::{
     limits::{CODE_PART, MAX_PYTHON_FRAMES},
     outcome::Outcome,
     python::{PythonLayout, flags},
-    walk::{Block, MAX_STEPS, ReadUser as _, checksum},
+    walk::{Block, ReadUser as _, checksum, steps_for},
 };
 use proptest::prelude::{
     Just, ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
@@ -28,7 +28,7 @@ fn expected(
     addresses: &[u64],
 ) -> (Outcome, Vec<PythonFrame>) {
     let mut told = Vec::new();
-    let steps = MAX_STEPS as usize;
+    let steps = steps_for(MAX_PYTHON_FRAMES) as usize;
     for (frame, at) in frames.iter().zip(addresses).take(steps) {
         if !image.has(*at, extent(layout)) {
             return (Outcome::Unreadable, told);

@@ -25,8 +25,8 @@ use profiler_common::{
     outcome::Outcome,
     python::{Process, PythonLayout, flags},
     walk::{
-        Block, Codes, FRAMES_AT_ONCE, Known, MAX_SEARCH_STEPS, MAX_STEPS, Makers, Position,
-        PythonWalk, ReadUser, ThreadSearch, Trust, see, step,
+        Block, Codes, FRAMES_AT_ONCE, Known, MAX_SEARCH_STEPS, Makers, Position, PythonWalk,
+        ReadUser, ThreadSearch, Trust, see, step, steps_for,
     },
 };
 
@@ -71,7 +71,7 @@ fn walk_checked(
         put: Vec::new(),
         check,
     };
-    for _ in 0..MAX_STEPS {
+    for _ in 0..steps_for(MAX_PYTHON_FRAMES) {
         if !step(reader, layout, code_type, &mut walk, &mut frames) {
             break;
         }

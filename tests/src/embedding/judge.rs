@@ -176,7 +176,7 @@ pub fn judge(truths: &BTreeMap<u32, Record>, kept: &Path, period: i64) -> BTreeM
                 names.learn(&code);
             }
             Event::Process(notice) => join.process(&notice),
-            Event::Resource(_) => {}
+            Event::LineTable(_) | Event::Resource(_) => {}
         }
     }
     verdicts

@@ -1,7 +1,12 @@
 //! Records as the kernel programs write them, and as nobody would.
 
 use bytemuck::{Zeroable as _, bytes_of};
-use profiler_common::event::{Header, SampleRecord, SpanStartRecord, kind, measure, start};
+use profiler_common::{
+    event::{Header, PythonFrame, SampleRecord, SpanStartRecord, kind, measure, start},
+    limits::{INNERMOST_FRAMES, MAX_PYTHON_FRAMES, OUTERMOST_FRAMES},
+    outcome::Outcome,
+    walk::frame_slot,
+};
 use proptest::prelude::{any, prop, proptest};
 
 use super::{DecodeError, decode};
@@ -125,5 +130,59 @@ proptest! {
         let size = u32::try_from(bytes.len()).unwrap();
         bytes[4..8].copy_from_slice(&size.to_ne_bytes());
         let _ = decode(&bytes);
+    }
+}
+
+/// Frames of a stack whose middle is left out come in order, however far the outermost have gone round; if the walk was
+/// given up, only the innermost are left.
+#[test]
+fn the_outermost_frames_are_put_in_order() {
+    for (omitted, outcome) in [
+        (0, Outcome::Complete),
+        (1, Outcome::Complete),
+        (63, Outcome::Complete),
+        (64, Outcome::Unreadable),
+        (1000, Outcome::Complete),
+        (1000, Outcome::Truncated),
+    ] {
+        let mut tail = [PythonFrame::zeroed(); MAX_PYTHON_FRAMES];
+        for index in 0..u32::try_from(MAX_PYTHON_FRAMES).unwrap() + u32::from(omitted) {
+            let is_outer = index >= u32::try_from(INNERMOST_FRAMES).unwrap();
+            let slot = frame_slot(index, if is_outer { u32::MAX } else { 0 });
+            let slot = usize::try_from(slot).unwrap();
+            tail[slot].code = u64::from(index);
+        }
+        let record = SampleRecord {
+            header: Header {
+                kind: kind::SAMPLE,
+                size: u32::try_from(size_of::<SampleRecord>() + size_of_val(&tail)).unwrap(),
+                ..Header::zeroed()
+            },
+            python_frames: u16::try_from(tail.len()).unwrap(),
+            python_frames_omitted: omitted,
+            python_outcome: outcome as u32,
+            ..SampleRecord::zeroed()
+        };
+        let bytes = [bytes_of(&record), bytes_of(&tail)].concat();
+        let Ok(Event::Sample(sample)) = decode(&bytes) else {
+            panic!("{:?}", decode(&bytes));
+        };
+        let found: Vec<u64> = sample
+            .stack
+            .python
+            .iter()
+            .map(|it| it.code.address)
+            .collect();
+        let is_whole = outcome != Outcome::Truncated;
+        let outer = u64::try_from(INNERMOST_FRAMES).unwrap() + u64::from(omitted);
+        let mut expected: Vec<u64> = (0..u64::try_from(INNERMOST_FRAMES).unwrap()).collect();
+        if is_whole {
+            expected.extend(outer..outer + u64::try_from(OUTERMOST_FRAMES).unwrap());
+        }
+        assert_eq!(found, expected, "{omitted}");
+        let left_out = if is_whole { omitted } else { 0 };
+        assert_eq!(sample.python_frames_omitted, left_out);
+        let gap = sample.stack.python_gap;
+        assert!(gap <= left_out && (left_out == 0 || u32::from(left_out) < 2 * u32::from(gap)));
     }
 }
