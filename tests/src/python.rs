@@ -84,26 +84,24 @@ pub fn all() -> Vec<Python> {
 /// An interpreter for every earlier release of OpenTelemetry, under the release's version; they have no
 /// other package. `SPANPROF_RELEASES` lists them as `SPANPROF_VENVS` does.
 pub fn releases() -> Vec<Python> {
-    if !spanprof::is_ready() {
-        return Vec::new();
-    }
-    let releases = listed("SPANPROF_RELEASES");
-    if releases.is_empty() {
-        crate::skip("no OpenTelemetry in SPANPROF_RELEASES");
-    }
-    releases
+    listed_or_skip("OpenTelemetry", "SPANPROF_RELEASES")
 }
 
 /// The same for releases of Logfire, each with the package: `SPANPROF_LOGFIRES` lists them.
 pub fn logfires() -> Vec<Python> {
+    listed_or_skip("Logfire", "SPANPROF_LOGFIRES")
+}
+
+/// Those that a variable lists, if profiling can be tested at all. `what` is said to be missing if there are none.
+fn listed_or_skip(what: &str, variable: &str) -> Vec<Python> {
     if !spanprof::is_ready() {
         return Vec::new();
     }
-    let logfires = listed("SPANPROF_LOGFIRES");
-    if logfires.is_empty() {
-        crate::skip("no Logfire in SPANPROF_LOGFIRES");
+    let listed = listed(variable);
+    if listed.is_empty() {
+        crate::skip(&format!("no {what} in {variable}"));
     }
-    logfires
+    listed
 }
 
 fn listed(variable: &str) -> Vec<Python> {

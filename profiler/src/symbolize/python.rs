@@ -29,7 +29,7 @@ impl Function {
 }
 
 /// The name of a code object, and its lines. Prefork workers share theirs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Function {
     name: Arc<str>,
     file: Arc<str>,
@@ -111,25 +111,34 @@ impl PythonFrames {
         let Some(known) = self.codes.get(pid, place) else {
             return false;
         };
-        let mut function = Function::clone(&known.function);
         let checksum = part.code.checksum;
-        let Some(table) = function
+        let Some(first) = known
+            .function
             .line_table
-            .as_mut()
+            .as_ref()
             .filter(|it| known.checksum == checksum && !it.is_whole)
         else {
             return false;
         };
-        let is_whole = !part.is_cut;
-        let Some(rest) = self.long_tables.add(part, table.bytes.len()) else {
+        let Some(rest) = self.long_tables.add(part, first.bytes.len()) else {
             return false;
         };
-        let size = table.bytes.len() + rest.len();
+        let bytes = [&*first.bytes, &rest].concat().into_boxed_slice();
+        let size = bytes.len();
         if !self.long_tables.has_room(size) {
             return false;
         }
-        table.bytes = [&*table.bytes, &rest].concat().into_boxed_slice();
-        table.is_whole = is_whole;
+        let table = LineTable {
+            bytes,
+            is_whole: !part.is_cut,
+            ..*first
+        };
+        let function = Function {
+            name: Arc::clone(&known.function.name),
+            file: Arc::clone(&known.function.file),
+            first_line: known.function.first_line,
+            line_table: Some(table),
+        };
         let (function, number) = self.shared(Arc::new(function));
         self.long_tables.keep(&function, size);
         let known = Known {

@@ -55,6 +55,12 @@ impl Segment {
             writable: header.p_flags(ENDIAN).contains(elf::PF_W),
         }
     }
+
+    /// Offset in the file of a virtual address, if the segment has its byte.
+    fn file_offset(&self, address: u64) -> Option<u64> {
+        let inside = address.checked_sub(self.address)?;
+        (inside < self.size).then(|| self.offset.checked_add(inside))?
+    }
 }
 
 /// The `PT_TLS` segment: what a thread gets of the file's thread-locals.
@@ -193,10 +199,8 @@ impl<'data> Elf<'data> {
 
     /// Offset in the file of a virtual address, if the file has its byte.
     pub fn file_offset(&self, address: u64) -> Option<u64> {
-        self.segments.iter().find_map(|segment| {
-            let inside = address.checked_sub(segment.address)?;
-            (inside < segment.size).then(|| segment.offset.checked_add(inside))?
-        })
+        let mut segments = self.segments.iter();
+        segments.find_map(|segment| segment.file_offset(address))
     }
 
     /// The code at a virtual address, `most` bytes of it, or what its segment has.

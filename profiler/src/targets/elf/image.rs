@@ -110,10 +110,8 @@ impl Image {
 
     /// The offset in the file of an address.
     fn offset(&self, address: u64) -> Option<u64> {
-        self.segments.iter().find_map(|segment| {
-            let inside = address.checked_sub(segment.address)?;
-            (inside < segment.size).then(|| segment.offset.checked_add(inside))?
-        })
+        let mut segments = self.segments.iter();
+        segments.find_map(|segment| segment.file_offset(address))
     }
 
     /// The address in the file that an entry of the dynamic section means: some loaders add the bias to it in memory.
