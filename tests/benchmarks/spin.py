@@ -39,6 +39,7 @@ def main() -> None:
     """Read the depth, say that all is set up, spin."""
     depth = int(sys.argv[1])
     in_process.start()
+    sys.setrecursionlimit(depth + 1000)
     stop = until_closed.ready()
     # The frames besides: the module's, this one, the leaf.
     if sys.argv[2:] == ["threads"]:

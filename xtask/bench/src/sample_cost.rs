@@ -18,6 +18,8 @@ const CPU: usize = 0;
 /// The depths of a typical stack and of a deep one.
 const COMMON: u32 = 30;
 const DEEP: u32 = 120;
+/// That of a recursion: the sample keeps a part of its frames.
+const RECURSION: u32 = 1000;
 const FOUR_THREADS: [&str; 1] = ["threads"];
 const FOUR_INTERPRETERS: [&str; 1] = ["interpreters"];
 /// How often a sample of a common stack reads, and how many bytes. First the reads besides frames: the thread's state
@@ -67,6 +69,7 @@ impl Case {
             ("3.12", 5, [].as_slice()),
             ("3.12", COMMON, &[]),
             ("3.12", DEEP, &[]),
+            ("3.12", RECURSION, &[]),
             ("3.12", COMMON, &FOUR_THREADS),
             ("3.12", DEEP, &FOUR_THREADS),
             ("3.12", COMMON, &FOUR_INTERPRETERS),
@@ -74,6 +77,7 @@ impl Case {
             ("3.10", DEEP, &[]),
             ("3.11", COMMON, &[]),
             ("3.11", DEEP, &[]),
+            ("3.11", RECURSION, &[]),
             ("3.13", 5, &[]),
             ("3.13", COMMON, &[]),
             ("3.13", DEEP, &[]),
@@ -189,17 +193,20 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
 /// The cost of one more frame, between common stacks and deep ones, for each round.
 fn per_frame(cases: &[Case]) -> Vec<Figure> {
     let mut per_frame = Vec::new();
-    for deep in cases.iter().filter(|case| case.depth == DEEP) {
+    for deep in cases {
+        let (depth, beyond) = match deep.depth {
+            DEEP => (COMMON, ""),
+            RECURSION => (DEEP, " in a recursion"),
+            _ => continue,
+        };
         let same =
-            |it: &&Case| (it.version, it.place, it.depth) == (deep.version, deep.place, COMMON);
-        if let Some(common) = cases.iter().find(same) {
-            let pairs = deep.nanoseconds.iter().zip(&common.nanoseconds);
-            let frames = f64::from(DEEP - COMMON);
-            let values = pairs
-                .map(|(deep, common)| (deep - common) / frames)
-                .collect();
+            |it: &&Case| (it.version, it.place, it.depth) == (deep.version, deep.place, depth);
+        if let Some(less) = cases.iter().find(same) {
+            let pairs = deep.nanoseconds.iter().zip(&less.nanoseconds);
+            let frames = f64::from(deep.depth - depth);
+            let values = pairs.map(|(deep, less)| (deep - less) / frames).collect();
             let name = format!(
-                "CPython {}, one frame more{}",
+                "CPython {}, one frame more{beyond}{}",
                 deep.version,
                 deep.place_name()
             );

@@ -7,10 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::Bench;
 use crate::report::{Figure, Report};
 use crate::spanprof::Spanprof;
+use crate::workload::Workload;
 use xtask::command;
 
 /// Samples a second, as a fleet would use.
@@ -22,6 +24,8 @@ const STARTED: u32 = 100;
 /// Processes that start and end within ten seconds.
 const MANY: u32 = 500;
 const TEN_SECONDS: Duration = Duration::from_secs(10);
+/// Children that a process forks in a second, as long as it is asked to. Each uses 3 ms of CPU.
+const FORKED: u32 = 200;
 /// Idle processes.
 const IDLE: usize = 200;
 
@@ -32,6 +36,8 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
     let agent = Spanprof::agent_at(&bench.agent, &folder, "http://127.0.0.1:1", FREQUENCY)?;
     let (mut new, mut seen) = (Vec::new(), Vec::new());
     let (mut many, mut idle) = (Vec::new(), Vec::new());
+    let (mut forked, mut forks) = (Vec::new(), Vec::new());
+    let mut forking = Workload::start(&python, &bench.program("forks.py"), &[], None)?;
     for _ in 0..bench.rounds(5, 1) {
         let nothing = used(&agent, || wait(WATCHED))?;
         let copy = Copied::new(&python)?;
@@ -61,6 +67,18 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
             Ok(())
         })?);
     }
+    for _ in 0..bench.rounds(5, 1) {
+        let mut answer = Value::Null;
+        let start = Instant::now();
+        let seconds = used(&agent, || {
+            answer = forking.tell(&format!("{FORKED} {}", TEN_SECONDS.as_secs()))?;
+            Ok(())
+        })?;
+        let took = start.elapsed().as_secs_f64();
+        forked.push(100.0 * seconds / took);
+        forks.push(answer.as_f64().context("the forks were not counted")? / took);
+    }
+    drop(forking);
     let _processes = (0..IDLE)
         .map(|_| Running::start(&mut Command::new(&python), &["-S", "-c", WAITS]))
         .collect::<Result<Vec<_>>>()?;
@@ -82,6 +100,13 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
             )
             .below(1.0),
             Figure::new(
+                format!("{FORKED} forked children in a second: CPU"),
+                "% of a core",
+                forked,
+            )
+            .below(2.0),
+            Figure::new("  children in a second", "", forks),
+            Figure::new(
                 format!("{IDLE} idle Python processes: CPU"),
                 "% of a core",
                 idle,
@@ -91,7 +116,8 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         notes: vec![format!(
             "CPU time of `spanprof agent --frequency {FREQUENCY}`, including everything it did meanwhile; from the \
              first figure, the CPU of the same time without a new process is subtracted; a CPython never seen is a copy \
-             of the interpreter's files, made for the round; processes are `python -S -c pass`, or wait for their input"
+             of the interpreter's files, made for the round; processes are `python -S -c pass`, or wait for their input; forked \
+             children use 3 ms of CPU each"
         )],
     })
 }
