@@ -79,7 +79,8 @@ pub mod state {
     /// Spans are open that are not nested in one another, or whose ancestors have ended: an event loop, or spans that
     /// are not opened and closed as blocks are. Which one is running cannot be told from outside.
     pub const NOT_NESTED: u32 = 2;
-    /// Everything left on the stack has ended, on other threads, or was evicted.
+    /// The context's span has ended; or each span left on the stack has ended, on another thread, or was evicted: then the
+    /// record's span is the innermost of them.
     pub const ENDED: u32 = 3;
     /// More spans are open than `MAX_SPAN_DEPTH`.
     pub const TOO_DEEP: u32 = 4;

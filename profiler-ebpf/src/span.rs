@@ -162,19 +162,26 @@ pub(crate) fn current(tgid: u32, tid: u32) -> Current {
         return none(state::TOO_DEEP);
     }
     let mut top = None;
+    let mut stale = 0;
     let mut is_nested = true;
     for index in 0..MAX_SPAN_DEPTH as u32 {
         if index >= stack.depth {
             break;
         }
         let open = entry(stack, index);
-        match live(tgid, open.span_id) {
-            Some(span) => top = Some((open, span)),
-            None => is_nested = false,
+        if let Some(span) = live(tgid, open.span_id) {
+            top = Some((open, span));
+        } else {
+            stale = open.span_id;
+            is_nested = false;
         }
     }
     let Some((top, live)) = top else {
-        return none(state::ENDED);
+        // Which one: user space knows whether it has heard of its end.
+        return Current {
+            span_id: stale,
+            ..none(state::ENDED)
+        };
     };
     // Spans that do not nest, or that end in another order than the reverse of their starts, are not opened and closed
     // as blocks are: then it is not known which one runs.

@@ -236,6 +236,11 @@ impl Pipeline {
 /// Why a sample of a target may be in a span that nobody has seen.
 fn unseen(sample: &Sample, target: &Target) -> Option<Unseen> {
     target.interpreter.as_ref()?;
+    if let SpanStamp::Context(ContextFailure::ClassUnknown(class)) = sample.span {
+        let mut unread = target.unread_spans.iter();
+        let is_unread = unread.any(|it| it.address == class);
+        return is_unread.then_some(Unseen::Class);
+    }
     match target.spans {
         SpansSeen::NotYet => Some(Unseen::Pending),
         SpansSeen::Since(time) => (sample.time < time).then_some(Unseen::Pending),

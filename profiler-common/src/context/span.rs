@@ -28,11 +28,11 @@ pub(super) fn ids<R: ReadUser>(
         // Once: a wrapper in a wrapper could go on for ever.
         let inner = attribute(reader, scratch, found.context, found.inner_name)?;
         if inner == 0 {
-            return Err(state::SPAN_CLASS_UNKNOWN);
+            return Err(state::CONTEXT_UNEXPECTED);
         }
         found = find(reader, recipe, inner, scratch)?;
         if found.instances == instances::WRAPPERS {
-            return Err(state::SPAN_CLASS_UNKNOWN);
+            return Err(state::CONTEXT_UNEXPECTED);
         }
     }
     if found.end_time != NO_ATTRIBUTE {

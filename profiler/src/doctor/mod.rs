@@ -7,7 +7,6 @@ mod text;
 use std::{
     collections::{BTreeMap, BTreeSet},
     process::ExitCode,
-    sync::Arc,
     thread,
     time::Duration,
 };
@@ -42,7 +41,7 @@ struct Found {
 struct Sampled {
     coverage: Coverage,
     /// The names of classes of spans that were met and cannot be read, by process.
-    unread: BTreeMap<Pid, Arc<[String]>>,
+    unread: BTreeMap<Pid, Vec<String>>,
 }
 
 /// Looks at the host and its Python processes. Succeeds only if profiling would work.
@@ -123,8 +122,10 @@ fn take_samples(
     let session = Session::start(armed, settings, &Health::default())?;
     thread::sleep(time);
     let targets = session.snapshot();
-    let unread = targets.iter().filter(|it| !it.unread_spans.is_empty());
-    let unread = unread.map(|it| (it.process.pid, Arc::clone(&it.unread_spans)));
+    let unread = targets.iter().map(|it| {
+        let names = it.unread_spans.iter().filter_map(|it| it.name.clone());
+        (it.process.pid, names.collect())
+    });
     Ok(Sampled {
         unread: unread.collect(),
         coverage: session.stop().coverage,

@@ -234,7 +234,10 @@ fn stamp(record: &SampleRecord) -> Result<SpanStamp, DecodeError> {
             })
         }
         state::NOT_NESTED => Ok(SpanStamp::NotNested),
-        state::ENDED => Ok(SpanStamp::Ended),
+        state::ENDED if is_current => Ok(SpanStamp::Ended),
+        state::ENDED => SpanId::new(record.span_id)
+            .map(SpanStamp::Stale)
+            .ok_or(DecodeError::NoSpanId),
         state::TOO_DEEP => Ok(SpanStamp::TooDeep),
         value => Err(DecodeError::Value {
             field: "span state",
@@ -355,6 +358,7 @@ fn span_end(bytes: &[u8]) -> Result<SpanEnd, DecodeError> {
     Ok(SpanEnd {
         time: BootNanos(record.header.time),
         pid: Pid(record.header.tgid),
+        tid: Tid(record.header.tid),
         span: SpanId::new(record.span_id).ok_or(DecodeError::NoSpanId)?,
     })
 }

@@ -120,8 +120,11 @@ pub enum SpanStamp {
     },
     /// Spans are open that are not nested in one another.
     NotNested,
-    /// All that is left on the stack has ended elsewhere, or was evicted.
+    /// The span that the thread's context holds has ended.
     Ended,
+    /// Each span left on the thread's stack has ended on another thread, or the kernel's map had no room for it: the
+    /// innermost.
+    Stale(SpanId),
     /// More spans are open than are kept.
     TooDeep,
     /// The thread's context says that this span is current.
@@ -279,6 +282,8 @@ pub struct SpanEnd {
     pub time: BootNanos,
     /// In which process.
     pub pid: Pid,
+    /// On which thread.
+    pub tid: Tid,
     /// The span.
     pub span: SpanId,
 }

@@ -25,12 +25,16 @@ macro_rules! table {
         agent SampleOfNativeThread "native_thread": "The thread runs no Python, and so is in no span: nothing is missing.";
         agent SpanNotRecorded "span_not_recorded": "The current span is one that the process does not record: the tracer has sampled it out, it is another process's (a remote parent), or no SDK is set up. No trace has it, so nothing is missing.";
         agent SpanNotNested "spans_not_nested": "The spans that are open in the thread are not nested in one another.";
-        agent SpanEnded "span_ended": "The span that the thread is said to be in has ended elsewhere, or was forgotten.";
+        agent CurrentSpanEnded "span_ended": "The span that is current in the thread has ended.";
+        agent SpanEndedInParent "span_ended_in_parent": "The span that is current in the thread was begun before the fork, and has ended in the process that has begun it.";
+        agent SpanEndedOnOtherThread "span_ended_on_other_thread": "The context cannot be read, and the span that the thread has started has ended on another thread.";
+        agent OpenSpanForgotten "open_span_forgotten": "The context cannot be read, and the span that the thread has started was forgotten: more spans are open than there is room for (--max-spans).";
         agent SpanTooDeep "too_many_open_spans": "More spans are open in the thread than are kept.";
         agent SpanEventLoop "event_loop": "The thread runs an event loop and its context cannot be read, so its current task is not known.";
         agent ContextUnreadable "context_not_in_memory": "Memory on the way to the current span was not resident.";
         agent ContextUnexpected "context_unexpected": "Something on the way to the current span was not as expected.";
-        agent SpanClassUnknown "span_class_unknown": "The current span is of a class that is not known, or not known yet.";
+        agent SpanClassNew "span_class_new": "The agent has just met the class of the current span, and works out how to read it.";
+        agent SpanClassUnread "span_class_unreadable": "The current span is of a class that keeps its context in an unusual way; `spanprof doctor --sample` names it.";
         agent ContextTooLarge "context_too_large": "The context has more entries than are looked at.";
         agent ThreadStateUnknown "thread_state_unknown": "Nothing proves which Python thread state the thread runs in: its stack has native frames only.";
         agent InterpreterUnknown "interpreter_unknown": "How spans are read in the thread's sub-interpreter is not known, or not known yet.";

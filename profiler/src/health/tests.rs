@@ -54,7 +54,7 @@ fn names_are_distinct_and_plain() {
 #[test]
 fn the_table_as_text() {
     let health = Health::default();
-    health.add(Loss::SpanEnded, 3);
+    health.add(Loss::CurrentSpanEnded, 3);
     health.set_kernel(Counter::SampleTaken, 40);
     health.set_kernel(Counter::StageRing, 1_002_000_003);
     let table = health.table();

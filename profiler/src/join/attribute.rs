@@ -2,7 +2,7 @@
 
 use profiler_common::outcome::Outcome;
 
-use super::{Attribution, NamedSpan, Reason, SpanContext, Surroundings, spans::Spans};
+use super::{Attribution, NamedSpan, Reason, SpanContext, Surroundings, Unseen, spans::Spans};
 use crate::{
     events::{ContextFailure, Sample, SpanStamp},
     id::{Pid, SpanId, TraceId},
@@ -29,16 +29,20 @@ pub(super) fn attribute(
             Some(unseen) => Reason::Unseen(unseen),
         },
         // A forked child's copy of a span never ends.
-        SpanStamp::Current { span, .. } if spans.has_ended_elsewhere(pid, span) => Reason::Ended,
+        SpanStamp::Current { span, .. } if spans.has_ended_in_ancestor(pid, span) => {
+            Reason::EndedInParent
+        }
         // The interpreter's own answer is right in an event loop too.
         SpanStamp::Current { span, trace } => {
             let local_root = spans.local_root(pid, span);
             return in_span(pid, trace, span, local_root, spans);
         }
         // Which class it is matters to the control plane only.
-        SpanStamp::Context(ContextFailure::ClassUnknown(_)) => {
-            Reason::Context(ContextFailure::ClassUnknown(0))
-        }
+        SpanStamp::Context(ContextFailure::ClassUnknown(_)) => match surroundings.unseen {
+            Some(unseen @ Unseen::Class) => Reason::Unseen(unseen),
+            _ => Reason::Context(ContextFailure::ClassUnknown(0)),
+        },
+        SpanStamp::Ended => Reason::Ended,
         SpanStamp::Context(failure) => Reason::Context(failure),
         _ if surroundings.in_event_loop => Reason::EventLoop,
         SpanStamp::Active {
@@ -47,7 +51,10 @@ pub(super) fn attribute(
             trace,
         } => return in_span(pid, trace, span, Some(local_root), spans),
         SpanStamp::NotNested => Reason::NotNested,
-        SpanStamp::Ended => Reason::Ended,
+        SpanStamp::Stale(span) if spans.has_ended_on_other_thread(pid, span) => {
+            Reason::EndedOnOtherThread
+        }
+        SpanStamp::Stale(_) => Reason::Forgotten,
         SpanStamp::TooDeep => Reason::TooDeep,
     };
     Attribution::Unattributed(reason)

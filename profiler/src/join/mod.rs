@@ -154,8 +154,14 @@ impl Attribution {
 pub enum Reason {
     /// Spans open in the thread are not nested in one another.
     NotNested,
-    /// What was on the thread's stack has ended elsewhere, or was evicted.
+    /// The span that the thread's context holds has ended.
     Ended,
+    /// It has ended in the process that has begun it, and that this one was forked from.
+    EndedInParent,
+    /// The span that is on the thread's stack has ended on another thread.
+    EndedOnOtherThread,
+    /// The span that is on the thread's stack was forgotten: more spans are open than there is room for.
+    Forgotten,
     /// More spans are open than are kept.
     TooDeep,
     /// The thread runs an event loop, and its context cannot be read.
@@ -170,14 +176,18 @@ impl Reason {
     fn counts_as(self) -> Loss {
         match self {
             Self::NotNested => Loss::SpanNotNested,
-            Self::Ended => Loss::SpanEnded,
+            Self::Ended => Loss::CurrentSpanEnded,
+            Self::EndedInParent => Loss::SpanEndedInParent,
+            Self::EndedOnOtherThread => Loss::SpanEndedOnOtherThread,
+            Self::Forgotten => Loss::OpenSpanForgotten,
             Self::TooDeep => Loss::SpanTooDeep,
             Self::EventLoop => Loss::SpanEventLoop,
             Self::Unseen(Unseen::Pending) => Loss::ContextPending,
             Self::Unseen(Unseen::Hidden) => Loss::ContextHidden,
+            Self::Unseen(Unseen::Class) => Loss::SpanClassUnread,
             Self::Context(ContextFailure::Unreadable) => Loss::ContextUnreadable,
             Self::Context(ContextFailure::Unexpected) => Loss::ContextUnexpected,
-            Self::Context(ContextFailure::ClassUnknown(_)) => Loss::SpanClassUnknown,
+            Self::Context(ContextFailure::ClassUnknown(_)) => Loss::SpanClassNew,
             Self::Context(ContextFailure::TooLarge) => Loss::ContextTooLarge,
             Self::Context(ContextFailure::ThreadStateUnknown) => Loss::ThreadStateUnknown,
             Self::Context(ContextFailure::InterpreterUnknown) => Loss::InterpreterUnknown,
@@ -192,6 +202,8 @@ pub enum Unseen {
     Pending,
     /// Its contexts are of a kind that cannot be read, and there is no hook in it.
     Hidden,
+    /// The current span is of a class that the agent has looked at and cannot read.
+    Class,
 }
 
 /// What a sample's process and stack say of its span stack.

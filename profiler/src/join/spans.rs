@@ -12,7 +12,7 @@ use crate::{
     by_process::ByProcess,
     events::{SpanEnd, SpanParent, SpanSeen, SpanStart},
     health::{Health, Loss},
-    id::{Pid, SpanId},
+    id::{Pid, SpanId, Tid},
     time::BootNanos,
 };
 
@@ -22,6 +22,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Distinct names shared between spans; beyond, a name is kept by its span alone.
 const MAX_NAMES: usize = 16_384;
 
+/// Spans remembered that have ended on another thread than the one that has started them.
+const MAX_ENDED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Ancestors followed to find a local root.
 const MAX_ANCESTORS: usize = 64;
 
@@ -30,6 +32,8 @@ const MAX_ANCESTORS: usize = 64;
 pub(super) struct Spans {
     live: ByProcess<SpanId, Known>,
     ended: VecDeque<(BootNanos, Pid, SpanId)>,
+    /// Spans that have ended on another thread than the one that has started them: they are still on that one's stack.
+    ended_on_other_thread: ByProcess<SpanId, ()>,
     names: HashSet<Arc<str>>,
     lineage: Lineage,
     health: Health,
@@ -43,8 +47,9 @@ struct Known {
     local_root: Option<SpanId>,
     /// Its parent in its process, if that is known and the local root is not.
     parent: Option<SpanId>,
-    /// Whether it will be told when it ends. Those that are not told stay until others need the room.
-    is_followed: bool,
+    /// The thread that has started it, if the hook has told the start: then it also tells the end. Those whose end is not
+    /// told stay until others need the room.
+    started_on: Option<Tid>,
 }
 
 impl Spans {
@@ -52,6 +57,7 @@ impl Spans {
         Self {
             live: ByProcess::new(max),
             ended: VecDeque::new(),
+            ended_on_other_thread: ByProcess::new(MAX_ENDED),
             names: HashSet::new(),
             lineage: Lineage::new(max),
             health,
@@ -69,7 +75,7 @@ impl Spans {
                 name: name.clone(),
                 local_root: Some(start.local_root),
                 parent: None,
-                is_followed: true,
+                started_on: Some(start.tid),
             },
         );
         name
@@ -101,7 +107,7 @@ impl Spans {
                     name: name.clone(),
                     local_root,
                     parent,
-                    is_followed: false,
+                    started_on: None,
                 },
             );
         }
@@ -120,15 +126,20 @@ impl Spans {
         ancestors.any(|ancestor| self.live.contains(ancestor, span))
     }
 
+    /// Whether a span has ended on another thread than the one that has started it.
+    pub(super) fn has_ended_on_other_thread(&mut self, pid: Pid, span: SpanId) -> bool {
+        self.ended_on_other_thread.get(pid, span).is_some()
+    }
+
     /// Whether a span has ended in the process that this one was forked from.
-    pub(super) fn has_ended_elsewhere(&mut self, pid: Pid, span: SpanId) -> bool {
+    pub(super) fn has_ended_in_ancestor(&mut self, pid: Pid, span: SpanId) -> bool {
         self.lineage.has_ended(pid, span)
     }
 
     fn put(&mut self, key: (Pid, SpanId), known: Known) {
         let (pid, span) = key;
         if let Some(evicted) = self.live.put(pid, span, known) {
-            self.health.count(if evicted.is_followed {
+            self.health.count(if evicted.started_on.is_some() {
                 Loss::SpanTableFull
             } else {
                 Loss::SpanNameForgotten
@@ -158,7 +169,10 @@ impl Spans {
     /// Notes that a span has ended. One that is not known is normal: it started before the agent.
     pub(super) fn end(&mut self, end: &SpanEnd) {
         self.lineage.end(end.pid, end.span);
-        if self.live.contains(end.pid, end.span) {
+        if let Some(known) = self.live.get(end.pid, end.span) {
+            if known.started_on.is_some_and(|tid| tid != end.tid) {
+                self.ended_on_other_thread.put(end.pid, end.span, ());
+            }
             self.ended.push_back((end.time, end.pid, end.span));
         }
         self.forget_ended(end.time);
@@ -172,6 +186,7 @@ impl Spans {
     /// Forgets all spans of a process.
     pub(super) fn forget_process(&mut self, pid: Pid) {
         self.lineage.forget(pid);
+        self.ended_on_other_thread.forget(pid);
         // Those that have ended are known, too, until they are forgotten.
         if self.live.forget(pid) {
             self.ended.retain(|(_, of, _)| *of != pid);

@@ -9,8 +9,8 @@ use profiler_common::outcome::Outcome;
 use super::{Attribution, Join, Reason, Unseen};
 use crate::{
     events::{
-        Code, CodeId, ProcessChange, ProcessNotice, PythonFrame, PythonString, Sample, SpanEnd,
-        SpanParent, SpanSeen, SpanStamp, SpanStart, Stack, ThreadName,
+        Code, CodeId, ContextFailure, ProcessChange, ProcessNotice, PythonFrame, PythonString,
+        Sample, SpanEnd, SpanParent, SpanSeen, SpanStamp, SpanStart, Stack, ThreadName,
     },
     health::{Health, Loss},
     id::{Pid, ProcessKey, SpanId, Tid},
@@ -49,6 +49,7 @@ fn end(span: u64, time: u64) -> SpanEnd {
     SpanEnd {
         time: BootNanos(time),
         pid: PID,
+        tid: Tid(10),
         span: id(span),
     }
 }
@@ -129,11 +130,47 @@ fn reasons_are_kept_and_counted() {
     let mut join = Join::new(8, Health::default());
     for (stamp, reason, counts_as) in [
         (SpanStamp::NotNested, Reason::NotNested, Loss::SpanNotNested),
-        (SpanStamp::Ended, Reason::Ended, Loss::SpanEnded),
+        (SpanStamp::Ended, Reason::Ended, Loss::CurrentSpanEnded),
+        (
+            SpanStamp::Stale(id(1)),
+            Reason::Forgotten,
+            Loss::OpenSpanForgotten,
+        ),
         (SpanStamp::TooDeep, Reason::TooDeep, Loss::SpanTooDeep),
     ] {
         let attribution = join.sample(sample(stamp), None).attribution;
         assert_eq!(attribution, Attribution::Unattributed(reason));
+        assert_eq!(attribution.counts_as(), counts_as);
+    }
+}
+
+/// A span that is left on a thread's stack has ended on another thread, or was forgotten: the agent has heard which.
+#[test]
+fn stale_spans() {
+    let mut join = Join::new(8, Health::default());
+    for span in [1, 2, 3] {
+        join.span_start(&start(span, span, "travels"));
+    }
+    join.span_end(&SpanEnd {
+        tid: Tid(11),
+        ..end(1, 100)
+    });
+    join.span_end(&end(2, 100));
+    let mut reason = |span| names(&mut join, SpanStamp::Stale(id(span))).unwrap_err();
+    assert_eq!(reason(1), Some(Reason::EndedOnOtherThread));
+    assert_eq!([reason(2), reason(3)], [Some(Reason::Forgotten); 2]);
+}
+
+/// A class of spans that the agent has looked at and cannot read is told from one that it has just met.
+#[test]
+fn classes_that_are_not_read() {
+    let mut join = Join::new(8, Health::default());
+    let stamp = SpanStamp::Context(ContextFailure::ClassUnknown(7));
+    for (unseen, counts_as) in [
+        (None, Loss::SpanClassNew),
+        (Some(Unseen::Class), Loss::SpanClassUnread),
+    ] {
+        let attribution = join.sample(sample(stamp), unseen).attribution;
         assert_eq!(attribution.counts_as(), counts_as);
     }
 }
@@ -394,6 +431,9 @@ fn forked_children() {
         pid: parent,
         ..end(1, 2)
     });
-    assert_eq!(names(&mut join, current(1)), Err(Some(Reason::Ended)));
+    assert_eq!(
+        names(&mut join, current(1)),
+        Err(Some(Reason::EndedInParent))
+    );
     assert_eq!(names(&mut join, current(2)), Ok(pair("task", "task")));
 }

@@ -252,10 +252,7 @@ mod tests {
         assert_eq!((tally.samples(), tally.in_native_threads.samples), (20, 1));
         assert!(tally.reaches(75.0));
         assert!(!tally.reaches(75.1));
-        assert_eq!(
-            tally.reasons(),
-            "span ended elsewhere 10.0 %, event loop 5.0 %"
-        );
+        assert_eq!(tally.reasons(), "span has ended 10.0 %, event loop 5.0 %");
     }
 
     /// A sample that stands for three ticks is one sample, and three quarters of the time beside a sample of one tick.

@@ -11,17 +11,21 @@ use crate::{
 pub(super) fn words(reason: Reason) -> &'static str {
     match reason {
         Reason::NotNested => "spans not nested",
-        Reason::Ended => "span ended elsewhere",
+        Reason::Ended => "span has ended",
+        Reason::EndedInParent => "span has ended in the parent process",
+        Reason::EndedOnOtherThread => "span has ended on another thread",
+        Reason::Forgotten => "open span forgotten",
         Reason::TooDeep => "too many open spans",
         Reason::EventLoop => "event loop",
         Reason::Context(ContextFailure::Unreadable) => "context not resident",
         Reason::Context(ContextFailure::Unexpected) => "context not as expected",
-        Reason::Context(ContextFailure::ClassUnknown(_)) => "span of an unknown class",
+        Reason::Context(ContextFailure::ClassUnknown(_)) => "span of a new class",
         Reason::Context(ContextFailure::TooLarge) => "context too large",
         Reason::Context(ContextFailure::ThreadStateUnknown) => "thread state unknown",
         Reason::Context(ContextFailure::InterpreterUnknown) => "interpreter not known yet",
         Reason::Unseen(Unseen::Pending) => "process just found",
         Reason::Unseen(Unseen::Hidden) => "context cannot be read",
+        Reason::Unseen(Unseen::Class) => "span of a class that cannot be read",
     }
 }
 

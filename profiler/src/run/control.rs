@@ -31,6 +31,8 @@ use crate::{
 const TAKE_MAPPINGS: Duration = Duration::from_millis(50);
 /// The same while nothing happens.
 const TAKE_MAPPINGS_IDLE: Duration = Duration::from_millis(200);
+/// How often it takes what workers bring that open and read files of processes, while any is on its way.
+const TAKE_NEWS: Duration = Duration::from_millis(5);
 /// Messages that are handled before a snapshot is published.
 const MESSAGES_AT_ONCE: usize = 4096;
 /// Quiet time after which this thread counts as idle.
@@ -58,7 +60,7 @@ impl ControlPlane {
     /// Looks at the processes that there are, and starts the sampling clock unless it runs already.
     pub(super) fn begin(&mut self, is_sampling: bool) -> Result<(), ControlError> {
         self.look_first();
-        self.targets.due(BootNanos::now());
+        self.targets.due_first();
         if !is_sampling {
             self.targets.start_sampling()?;
         }
@@ -144,11 +146,12 @@ impl ControlPlane {
 
     /// The longest that it waits for a message, if nothing has happened for so long.
     fn longest_wait(&self, idle: Duration) -> Duration {
-        SUPERVISE.min(match self.mappings {
+        match self.mappings {
+            _ if self.targets.expects_news() => TAKE_NEWS,
             None => SUPERVISE,
             Some(_) if idle < IDLE_AFTER => TAKE_MAPPINGS,
-            Some(_) => TAKE_MAPPINGS_IDLE,
-        })
+            Some(_) => SUPERVISE.min(TAKE_MAPPINGS_IDLE),
+        }
     }
 
     /// Handles a message and those that wait behind it, until one says to stop.

@@ -5,7 +5,7 @@ mod image;
 mod relocations;
 mod symbols;
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use object::{
     LittleEndian, elf,
@@ -16,7 +16,7 @@ use object::{
 };
 
 pub use self::{
-    file::{Budgeted, Data, ElfError, FileState, OpenFile, data_of},
+    file::{Data, ElfError, FileState, OpenFile, Piece, data_of},
     image::Image,
     relocations::RelocationType,
     symbols::{Symbol, SymbolSections},
@@ -27,6 +27,8 @@ use crate::arch::{Architecture as _, Machine};
 pub(super) type Header = elf::FileHeader64<LittleEndian>;
 /// The header of one of their segments.
 type ProgramHeader = elf::ProgramHeader64<LittleEndian>;
+/// The header of one of their sections.
+type SectionHeader = elf::SectionHeader64<LittleEndian>;
 /// Their order of bytes.
 pub(super) const ENDIAN: LittleEndian = LittleEndian;
 
@@ -186,13 +188,31 @@ impl<'data> Elf<'data> {
             .any(|section| section.sh_type(ENDIAN) == elf::SHT_SYMTAB)
     }
 
-    /// Address and bytes of a section.
-    pub fn section(&self, name: &str) -> Option<(u64, &'data [u8])> {
-        let section = self.sections.iter().find(|section| {
+    fn section_header(&self, name: &str) -> Option<&'data SectionHeader> {
+        self.sections.iter().find(|section| {
             self.sections
                 .section_name(ENDIAN, section)
                 .is_ok_and(|it| it == name.as_bytes())
-        })?;
+        })
+    }
+
+    /// Shows the bytes of a section piece by piece, as [`Data::search`] does; its address, unless that is not known.
+    pub fn search_section(
+        &self,
+        name: &str,
+        overlap: usize,
+        look: impl FnMut(Piece<'_>) -> ControlFlow<()>,
+    ) -> Option<u64> {
+        let section = self.section_header(name)?;
+        let (start, size) = section.file_range(ENDIAN)?;
+        self.data
+            .search(start..start.checked_add(size)?, overlap, look)?;
+        Some(section.sh_addr(ENDIAN))
+    }
+
+    /// Address and bytes of a section.
+    pub fn section(&self, name: &str) -> Option<(u64, &'data [u8])> {
+        let section = self.section_header(name)?;
         let bytes = section.data(ENDIAN, self.data).ok()?;
         Some((section.sh_addr(ENDIAN), bytes))
     }

@@ -153,7 +153,7 @@ impl Errands {
             self.turned_away.insert(process);
             return None;
         }
-        let is_free = self.on_their_way.is_empty();
+        let is_free = !self.are_on_their_way();
         self.last_number += 1;
         let number = self.last_number;
         let asked = self.workers.ask(Errand {
@@ -203,6 +203,11 @@ impl Errands {
         self.blocked.contains(&process) || self.wanted.contains_key(&process)
     }
 
+    /// Whether any is on its way that was not given up.
+    pub fn are_on_their_way(&self) -> bool {
+        !self.on_their_way.is_empty()
+    }
+
     /// Whether a process blocks a worker.
     pub fn is_blocked(&self, process: ProcessKey) -> bool {
         self.blocked.contains(&process)
@@ -236,7 +241,7 @@ impl Errands {
 
     /// Waits a moment for what is on its way; false if nothing is.
     pub fn wait_for_some(&mut self) -> bool {
-        if self.on_their_way.is_empty() {
+        if !self.are_on_their_way() {
             return false;
         }
         if let Ok(report) = self.done.recv_timeout(SUPERVISE) {

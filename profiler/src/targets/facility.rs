@@ -131,6 +131,8 @@ pub struct Desk<'a> {
     /// Whether every CPython of the host is profiled, and nothing else; if not, all that is known is, Python or not.
     pub whole_host: bool,
     pub(super) errands: &'a mut Errands,
+    /// Processes of which facilities are to tell again.
+    pub(super) untold: &'a mut Vec<Pid>,
     /// The place of the facility that acts.
     pub(super) place: usize,
 }
@@ -145,6 +147,11 @@ impl Desk<'_> {
     ) -> Option<Brought> {
         let sender = Sender::Facility(self.place);
         self.errands.run(process, sender, work)
+    }
+
+    /// Has all facilities tell of a process again ([`Facility::tell`]): the clock has changed what one of them keeps.
+    pub fn tell_again(&mut self, pid: Pid) {
+        self.untold.push(pid);
     }
 }
 

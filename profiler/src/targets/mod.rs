@@ -36,5 +36,5 @@ pub use self::{
     registry::{Scope, Search, Targets},
     report::Report,
     snapshot::Snapshot,
-    target::{FileId, Interpreter, Mapping, SpansSeen, Target},
+    target::{FileId, Interpreter, Mapping, SpansSeen, Target, UnreadClass},
 };

@@ -151,8 +151,24 @@ impl Targets {
         }
         self.look_for_imports(now);
         let facilities = self.facilities.due(&mut self.processes, now);
+        for pid in self.facilities.take_untold() {
+            self.tell(pid);
+        }
         let dues = self.processes.values().filter_map(Known::next_look);
         dues.chain(self.imports_due()).chain(facilities).min()
+    }
+
+    /// Does what is due, and waits a while for the workers that it sends out: at the start, what is known is acted
+    /// upon before anybody is told that the agent runs.
+    pub fn due_first(&mut self) {
+        self.due(BootNanos::now());
+        self.take_all_news(FIRST_ERRANDS);
+        self.due(BootNanos::now());
+    }
+
+    /// Whether a worker is on its way whose result is to come soon.
+    pub fn expects_news(&self) -> bool {
+        self.facilities.errands.are_on_their_way()
     }
 
     /// What is known now, if that has changed since this was last called.
@@ -194,7 +210,10 @@ impl Targets {
         if !known.is_some_and(is_of) {
             return;
         }
-        let next = self.change(pid, |facilities, known| facilities.learn(known, &mut seen));
+        let next = self.change(pid, |facilities, known| {
+            known.looks.took(seen.took, BootNanos::now());
+            facilities.learn(known, &mut seen)
+        });
         self.plan(pid, next.unwrap_or(Next::Unchanged));
         self.tell(pid);
         self.hand_on(pid);

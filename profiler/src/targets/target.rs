@@ -22,8 +22,17 @@ pub struct Target {
     pub interpreter: Option<Arc<Interpreter>>,
     /// Whether its spans are seen.
     pub spans: SpansSeen,
-    /// The names of classes of spans that were met in it and that cannot be read.
-    pub unread_spans: Arc<[String]>,
+    /// Classes of spans that were met in it and that cannot be read.
+    pub unread_spans: Arc<[UnreadClass]>,
+}
+
+/// A class of spans that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadClass {
+    /// Where it is in its process.
+    pub address: u64,
+    /// Its name behind that of its module; `None` if it is no class of spans.
+    pub name: Option<String>,
 }
 
 /// Whether the spans of a process are seen: only then a thread that shows none is in none.

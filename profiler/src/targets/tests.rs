@@ -19,14 +19,14 @@ use proptest::prelude::{any, proptest};
 use rustix::io::Errno;
 
 use super::{
-    FileId, Report, Scope, Search, Targets,
+    FileId, Report, Scope, Search, SpansSeen, Targets,
     elf::{Elf, OpenFile},
     errands::Errands,
     facilities,
     facility::Word,
     hook::notes::{self, Hook, HookFacts, Refused},
     look::{Looker, Request, Seen, memory::Memory},
-    opentelemetry::look::ContextSeen,
+    opentelemetry::{look::ContextSeen, recipe::NoRecipe},
     procfs,
     python::detect::{Detection, detect},
     python::live::interpreters,
@@ -483,9 +483,14 @@ fn idle_processes_are_left_alone() {
 
 /// What a look finds, but for a recipe.
 fn with_recipe(request: &Request) -> Seen {
+    with(request, Ok(bytemuck::Zeroable::zeroed()))
+}
+
+/// What a look would have found if this were how the current span is read.
+fn with(request: &Request, recipe: Result<SpanRecipe, NoRecipe>) -> Seen {
     let mut seen = Looker::default().look(request).unwrap();
     let context = seen.answer_mut::<ContextSeen>().unwrap();
-    context.recipe = Some(Ok(bytemuck::Zeroable::zeroed()));
+    context.recipe = Some(recipe);
     seen
 }
 
@@ -644,6 +649,32 @@ fn refusals_that_may_pass_are_forgotten() {
         }
         assert_eq!(tried, tries, "{errno}");
         assert_eq!(health.get(Loss::ProbeFailed), 1);
+    }
+}
+
+/// Spans that only the hook tells of are seen once its probes are on, and never if those are refused.
+#[test]
+fn spans_of_the_hook_are_seen_by_its_probes() {
+    let python = interpreters().pop().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("hook.so");
+    compile_hook(&library, "spanprof_abi_v1", "nop", START, "");
+    let child = Spawned::loading(&python, &library);
+    for refused in [None, Some(Errno::PERM)] {
+        let (mut targets, recorder) = targets(only(vec![child.pid()]));
+        let request = targets.take_requests().swap_remove(0);
+        let unreadable = NoRecipe::RuntimeContext("Own".to_owned());
+        targets.answer(with(&request, Err(unreadable)));
+        let seen = |targets: &Targets| targets.snapshot().iter().next().unwrap().spans;
+        assert_eq!(seen(&targets), SpansSeen::NotYet);
+        *recorder.1.lock().unwrap() = refused;
+        let before = BootNanos::now();
+        turn(&mut targets, before);
+        match (seen(&targets), refused) {
+            (SpansSeen::Since(time), None) => assert!(time >= before),
+            (SpansSeen::Never, Some(_)) => {}
+            (other, _) => panic!("{other:?}"),
+        }
     }
 }
 

@@ -100,6 +100,29 @@ fn code_in_huge_pages() {
     });
 }
 
+/// Of the whole host, each process is counted that runs a Python which cannot be profiled, and `doctor` says of each why.
+#[test]
+fn refused_ones() {
+    if !spanprof::is_ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("pypy3.11");
+    compile("other_python.c", &program, &[]);
+    let running = [(); 3].map(|()| Running::start(Command::new(&program).arg("600")));
+    let recorded = spanprof::run(&["record", "--duration", "300ms"]);
+    let counted = spanprof::count_of(&recorded.stdout, "processes_not_profiled", "unsupported");
+    assert!(counted >= 3, "{recorded:#?}");
+    let doctor = spanprof::run(&["doctor", "--json"]);
+    let said: Value = serde_json::from_str(&doctor.stdout).unwrap();
+    for pid in running.each_ref().map(Running::pid) {
+        let mut processes = said["processes"].as_array().unwrap().iter();
+        let process = processes.find(|it| it["pid"] == pid);
+        let reason = process.map(|it| it["reason"].to_string()).unwrap();
+        assert!(reason.contains("it runs PyPy"), "{pid}: {reason}");
+    }
+}
+
 /// `opentelemetry-instrument` executes the interpreter a second time.
 #[test]
 fn auto_instrumentation() {

@@ -62,6 +62,27 @@ fn readable_context(python: &Python) {
     assert_eq!(recorded.count("spans_started"), 0);
 }
 
+/// Idle processes that map the hook do not keep its probes on, which would cost the spans of all others: whether they
+/// have had no span yet, spans before the package came, or spans with it.
+#[test]
+fn idle_processes() {
+    with_newest(|python| {
+        let cases = ["no_span", "before_the_package", "with_the_package"];
+        let idle = cases.map(|case| python.start("idle.py", &[case]));
+        let mut workload = python.start("quiet_roots.py", &[]);
+        let pids = idle.iter().chain([&workload]).map(Workload::pid);
+        let pids: Vec<String> = pids.flat_map(|pid| ["--pid".to_owned(), pid]).collect();
+        let mut arguments = vec!["--frequency", "199"];
+        arguments.extend(pids.iter().map(String::as_str));
+        let recording = Recording::start(&arguments);
+        workload.begin();
+        let facts = workload.facts("roots");
+        let recorded = recording.stop();
+        assert_eq!(facts["probed"], false);
+        assert_eq!(recorded.count("spans_started"), 0);
+    });
+}
+
 /// If it cannot be read, they are attached.
 #[test]
 fn unreadable_context() {

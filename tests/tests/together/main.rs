@@ -20,6 +20,7 @@ mod errors;
 mod flask;
 mod forked_spans;
 mod go_pprof;
+mod large_programs;
 mod long_functions;
 mod machinery;
 mod matrix;

@@ -28,9 +28,16 @@ fn of_the_application() {
             for function in ["in_twice", "in_two"] {
                 are_named(&recorded, function, "", 100);
             }
-            let unknown = recorded.count_of("samples_unattributed", "span_class_unknown");
-            let twice = recorded.profile.samples_in("in_twice");
-            assert!(unknown > twice, "{unknown} {twice}: {recorded:#?}");
+            // The first samples are of a class that is new.
+            for (function, reason) in [
+                ("in_twice", "context_unexpected"),
+                ("in_two", "span_class_unreadable"),
+            ] {
+                let samples = recorded.profile.samples_in(function);
+                let counted = recorded.count_of("samples_unattributed", reason);
+                let most = counted * 10 > samples * 7;
+                assert!(most, "{function}: {counted} of {samples}: {recorded:#?}");
+            }
         }
     });
 }

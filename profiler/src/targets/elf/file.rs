@@ -1,21 +1,28 @@
 //! Files of targets: opened without waiting for them, and read up to a bound.
 
 use std::{
+    cell::Cell,
     fs::File,
     io,
+    ops::{ControlFlow, Range},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::Path,
+    sync::Arc,
 };
 
-use object::read::{ReadCache, ReadCacheOps};
+use object::read::{ReadCache, ReadCacheOps, ReadRef};
 
 use super::image::Image;
 
 /// Bytes read of one file before it is given up: a stripped `libpython` needs less than 3 MiB.
 const MAX_READ: u64 = 48 << 20;
+/// Bytes that are read of it besides, to search them: the constants of a large program.
+const MAX_SEARCHED: u64 = 256 << 20;
+/// How many of them are in memory at a time.
+const PIECE: usize = 1 << 20;
 
 /// Why a file could not be read as ELF.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -104,7 +111,7 @@ impl OpenFile {
 
     /// Its bytes, read as they are asked for.
     pub fn data(self) -> Data {
-        ReadCache::new(Budgeted::new(self.state.size, Source::File(self.file)))
+        Data::new(self.state.size, Source::File(self.file))
     }
 }
 
@@ -120,12 +127,93 @@ impl AsRawFd for OpenFile {
     }
 }
 
-/// The bytes of a file, read with `pread` and kept as long as this lives.
-pub type Data = ReadCache<Budgeted>;
+/// The bytes of a file, read with `pread`. What is asked for is kept as long as this lives, what is searched is not.
+#[derive(Debug)]
+pub struct Data {
+    kept: ReadCache<Budgeted>,
+    source: Arc<Source>,
+    size: u64,
+    left_to_search: Cell<u64>,
+}
+
+impl Data {
+    fn new(size: u64, source: Source) -> Self {
+        let source = Arc::new(source);
+        Self {
+            kept: ReadCache::new(Budgeted::new(size, Arc::clone(&source))),
+            source,
+            size,
+            left_to_search: Cell::new(MAX_SEARCHED),
+        }
+    }
+
+    /// Shows a range of the file piece by piece, until that is enough; each repeats as many bytes of the one before as
+    /// `overlap` says. `None` if the file ends before, cannot be read, or more is searched than may be.
+    pub fn search(
+        &self,
+        range: Range<u64>,
+        overlap: usize,
+        mut look: impl FnMut(Piece<'_>) -> ControlFlow<()>,
+    ) -> Option<()> {
+        if range.end > self.size {
+            return None;
+        }
+        let mut bytes = vec![0; PIECE + overlap];
+        let mut start = range.start;
+        let mut repeated = 0;
+        while start < range.end {
+            let more = usize::try_from(range.end - start).map_or(PIECE, |left| left.min(PIECE));
+            let left = self.left_to_search.get().checked_sub(more as u64)?;
+            self.left_to_search.set(left);
+            fill(
+                &self.source,
+                bytes.get_mut(repeated..repeated + more)?,
+                start,
+            )?;
+            let end = repeated + more;
+            let piece = Piece {
+                offset: start - repeated as u64 - range.start,
+                bytes: bytes.get(..end)?,
+                is_last: start + more as u64 == range.end,
+            };
+            if look(piece).is_break() {
+                return Some(());
+            }
+            start += more as u64;
+            repeated = end.min(overlap);
+            bytes.copy_within(end - repeated..end, 0);
+        }
+        Some(())
+    }
+}
+
+/// A piece of a range that is searched.
+pub struct Piece<'a> {
+    /// Where in the range it begins.
+    pub offset: u64,
+    /// What is there.
+    pub bytes: &'a [u8],
+    /// Whether the range ends with it.
+    pub is_last: bool,
+}
+
+impl<'data> ReadRef<'data> for &'data Data {
+    fn len(self) -> Result<u64, ()> {
+        self.kept.len()
+    }
+
+    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'data [u8], ()> {
+        self.kept.read_bytes_at(offset, size)
+    }
+
+    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'data [u8], ()> {
+        self.kept.read_bytes_at_until(range, delimiter)
+    }
+}
 
 /// The bytes of a file that is read from the memory of a process.
 pub fn data_of(image: Image) -> Data {
-    ReadCache::new(Budgeted::new(image.size(), Source::Memory(image)))
+    Data::new(image.size(), Source::Memory(image))
 }
 
 /// Where the bytes of a file come from.
@@ -144,17 +232,32 @@ impl Source {
     }
 }
 
+/// Reads all of a buffer.
+fn fill(source: &Source, mut buffer: &mut [u8], mut offset: u64) -> Option<()> {
+    while !buffer.is_empty() {
+        let read = match source.read_at(buffer, offset) {
+            Ok(0) => return None,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return None,
+        };
+        offset += read as u64;
+        buffer = buffer.get_mut(read..)?;
+    }
+    Some(())
+}
+
 /// A file of which only so much may be read.
 #[derive(Debug)]
-pub struct Budgeted {
-    source: Source,
+struct Budgeted {
+    source: Arc<Source>,
     size: u64,
     position: u64,
     left: u64,
 }
 
 impl Budgeted {
-    fn new(size: u64, source: Source) -> Self {
+    fn new(size: u64, source: Arc<Source>) -> Self {
         Self {
             source,
             size,
@@ -188,17 +291,9 @@ impl ReadCacheOps for Budgeted {
 
     fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), ()> {
         self.left = self.left.checked_sub(buffer.len() as u64).ok_or(())?;
-        let mut rest = buffer;
-        while !rest.is_empty() {
-            let read = match self.source.read_at(rest, self.position) {
-                Ok(0) => return Err(()),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return Err(()),
-            };
-            self.position += read as u64;
-            rest = rest.get_mut(read..).ok_or(())?;
-        }
+        let size = buffer.len() as u64;
+        fill(&self.source, buffer, self.position).ok_or(())?;
+        self.position += size;
         Ok(())
     }
 }

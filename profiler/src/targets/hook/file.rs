@@ -6,7 +6,10 @@ use super::{
     notes::{Hook, HookFacts},
     process_block::ProcessBlock,
 };
-use crate::targets::{Mapping, elf::FileState, python::place::load_bias};
+use crate::{
+    targets::{Mapping, elf::FileState, python::place::load_bias},
+    time::BootNanos,
+};
 
 /// A hook in a process.
 #[derive(Clone, Debug)]
@@ -16,7 +19,36 @@ pub struct HookInProcess {
     /// That file, if its probes can be used.
     pub file: Option<HookFile>,
     /// Whether the spans of the process are not known without its probes.
-    pub is_needed: bool,
+    pub need: Need,
+    /// When it last used CPU time, as far as samples say, or was found.
+    pub(super) ran: BootNanos,
+    /// Whether its probes are on.
+    pub probes: ProbesOn,
+}
+
+/// Whether a process needs the probes of its hook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Need {
+    /// Its spans are known without.
+    #[default]
+    No,
+    /// Until the agent has found what it has not made yet, and it makes that only if it runs: so an idle process does not
+    /// need them.
+    WhileItRuns,
+    /// Its context cannot be read, or nobody has looked yet.
+    Always,
+}
+
+/// Whether the probes of a hook are on: only then a thread that has told of no span is in none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProbesOn {
+    /// Not yet, or not any more.
+    #[default]
+    No,
+    /// Since then.
+    Since(BootNanos),
+    /// The kernel or the agent has refused to put them on.
+    Refused,
 }
 
 impl HookInProcess {

@@ -13,17 +13,17 @@ use std::sync::Arc;
 
 use self::{
     notes::{Refused, find},
-    probes::{Opened, Probes},
+    probes::{Opened, Probes, is_idle},
 };
 use super::{
-    facility::{Desk, Facility, Found, Next, Placement, Processes, Recognise},
+    facility::{Desk, Facility, Found, Next, Placement, Processes, Recognise, Why, Word},
     look::Answer,
     registry::Known,
 };
 use crate::{health::Loss, time::BootNanos};
 
 pub use self::{
-    file::{HookFile, HookInProcess},
+    file::{HookFile, HookInProcess, Need, ProbesOn},
     notes::Hook,
 };
 
@@ -71,7 +71,9 @@ impl Facility for HookFacility {
         process.put(HookInProcess {
             hook: Hook::clone(&hook),
             file,
-            is_needed: false,
+            need: Need::No,
+            ran: BootNanos::now(),
+            probes: ProbesOn::default(),
         });
         Placement::Done
     }
@@ -81,6 +83,15 @@ impl Facility for HookFacility {
             self.probes.take_opened(file);
         }
         Next::Unchanged
+    }
+
+    fn hear(&mut self, process: &mut Known, word: &Word<'_>, _: &mut Desk<'_>) -> Option<Why> {
+        if let (Word::HasRun, Some(hook)) = (word, process.kept_mut::<HookInProcess>()) {
+            let now = BootNanos::now();
+            let before = std::mem::replace(&mut hook.ran, now);
+            self.probes.may_differ |= is_idle(before, now);
+        }
+        None
     }
 
     fn tell(&mut self, process: &mut Known, _: &mut Desk<'_>) {

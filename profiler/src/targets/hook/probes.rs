@@ -4,7 +4,7 @@ use std::{collections::HashMap, num::NonZeroUsize, os::fd::AsFd as _};
 
 use lru::LruCache;
 
-use super::{HookFile, HookInProcess};
+use super::{HookFile, HookInProcess, Need, ProbesOn};
 use crate::{
     health::Loss,
     id::{Pid, ProcessKey},
@@ -22,6 +22,8 @@ use crate::{
 const GRACE: u64 = 2 * SECOND;
 /// How long a refusal is believed that may pass, in nanoseconds.
 const RETRY: u64 = 60 * SECOND;
+/// A process is idle that has used no CPU time for this long, in nanoseconds.
+const IDLE: u64 = 10 * SECOND;
 /// Files remembered whose probes the kernel or the agent has refused: the one met longest ago goes.
 const MAX_REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
@@ -39,6 +41,17 @@ pub(super) struct Probes {
     refused: LruCache<FileState, Option<BootNanos>>,
     /// When to try the first of them again.
     retry_due: Option<BootNanos>,
+    /// When the first process may be idle that needs probes while it runs.
+    idle_due: Option<BootNanos>,
+}
+
+/// Whether a process is idle that has last run then.
+pub(super) fn is_idle(ran: BootNanos, now: BootNanos) -> bool {
+    idle_from(ran) <= now
+}
+
+fn idle_from(ran: BootNanos) -> BootNanos {
+    BootNanos(ran.0.saturating_add(IDLE))
 }
 
 /// A file that an errand has opened, if it could.
@@ -48,6 +61,7 @@ pub(super) struct Opened(pub(super) Option<OpenFile>);
 #[derive(Debug)]
 struct Attached {
     probes: SpanProbes,
+    since: BootNanos,
     /// Since when no process needs them.
     idle: Option<BootNanos>,
 }
@@ -69,22 +83,23 @@ impl Probes {
             opened: HashMap::new(),
             refused: LruCache::new(MAX_REFUSED),
             retry_due: None,
+            idle_due: None,
         }
     }
 
     /// Puts probes on and takes them off as they are needed, and says when to call again.
     pub(super) fn update(
         &mut self,
-        processes: &Processes,
+        processes: &mut Processes,
         now: BootNanos,
         desk: &mut Desk<'_>,
     ) -> Option<BootNanos> {
-        if self.retry_due.is_some_and(|due| due <= now) {
-            self.retry_due = None;
-            self.may_differ = true;
+        for due in [&mut self.retry_due, &mut self.idle_due] {
+            self.may_differ |= due.take_if(|due| *due <= now).is_some();
         }
         if std::mem::take(&mut self.may_differ) {
             self.note_needs(processes, now, desk);
+            self.show(processes, desk);
         }
         let is_over =
             |_: &FileState, attached: &mut Attached| attached.due().is_some_and(|due| due <= now);
@@ -93,24 +108,38 @@ impl Probes {
             .extract_if(is_over)
             .map(|(_, attached)| attached)
             .collect();
+        if !over.is_empty() {
+            self.show(processes, desk);
+        }
         for attached in over {
             tracing::debug!("probes of a hook that no process needs are taken off");
             desk.control.detach_span_probes(attached.probes);
             self.forget_unfollowed_spans(processes, desk);
         }
         let dues = self.attached.values().filter_map(Attached::due);
-        dues.chain(self.retry_due).min()
+        dues.chain(self.retry_due).chain(self.idle_due).min()
     }
 
     /// Attaches what is needed and not on, and notes what is on and not needed.
     fn note_needs(&mut self, processes: &Processes, now: BootNanos, desk: &mut Desk<'_>) {
         let mut needed: HashMap<FileState, (ProcessKey, &HookFile)> = HashMap::new();
+        self.idle_due = None;
         for known in processes.values() {
             let Some(hook) = known.kept::<HookInProcess>() else {
                 continue;
             };
+            let is_needed = match hook.need {
+                Need::Always => true,
+                Need::WhileItRuns if is_idle(hook.ran, now) => false,
+                Need::WhileItRuns => {
+                    let idle = idle_from(hook.ran);
+                    self.idle_due = Some(self.idle_due.map_or(idle, |due| due.min(idle)));
+                    true
+                }
+                Need::No => false,
+            };
             if let Some(file) = &hook.file
-                && (self.always || hook.is_needed)
+                && (self.always || is_needed)
             {
                 // Opened by way of a process that does not block, if there is one.
                 needed
@@ -131,6 +160,24 @@ impl Probes {
             self.attach(process, file, now, desk);
         }
         self.opened.clear();
+    }
+
+    /// Shows each process whether the probes of its hook are on, and has told on what depends on that.
+    fn show(&self, processes: &mut Processes, desk: &mut Desk<'_>) {
+        for known in processes.values_mut() {
+            let (pid, Some(hook)) = (known.pid(), known.kept_mut::<HookInProcess>()) else {
+                continue;
+            };
+            let Some(file) = &hook.file else { continue };
+            let probes = match self.attached.get(&file.state) {
+                Some(attached) => ProbesOn::Since(attached.since),
+                None if self.refused.contains(&file.state) => ProbesOn::Refused,
+                None => ProbesOn::No,
+            };
+            if std::mem::replace(&mut hook.probes, probes) != probes {
+                desk.tell_again(pid);
+            }
+        }
     }
 
     /// Takes over a file that was not opened at once.
@@ -177,7 +224,11 @@ impl Probes {
             .attach_span_probes(file.as_fd(), &hook.facts.sites)
         {
             Ok(probes) => {
-                let attached = Attached { probes, idle: None };
+                let attached = Attached {
+                    probes,
+                    since: BootNanos::now(),
+                    idle: None,
+                };
                 self.attached.insert(state, attached);
                 if self.refused.pop(&state).is_some() {
                     tracing::info!(%path, "the span hook is used now");

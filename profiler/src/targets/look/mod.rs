@@ -7,12 +7,12 @@
 pub mod looks;
 pub mod memory;
 
-use std::{any::Any, io, sync::Arc};
+use std::{any::Any, io, sync::Arc, time::Duration};
 
 use http::Extensions;
 
 use self::memory::Memory;
-use crate::{id::ProcessKey, targets::Program};
+use crate::{id::ProcessKey, targets::Program, time::monotonic_now};
 
 /// What a part has found, as the type that its facility makes of it.
 pub type Answer = Box<dyn Any + Send>;
@@ -100,6 +100,8 @@ pub struct Seen {
     pub process: ProcessKey,
     /// In which program of that process.
     pub program: Program,
+    /// How long it took.
+    pub took: Duration,
     /// For each facility, in their order.
     answers: Vec<Option<Answer>>,
 }
@@ -127,6 +129,7 @@ impl Looker {
     /// Looks at one process; `None` if there is nothing new.
     pub fn look(&mut self, request: &Request) -> Option<Seen> {
         let process = request.process;
+        let start = monotonic_now();
         let memory = Memory::open(process);
         let mut answers = Vec::with_capacity(request.parts.len());
         for part in &request.parts {
@@ -148,6 +151,7 @@ impl Looker {
         is_new.then_some(Seen {
             process,
             program: request.program.clone(),
+            took: start.elapsed(),
             answers,
         })
     }

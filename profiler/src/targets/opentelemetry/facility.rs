@@ -14,9 +14,9 @@ use crate::{
     id::Pid,
     kernel::InterpreterId,
     targets::{
-        SpansSeen,
+        SpansSeen, UnreadClass,
         facility::{Desk, Facility, Next, NotLooked, Why, Word},
-        hook::HookInProcess,
+        hook::{HookInProcess, Need, ProbesOn},
         look::{Answer, Part},
         python::Python,
         registry::Known,
@@ -42,8 +42,8 @@ pub struct Context {
     others_told: HashMap<InterpreterId, OtherRecipe>,
     /// Classes of spans that were met and not known.
     wanted: Vec<u64>,
-    /// The names of those that cannot be read.
-    unread: Arc<[String]>,
+    /// Those that cannot be read.
+    unread: Arc<[UnreadClass]>,
     /// Whether it was counted that there is no room for its recipe.
     is_counted: bool,
     /// How many of its own classes of spans its kin was told of.
@@ -64,20 +64,39 @@ impl Context {
     }
 
     /// Whether spans are followed by the probes of the hook alone, or local roots are.
-    fn needs_probes(&self) -> bool {
+    fn need_of_probes(&self) -> Need {
         match &self.recipe {
             // Once there are spans, the hook has left their local roots beside them.
-            Some(Ok(recipe)) => self.knows_own() && recipe.local_root.class == 0,
-            Some(Err(_)) | None => true,
+            Some(Ok(recipe)) if self.knows_own() && recipe.local_root.class == 0 => {
+                Need::WhileItRuns
+            }
+            Some(Ok(_)) => Need::No,
+            Some(Err(NoRecipe::NoOpenTelemetry | NoRecipe::NotYet)) => Need::WhileItRuns,
+            Some(Err(_)) | None => Need::Always,
         }
     }
 
-    /// Whether its spans are seen, if that is known; `has_hook`: a hook reports them.
-    fn are_seen(&self, has_hook: bool) -> Option<bool> {
-        Some(match self.recipe.as_ref()? {
-            Ok(_) | Err(NoRecipe::NoOpenTelemetry | NoRecipe::NotYet) => true,
-            Err(_) => has_hook,
-        })
+    /// Whether its spans are seen, after the kernel was told: samples taken later go by what it was told. `is_new`: the
+    /// kernel can read them only from now on; `probes`: those of the hook that reports spans if they cannot be read.
+    fn are_seen(&self, before: SpansSeen, is_new: bool, probes: Option<ProbesOn>) -> SpansSeen {
+        match &self.recipe {
+            None => before,
+            // What it makes when it first runs is not followed yet.
+            Some(Err(NoRecipe::NoOpenTelemetry | NoRecipe::NotYet))
+                if probes == Some(ProbesOn::No) =>
+            {
+                SpansSeen::NotYet
+            }
+            Some(Ok(_) | Err(NoRecipe::NoOpenTelemetry | NoRecipe::NotYet)) => match before {
+                SpansSeen::Since(_) if !is_new => before,
+                _ => SpansSeen::Since(BootNanos::now()),
+            },
+            Some(Err(_)) => match probes {
+                Some(ProbesOn::Since(time)) => SpansSeen::Since(time),
+                Some(ProbesOn::No) => SpansSeen::NotYet,
+                Some(ProbesOn::Refused) | None => SpansSeen::Never,
+            },
+        }
     }
 
     /// Tells the kernel of the main interpreter's recipe; whether the kernel has one only from now on.
@@ -192,8 +211,9 @@ impl Facility for ContextFacility {
         let took_us = seen.took.as_micros();
         tracing::debug!(%pid, ?classes, took_us, "looked for the current span");
         if *context.unread != *seen.unread {
-            let classes = seen.unread.join(", ");
-            tracing::info!(%pid, classes, "spans of these classes cannot be read");
+            for class in seen.unread.iter().filter_map(|it| it.name.as_deref()) {
+                tracing::info!(%pid, class, "spans of this class cannot be read");
+            }
             context.unread = seen.unread.into();
         }
         let is_not_yet = match &recipe {
@@ -231,30 +251,24 @@ impl Facility for ContextFacility {
     fn tell(&mut self, process: &mut Known, desk: &mut Desk<'_>) {
         let pid = process.pid();
         let is_profiled = process.is_profiled();
+        let need = |need| if is_profiled { need } else { Need::No };
         let hook = process.kept::<HookInProcess>();
-        let has_hook = hook.is_some_and(HookInProcess::is_present);
+        let probes = hook.filter(|it| it.is_present()).map(|it| it.probes);
         let before = process.target().spans;
         let Some(context) = process.kept_mut::<Context>() else {
             if let Some(hook) = process.kept_mut::<HookInProcess>() {
-                hook.is_needed = is_profiled;
+                hook.need = need(Need::Always);
             }
             return;
         };
         let is_new = context.tell_recipe(pid, desk);
         context.tell_others(pid, desk);
-        let are_seen = context.are_seen(has_hook);
-        let needs_probes = is_profiled && context.needs_probes();
+        let spans = context.are_seen(before, is_new, probes);
+        let needed = need(context.need_of_probes());
         let unread = Arc::clone(&context.unread);
         if let Some(hook) = process.kept_mut::<HookInProcess>() {
-            hook.is_needed = needs_probes;
+            hook.need = needed;
         }
-        // After the kernel was told: samples taken later go by what it was told.
-        let spans = match (are_seen, before) {
-            (None, before) => before,
-            (Some(false), _) => SpansSeen::Never,
-            (Some(true), since @ SpansSeen::Since(_)) if !is_new => since,
-            (Some(true), _) => SpansSeen::Since(BootNanos::now()),
-        };
         if spans != before {
             process.change().spans = spans;
         }

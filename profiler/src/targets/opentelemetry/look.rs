@@ -13,7 +13,7 @@ use crate::{
     id::ProcessKey,
     kernel::InterpreterId,
     targets::{
-        FileId,
+        FileId, UnreadClass,
         look::{Answer, Part, Reading},
         python::look::PythonSeen,
     },
@@ -30,8 +30,8 @@ pub struct ContextSeen {
     pub recipe: Option<Result<SpanRecipe, NoRecipe>>,
     /// The interpreters beside the main one, and how to read their current spans.
     pub others: Vec<(InterpreterId, OtherRecipe)>,
-    /// The names of classes of spans that were met and that cannot be read; empty without a new recipe.
-    pub unread: Vec<String>,
+    /// Classes of spans that were met and that cannot be read; empty without a new recipe.
+    pub unread: Vec<UnreadClass>,
     /// How long it took.
     pub took: Duration,
 }
@@ -64,6 +64,14 @@ impl Part for ContextLook {
                 .types(self.file, &place)
                 .ok_or(NoRecipe::Missing("the types of the context's nodes"))
                 .and_then(|types| place.recipe(main, &types, self))
+                // What was not read counts as not there.
+                .map_err(|reason| {
+                    if place.memory.is_used_up() {
+                        NoRecipe::TooMuch
+                    } else {
+                        reason
+                    }
+                })
         });
         let others = if interpreters.len() > 1 {
             let types = remembered.types(self.file, &place);

@@ -6,15 +6,15 @@ use profiler_common::{
         UNPROVEN, attribute, instances, keys_shape, locate, look, storage,
     },
     python::PythonLayout,
-    walk::{Block, ReadUser as _, characters},
+    walk::{Block, Characters, ReadUser as _, characters},
 };
 
 use super::offsets::ContextOffsets;
 use crate::targets::look::memory::Memory;
 use crate::{arch::is_user, events::PythonString};
 
-/// Entries of a dictionary looked at: more than any `sys.modules` has.
-const MAX_ENTRIES: u64 = 20_000;
+/// Entries of a dictionary looked at: more than may be read of any `sys.modules`.
+const MAX_ENTRIES: u64 = 200_000;
 /// Classes that a class derives from and that are looked at.
 const MAX_BASES: u64 = 32;
 /// Bytes of a string that is compared.
@@ -60,14 +60,33 @@ impl Objects<'_> {
 
     /// A string's text.
     pub fn text(&self, object: u64) -> Option<String> {
+        self.text_of(&self.characters(object)?)
+    }
+
+    fn characters(&self, object: u64) -> Option<Characters> {
         let mut head = Block::<64>::zeroed();
-        let characters = characters(self.memory, self.layout, object, &mut head)?;
+        characters(&self.memory.constant(), self.layout, object, &mut head)
+    }
+
+    /// Which of these names a string is. Of one that is as long as none of them, the characters are not read.
+    fn which(&self, object: u64, names: &[&str]) -> Option<usize> {
+        let characters = self.characters(object)?;
+        // Names are of ASCII characters.
+        let is_as_long = |name: &&str| name.len() as u64 == characters.length;
+        if !names.iter().any(is_as_long) {
+            return None;
+        }
+        let text = self.text_of(&characters)?;
+        names.iter().position(|name| *name == text)
+    }
+
+    fn text_of(&self, characters: &Characters) -> Option<String> {
         if characters.length > MAX_NAME {
             return None;
         }
         let (size, _) = characters.size_within(4 * MAX_NAME);
         let mut bytes = vec![0; usize::try_from(size).ok()?];
-        if !self.memory.fill(characters.address, &mut bytes) {
+        if !self.memory.constant().fill(characters.address, &mut bytes) {
             return None;
         }
         let string = PythonString {
@@ -139,7 +158,7 @@ impl Objects<'_> {
         let keys = self.keys(dictionary)?;
         let shape = self.shape(keys)?;
         let entries = self.entries(keys)?;
-        let is_it = |key: u64| key != 0 && self.text(key).is_some_and(|text| text == name);
+        let is_it = |key: u64| key != 0 && self.which(key, &[name]).is_some();
         let index = entries.iter().position(|&(key, _)| is_it(key))?;
         let &(_, value) = entries.get(index).filter(|(_, value)| *value != 0)?;
         // An entry ends with its value.
@@ -158,10 +177,7 @@ impl Objects<'_> {
             if key == 0 || value == 0 {
                 continue;
             }
-            let Some(text) = self.text(key) else {
-                continue;
-            };
-            let at = names.iter().position(|name| **name == text);
+            let at = self.which(key, &names);
             if let Some(slot) = at.and_then(|at| found.get_mut(at)) {
                 *slot = Some(value);
                 if found.iter().all(Option::is_some) {
@@ -179,10 +195,10 @@ impl Objects<'_> {
         let mut indices = [NO_ATTRIBUTE; N];
         let mut keys_of = [0; N];
         for (index, (key, _)) in self.entries(keys)?.into_iter().enumerate() {
-            let Some(text) = (key != 0).then(|| self.text(key)).flatten() else {
+            if key == 0 {
                 continue;
-            };
-            if let Some(at) = names.iter().position(|name| *name == text) {
+            }
+            if let Some(at) = self.which(key, &names) {
                 *indices.get_mut(at)? = u8::try_from(index).ok()?;
                 *keys_of.get_mut(at)? = key;
             }

@@ -4,6 +4,8 @@ mod classes;
 mod no_recipe;
 mod variable;
 
+use std::ops::Range;
+
 use profiler_common::{context::SpanRecipe, walk::ReadUser as _};
 
 pub use self::no_recipe::NoRecipe;
@@ -12,11 +14,16 @@ use self::{
     variable::variable,
 };
 use super::{objects::Objects, wanted::ContextLook};
-use crate::targets::look::memory::Memory;
-use crate::targets::python::{detect::Facts, globals::GlobalsOfContext};
+use crate::targets::{
+    UnreadClass,
+    look::memory::Memory,
+    python::{detect::Facts, globals::GlobalsOfContext},
+};
 
-/// Writable data of an interpreter searched for its types, in bytes.
-const MAX_DATA: u64 = 16 << 20;
+/// Writable data of an interpreter searched for its types, in bytes: that of a large program that embeds it.
+const MAX_DATA: u64 = 256 << 20;
+/// How much of it is in the agent's memory at a time.
+const PIECE: usize = 1 << 20;
 /// Items of a `SpanContext`: `SpanContext.__new__`, OpenTelemetry API 1.20 to 1.45.
 const SPAN_CONTEXT_ITEMS: u16 = 6;
 /// The hook's module.
@@ -80,19 +87,14 @@ impl Place<'_> {
         let objects = self.objects()?;
         let names = self.facts.objects?.node_names;
         let mut found = [None; 3];
-        for segment in self.facts.segments.iter().filter(|it| it.writable) {
-            if segment.size > MAX_DATA {
+        let mut data = vec![0; PIECE];
+        for piece in self.writable_pieces() {
+            let data = data.get_mut(..usize::try_from(piece.end - piece.start).ok()?)?;
+            if !self.memory.fill(piece.start, data) {
                 continue;
             }
-            let mut data = vec![0; usize::try_from(segment.size).ok()?];
-            let start = segment.address.wrapping_add(self.bias);
-            if !self.memory.fill(start, &mut data) {
-                continue;
-            }
-            // Words are aligned in memory, which the segment's start need not be.
-            let skip = start.wrapping_neg() % 8;
-            let words = data.get(usize::try_from(skip).ok()?..)?.as_chunks::<8>().0;
-            for (index, word) in words.iter().enumerate() {
+            let words = data.as_chunks::<8>().0;
+            for (address, word) in (piece.start..).step_by(8).zip(words) {
                 let word = u64::from_le_bytes(*word);
                 let at = names
                     .iter()
@@ -100,7 +102,6 @@ impl Place<'_> {
                 let Some(slot) = at.and_then(|at| found.get_mut(at)) else {
                     continue;
                 };
-                let address = start + skip + 8 * u64::try_from(index).ok()?;
                 let class = address.wrapping_sub(objects.offsets.type_name);
                 if is_type(&objects, class) {
                     *slot = Some(class.wrapping_sub(self.bias));
@@ -111,6 +112,21 @@ impl Place<'_> {
             return None;
         };
         Some([bitmap, array, collision])
+    }
+
+    /// Pieces of the interpreter's writable data, of whole words: those are aligned in memory, which the start of a
+    /// segment need not be.
+    fn writable_pieces(&self) -> impl Iterator<Item = Range<u64>> {
+        let writable = self.facts.segments.iter().filter(|it| it.writable);
+        writable
+            .filter(|it| it.size <= MAX_DATA)
+            .flat_map(|segment| {
+                let start = segment.address.wrapping_add(self.bias);
+                let end = start.saturating_add(segment.size);
+                let start = start.checked_next_multiple_of(8).unwrap_or(end);
+                let starts = (start..end).step_by(PIECE);
+                starts.map(move |start| start..end.min(start.saturating_add(PIECE as u64)))
+            })
     }
 
     /// Whether these are the types of HAMT nodes here.
@@ -171,8 +187,8 @@ impl Place<'_> {
         Ok(recipe)
     }
 
-    /// The names of the classes of spans that were met and that none of these recipes can read.
-    pub fn unread(&self, recipes: &[&SpanRecipe], wanted: &[u64]) -> Vec<String> {
+    /// The classes of spans that were met and that none of these recipes can read.
+    pub fn unread(&self, recipes: &[&SpanRecipe], wanted: &[u64]) -> Vec<UnreadClass> {
         let objects = self.objects();
         objects.map_or_else(Vec::new, |objects| unread(&objects, recipes, wanted))
     }

@@ -1,9 +1,8 @@
 //! Which version a file with a CPython is of.
 
-use crate::targets::elf::{Elf, Symbol};
+use std::{collections::BTreeSet, ops::ControlFlow};
 
-/// Bytes of read-only data searched for strings.
-const MAX_STRINGS: usize = 16 << 20;
+use crate::targets::elf::{Elf, Piece, Symbol};
 
 /// Major, minor and micro.
 pub type Version = (u8, u8, u8);
@@ -34,29 +33,60 @@ pub(super) fn find(elf: &Elf<'_>, symbol: Option<Symbol>) -> Option<(Version, Ve
     {
         return Some(((major, minor, micro), VersionSource::Symbol));
     }
-    let (_, strings) = strings(elf)?;
-    version_in(strings).map(|version| (version, VersionSource::String))
+    let mut told = Told::default();
+    elf.search_section(".rodata", OVERLAP, |piece| {
+        told.take(&piece);
+        ControlFlow::Continue(())
+    })?;
+    Some((told.version()?, VersionSource::String))
 }
 
-/// Address and bytes of the read-only data, as far as they are searched for strings.
-pub(super) fn strings<'data>(elf: &Elf<'data>) -> Option<(u64, &'data [u8])> {
-    let (start, strings) = elf.section(".rodata")?;
-    Some((start, strings.get(..strings.len().min(MAX_STRINGS))?))
+/// No string that tells a version is longer.
+const OVERLAP: usize = 256;
+
+/// What read-only data tells of a version before 3.11. `PY_VERSION` (`3.10.13`) alone is not enough, it could be that
+/// of something else: the folder of the library (`python3.10`) must be there too.
+#[derive(Debug, Default)]
+struct Told {
+    folders: BTreeSet<u8>,
+    versions: Vec<Version>,
 }
 
-/// The version in read-only data before 3.11. `PY_VERSION` (`3.10.13`) alone is not enough, it
-/// could be that of something else: the folder of the library (`python3.10`) must be there too.
-fn version_in(data: &[u8]) -> Option<Version> {
-    let strings = || {
-        data.split(|&byte| byte == 0)
-            .filter_map(|it| str::from_utf8(it).ok())
-    };
-    let folders: Vec<u8> = strings()
-        .filter_map(|it| it.rsplit_once("python3.")?.1.parse().ok())
-        .collect();
-    strings()
-        .filter_map(version_string)
-        .find(|(_, minor, _)| folders.contains(minor))
+impl Told {
+    /// More numbers that look like versions are not kept: a file has a handful.
+    const MAX_VERSIONS: usize = 1024;
+
+    /// Takes the strings that a piece has whole.
+    fn take(&mut self, piece: &Piece<'_>) {
+        let is_end = |&byte: &u8| byte == 0;
+        let bytes = piece.bytes;
+        let start = match piece.offset {
+            0 => Some(0),
+            _ => bytes.iter().position(is_end),
+        };
+        let end = if piece.is_last {
+            Some(bytes.len())
+        } else {
+            bytes.iter().rposition(is_end)
+        };
+        let whole = start
+            .zip(end)
+            .and_then(|(start, end)| bytes.get(start..end));
+        let strings = whole.unwrap_or_default().split(is_end);
+        for string in strings.filter_map(|it| str::from_utf8(it).ok()) {
+            let folder = string.rsplit_once("python3.");
+            self.folders
+                .extend(folder.and_then(|(_, minor)| minor.parse::<u8>().ok()));
+            if self.versions.len() < Self::MAX_VERSIONS {
+                self.versions.extend(version_string(string));
+            }
+        }
+    }
+
+    fn version(self) -> Option<Version> {
+        let mut versions = self.versions.into_iter();
+        versions.find(|(_, minor, _)| self.folders.contains(minor))
+    }
 }
 
 /// `PY_VERSION` at the end of a string, because linkers keep a string that ends another one only
@@ -78,7 +108,8 @@ fn version_string(string: &str) -> Option<Version> {
 
 #[cfg(test)]
 mod tests {
-    use super::{version_in, version_string};
+    use super::{Told, Version, version_string};
+    use crate::targets::elf::Piece;
 
     /// Release, candidate and development versions are read; anything else is not one.
     #[test]
@@ -89,6 +120,41 @@ mod tests {
         assert_eq!(version_string("3.10.4+"), Some((3, 10, 4)));
         for other in ["3.10", "13.0.0", "3.10.x", "3.10.1.2", "13.10.1", ""] {
             assert_eq!(version_string(other), None, "{other}");
+        }
+    }
+
+    fn version_in(data: &[u8]) -> Option<Version> {
+        let mut told = Told::default();
+        told.take(&Piece {
+            offset: 0,
+            bytes: data,
+            is_last: true,
+        });
+        told.version()
+    }
+
+    /// Strings that the edge of a piece cuts are taken from the piece that has them whole.
+    #[test]
+    fn pieces_are_cut_anywhere() {
+        let data = b"a\x003.10.13\x00lib/python3.10\x00z";
+        for cut in 0..data.len() {
+            let mut told = Told::default();
+            let again = cut.saturating_sub(20);
+            for (offset, bytes, is_last) in [
+                (0, &data[..cut], false),
+                (again as u64, &data[again..], true),
+            ] {
+                told.take(&Piece {
+                    offset,
+                    bytes,
+                    is_last,
+                });
+            }
+            assert!(
+                told.versions.iter().all(|it| *it == (3, 10, 13)),
+                "{told:?}"
+            );
+            assert_eq!(told.version(), Some((3, 10, 13)), "{cut}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Known;
 use crate::{
     health::Health,
+    id::Pid,
     kernel::Control,
     targets::{
         Mapping,
@@ -29,6 +30,8 @@ pub(super) struct Facilities {
     pub(super) health: Health,
     pub(super) whole_host: bool,
     pub(super) errands: Errands,
+    /// Processes of which all are to tell again.
+    untold: Vec<Pid>,
 }
 
 impl Facilities {
@@ -45,6 +48,7 @@ impl Facilities {
             health,
             whole_host,
             errands,
+            untold: Vec::new(),
         }
     }
 
@@ -55,6 +59,7 @@ impl Facilities {
             health: &self.health,
             whole_host: self.whole_host,
             errands: &mut self.errands,
+            untold: &mut self.untold,
             place: 0,
         };
         for (index, facility) in self.all.iter_mut().enumerate() {
@@ -139,6 +144,11 @@ impl Facilities {
         let mut why = None;
         self.each(|_, facility, desk| why = why.max(facility.hear(known, word, desk)));
         why
+    }
+
+    /// Processes of which all are to tell again, since this was last called.
+    pub(super) fn take_untold(&mut self) -> Vec<Pid> {
+        std::mem::take(&mut self.untold)
     }
 
     pub(super) fn lack(&self, known: &Known) -> bool {

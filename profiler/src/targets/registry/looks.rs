@@ -10,6 +10,10 @@ use crate::{
 
 /// What does not fit is looked at again at most this often, in nanoseconds, unless the reason is new.
 const AGAIN: u64 = 90 * MILLISECOND;
+/// After a look that took longer than this, the process rests from looks that it brings about itself, so many times as
+/// long: it cannot make the agent look at it for more than a part of its time.
+const SHORT: Duration = Duration::from_millis(10);
+const RECOVERY: u32 = 20;
 /// What is not there yet is looked for again after this long, and then twice as long up to the last, in nanoseconds.
 const LATER_FIRST: u64 = 20 * MILLISECOND;
 const LATER_LAST: u64 = 5 * SECOND;
@@ -26,6 +30,8 @@ pub(super) struct Looks {
     /// When it was last asked because of a misfit, and because of an unknown interpreter.
     misfit: BootNanos,
     interpreter: BootNanos,
+    /// It rests from looks that it brings about itself.
+    rests_until: BootNanos,
     /// When to look again if something is not there yet, and after how long the time after that.
     due: Option<BootNanos>,
     pause: u64,
@@ -38,6 +44,7 @@ impl Default for Looks {
             imports: BootNanos(0),
             misfit: BootNanos(0),
             interpreter: BootNanos(0),
+            rests_until: BootNanos(0),
             due: None,
             pause: LATER_FIRST,
         }
@@ -57,12 +64,25 @@ impl Looks {
     /// Whether to look now for a reason. If so, that counts as done.
     pub(super) fn may_look(&mut self, why: Why, now: BootNanos) -> bool {
         match why {
-            // The first at once, the second after its own pauses.
-            Why::Imports | Why::NotYet => true,
+            // After its own pauses.
+            Why::NotYet => true,
+            _ if now < self.rests_until => false,
+            Why::Imports => true,
             Why::UnknownInterpreter => is_time(&mut self.interpreter, now, AGAIN),
             Why::Misfit => is_time(&mut self.misfit, now, AGAIN),
             Why::NewMisfit => is_time(&mut self.misfit, now, 0),
         }
+    }
+
+    /// A look took so long.
+    pub(super) fn took(&mut self, took: Duration, now: BootNanos) {
+        let rest = if took > SHORT {
+            took * RECOVERY
+        } else {
+            Duration::ZERO
+        };
+        let rest = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
+        self.rests_until = BootNanos(now.0.saturating_add(rest));
     }
 
     /// It has used CPU time.
@@ -109,8 +129,30 @@ impl Looks {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{LATER_FIRST, LATER_LAST, Looks};
-    use crate::{targets::why::Why, time::BootNanos};
+    use crate::{
+        targets::why::Why,
+        time::{BootNanos, MILLISECOND},
+    };
+
+    /// A process that takes long to look at cannot have it looked at all the time; what is planned is looked at.
+    #[test]
+    fn long_looks_are_followed_by_a_rest() {
+        let why = [Why::Imports, Why::Misfit, Why::NewMisfit, Why::NotYet];
+        let may_look = |took: u64, after: u64| {
+            why.map(|why| {
+                let mut looks = Looks::default();
+                let now = BootNanos(1_000 * MILLISECOND);
+                looks.took(Duration::from_millis(took), now);
+                looks.may_look(why, BootNanos(now.0 + after * MILLISECOND))
+            })
+        };
+        assert_eq!(may_look(10, 1), [true; 4]);
+        assert_eq!(may_look(50, 999), [false, false, false, true]);
+        assert_eq!(may_look(50, 1_000), [true; 4]);
+    }
 
     /// What is not there yet is looked for until it is, after pauses that double up to the longest: no look of the
     /// series is left out because the one before was just now. After something new was mapped they are short again.

@@ -4,7 +4,10 @@ use profiler_common::context::{NO_ATTRIBUTE, SpanClass, SpanRecipe, instances};
 
 use crate::{
     events::printable,
-    targets::opentelemetry::{objects::Objects, wanted::ContextLook},
+    targets::{
+        UnreadClass,
+        opentelemetry::{objects::Objects, wanted::ContextLook},
+    },
 };
 
 /// The method that says a span's context.
@@ -106,18 +109,20 @@ fn wrappers(objects: &Objects<'_>, class: u64) -> Option<SpanClass> {
         })
 }
 
-/// The names of those classes that were met and that the recipes cannot read.
+/// Those classes that were met and that the recipes cannot read.
 pub(super) fn unread(
     objects: &Objects<'_>,
     recipes: &[&SpanRecipe],
     wanted: &[u64],
-) -> Vec<String> {
+) -> Vec<UnreadClass> {
     let is_read = |class: u64| recipes.iter().any(|recipe| has(recipe, class));
     let unread = wanted.iter().filter(|&&class| !is_read(class));
-    let unread = unread.filter_map(|&class| {
+    let unread = unread.map(|&class| UnreadClass {
+        address: class,
         // What is no span is in a wrapper by mistake.
-        objects.method(class, GETTER)?;
-        full_name(objects, class)
+        name: objects
+            .method(class, GETTER)
+            .and_then(|_| full_name(objects, class)),
     });
     unread.collect()
 }

@@ -28,6 +28,12 @@ pub enum NoRecipe {
     /// The runtime context is one of the application's own (`OTEL_PYTHON_CONTEXT`).
     #[error("the runtime context is not OpenTelemetry's own: {0}")]
     RuntimeContext(String),
+    /// Finding it takes more reads than may be made.
+    #[error(
+        "the agent does not read more than {} words of its memory at a time, and that is not enough for its modules",
+        crate::targets::look::memory::MAX_READS
+    )]
+    TooMuch,
     /// Something that should be there was not found.
     #[error("{0} was not found")]
     Missing(&'static str),
