@@ -64,22 +64,6 @@ impl<'a, K: Kernel> StackCodes<'a, K> {
         }
     }
 
-    /// The slot of the frame at an index.
-    #[inline(always)]
-    fn slot(&self, index: u32) -> *mut PythonFrame {
-        // Without a loop no walk has more frames than there are slots.
-        let slot = if K::HAS_LOOP {
-            frame_slot(
-                index,
-                bits_if_below(INNERMOST_FRAMES as u64 - 1, index.into()) as u32,
-            )
-        } else {
-            index
-        };
-        // SAFETY: as `new` demands.
-        unsafe { (*self.frames).python_frame(slot) }
-    }
-
     /// Marks the code object of a frame as unknown, unless this CPU knows that it was shipped. Without a branch: the
     /// verifier follows each.
     #[inline(always)]
@@ -122,20 +106,34 @@ impl<'a, K: Kernel> StackCodes<'a, K> {
 }
 
 impl<K: Kernel> Codes for StackCodes<'_, K> {
+    /// The slot in the scratch.
+    type Place = *mut PythonFrame;
+
     #[inline(always)]
-    fn known(&self, index: u32, code: u64) -> Known {
+    fn place(&self, index: u32) -> Self::Place {
+        // Without a loop no walk has more frames than there are slots.
+        let slot = if K::HAS_LOOP {
+            let is_outer = bits_if_below(INNERMOST_FRAMES as u64 - 1, index.into());
+            frame_slot(index, is_outer as u32)
+        } else {
+            index
+        };
+        // SAFETY: as `new` demands.
+        unsafe { (*self.frames).python_frame(slot) }
+    }
+
+    #[inline(always)]
+    fn known(&self, index: u32, place: Self::Place, code: u64, above: &PythonFrame) -> Known {
         if !K::HAS_SHORTCUTS {
             return Known::Nothing;
         }
         // SAFETY: the slots are in the scratch.
-        let before = unsafe { *self.slot(index) };
+        let before = unsafe { *place };
         if before.code == code && u64::from(index) < self.unchanged {
             return Known::Sent(before.checksum);
         }
         if self.version == 0 {
             // A function that has called itself: the frame above keeps its code object alive.
-            // SAFETY: as above.
-            let above = unsafe { *self.slot(index.wrapping_sub(1)) };
             return if above.code == code && index != 0 {
                 Known::Same(above.checksum)
             } else {
@@ -150,9 +148,9 @@ impl<K: Kernel> Codes for StackCodes<'_, K> {
     }
 
     #[inline(always)]
-    fn put(&mut self, index: u32, frame: PythonFrame, known: Known) -> Trust {
+    fn put(&mut self, index: u32, place: Self::Place, frame: PythonFrame, known: Known) -> Trust {
         // SAFETY: the slots are in the scratch.
-        let before = unsafe { self.slot(index).replace(frame) };
+        let before = unsafe { place.replace(frame) };
         if !K::HAS_SHORTCUTS {
             self.note(&frame);
             return Trust::Unproven;

@@ -29,6 +29,8 @@ pub struct PythonWalk {
     pub frames_size: u64,
     /// How many code objects the interpreter has made so far, as [`code_version`](super::code_version) tells.
     pub code_version: u32,
+    /// The frame that was met last.
+    pub above: PythonFrame,
     /// The frame read last, and what lies below it: from 3.11 on that is mostly its callers. Reading several at once is
     /// cheaper than reading each.
     pub frames: Block<FRAME_WINDOW>,
@@ -47,6 +49,7 @@ impl PythonWalk {
             frames_start: 0,
             frames_size: 0,
             code_version: 0,
+            above: NO_FRAME,
             frames: Block::zeroed(),
             code: Block::zeroed(),
         }
@@ -106,6 +109,12 @@ impl PythonWalk {
     }
 }
 
+const NO_FRAME: PythonFrame = PythonFrame {
+    code: 0,
+    checksum: 0,
+    instruction: 0,
+};
+
 /// Bits of a reference that are not part of the address (`Py_TAG_BITS`): objects are aligned to more.
 const REFERENCE_TAG: u64 = 7;
 
@@ -149,11 +158,18 @@ pub enum Trust {
 
 /// What a walk has met before, and the place for its frames.
 pub trait Codes {
-    /// What is known of the code object at an address, to which the frame at an index leads.
-    fn known(&self, index: u32, code: u64) -> Known;
+    /// A place for a frame.
+    type Place: Copy;
+
+    /// The place of the frame at an index: asked for once in a step, because it takes some instructions to find.
+    fn place(&self, index: u32) -> Self::Place;
+
+    /// What is known of the code object at an address, to which the frame at an index leads; `above` is the frame that was
+    /// met before it, if there is one.
+    fn known(&self, index: u32, place: Self::Place, code: u64, above: &PythonFrame) -> Known;
 
     /// Takes the frame at an index, of whose code object [`Self::known`] has said this much.
-    fn put(&mut self, index: u32, frame: PythonFrame, known: Known) -> Trust;
+    fn put(&mut self, index: u32, place: Self::Place, frame: PythonFrame, known: Known) -> Trust;
 }
 
 /// The checksum of a code object; `None` if that has to be read and cannot be.
@@ -208,7 +224,8 @@ pub fn step<R: ReadUser>(
     if count >= walk.most {
         return walk.end(Outcome::Truncated);
     }
-    let known = codes.known(count, code);
+    let place = codes.place(count);
+    let known = codes.known(count, place, code, &walk.above);
     let Some(checksum) = checksum_of(reader, layout, code, known, &mut walk.code) else {
         return walk.end(Outcome::Unreadable);
     };
@@ -220,7 +237,8 @@ pub fn step<R: ReadUser>(
         checksum,
         instruction,
     };
-    if codes.put(count, frame, known) == Trust::Unproven {
+    walk.above = frame;
+    if codes.put(count, place, frame, known) == Trust::Unproven {
         match class_of(reader, layout, code) {
             Some(class) if class == code_type => {}
             Some(_) => return walk.end(Outcome::NotCode),

@@ -20,11 +20,15 @@ struct Always {
 }
 
 impl Codes for Always {
-    fn known(&self, _index: u32, _code: u64) -> Known {
+    type Place = ();
+
+    fn place(&self, _index: u32) {}
+
+    fn known(&self, _index: u32, (): (), _code: u64, _above: &PythonFrame) -> Known {
         self.known
     }
 
-    fn put(&mut self, index: u32, frame: PythonFrame, known: Known) -> Trust {
+    fn put(&mut self, index: u32, (): (), frame: PythonFrame, known: Known) -> Trust {
         assert_eq!(index as usize, self.put.len());
         self.put.push((frame, known));
         self.trust

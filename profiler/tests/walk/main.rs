@@ -37,11 +37,18 @@ struct Frames<F> {
 }
 
 impl<F: Fn(&PythonFrame)> Codes for Frames<F> {
-    fn known(&self, _index: u32, _code: u64) -> Known {
+    type Place = ();
+
+    fn place(&self, _index: u32) {}
+
+    fn known(&self, _index: u32, (): (), _code: u64, above: &PythonFrame) -> Known {
+        if let Some(last) = self.put.last() {
+            assert_eq!(above, last);
+        }
         Known::Nothing
     }
 
-    fn put(&mut self, index: u32, frame: PythonFrame, known: Known) -> Trust {
+    fn put(&mut self, index: u32, (): (), frame: PythonFrame, known: Known) -> Trust {
         assert_eq!(index as usize, self.put.len());
         assert!(self.put.len() < MAX_PYTHON_FRAMES);
         assert_eq!(known, Known::Nothing);
