@@ -38,7 +38,7 @@ macro_rules! table {
         agent ContextTooLarge "context_too_large": "The context has more entries than are looked at.";
         agent ThreadStateUnknown "thread_state_unknown": "Nothing proves which Python thread state the thread runs in: its stack has native frames only.";
         agent InterpreterUnknown "interpreter_unknown": "How spans are read in the thread's sub-interpreter is not known, or not known yet.";
-        agent ContextPending "process_just_found": "How to read the process's current span is being worked out.";
+        agent ContextPending "process_just_found": "How to read the process's current span is being worked out, or the probes of the Python package, which alone tell of it, are not attached yet.";
         agent ContextHidden "context_hidden": "The process keeps its spans where they cannot be read; `spanprof doctor` says why.";
     }
     "samples_lost", "{sample}", by "reason":
