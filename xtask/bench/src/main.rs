@@ -70,7 +70,7 @@ struct Arguments {
     /// Write the tables to docs/performance.md
     #[arg(long)]
     update_docs: bool,
-    /// Another `spanprof`, such as that of an earlier commit: sample-cost measures it in the same rounds
+    /// Another `spanprof`, such as that of an earlier commit: sample-cost measures both at the same time
     #[arg(long, value_name = "FILE")]
     beside: Option<PathBuf>,
     /// Another `spanprof`, such as that of an earlier commit: each benchmark measures both in turn, several times, and

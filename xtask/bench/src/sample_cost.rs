@@ -1,9 +1,10 @@
 //! The cost of one sample in the BPF program, by the kernel's own run-time statistics.
 
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::Bench;
 use crate::report::{Figure, Report};
@@ -18,8 +19,9 @@ const CPU: usize = 0;
 /// The depths of a typical stack and of a deep one.
 const COMMON: u32 = 30;
 const DEEP: u32 = 120;
-/// That of a recursion: the sample keeps a part of its frames.
-const RECURSION: u32 = 1000;
+/// That of a stack of which a sample keeps a part. Each frame is of a function of its own, which is the worst case: in a
+/// recursion they share a few.
+const VERY_DEEP: u32 = 1000;
 const FOUR_THREADS: [&str; 1] = ["threads"];
 const FOUR_INTERPRETERS: [&str; 1] = ["interpreters"];
 /// How often a sample of a common stack reads, and how many bytes. First the reads besides frames: the thread's state
@@ -42,8 +44,8 @@ struct Case {
     place: &'static [&'static str],
     python: PathBuf,
     nanoseconds: Vec<f64>,
-    /// The same with another agent, if there is one to compare with.
-    beside: Vec<f64>,
+    /// How much more than with another agent, if there is one to compare with.
+    more: Vec<f64>,
 }
 
 impl Case {
@@ -69,7 +71,7 @@ impl Case {
             ("3.12", 5, [].as_slice()),
             ("3.12", COMMON, &[]),
             ("3.12", DEEP, &[]),
-            ("3.12", RECURSION, &[]),
+            ("3.12", VERY_DEEP, &[]),
             ("3.12", COMMON, &FOUR_THREADS),
             ("3.12", DEEP, &FOUR_THREADS),
             ("3.12", COMMON, &FOUR_INTERPRETERS),
@@ -77,7 +79,7 @@ impl Case {
             ("3.10", DEEP, &[]),
             ("3.11", COMMON, &[]),
             ("3.11", DEEP, &[]),
-            ("3.11", RECURSION, &[]),
+            ("3.11", VERY_DEEP, &[]),
             ("3.13", 5, &[]),
             ("3.13", COMMON, &[]),
             ("3.13", DEEP, &[]),
@@ -90,7 +92,7 @@ impl Case {
                     place,
                     python: python.clone(),
                     nanoseconds: Vec::new(),
-                    beside: Vec::new(),
+                    more: Vec::new(),
                 }),
                 None => notes.push(format!("CPython {version}, depth {depth}: not found here")),
             }
@@ -116,6 +118,9 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
          means of slices of 50 ms, of samples of a CPU-bound program; runs on other programs are subtracted by their \
          count and their own cost; the interrupt around the program is not included"
             .to_owned(),
+        "more than by the agent of --beside: both agents record the same process at the same time, so that what slows the \
+         machine down slows down both"
+            .to_owned(),
         "the reads alone: beside it, a program that only makes as many reads of user memory as a sample does, of as \
          many bytes"
             .to_owned(),
@@ -137,14 +142,13 @@ pub(crate) fn measure(bench: &Bench) -> Result<Report> {
         let other = elsewhere_cost(bench, &cases)?;
         elsewhere.push(other);
         for case in &mut cases {
-            case.nanoseconds
-                .push(sample_cost(bench, &bench.agent, case, other)?);
+            case.nanoseconds.push(sample_cost(bench, case, other)?);
             if let Some(agent) = bench
                 .beside
                 .as_ref()
                 .filter(|_| case.most_beside().is_some())
             {
-                case.beside.push(sample_cost(bench, agent, case, other)?);
+                case.more.push(more_beside(bench, agent, case, other)?);
             }
             if let Some((_, stages)) = stages
                 .iter_mut()
@@ -196,7 +200,7 @@ fn per_frame(cases: &[Case]) -> Vec<Figure> {
     for deep in cases {
         let (depth, beyond) = match deep.depth {
             DEEP => (COMMON, ""),
-            RECURSION => (DEEP, " in a recursion"),
+            VERY_DEEP => (DEEP, " beyond 120"),
             _ => continue,
         };
         let same =
@@ -232,14 +236,13 @@ fn more(cases: &[Case]) -> Vec<Figure> {
             more.push(Figure::new(name, "ns", values));
         }
     }
-    for case in cases.iter().filter(|case| !case.beside.is_empty()) {
+    for case in cases.iter().filter(|case| !case.more.is_empty()) {
         let name = format!(
             "CPython {}, {COMMON} Python frames{}, more than by the agent of --beside",
             case.version,
             case.place_name()
         );
-        let values = difference(&case.nanoseconds, &case.beside);
-        let figure = Figure::new(name, "ns", values);
+        let figure = Figure::new(name, "ns", case.more.clone());
         more.push(match case.most_beside() {
             Some(most) => figure.below(most),
             None => figure,
@@ -315,24 +318,54 @@ fn spin(bench: &Bench, case: &Case) -> Result<Workload> {
     Workload::start(&case.python, &program, &arguments, Some(CPU))
 }
 
-fn sample_cost(bench: &Bench, agent: &Path, case: &Case, elsewhere: f64) -> Result<f64> {
-    let (run, taken) = record(bench, agent, &spin(bench, case)?)?;
-    Ok((run - (1.0 - taken) * elsewhere) / taken)
+fn sample_cost(bench: &Bench, case: &Case, elsewhere: f64) -> Result<f64> {
+    let run = record(bench, &bench.agent, &spin(bench, case)?)?;
+    Ok(without(run, elsewhere))
 }
+
+/// How much more a sample costs than with another agent. Both record the same process at the same time, since the machine
+/// may be slower for one than for the other if they take turns.
+fn more_beside(bench: &Bench, beside: &Path, case: &Case, elsewhere: f64) -> Result<f64> {
+    let workload = spin(bench, case)?;
+    let (now, before) = thread::scope(|scope| {
+        let beside = scope.spawn(|| record(bench, beside, &workload));
+        let now = record(bench, &bench.agent, &workload);
+        (now, beside.join())
+    });
+    let Ok(before) = before else {
+        bail!("the other agent was not measured");
+    };
+    Ok(without(now?, elsewhere) - without(before?, elsewhere))
+}
+
+/// The cost of a sample: that of a run, without the runs that took none.
+fn without((run, taken): (f64, f64), elsewhere: f64) -> f64 {
+    (run - (1.0 - taken) * elsewhere) / taken
+}
+
+/// Counts of runs that took no sample, by all names that they have had.
+const NOT_TAKEN: [&str; 4] = [
+    r#"samples_skipped{reason="process_not_profiled"}"#,
+    r#"samples_skipped{reason="cpu_idle"}"#,
+    "samples_elsewhere",
+    "samples_idle",
+];
 
 /// Records for a while; returns nanoseconds of the sampling program's runs, and the share of them that took a
 /// sample.
 fn record(bench: &Bench, agent: &Path, workload: &Workload) -> Result<(f64, f64)> {
-    let folder = bench.workspace.target.join("bench");
+    let name = if *agent == bench.agent {
+        "bench"
+    } else {
+        "bench/beside"
+    };
+    let folder = bench.workspace.target.join(name);
     let agent = Spanprof::record(agent, &folder, &[workload.id()], FREQUENCY)?;
     let duration = Duration::from_secs(if bench.quick { 2 } else { 4 });
     let run = agent.sample_nanoseconds(duration)?;
     let counters = agent.stop()?;
     let count = |name: &str| counters.get(name).copied().unwrap_or(0.0);
     let taken = count("samples_taken");
-    let share = taken
-        / (taken
-            + count(r#"samples_skipped{reason="process_not_profiled"}"#)
-            + count(r#"samples_skipped{reason="cpu_idle"}"#));
-    Ok((run, share))
+    let not_taken: f64 = NOT_TAKEN.into_iter().map(count).sum();
+    Ok((run, taken / (taken + not_taken)))
 }
