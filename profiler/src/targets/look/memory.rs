@@ -145,32 +145,35 @@ impl Constant<'_> {
     }
 }
 
+fn read_block<const N: usize>(
+    size: u32,
+    block: &mut Block<N>,
+    fill: impl FnOnce(&mut [u8]) -> bool,
+) -> bool {
+    block.bytes_mut().get_mut(..size as usize).is_some_and(fill)
+}
+
+fn read_word(fill: impl FnOnce(&mut [u8]) -> bool) -> Option<u64> {
+    let mut bytes = [0; 8];
+    fill(&mut bytes).then(|| u64::from_le_bytes(bytes))
+}
+
 impl ReadUser for Constant<'_> {
     fn read<const N: usize>(&self, address: u64, size: u32, block: &mut Block<N>) -> bool {
-        match block.bytes_mut().get_mut(..size as usize) {
-            Some(bytes) => self.fill(address, bytes),
-            None => false,
-        }
+        read_block(size, block, |bytes| self.fill(address, bytes))
     }
 
     fn read_u64(&self, address: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.fill(address, &mut bytes)
-            .then(|| u64::from_le_bytes(bytes))
+        read_word(|bytes| self.fill(address, bytes))
     }
 }
 
 impl ReadUser for Memory {
     fn read<const N: usize>(&self, address: u64, size: u32, block: &mut Block<N>) -> bool {
-        match block.bytes_mut().get_mut(..size as usize) {
-            Some(bytes) => self.fill(address, bytes),
-            None => false,
-        }
+        read_block(size, block, |bytes| self.fill(address, bytes))
     }
 
     fn read_u64(&self, address: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.fill(address, &mut bytes)
-            .then(|| u64::from_le_bytes(bytes))
+        read_word(|bytes| self.fill(address, bytes))
     }
 }
